@@ -1,0 +1,45 @@
+"""Activation functions under the names that configs use."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+_tanh_gelu = partial(jax.nn.gelu, approximate=True)
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
+    {
+        "identity": lambda x: x,
+        "gelu": partial(jax.nn.gelu, approximate=False),  # erf, what HuggingFace and torch mean by "gelu"
+        "gelu_new": _tanh_gelu,
+        "gelu_pytorch_tanh": _tanh_gelu,
+        "relu": jax.nn.relu,
+        "silu": jax.nn.silu,
+        "swish": jax.nn.silu,
+        "tanh": jnp.tanh,
+        "sigmoid": jax.nn.sigmoid,
+    }
+)
+"""Activation functions, elementwise, keyed by lower-case name: HuggingFace's `hidden_act`, torch's class names."""
+
+
+def activation_name(name: str, *, where: str) -> str:
+    """Key of `ACTIVATIONS` for a config's activation.
+
+    Args:
+        name: a HuggingFace name ("gelu_new") or a dotted torch class ("torch.nn.modules.activation.Tanh"), of which the
+            last segment counts.
+        where: what is being read, for the message.
+
+    Raises:
+        ValueError: for a name that is not known.
+
+    >>> activation_name("torch.nn.modules.activation.Tanh", where="2_Dense")
+    'tanh'
+    """
+    key = name.rsplit(".", 1)[-1].lower() if isinstance(name, str) else name
+    if key not in ACTIVATIONS:
+        raise ValueError(f"{where}: unknown activation {name!r}; supported: {', '.join(sorted(ACTIVATIONS))}")
+    return key

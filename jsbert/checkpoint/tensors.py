@@ -1,0 +1,149 @@
+"""Tensors on disk to params and back. One table, a family's `tensor_names`, is read both ways.
+
+safetensors is imported only here, and no pickle is loaded but by torch with `weights_only=True`.
+"""
+
+import collections
+import importlib
+import importlib.util
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from jsbert.checkpoint.paths import inside, read_json
+
+Named = list[tuple[str, np.ndarray]]
+"""Tensors with their names, in file order; a name may stand twice."""
+
+
+def read_tensors(folder: pathlib.Path) -> tuple[Named, pathlib.Path]:
+    """All tensors of a folder, and the file that holds or lists them. The first there of: safetensors, sharded
+    safetensors, `.bin`.
+
+    Raises:
+        FileNotFoundError: if there is none of them, or a shard is missing.
+        ValueError: for a file that cannot be read; and for `.bin` without torch, saying how to convert.
+    """
+    for stem, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", _read_pickle)):
+        if (folder / stem).is_file():
+            return read(folder / stem), folder / stem
+        index = folder / f"{stem}.index.json"
+        if index.is_file():
+            weight_map = read_json(index).get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise ValueError(f"{index}: lacks the object 'weight_map'")
+            shards = [inside(folder, shard, where=index) for shard in dict.fromkeys(weight_map.values())]
+            absent = [shard.name for shard in shards if not shard.is_file()]
+            if absent:
+                raise FileNotFoundError(f"{index}: the folder lacks the shards {absent}")
+            return [tensor for shard in shards for tensor in read(shard)], index
+    raise FileNotFoundError(f"{folder}: no weights; expected model.safetensors, its .index.json, or pytorch_model.bin")
+
+
+def to_params(
+    tensors: Named,
+    names: Mapping[tuple, str],
+    shapes: Any,
+    *,
+    where: pathlib.Path,
+    prefix: str = "",
+    dropped: Iterable[str] = (),
+) -> dict:
+    """Float32 params from checkpoint tensors.
+
+    Args:
+        tensors: names and arrays.
+        names: each params path's tensor name without prefix. A path that ends in "kernel" is stored transposed.
+        shapes: the params tree's shapes.
+        where: the file, for messages.
+        prefix: taken off names that have it.
+        dropped: patterns of names, without prefix, that may be in the file and are not wanted.
+
+    Raises:
+        ValueError: one message with all tensors that are unknown, double, misshapen or missing.
+    """
+    expected = {name: path for path, name in names.items()}
+    wanted_shape = {_keys(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]}
+    problems, found = [], {}
+    for full_name, array in tensors:
+        name = _modern_name(full_name.removeprefix(prefix))
+        if name not in expected:
+            if not any(re.fullmatch(pattern, name) for pattern in dropped):
+                problems.append(f"unknown: {full_name} {list(array.shape)}")
+            continue
+        path = expected[name]
+        array = array.T if path[-1] == "kernel" else array
+        if path in found:
+            problems.append(f"double: {full_name} (another tensor gives {name} too)")
+        elif array.shape != wanted_shape[path]:
+            shape, wanted = (list(s[::-1] if path[-1] == "kernel" else s) for s in (array.shape, wanted_shape[path]))
+            problems.append(f"misshapen: {full_name} is {shape}, config.json asks for {wanted}")
+        elif array.dtype.kind in "iub":
+            problems.append(f"misshapen: {full_name} holds {array.dtype}, not floating-point numbers")
+        found[path] = array
+    problems += [f"missing: {name}" for name, path in expected.items() if path not in found]
+    if problems:
+        count = collections.Counter(problem.partition(":")[0] for problem in problems)
+        summary = ", ".join(f"{number} {kind}" for kind, number in count.items())
+        raise ValueError(f"{where}: the tensors do not fit the config ({summary}):\n  " + "\n  ".join(problems))
+    params: dict = {}
+    for path, array in found.items():
+        node = params
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = np.asarray(array, np.float32)
+    return params
+
+
+def from_params(params: Any, names: Mapping[tuple, str], *, prefix: str = "") -> dict[str, np.ndarray]:
+    """Checkpoint tensors of params, float32, under their HuggingFace names: the inverse of `to_params`."""
+    tensors = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        keys = _keys(path)
+        array = np.asarray(leaf, np.float32)
+        tensors[prefix + names[keys]] = np.ascontiguousarray(array.T if keys[-1] == "kernel" else array)
+    return tensors
+
+
+def write_tensors(file: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
+    """Writes a safetensors file that transformers takes as its own."""
+    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})
+
+
+def _keys(path):
+    return tuple(entry.key for entry in path)
+
+
+def _modern_name(name):
+    # TensorFlow's names of LayerNorm's scale and bias, in checkpoints converted before 2020
+    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}", name)
+
+
+def _read_safetensors(file):
+    try:
+        with safetensors.safe_open(os.fspath(file), framework="numpy") as opened:
+            return [(name, opened.get_tensor(name)) for name in opened.keys()]  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{file}: not a readable safetensors file ({error}); fetch or convert it again") from None
+
+
+def _read_pickle(file):
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError(
+            f"{file}: only a pickled checkpoint here, which jsbert does not load. Convert it where torch is installed: "
+            "AutoModel.from_pretrained(folder).save_pretrained(folder) writes model.safetensors; "
+            "or install torch beside jsbert"
+        )
+    torch = importlib.import_module("torch")  # no name of torch in jsbert: the core never needs it
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return [(name, (t.float() if t.is_floating_point() else t).numpy()) for name, t in state.items()]
+    except Exception as error:
+        raise ValueError(f"{file}: torch cannot read it with weights_only=True ({error})") from None

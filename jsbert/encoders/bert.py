@@ -1,0 +1,280 @@
+"""BERT: config, modules, the pure forward pass, and the names of its tensors in HuggingFace checkpoints.
+
+Covers every checkpoint of `model_type` "bert": BERT base and large, MiniLM, bge, e5, gte (old), LaBSE.
+Devlin et al. 2019, https://arxiv.org/abs/1810.04805; the reference is transformers' BertModel.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
+
+from jsbert.activations import ACTIVATIONS, activation_name
+
+PREFIX = "bert."
+"""What some checkpoints put in front of every name of the trunk."""
+
+DROPPED = (
+    r"embeddings\.(position_ids|token_type_ids)",  # buffers
+    r"pooler\.dense\.(weight|bias)",  # the next-sentence head's; sentence vectors do not use it
+    r"(cls|classifier|qa_outputs)\..+",  # heads
+)
+"""Patterns of tensor names, without the prefix, that a trunk rightly leaves in the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Sizes and rates under HuggingFace's names; `dtype` is that of the matrix products."""
+
+    model_type: ClassVar[str] = "bert"
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                     "max_position_embeddings", "type_vocab_size"):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a positive integer")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} does not divide hidden_size {self.hidden_size}"
+            )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+        """The config that a HuggingFace config.json describes; keys that do not change the vectors are left aside.
+
+        Raises:
+            ValueError: for sizes, activations or variants that cannot be computed here; the message names `where`.
+        """
+        for name, allowed in (("position_embedding_type", "absolute"), ("is_decoder", False)):
+            if values.get(name, allowed) != allowed:
+                raise ValueError(f"{where}: {name} is {values[name]!r}; only {allowed!r} is supported")
+        known = {field.name for field in dataclasses.fields(cls)} - {"dtype"}  # theirs is the dtype of the file
+        chosen = {name: value for name, value in values.items() if name in known}
+        if "hidden_act" in chosen:
+            chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
+        try:
+            return cls(**chosen)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """The config.json from which transformers builds the same BertModel."""
+        values = {"architectures": ["BertModel"], "model_type": self.model_type, "position_embedding_type": "absolute"}
+        return values | dataclasses.asdict(self) | {"dtype": "float32"}
+
+    @property
+    def wide(self) -> Any:
+        """The dtype of sums, statistics and the residual stream: at least float32."""
+        return jnp.promote_types(self.dtype, jnp.float32)
+
+
+class Dropout:
+    """The dropout of one forward pass: a key an example, folded with a running number at each place of use."""
+
+    def __init__(self, key, batch: int):
+        if key is not None and jax.random.key_data(key).ndim == 1:
+            key = jax.random.split(key, batch)
+        self.keys, self.places = key, 0
+
+    def __call__(self, x: Float[Array, "batch ..."], rate: float) -> Float[Array, "batch ..."]:
+        if self.keys is None or rate == 0.0:
+            return x
+        self.places += 1
+        draw = jax.vmap(
+            lambda key, row: jax.random.bernoulli(jax.random.fold_in(key, self.places), 1 - rate, row.shape)
+        )
+        return jnp.where(draw(self.keys, x), x / (1 - rate), 0.0)
+
+
+def _linear(config: Config, inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(
+        inputs,
+        outputs,
+        dtype=jnp.dtype(config.dtype),
+        preferred_element_type=config.wide,
+        kernel_init=nnx.initializers.normal(config.initializer_range),
+        rngs=rngs,
+    )
+
+
+def _layer_norm(config: Config, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # The fast variance, E[x^2] - E[x]^2, loses two digits where the mean is large.
+    return nnx.LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps, use_fast_variance=False, rngs=rngs)
+
+
+class Embeddings(nnx.Module):
+    """Word, position and token-type vectors, summed and normalised."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        embed = functools.partial(
+            nnx.Embed,
+            dtype=config.wide,
+            embedding_init=nnx.initializers.normal(config.initializer_range),
+            rngs=rngs,
+        )
+        self.word = embed(config.vocab_size, config.hidden_size)
+        self.position = embed(config.max_position_embeddings, config.hidden_size)
+        self.token_type = embed(config.type_vocab_size, config.hidden_size)
+        self.norm = _layer_norm(config, rngs)
+        self.config = config
+
+    def __call__(self, ids, token_types, dropout):
+        # (B, L) ids are looked up; (B, L, D) floats are word vectors already.
+        words = self.word(ids) if jnp.issubdtype(ids.dtype, jnp.integer) else ids
+        types = self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
+        hidden = words + types + self.position.embedding[None, : words.shape[1]]
+        return dropout(self.norm(hidden.astype(self.config.wide)), self.config.hidden_dropout_prob)
+
+
+class Attention(nnx.Module):
+    """Self-attention over the unmasked tokens, heads in front: (B, H, L, d)."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        width = config.hidden_size
+        self.query, self.key, self.value, self.output = (_linear(config, width, width, rngs) for _ in range(4))
+        self.config = config
+
+    def __call__(self, hidden, bias, dropout):
+        config = self.config
+        batch, length, width = hidden.shape
+
+        def heads(x):  # (B, L, D) -> (B, H, L, d)
+            return x.reshape(batch, length, config.num_attention_heads, -1).transpose(0, 2, 1, 3).astype(config.dtype)
+
+        query, key, value = heads(self.query(hidden)), heads(self.key(hidden)), heads(self.value(hidden))
+        product = functools.partial(jnp.einsum, preferred_element_type=config.wide)
+        scores = product("bhqd,bhkd->bhqk", query, key) / (width // config.num_attention_heads) ** 0.5
+        weights = dropout(jax.nn.softmax(scores + bias, axis=-1), config.attention_probs_dropout_prob)
+        mixed = product("bhqk,bhkd->bhqd", weights.astype(config.dtype), value)
+        return self.output(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width))  # (B, H, L, d) -> (B, L, D)
+
+
+class Layer(nnx.Module):
+    """Attention and a two-layer perceptron, each added to its input and then normalised."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.attention = Attention(config, rngs)
+        self.attention_norm = _layer_norm(config, rngs)
+        self.intermediate = _linear(config, config.hidden_size, config.intermediate_size, rngs)
+        self.output = _linear(config, config.intermediate_size, config.hidden_size, rngs)
+        self.output_norm = _layer_norm(config, rngs)
+        self.config = config
+
+    def __call__(self, hidden, bias, dropout):
+        rate = self.config.hidden_dropout_prob
+        hidden = self.attention_norm(hidden + dropout(self.attention(hidden, bias, dropout), rate))
+        inner = ACTIVATIONS[self.config.hidden_act](self.intermediate(hidden))
+        return self.output_norm(hidden + dropout(self.output(inner), rate))
+
+
+class Bert(nnx.Module):
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.embeddings = Embeddings(config, rngs)
+        self.layers = nnx.List([Layer(config, rngs) for _ in range(config.num_hidden_layers)])
+        self.config = config
+
+    def __call__(self, ids, mask, key, token_types):
+        dropout = Dropout(key, ids.shape[0])
+        # The smallest float, not -inf: a row of padding alone gets finite vectors.
+        bias = jnp.where(mask[:, None, None, :] != 0, 0.0, jnp.finfo(self.config.wide).min).astype(self.config.wide)
+        hidden = self.embeddings(ids, token_types, dropout)
+        for layer in self.layers:
+            hidden = layer(hidden, bias, dropout)
+        return hidden
+
+
+def forward(
+    config: Config,
+    params: PyTree,
+    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
+    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
+    *,
+    token_types: Int[ArrayLike, "batch length"] | None = None,
+) -> Float[Array, "batch length dim"]:
+    """The token vectors of the last layer, at least float32; those at masked positions mean nothing.
+
+    Pure: composes with `jit` (config static), `vmap`, `grad` and shardings.
+
+    Args:
+        config: the sizes, and the dtype of the matrix products. With "float32" they are computed in float32 on every
+            device.
+        params: as `init` or `checkpoint.load` return them.
+        ids: token ids below `config.vocab_size` (others give NaN), or word vectors in their place, to differentiate by.
+        mask: nonzero where there is a token. Positions count from 0 at the left, padded or not, as in BertModel.
+        key: draws the dropout; a batch of keys gives each example its own, one key is split over them. None: no
+            dropout.
+        token_types: 0 for a pair's first text, 1 for its second; all 0 by default.
+    """
+    # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
+    precision = "highest" if jnp.dtype(config.dtype).itemsize >= 4 else "default"
+    with jax.default_matmul_precision(precision):
+        return nnx.merge(_graphdef(config), params)(ids, mask, key, token_types)
+
+
+def init(config: Config, key: Key[Array, ""]) -> PyTree:
+    """Random params (float32), as for a BERT before any training."""
+    return nnx.to_pure_dict(nnx.state(Bert(config, nnx.Rngs(key)), nnx.Param))
+
+
+def shapes(config: Config) -> PyTree:
+    """The tree of params with a `jax.ShapeDtypeStruct` for each."""
+    return nnx.to_pure_dict(nnx.state(_abstract(config), nnx.Param))
+
+
+def tensor_names(config: Config) -> dict[tuple, str]:
+    """For each path in params, the tensor's HuggingFace name without prefix. A "kernel" is stored transposed."""
+    modules = {
+        ("embeddings", "word"): "embeddings.word_embeddings",
+        ("embeddings", "position"): "embeddings.position_embeddings",
+        ("embeddings", "token_type"): "embeddings.token_type_embeddings",
+        ("embeddings", "norm"): "embeddings.LayerNorm",
+    }
+    in_layer = {
+        ("attention", "query"): "attention.self.query",
+        ("attention", "key"): "attention.self.key",
+        ("attention", "value"): "attention.self.value",
+        ("attention", "output"): "attention.output.dense",
+        ("attention_norm",): "attention.output.LayerNorm",
+        ("intermediate",): "intermediate.dense",
+        ("output",): "output.dense",
+        ("output_norm",): "output.LayerNorm",
+    }
+    for i in range(config.num_hidden_layers):
+        modules |= {("layers", i, *path): f"encoder.layer.{i}.{name}" for path, name in in_layer.items()}
+    leaves = {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"}
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(shapes(config))[0]]
+    keys = [tuple(entry.key for entry in path) for path in paths]
+    return {key: f"{modules[key[:-1]]}.{leaves[key[-1]]}" for key in keys}
+
+
+def _abstract(config):
+    return nnx.eval_shape(lambda: Bert(config, nnx.Rngs(0)))
+
+
+@functools.lru_cache
+def _graphdef(config):
+    return nnx.split(_abstract(config))[0]

@@ -1,0 +1,111 @@
+"""What callers hand in as texts: checked once, with errors that name the position."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+
+from jsbert.tokenizer import Ragged
+
+
+def as_texts(sentences: Any) -> tuple[list, bool]:
+    """(inputs, is_single) for one input or many. An input is a string, or a sequence of token ids.
+
+    Raises:
+        TypeError: for anything else; the message names the position and what to give instead.
+    """
+    if isinstance(sentences, str) or _is_ids(sentences):
+        return [sentences], True
+    inputs = _as_list(sentences, "a string, a list of strings, or token ids")
+    if all(isinstance(text, str) for text in inputs):
+        return inputs, False
+    for index, text in enumerate(inputs):
+        if not (isinstance(text, str) or _is_ids(text) or _is_empty(text)):
+            raise TypeError(f"text {index} is {_describe(text)}; give a string, or a sequence of integer token ids")
+    kinds = {isinstance(text, str) for text in inputs}
+    if len(kinds) > 1:
+        raise TypeError("some texts are strings and some are token ids; encode the two kinds in calls of their own")
+    return inputs, False
+
+
+def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
+    """(pairs, is_single) for one pair of strings or many.
+
+    Raises:
+        TypeError: for anything else; the message names the position.
+    """
+    pairs = _as_list(pairs, "a pair of strings, or a list of pairs")
+    if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
+        return [(pairs[0], pairs[1])], True
+    for index, pair in enumerate(pairs):
+        if isinstance(pair, np.ndarray):
+            pair = pair.tolist()
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise TypeError(f"pair {index} is {_describe(pair)}; give two strings, such as ('a query', 'a document')")
+    return [(str(a), str(b)) for a, b in pairs], False
+
+
+def ragged_from_ids(texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int) -> Ragged:
+    """Token ids as they were given, special tokens and all.
+
+    Raises:
+        ValueError: for an empty sequence, one above `max_length`, or ids outside 0 .. vocab_size - 1.
+    """
+    for index, ids in enumerate(texts):
+        if not 0 < len(ids) <= max_length:
+            raise ValueError(
+                f"text {index} has {len(ids)} token ids; 1 to {max_length} are allowed (the model's max_seq_length)"
+            )
+        if not 0 <= min(ids) <= max(ids) < vocab_size:
+            raise ValueError(
+                f"text {index} has token ids from {min(ids)} to {max(ids)}; 0 to {vocab_size - 1} are allowed"
+            )
+    return Ragged.from_lists(texts)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}")
+
+
+def check_positive(name: str, value: Any, *, or_none: bool = True) -> None:
+    """ValueError unless `value` is a positive integer (or None)."""
+    if value is None and or_none:
+        return
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a positive integer{' or None' if or_none else ''}")
+
+
+def _as_list(values, wanted):
+    if isinstance(values, (bytes, Mapping, AbstractSet, Iterator)) or not hasattr(values, "__len__"):
+        hint = "; for an iterator use encode_iter, or list(...)" if isinstance(values, Iterator) else ""
+        raise TypeError(f"the input is {_describe(values)}; give {wanted}{hint}")
+    if isinstance(values, np.ndarray):
+        if values.ndim == 0:
+            raise TypeError(f"the input is {_describe(values)}; give {wanted}")
+        return list(values) if values.dtype.kind in "iuf" else values.tolist()
+    return list(values)
+
+
+def _is_ids(value):
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "iu"
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(_is_int(token) for token in value)
+
+
+def _is_int(token):
+    return isinstance(token, (int, np.integer)) and not isinstance(token, bool)
+
+
+def _is_empty(value):
+    return isinstance(value, (list, tuple)) and len(value) == 0
+
+
+def _describe(value):
+    if isinstance(value, (list, tuple)) and value:
+        return f"a {type(value).__name__} of {type(value[0]).__name__}"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} with shape {value.shape}"
+    return "None" if value is None else f"{type(value).__name__} {value!r:.40}"

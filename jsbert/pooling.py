@@ -1,0 +1,132 @@
+"""Pooling: token vectors to one sentence vector; and the small modules that may follow.
+
+All functions take `hidden` (B, L, D) and `mask` (B, L), where a nonzero mask entry counts, compute in at least float32,
+and return (B, D). Padding may stand on either side. A row whose mask is all zero gives a zero vector.
+Reference: sentence-transformers' Pooling, Dense and Normalize.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from jsbert.activations import ACTIVATIONS
+
+Hidden = Float[ArrayLike, "batch length dim"]
+Mask = Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"]
+Vectors = Float[Array, "batch dim"]
+
+
+def cls_pool(hidden: Hidden, mask: Mask) -> Vectors:
+    """The vector of each row's first unmasked token."""
+    return _take_token(hidden, mask, jnp.argmax(mask != 0, axis=1))
+
+
+def last_token_pool(hidden: Hidden, mask: Mask) -> Vectors:
+    """The vector of each row's last unmasked token."""
+    length = mask.shape[1]
+    return _take_token(hidden, mask, length - 1 - jnp.argmax(mask[:, ::-1] != 0, axis=1))
+
+
+def max_pool(hidden: Hidden, mask: Mask) -> Vectors:
+    """The largest entry of each dimension over the unmasked tokens."""
+    counted = (mask != 0)[:, :, None]
+    largest = jnp.max(jnp.where(counted, _wide(hidden), -jnp.inf), axis=1)
+    return jnp.where(counted.any(axis=1), largest, 0.0)
+
+
+def mean_pool(hidden: Hidden, mask: Mask) -> Vectors:
+    """The mean of the unmasked token vectors."""
+    total, count = _masked_sum(hidden, mask)
+    return total / jnp.maximum(count, 1.0)
+
+
+def mean_sqrt_len_pool(hidden: Hidden, mask: Mask) -> Vectors:
+    """The sum of the unmasked token vectors over the square root of their number."""
+    total, count = _masked_sum(hidden, mask)
+    return total / jnp.sqrt(jnp.maximum(count, 1.0))
+
+
+def weighted_mean_pool(hidden: Hidden, mask: Mask, first: Int[ArrayLike, " batch"] | None = None) -> Vectors:
+    """The mean of the unmasked token vectors weighted 1, 2, 3, ... by position.
+
+    Args:
+        hidden: the token vectors.
+        mask: which tokens count.
+        first: the position that weighs 1; by default each row's first unmasked token. It differs from that where a
+            prompt is left out of the pooling: the tokens behind the prompt keep the weights of their places.
+    """
+    first = jnp.argmax(mask != 0, axis=1) if first is None else first
+    weights = (jnp.arange(1, mask.shape[1] + 1)[None] - first[:, None]) * (mask != 0)
+    total, weight = _masked_sum(hidden, weights)
+    return total / jnp.maximum(weight, 1.0)
+
+
+POOLINGS: Mapping = MappingProxyType(
+    {
+        "cls": cls_pool,
+        "max": max_pool,
+        "mean": mean_pool,
+        "mean_sqrt_len_tokens": mean_sqrt_len_pool,
+        "weightedmean": weighted_mean_pool,
+        "lasttoken": last_token_pool,
+    }
+)
+"""The pooling functions under sentence-transformers' names, in the order in which a legacy config concatenates them."""
+
+
+def pool(
+    hidden: Hidden, mask: Mask, modes: Sequence[str] = ("mean",), *, prompt_length: Int[ArrayLike, ""] = 0
+) -> Float[Array, "batch pooled"]:
+    """The poolings named in `modes`, concatenated: (B, len(modes) * D), at least float32.
+
+    Args:
+        hidden: token vectors (B, L, D).
+        mask: (B, L), nonzero where there is a token.
+        modes: keys of `POOLINGS`.
+        prompt_length: how many tokens at each row's start to leave out.
+
+    >>> import jax.numpy as jnp
+    >>> hidden = jnp.array([[[1.0, 4.0], [3.0, 2.0], [9.0, 9.0]]])
+    >>> pool(hidden, jnp.array([[1, 1, 0]]), ("mean", "max")).tolist()
+    [[2.0, 3.0, 3.0, 4.0]]
+    """
+    first = jnp.argmax(mask != 0, axis=1)
+    kept = (mask != 0) & (jnp.arange(mask.shape[1])[None] >= first[:, None] + prompt_length)
+    pooled = [
+        weighted_mean_pool(hidden, kept, first) if mode == "weightedmean" else POOLINGS[mode](hidden, kept)
+        for mode in modes
+    ]
+    return jnp.concatenate(pooled, axis=-1)
+
+
+def normalize(vectors: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    """`vectors` scaled to Euclidean length 1; a zero vector stays zero, and its gradient finite.
+
+    Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
+    """
+    squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+    return vectors / jnp.sqrt(jnp.maximum(squared, 1e-24))
+
+
+def dense(params: Mapping, vectors: Float[ArrayLike, "batch inputs"], activation: str) -> Float[Array, "batch outputs"]:
+    """`activation(vectors @ kernel + bias)`, with `params` {"kernel" (inputs, outputs)[, "bias" (outputs,)]}."""
+    outputs = jnp.dot(vectors, params["kernel"], precision="highest")
+    return ACTIVATIONS[activation](outputs + params["bias"][None] if "bias" in params else outputs)
+
+
+def _wide(hidden):
+    return hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
+
+
+def _masked_sum(hidden, weights):
+    hidden = _wide(hidden)
+    weights = weights.astype(hidden.dtype)
+    total = jnp.einsum("bld,bl->bd", hidden, weights, precision="highest")
+    return total, jnp.sum(weights, axis=1, keepdims=True)
+
+
+def _take_token(hidden, mask, position):
+    token = jnp.take_along_axis(_wide(hidden), position[:, None, None], axis=1)[:, 0]
+    return jnp.where((mask != 0).any(axis=1, keepdims=True), token, 0.0)

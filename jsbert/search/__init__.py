@@ -1,0 +1,7 @@
+"""Exact search over vectors: arrays in, arrays out, in blocks on the device, never the whole matrix of similarities."""
+
+from jsbert.search.communities import communities
+from jsbert.search.nearest import top_k
+from jsbert.search.pairs import close_pairs, most_similar_pair
+
+__all__ = ["close_pairs", "communities", "most_similar_pair", "top_k"]

@@ -1,0 +1,120 @@
+"""The k nearest of a corpus for each query."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Float, Int
+
+from jsbert.pooling import normalize
+from jsbert.similarity import SIMILARITIES
+
+QUERIES, CORPUS = 1024, 8192
+"""Rows of one block: the similarities of a block take 32 MB."""
+
+
+class TopK(NamedTuple):
+    """The best matches of each query, best first."""
+
+    scores: Float[np.ndarray, "queries k"]
+    indices: Int[np.ndarray, "queries k"]
+
+
+def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str = "cosine") -> TopK:
+    """The `k` most similar rows of `corpus` for each of `queries`: exact, best first, ties by lower index.
+
+    Args:
+        queries: (Q, D), or one query (D,).
+        corpus: (N, D), NumPy (a memory map too: it is read block by block) or JAX.
+        k: matches wanted; with k > N all N come back.
+        similarity: "cosine", "dot", "euclidean" or "manhattan".
+
+    Returns:
+        scores (Q, min(k, N)) float32 and indices (Q, min(k, N)) int32.
+
+    Raises:
+        ValueError: for other shapes, k < 1, an unknown similarity, or entries that are not finite.
+
+    >>> import numpy as np
+    >>> scores, indices = top_k(np.float32([1, 0]), np.float32([[0, 1], [1, 1], [2, 0]]), k=2)
+    >>> indices.tolist()
+    [[2, 1]]
+    """
+    queries, corpus = checked_vectors(queries, "queries"), checked_vectors(corpus, "corpus")
+    if queries.shape[1] != corpus.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} dimensions, the corpus has {corpus.shape[1]}")
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"k is {k!r}; it must be a positive integer")
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"unknown similarity {similarity!r}; supported: {', '.join(SIMILARITIES)}")
+    num_queries, num_corpus, k = len(queries), len(corpus), min(int(k), len(corpus))
+    results = TopK(np.zeros((num_queries, k), np.float32), np.zeros((num_queries, k), np.int32))
+    if num_queries == 0 or k == 0:
+        return results
+    query_rows, corpus_rows = block_rows(num_queries, QUERIES), block_rows(num_corpus, CORPUS)
+    # Scan the corpus once if the running best of all queries fit beside it; they are small.
+    starts = range(0, num_queries, query_rows)
+    query_blocks = [block(queries, start, query_rows) for start in starts]
+    best = [(jnp.full((query_rows, k), -jnp.inf, jnp.float32), jnp.zeros((query_rows, k), jnp.int32)) for _ in starts]
+    for start in range(0, num_corpus, corpus_rows):
+        corpus_block = block(corpus, start, corpus_rows)
+        if similarity == "cosine":
+            corpus_block = _normalize(corpus_block)
+        best = [
+            _merge(similarity, query_block, corpus_block, running, start, num_corpus)
+            for query_block, running in zip(query_blocks, best, strict=True)
+        ]
+    for start, (scores, indices) in zip(starts, best, strict=True):
+        stop = min(start + query_rows, num_queries)
+        results.scores[start:stop], results.indices[start:stop] = scores[: stop - start], indices[: stop - start]
+    return results
+
+
+@functools.partial(jax.jit, static_argnames="similarity")
+def _merge(similarity, queries, corpus, best, start, num_corpus):
+    # The best so far stand in front of the block: `lax.top_k` takes the first of equals, which is the lower index.
+    scores, indices = best
+    compare = SIMILARITIES["dot" if similarity == "cosine" else similarity][0]
+    queries = normalize(queries) if similarity == "cosine" else queries
+    columns = start + jnp.arange(len(corpus), dtype=jnp.int32)[None]
+    fresh = jnp.where(columns < num_corpus, compare(queries, corpus), -jnp.inf)
+    scores = jnp.concatenate([scores, fresh], axis=1)
+    indices = jnp.concatenate([indices, jnp.broadcast_to(columns, fresh.shape)], axis=1)
+    scores, places = jax.lax.top_k(scores, best[0].shape[1])
+    return scores, jnp.take_along_axis(indices, places, axis=1)
+
+
+_normalize = jax.jit(normalize)
+
+
+def checked_vectors(vectors, name: str):
+    """`vectors` as a float32 (N, D) array where it lies (NumPy or JAX), one vector as (1, D); ValueError unless all
+    finite."""
+    vectors = vectors if isinstance(vectors, (np.ndarray, jax.Array)) else np.asarray(vectors)
+    if vectors.ndim == 1 and vectors.size:
+        vectors = vectors[None]
+    if vectors.ndim != 2 or (
+        not np.issubdtype(np.dtype(vectors.dtype).type, np.number) and vectors.dtype != jnp.bfloat16
+    ):
+        raise ValueError(f"{name} must be numbers of shape (N, D); given {vectors.dtype} of shape {vectors.shape}")
+    for start in range(0, len(vectors), CORPUS):
+        rows = vectors[start : start + CORPUS]
+        if not bool((jnp if isinstance(rows, jax.Array) else np).isfinite(rows).all()):
+            raise ValueError(f"{name} hold NaN or infinity in the rows from {start} to {start + len(rows) - 1}")
+    return vectors
+
+
+def block_rows(num_rows: int, most: int) -> int:
+    """Rows of a block: a power of 8 or `most`, so that inputs of every size share a few compiled programs."""
+    rows = 8
+    while rows < min(num_rows, most):
+        rows *= 8
+    return min(rows, most)
+
+
+def block(vectors, start: int, rows: int) -> jax.Array:
+    """`rows` rows from `start` on the device, float32, filled up with zeros."""
+    part = jnp.asarray(vectors[start : start + rows], jnp.float32)
+    return jnp.pad(part, ((0, rows - len(part)), (0, 0)))

@@ -1,0 +1,373 @@
+"""The bi-encoder: texts in, vectors out."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+from tqdm.auto import tqdm
+
+from jsbert import encoders, siamese
+from jsbert.batching import Batch, pack
+from jsbert.checkpoint import BiEncoder, Settings, find_folder, read_bi_encoder, write_bi_encoder
+from jsbert.config import Config
+from jsbert.device import Device
+from jsbert.inputs import as_texts, check_choice, check_positive, ragged_from_ids
+from jsbert.similarity import SIMILARITIES
+from jsbert.text_model import DTYPES, TextModel, Truncations, windows
+from jsbert.tokenizer import Ragged
+
+OnTruncate = Literal["warn", "error", "ignore"]
+
+
+class SentenceTransformer(TextModel):
+    """A sentence encoder: `encode` turns texts into vectors that can be compared.
+
+    Names and results follow sentence_transformers.SentenceTransformer. Safe to call from several threads.
+
+    Attributes:
+        config: what is computed, for the pure functions of `jsbert.siamese`; with `params`.
+        prompts: texts put in front of inputs, by name.
+        default_prompt_name: the prompt used where `encode` is given none.
+        truncate_dim: dimensions kept of each vector, or None for all.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str | os.PathLike | None = None,
+        *,
+        device: Device | Sequence[Device] | None = None,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        similarity_fn_name: str | None = None,
+        truncate_dim: int | None = None,
+        cache_folder: str | os.PathLike | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        pooling: str | Sequence[str] | None = None,
+    ):
+        """Opens a model.
+
+        Args:
+            model_name_or_path: a folder in the sentence-transformers or HuggingFace layout, a bundled model's name or a
+                hub name; None is the default model.
+            device: "cpu", "gpu", "cuda", "cuda:1", "tpu", a `jax.Device`, or a list of these, over which each batch is
+                spread; by default JAX's first device.
+            prompts: prompts by name, added to the folder's.
+            default_prompt_name: overrules the folder's.
+            similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; overrules the folder's.
+            truncate_dim: keep this many dimensions of each vector; overrules the folder's.
+            cache_folder: where hub files are kept.
+            revision: branch, tag or commit on the Hub.
+            token: hub token, or True for the stored one.
+            local_files_only: take hub files from the cache alone.
+            dtype: of the matrix products. "bfloat16" keeps statistics, softmax and pooling in float32.
+            pooling: pooling modes, overruling the folder's; see `jsbert.pooling.POOLINGS`.
+
+        Raises:
+            OSError: for a model or file that is not there.
+            ValueError: for files that are broken or contradict each other, and options that do not exist.
+        """
+        check_choice("dtype", dtype, DTYPES)
+        folder = find_folder(
+            model_name_or_path,
+            revision=revision,
+            token=token,
+            cache_folder=cache_folder,
+            local_files_only=local_files_only,
+        )
+        parts = read_bi_encoder(folder, pooling=pooling)
+        given = {
+            "prompts": {"query": "", "document": ""} | dict(parts.settings.prompts) | dict(prompts or {}),
+            "default_prompt_name": default_prompt_name,
+            "similarity_fn_name": similarity_fn_name,
+            "truncate_dim": truncate_dim,
+        }
+        settings = dataclasses.replace(
+            parts.settings, **{name: value for name, value in given.items() if value is not None}
+        )
+        self._set_up_from(dataclasses.replace(parts, settings=settings), device, dtype)
+
+    @classmethod
+    def from_parts(
+        cls, parts: BiEncoder, *, device: Device | Sequence[Device] | None = None, dtype: str = "float32"
+    ) -> "SentenceTransformer":
+        """The object around config, params and tokenizer that were made elsewhere."""
+        check_choice("dtype", dtype, DTYPES)
+        model = cls.__new__(cls)
+        model._set_up_from(parts, device, dtype)
+        return model
+
+    def _set_up_from(self, parts, device, dtype):
+        settings = parts.settings
+        if settings.default_prompt_name is not None and settings.default_prompt_name not in settings.prompts:
+            raise ValueError(
+                f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts {sorted(settings.prompts)}"
+            )
+        encoder = dataclasses.replace(parts.config.encoder, dtype=dtype)
+        self.config: Config = dataclasses.replace(parts.config, encoder=encoder)
+        self.prompts = dict(settings.prompts)
+        self.default_prompt_name = settings.default_prompt_name
+        self.similarity_fn_name = settings.similarity_fn_name
+        check_positive("truncate_dim", settings.truncate_dim)
+        self.truncate_dim = settings.truncate_dim
+        self._settings, self._do_lower_case = settings, parts.do_lower_case
+        self._set_up(encoder, parts.params, parts.tokenizer, device)
+
+    def encode(
+        self,
+        sentences: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: Literal["sentence_embedding", "token_embeddings"] | None = "sentence_embedding",
+        precision: Literal["float32"] = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        on_truncate: OnTruncate = "warn",
+    ) -> Any:
+        """The vectors of texts.
+
+        Args:
+            sentences: one text or several. A text is a string, or its token ids with their special tokens, used as they
+                are.
+            prompt_name: name of the prompt to put in front of each text.
+            prompt: the prompt itself; goes before `prompt_name`.
+            batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
+            show_progress_bar: show the texts done and the time left.
+            output_value: "sentence_embedding"; "token_embeddings" for the token vectors; None for a dict of all there
+                is.
+            precision: "float32".
+            convert_to_numpy: False gives a list of vectors, `jax.Array`s.
+            convert_to_tensor: give a `jax.Array`.
+            normalize_embeddings: scale the vectors to length 1.
+            truncate_dim: keep this many dimensions, before normalising; by default the model's `truncate_dim`.
+            on_truncate: what to do if texts are longer than `max_seq_length`: one warning with their number, an error,
+                or nothing.
+
+        Returns:
+            (D,) float32 for one text, (N, D) for several in their order, (0, D) for none. With "token_embeddings"
+            (L, D) for one text, else a list; with None a dict (input_ids, attention_mask, token_embeddings,
+            sentence_embedding), else a list of these.
+
+        Raises:
+            TypeError: for inputs that are no texts.
+            ValueError: for options or prompt names that do not exist, invalid Unicode, token ids out of range.
+        """
+        check_positive("batch_size", batch_size)
+        check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings", None))
+        check_choice("precision", precision, ("float32",))
+        texts, is_single = as_texts(sentences)
+        truncations = Truncations(on_truncate, self.max_seq_length)
+        finish = self._finish(truncate_dim, normalize_embeddings)
+        function = self._sentence_vectors if output_value == "sentence_embedding" else self._all_vectors
+        with tqdm(total=len(texts), desc="encode", unit="text", disable=not show_progress_bar) as progress:
+            batches = self._batches(
+                function, texts, self._resolve_prompt(prompt, prompt_name), batch_size, truncations, progress
+            )
+            if output_value == "sentence_embedding":
+                found = self._collect(batches, len(texts), finish)
+            else:
+                found = _collect_tokens(batches, len(texts), finish, output_value)
+        truncations.warn(stacklevel=2)
+        if output_value == "sentence_embedding" and (convert_to_tensor or not convert_to_numpy):
+            found = jnp.asarray(found) if convert_to_tensor else list(jnp.asarray(found))
+        return found[0] if is_single else found
+
+    def encode_query(self, sentences: Any, **options: Any) -> Any:
+        """`encode` with the prompt named "query", if there is one and no other is given."""
+        return self.encode(sentences, **self._with_prompt(options, "query"))
+
+    def encode_document(self, sentences: Any, **options: Any) -> Any:
+        """`encode` with the prompt named "document", "passage" or "corpus", if there is one and no other is given."""
+        return self.encode(sentences, **self._with_prompt(options, "document", "passage", "corpus"))
+
+    def encode_iter(
+        self,
+        sentences: Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        chunk_size: int = 8192,
+        batch_size: int | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        on_truncate: OnTruncate = "warn",
+    ) -> Iterator[Float[np.ndarray, " dim"]]:
+        """Yields the vector of each text of an iterable, in order, in constant memory; the iterable may be endless.
+
+        Args:
+            sentences: texts.
+            chunk_size: texts read, sorted and batched together; none is read beyond a chunk before its vectors are
+                given out.
+            on_truncate: as in `encode`; the warning comes when the iterable or the iteration ends.
+
+        The other options are those of `encode`, and so are the errors; those of the options come at once, not at the
+        first vector.
+        """
+        check_positive("batch_size", batch_size)
+        check_positive("chunk_size", chunk_size, or_none=False)
+        truncations = Truncations(on_truncate, self.max_seq_length)
+        finish = self._finish(truncate_dim, normalize_embeddings)
+        prompt = self._resolve_prompt(prompt, prompt_name)
+        if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
+            raise TypeError(f"encode_iter takes an iterable of strings; given {type(sentences).__name__}")
+
+        def vectors():
+            rest = iter(sentences)
+            try:
+                while chunk := list(islice(rest, chunk_size)):
+                    texts, _ = as_texts(chunk)
+                    batches = self._batches(self._sentence_vectors, texts, prompt, batch_size, truncations)
+                    yield from self._collect(batches, len(texts), finish)
+            finally:
+                truncations.warn(stacklevel=2)
+
+        return vectors()
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Int[np.ndarray, "batch length"]]:
+        """Padded `input_ids` and `attention_mask`, (B, L) int32, L the longest: what the pure functions take as ids and
+        mask."""
+        texts, _ = as_texts(texts)
+        tokens = self._tokenizer(texts)
+        length = int(tokens.lengths.max(initial=1))
+        arrays = pack(tokens, Batch(np.arange(len(texts)), len(texts), length))
+        mask = np.arange(length) < arrays["lengths"][:, None]
+        return {"input_ids": arrays["ids"], "attention_mask": mask.astype(np.int32)}
+
+    def similarity(self, a: ArrayLike, b: ArrayLike) -> Float[Array, "rows columns"]:
+        """The model's similarity of each of `a` with each of `b`; cosine unless `similarity_fn_name` says otherwise."""
+        return SIMILARITIES[self.similarity_fn_name][0](a, b)
+
+    def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Float[Array, " rows"]:
+        """The model's similarity of a[i] with b[i]."""
+        return SIMILARITIES[self.similarity_fn_name][1](a, b)
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """ "cosine", "dot", "euclidean" or "manhattan". Can be set."""
+        return self._similarity_fn_name
+
+    @similarity_fn_name.setter
+    def similarity_fn_name(self, name: str | None) -> None:
+        check_choice("similarity_fn_name", name, (*SIMILARITIES, None))
+        self._similarity_fn_name = name or "cosine"
+
+    def get_embedding_dimension(self) -> int:
+        """Length of the vectors that `encode` returns."""
+        return min(self.config.embedding_dimension, self.truncate_dim or self.config.embedding_dimension)
+
+    get_sentence_embedding_dimension = get_embedding_dimension
+
+    def warmup(self, lengths: Sequence[int] | None = None) -> int:
+        """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use; returns
+        `num_compilations`."""
+        self._compile(self._sentence_vectors, lambda length: Ragged.from_lists([[0] * length]), lengths)
+        return self.num_compilations
+
+    def save_pretrained(self, path: str | os.PathLike) -> None:
+        """Writes the model as a folder that sentence-transformers opens with the same vectors. All of it, or nothing.
+
+        Weights are written in float32; a bfloat16 model writes the rounded values that it computes with.
+        """
+        settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
+        write_bi_encoder(path, BiEncoder(self.config, self.params, self._tokenizer, settings, self._do_lower_case))
+
+    save = save_pretrained
+
+    def _batches(self, function, texts, prompt, batch_size, truncations, progress=None):
+        if prompt and texts and not isinstance(texts[0], str):
+            raise ValueError("a prompt cannot be put before token ids; put its ids there, or say prompt=''")
+        tokenizer, scalars = self._tokenizer, {}
+        if prompt and not self.config.include_prompt:
+            scalars["prompt_length"] = tokenizer.prompt_length(prompt)
+
+        def tokenize(window):
+            if isinstance(window[0], str):
+                return tokenizer([prompt + text for text in window] if prompt else window)
+            return ragged_from_ids(window, vocab_size=self.config.encoder.vocab_size, max_length=tokenizer.max_length)
+
+        return self._run(
+            function,
+            windows(texts),
+            tokenize,
+            batch_size=batch_size,
+            truncations=truncations,
+            scalars=scalars,
+            progress=progress,
+        )
+
+    def _sentence_vectors(self, params, ids, lengths, prompt_length=0):
+        return siamese.encode(self.config, params, ids, _mask(ids, lengths), prompt_length=prompt_length)
+
+    def _all_vectors(self, params, ids, lengths, prompt_length=0):
+        mask = _mask(ids, lengths)
+        hidden = encoders.forward(self.config.encoder, params["encoder"], ids, mask)
+        vectors = siamese.pool_and_finish(self.config, params, hidden, mask, prompt_length=prompt_length)
+        return {"input_ids": ids, "lengths": lengths, "token_embeddings": hidden, "sentence_embedding": vectors}
+
+    def _finish(self, truncate_dim, normalize):
+        """What happens to vectors on the host: truncation, then length 1."""
+        check_positive("truncate_dim", truncate_dim)
+        dimension = min(
+            truncate_dim or self.truncate_dim or self.config.embedding_dimension, self.config.embedding_dimension
+        )
+
+        def finish(vectors):
+            vectors = vectors[..., :dimension]
+            if not normalize:
+                return vectors
+            return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+        return finish
+
+    def _collect(self, batches, num_texts, finish):
+        width = finish(np.empty((0, self.config.embedding_dimension), np.float32)).shape[1]
+        vectors = np.empty((num_texts, width), np.float32)
+        for positions, outputs in batches:
+            vectors[positions] = finish(outputs)
+        return vectors
+
+    def _resolve_prompt(self, prompt, prompt_name):
+        name = self.default_prompt_name if prompt_name is None else prompt_name
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise TypeError(f"prompt is {prompt!r}; it must be a string")
+            return prompt
+        if name is not None and name not in self.prompts:
+            raise ValueError(f"unknown prompt_name {name!r}; the model's prompts are {sorted(self.prompts)}")
+        return self.prompts[name] if name is not None else ""
+
+    def _with_prompt(self, options, *names):
+        if options.get("prompt_name") is None and options.get("prompt") is None:
+            options["prompt_name"] = next((name for name in names if name in self.prompts), None)
+        return options
+
+
+def _mask(ids, lengths):
+    return jnp.arange(ids.shape[1])[None] < lengths[:, None]
+
+
+def _collect_tokens(batches, num_texts, finish, output_value):
+    found: list = [None] * num_texts
+    for positions, outputs in batches:
+        for row, position in enumerate(positions):
+            length = outputs["lengths"][row]
+            token_embeddings = outputs["token_embeddings"][row, :length]
+            found[position] = token_embeddings if output_value else {
+                "input_ids": outputs["input_ids"][row, :length],
+                "attention_mask": np.ones(length, np.int32),
+                "token_embeddings": token_embeddings,
+                "sentence_embedding": finish(outputs["sentence_embedding"][row]),
+            }  # fmt: skip
+    return found

@@ -1,0 +1,182 @@
+"""What the bi-encoder and the cross-encoder share: tokenise ahead, run in batches, count what was cut off."""
+
+import collections
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+from jsbert.batching import WINDOW, length_ladder, row_ladder
+from jsbert.config import EncoderConfig
+from jsbert.device import Device, resolve_devices, token_budget
+from jsbert.inputs import check_choice, check_positive
+from jsbert.runner import Runner
+from jsbert.tokenizer import Ragged, Tokenizer
+
+DTYPES = ("float32", "bfloat16")
+"""The dtypes in which an encoder's matrix products can be computed."""
+
+
+class TextModel:
+    """A tokenizer and params on their devices."""
+
+    _tokenizer: Tokenizer
+    _runner: Runner
+    _encoder: EncoderConfig
+
+    def _set_up(
+        self, encoder: EncoderConfig, params: Any, tokenizer: Tokenizer, device: Device | Sequence[Device] | None
+    ):
+        self._encoder, self._tokenizer = encoder, tokenizer
+        self._runner = Runner(_cast_kernels(params, encoder.dtype), resolve_devices(device))
+
+    @property
+    def params(self) -> Any:
+        """The params on their devices: a nested dict, for the pure functions. Matrices are in the model's dtype."""
+        return self._runner.params
+
+    @property
+    def devices(self) -> tuple[jax.Device, ...]:
+        """The devices that compute; each batch's rows are spread over them."""
+        return self._runner.devices
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the matrix products."""
+        return self._encoder.dtype
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, with its truncation limit."""
+        return self._tokenizer
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens kept of an input, special tokens included. Can be set, up to the encoder's positions."""
+        return self._tokenizer.max_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        check_positive("max_seq_length", value, or_none=False)
+        most = self._encoder.max_position_embeddings
+        if not 3 <= value <= most:
+            raise ValueError(f"max_seq_length is {value}; this model takes 3 to {most} tokens")
+        self._tokenizer = self._tokenizer.with_max_length(int(value))
+
+    @property
+    def num_compilations(self) -> int:
+        """Programs compiled (or taken from JAX's cache on disk) by this object so far."""
+        return self._runner.num_compilations
+
+    def _run(
+        self,
+        function: Callable,
+        texts: Iterable[list],
+        tokenize: Callable[[list], Ragged],
+        *,
+        batch_size: int | None,
+        truncations: "Truncations",
+        scalars: dict[str, int] | None = None,
+        progress: tqdm | None = None,
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yields (positions, outputs): `outputs` have a row for each of the inputs at `positions`.
+
+        `texts` are windows of inputs; positions count through all of them. The next window is tokenised while one is
+        computed.
+        """
+        start = 0
+        for window, tokens in _one_ahead(tokenize, texts):
+            truncations.add(tokens.num_truncated, len(window))
+            max_length = max(
+                self.max_seq_length, int(tokens.lengths.max(initial=1))
+            )  # if the limit was lowered meanwhile
+            batches = self._runner.run(function, tokens, max_length=max_length, max_rows=batch_size, scalars=scalars)
+            for batch, outputs in batches:
+                n = len(batch.indices)
+                yield start + batch.indices, jax.tree.map(lambda output, n=n: output[:n], outputs)
+                if progress is not None:
+                    progress.update(n)
+            start += len(window)
+
+    def _compile(self, function: Callable, tokens: Callable[[int], Ragged], lengths: Sequence[int] | None) -> None:
+        """Compiles `function` for every row count at the array lengths that hold `lengths` tokens, or at all."""
+        ladder = np.asarray(length_ladder(self.max_seq_length))
+        if lengths is not None:
+            for length in lengths:
+                check_positive("lengths", length, or_none=False)
+            ladder = np.unique(ladder[np.searchsorted(ladder, np.minimum(lengths, self.max_seq_length))])
+        for length in map(int, ladder):
+            for rows in row_ladder(length, token_budget=token_budget(self.devices), multiple=len(self.devices)):
+                one = tokens(length)
+                many = Ragged.from_lists(
+                    [one.ids] * rows, None if one.token_types is None else [one.token_types] * rows
+                )
+                collections.deque(self._runner.run(function, many, max_length=self.max_seq_length), maxlen=0)
+
+
+class Truncations:
+    """Counts the inputs that were cut at the token limit, and says so as the caller asked: "warn", "error" or
+    "ignore"."""
+
+    def __init__(self, on_truncate: str, max_length: int):
+        check_choice("on_truncate", on_truncate, ("warn", "error", "ignore"))
+        self.on_truncate, self.max_length = on_truncate, max_length
+        self.num_truncated = self.num_texts = 0
+
+    def add(self, num_truncated: int, num_texts: int) -> None:
+        """Counts a window; ValueError if it holds truncated texts and these are errors."""
+        self.num_truncated += num_truncated
+        self.num_texts += num_texts
+        if num_truncated and self.on_truncate == "error":
+            raise ValueError(
+                f"{num_truncated} of the texts up to text {self.num_texts - 1} are longer than {self.max_length} tokens"
+                "; shorten them, raise max_seq_length, or say on_truncate='warn' or 'ignore'"
+            )
+
+    def warn(self, stacklevel: int) -> None:
+        """One warning with the number, if there is any to report."""
+        if self.num_truncated and self.on_truncate == "warn":
+            warnings.warn(
+                f"{self.num_truncated} of {self.num_texts} texts are longer than {self.max_length} tokens and were cut "
+                "there; raise max_seq_length, or say on_truncate='ignore' or 'error'",
+                stacklevel=stacklevel + 1,
+            )
+
+
+def windows(texts: list) -> Iterator[list]:
+    """`texts` in windows of `WINDOW`."""
+    return (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))
+
+
+def _one_ahead(function, items):
+    """Yields (item, function(item)), computing the next in another thread while the caller is busy with the last."""
+    items = iter(items)
+    first, second = next(items, None), next(items, None)
+    if second is None:  # no thread for a single window
+        if first is not None:
+            yield first, function(first)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        ahead = collections.deque((item, thread.submit(function, item)) for item in (first, second))
+        while ahead:
+            item, future = ahead.popleft()
+            yield item, future.result()
+            following = next(items, None)
+            if following is not None:
+                ahead.append((following, thread.submit(function, following)))
+
+
+def _cast_kernels(params, dtype):
+    """The encoder's matrices in `dtype`; everything else, and heads, in float32."""
+    if dtype == "float32":
+        return params
+
+    def cast(path, leaf):
+        return leaf.astype(jnp.dtype(dtype)) if path[-1].key == "kernel" else leaf
+
+    return params | {"encoder": jax.tree_util.tree_map_with_path(cast, params["encoder"])}

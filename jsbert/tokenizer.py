@@ -1,0 +1,268 @@
+"""Texts to token ids: ragged, truncated to a limit, never padded.
+
+`tokenizers` is used directly, from `tokenizer.json` or `vocab.txt`; `transformers.AutoTokenizer` (imported only then)
+reads the rest.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tokenizers
+from tokenizers import normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+
+FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+    "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
+)  # fmt: skip
+"""The names under which tokenizers keep their files."""
+
+UNLIMITED = 1_000_000
+"""A `model_max_length` above this means that the tokenizer knows no limit (transformers writes 1e30 or 2**63 - 1)."""
+
+
+class Ragged(NamedTuple):
+    """Token ids of N texts, one behind the other, without padding."""
+
+    ids: np.ndarray  # (total,) int32
+    starts: np.ndarray  # (N + 1,) int64: text i is ids[starts[i]:starts[i + 1]]
+    token_types: np.ndarray | None  # (total,) int32, or None: all 0
+    num_truncated: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, (N,) int64."""
+        return np.diff(self.starts)
+
+    @classmethod
+    def from_lists(cls, ids: Sequence, token_types: Sequence | None = None, num_truncated: int = 0) -> "Ragged":
+        """Ragged tokens from one sequence of ids a text."""
+        starts = np.zeros(len(ids) + 1, np.int64)
+        np.cumsum([len(row) for row in ids], out=starts[1:])
+        return cls(_flat(ids), starts, None if token_types is None else _flat(token_types), num_truncated)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer with its truncation limit. Immutable, and safe to call from several threads.
+
+    Attributes:
+        backend: what splits texts: a `tokenizers.Tokenizer`, or an object with its `encode_batch_fast`.
+        max_length: tokens kept of a text, special tokens included.
+        files: the folder's tokenizer files, name to content, to be written back by `save`.
+        model_max_length: the limit that the files name, or None.
+    """
+
+    backend: Any
+    max_length: int
+    files: dict[str, bytes] = dataclasses.field(repr=False)
+    model_max_length: int | None = None
+
+    @classmethod
+    def from_folder(
+        cls, folder: pathlib.Path, *, max_length: int | None = None, lower_case: bool = False
+    ) -> "Tokenizer":
+        """The tokenizer of a model folder.
+
+        Args:
+            folder: holds `tokenizer.json`, or `vocab.txt`, or whatever `AutoTokenizer` reads.
+            max_length: the truncation limit; by default the one that tokenizer_config.json names, or none.
+            lower_case: lower-case the text first (`do_lower_case` of sentence_bert_config.json).
+
+        Raises:
+            OSError: without tokenizer files.
+            ValueError: for files that cannot be read; the message names the file.
+        """
+        files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+        settings = _read_settings(folder, files)
+        limit = settings.get("model_max_length")
+        limit = int(limit) if isinstance(limit, (int, float)) and 0 < limit <= UNLIMITED else None
+        backend = _load_backend(folder, files, settings)
+        if lower_case and isinstance(backend, tokenizers.Tokenizer):
+            first = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
+            backend.normalizer = normalizers.Sequence(first)
+        return cls(backend, UNLIMITED, files, limit).with_max_length(max_length or limit or UNLIMITED)
+
+    def with_max_length(self, max_length: int) -> "Tokenizer":
+        """The same tokenizer with another truncation limit, as an object of its own."""
+        backend = self.backend
+        if isinstance(backend, tokenizers.Tokenizer):
+            # Rust objects must not change while another thread uses them, hence the copy. Padding and truncation baked
+            # into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched off.
+            backend = tokenizers.Tokenizer.from_str(backend.to_str())
+            backend.no_padding()
+            direction = _read_settings(None, self.files).get("truncation_side", "right")
+            backend.enable_truncation(max_length, direction=direction)
+        else:
+            backend = dataclasses.replace(backend, max_length=max_length)
+        return dataclasses.replace(self, backend=backend, max_length=max_length)
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens known, added ones included."""
+        return self.backend.get_vocab_size()
+
+    def __call__(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> Ragged:
+        """The token ids of texts, or of pairs of texts, with special tokens, cut at `max_length`.
+
+        Raises:
+            ValueError: for a text that is no valid Unicode (a lone surrogate); the message says which.
+        """
+        try:
+            encodings = self.backend.encode_batch_fast(list(texts))
+        except Exception:
+            _refuse_surrogates(texts)
+            raise
+        is_pairs = bool(texts) and not isinstance(texts[0], str)
+        return Ragged.from_lists(
+            [encoding.ids for encoding in encodings],
+            [encoding.type_ids for encoding in encodings] if is_pairs else None,
+            # `overflowing` copies what was cut off, so ask only where something can have been.
+            sum(len(encoding) >= self.max_length and bool(encoding.overflowing) for encoding in encodings),
+        )
+
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""
+        encoding = self.backend.encode(prompt)
+        return len(encoding.ids) - int(bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1])
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes the tokenizer's files, and a `tokenizer.json` if there was none."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        if "tokenizer.json" not in self.files and isinstance(self.backend, tokenizers.Tokenizer):
+            plain = tokenizers.Tokenizer.from_str(self.backend.to_str())
+            plain.no_truncation()
+            plain.save(str(folder / "tokenizer.json"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _PythonBackend:
+    """A tokenizer that transformers runs in Python, behind the calls of a `tokenizers.Tokenizer`."""
+
+    tokenizer: Callable
+    max_length: int = UNLIMITED
+
+    def encode(self, text):
+        whole = self.tokenizer(text, return_special_tokens_mask=True, return_token_type_ids=True)
+        ids = whole["input_ids"]
+        cut = ids
+        if len(ids) > self.max_length:
+            cut = self.tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"]
+        return _PythonEncoding(
+            cut, whole["token_type_ids"][: len(cut)], whole["special_tokens_mask"], len(cut) < len(ids)
+        )
+
+    def encode_batch_fast(self, texts):
+        return [self.encode(text) for text in texts]
+
+    def get_vocab_size(self):
+        return len(self.tokenizer)
+
+
+class _PythonEncoding(NamedTuple):
+    ids: list[int]
+    type_ids: list[int]
+    special_tokens_mask: list[int]
+    overflowing: bool
+
+    def __len__(self):
+        return len(self.ids)
+
+
+def _load_backend(folder, files, settings):
+    if "tokenizer.json" in files:
+        try:
+            backend = tokenizers.Tokenizer.from_buffer(files["tokenizer.json"])
+        except Exception as error:
+            raise ValueError(f"{folder / 'tokenizer.json'}: not a tokenizer file: {error}") from None
+        return _with_bert_settings(backend, settings)
+    if "vocab.txt" in files and settings.get("tokenizer_class", "BertTokenizer").startswith("BertTokenizer"):
+        return _wordpiece(folder, settings)
+    if not set(files) - {"tokenizer_config.json", "special_tokens_map.json"} and "tokenizer_class" not in settings:
+        raise FileNotFoundError(f"{folder}: no tokenizer files; expected tokenizer.json, vocab.txt or one of {FILES}")
+    return _auto_tokenizer(folder)
+
+
+def _auto_tokenizer(folder):
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ValueError(f"{folder}: transformers.AutoTokenizer cannot read the tokenizer files: {error}") from error
+    return tokenizer.backend_tokenizer if tokenizer.is_fast else _PythonBackend(tokenizer)
+
+
+def _with_bert_settings(backend, settings):
+    # transformers lets tokenizer_config.json overrule tokenizer.json in these, and so does the reference.
+    if not isinstance(backend.normalizer, normalizers.BertNormalizer):
+        return backend
+    names = {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
+    }
+    for theirs, ours in names.items():
+        if theirs in settings:
+            setattr(backend.normalizer, ours, settings[theirs])
+    return backend
+
+
+def _wordpiece(folder, settings):
+    token = {name: str(_content(settings.get(f"{name}_token", f"[{name.upper()}]"))) for name in
+             ("unk", "sep", "pad", "cls", "mask")}  # fmt: skip
+    try:
+        model = WordPiece.from_file(str(folder / "vocab.txt"), unk_token=token["unk"])
+    except Exception as error:
+        raise ValueError(f"{folder / 'vocab.txt'}: not a WordPiece vocabulary: {error}") from None
+    backend = tokenizers.Tokenizer(model)
+    missing = [name for name in (token["unk"], token["sep"], token["cls"]) if backend.token_to_id(name) is None]
+    if missing:
+        raise ValueError(f"{folder / 'vocab.txt'}: lacks the special tokens {missing}")
+    backend.normalizer = normalizers.BertNormalizer(
+        lowercase=settings.get("do_lower_case", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = tokenizers.decoders.WordPiece()
+    backend.add_special_tokens([name for name in token.values() if backend.token_to_id(name) is not None])
+    backend.post_processor = processors.BertProcessing(
+        (token["sep"], backend.token_to_id(token["sep"])), (token["cls"], backend.token_to_id(token["cls"]))
+    )
+    return backend
+
+
+def _content(token):
+    # special tokens stand in tokenizer_config.json as strings or as {"content": ...}
+    return token["content"] if isinstance(token, dict) else token
+
+
+def _read_settings(folder, files):
+    if "tokenizer_config.json" not in files:
+        return {}
+    try:
+        return json.loads(files["tokenizer_config.json"])
+    except ValueError as error:
+        raise ValueError(f"{folder}/tokenizer_config.json: broken json: {error}") from None
+
+
+def _refuse_surrogates(texts):
+    for index, text in enumerate(texts):
+        for part in (text,) if isinstance(text, str) else text:
+            try:
+                part.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"text {index} is no valid Unicode: {error.reason} at character {error.start}; "
+                    "clean it with text.encode('utf-8', 'replace').decode()"
+                ) from None
+
+
+def _flat(rows):
+    return np.concatenate([np.asarray(row, np.int32) for row in rows]) if len(rows) else np.zeros(0, np.int32)

@@ -1,0 +1,144 @@
+"""The names and results of sentence_transformers.util, over what is below."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import ArrayLike
+
+from jsbert.pooling import normalize
+from jsbert.search import close_pairs, communities
+from jsbert.search import top_k as nearest
+from jsbert.similarity import (
+    SIMILARITIES,
+    cos_sim,
+    dot_score,
+    euclidean_sim,
+    manhattan_sim,
+    pairwise_cos_sim,
+    pairwise_dot_score,
+    pairwise_euclidean_sim,
+    pairwise_manhattan_sim,
+)
+
+__all__ = [
+    "community_detection",
+    "cos_sim",
+    "dot_score",
+    "euclidean_sim",
+    "manhattan_sim",
+    "normalize_embeddings",
+    "pairwise_cos_sim",
+    "pairwise_dot_score",
+    "pairwise_euclidean_sim",
+    "pairwise_manhattan_sim",
+    "paraphrase_mining",
+    "paraphrase_mining_embeddings",
+    "pytorch_cos_sim",
+    "semantic_search",
+    "truncate_embeddings",
+]
+
+pytorch_cos_sim = cos_sim
+
+
+def semantic_search(
+    query_embeddings: ArrayLike,
+    corpus_embeddings: ArrayLike,
+    query_chunk_size: int = 100,
+    corpus_chunk_size: int = 500_000,
+    top_k: int = 10,
+    score_function: Callable = cos_sim,
+) -> list[list[dict[str, Any]]]:
+    """For each query the `top_k` nearest of the corpus, best first: [[{"corpus_id", "score"}]]. As arrays:
+    `search.top_k`.
+
+    `score_function` is one of this module's matrix similarities. The chunk sizes are taken and not needed.
+    """
+    scores, indices = nearest(query_embeddings, corpus_embeddings, top_k, similarity=_similarity_name(score_function))
+    return [
+        [{"corpus_id": i, "score": s} for i, s in zip(*row, strict=True)]
+        for row in zip(indices.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def paraphrase_mining(
+    model: Any,
+    sentences: Sequence[str],
+    show_progress_bar: bool = False,
+    batch_size: int | None = None,
+    query_chunk_size: int = 5000,
+    corpus_chunk_size: int = 100_000,
+    max_pairs: int = 500_000,
+    top_k: int = 100,
+    score_function: Callable = cos_sim,
+    truncate_dim: int | None = None,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
+) -> list[list[float | int]]:
+    """The closest pairs among `sentences`, best first: [[score, i, j]] with i < j. See
+    `paraphrase_mining_embeddings`."""
+    embeddings = model.encode(
+        sentences,
+        show_progress_bar=show_progress_bar,
+        batch_size=batch_size,
+        truncate_dim=truncate_dim,
+        prompt_name=prompt_name,
+        prompt=prompt,
+    )
+    return paraphrase_mining_embeddings(
+        embeddings, query_chunk_size, corpus_chunk_size, max_pairs, top_k, score_function=score_function
+    )
+
+
+def paraphrase_mining_embeddings(
+    embeddings: ArrayLike,
+    query_chunk_size: int = 5000,
+    corpus_chunk_size: int = 100_000,
+    max_pairs: int = 500_000,
+    top_k: int = 100,
+    score_function: Callable = cos_sim,
+) -> list[list[float | int]]:
+    """The closest pairs of rows among each row's `top_k` nearest, best first: [[score, i, j]] with i < j.
+
+    As arrays: `search.close_pairs`. The chunk sizes are taken and not needed.
+    """
+    pairs = close_pairs(embeddings, k=top_k, max_pairs=max_pairs, similarity=_similarity_name(score_function))
+    return [list(pair) for pair in zip(*(column.tolist() for column in pairs), strict=True)]
+
+
+def community_detection(
+    embeddings: ArrayLike,
+    threshold: float = 0.75,
+    min_community_size: int = 10,
+    batch_size: int = 1024,
+    show_progress_bar: bool = False,
+) -> list[list[int]]:
+    """Groups of rows whose cosine to a common centre is at least `threshold`, largest first; see
+    `search.communities`."""
+    return communities(
+        embeddings,
+        threshold=threshold,
+        min_community_size=min_community_size,
+        batch_size=batch_size,
+        show_progress_bar=show_progress_bar,
+    )
+
+
+def normalize_embeddings(embeddings: ArrayLike) -> Any:
+    """Embeddings scaled to length 1; zero vectors stay zero."""
+    return normalize(np.asarray(embeddings, np.float32) if not hasattr(embeddings, "dtype") else embeddings)
+
+
+def truncate_embeddings(embeddings: Any, truncate_dim: int | None) -> Any:
+    """The first `truncate_dim` dimensions; None keeps all."""
+    return embeddings[..., :truncate_dim]
+
+
+def _similarity_name(function):
+    for name, (matrix, _) in SIMILARITIES.items():
+        if function is matrix:
+            return name
+    raise ValueError(
+        f"score_function is {function!r}; give jsbert.util's cos_sim, dot_score, euclidean_sim or manhattan_sim"
+    )

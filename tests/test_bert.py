@@ -1,0 +1,166 @@
+"""The encoder as a pure function; its numbers are compared with transformers in parity/."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsbert.encoders import bert
+from tests import models
+
+CONFIG = bert.Config(**models.SIZES)
+PARAMS = models.perturbed(bert.shapes(CONFIG))
+FORWARD = jax.jit(bert.forward, static_argnums=0)
+
+
+def tokens(batch=5, length=11, seed=0):
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(0, CONFIG.vocab_size, (batch, length))
+    return ids, np.arange(length)[None, :] < generator.integers(1, length + 1, (batch, 1))
+
+
+def test_padding_does_not_change_the_vectors_of_tokens():
+    ids, mask = tokens()
+    wider = np.pad(ids, ((0, 0), (0, 6)), constant_values=9)
+    hidden = FORWARD(CONFIG, PARAMS, ids, mask)
+    padded = FORWARD(CONFIG, PARAMS, wider, np.pad(mask, ((0, 0), (0, 6))))[:, :11]
+    assert np.abs(hidden - padded)[mask].max() < 2e-6  # two summation orders
+
+
+def test_rows_do_not_see_each_other():
+    ids, mask = tokens()
+    alone = jnp.concatenate([FORWARD(CONFIG, PARAMS, ids[i : i + 1], mask[i : i + 1]) for i in range(len(ids))])
+    assert np.abs(FORWARD(CONFIG, PARAMS, ids, mask) - alone)[mask].max() < 2e-6
+
+
+def test_a_row_of_padding_alone_stays_finite():
+    ids, mask = tokens()
+    for dtype in ("float32", "bfloat16"):
+        hidden = FORWARD(dataclasses.replace(CONFIG, dtype=dtype), PARAMS, ids, np.zeros_like(mask))
+        assert jnp.isfinite(hidden).all()
+
+
+def test_ids_outside_the_vocabulary_give_nan_not_another_token():
+    ids, mask = tokens()
+    ids[2, 0] = CONFIG.vocab_size
+    hidden = FORWARD(CONFIG, PARAMS, ids, mask)
+    assert jnp.isnan(hidden[2]).any()
+    assert jnp.isfinite(hidden[0]).all()
+
+
+def test_word_vectors_in_place_of_ids_give_the_same():
+    ids, mask = tokens()
+    words = PARAMS["embeddings"]["word"]["embedding"][ids]
+    assert np.array_equal(FORWARD(CONFIG, PARAMS, ids, mask), FORWARD(CONFIG, PARAMS, words, mask))
+
+
+def test_token_types_default_to_zero():
+    ids, mask = tokens()
+    zeros = FORWARD(CONFIG, PARAMS, ids, mask, token_types=np.zeros_like(ids))
+    assert np.abs(FORWARD(CONFIG, PARAMS, ids, mask) - zeros).max() < 1e-6
+    ones = FORWARD(CONFIG, PARAMS, ids, mask, token_types=np.ones_like(ids))
+    assert np.abs(zeros - ones).max() > 0.01
+
+
+@pytest.mark.parametrize("dtype, highest", [("float32", True), ("bfloat16", False)])
+def test_every_float32_product_asks_for_the_highest_precision(dtype, highest):
+    ids, mask = tokens()
+    config = dataclasses.replace(CONFIG, dtype=dtype)
+    jaxpr = str(jax.make_jaxpr(lambda params: bert.forward(config, params, ids, mask))(PARAMS))
+    products = jaxpr.count("dot_general[")
+    assert products == 2 * 8  # six linear layers and two attention products in each of two layers
+    assert jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") + jaxpr.count("precision=Precision.HIGHEST") == (
+        products if highest else 0
+    )
+
+
+def test_bfloat16_stays_close_to_float32_and_returns_float32():
+    ids, mask = tokens()
+    exact = FORWARD(CONFIG, PARAMS, ids, mask)
+    rounded = FORWARD(dataclasses.replace(CONFIG, dtype="bfloat16"), PARAMS, ids, mask)
+    assert rounded.dtype == jnp.float32
+    cosine = (exact * rounded).sum(-1) / jnp.linalg.norm(exact, axis=-1) / jnp.linalg.norm(rounded, axis=-1)
+    assert 0.999 < cosine[mask].min() < 1 - 1e-7  # close, and not secretly float32
+
+
+def test_dropout_is_drawn_from_the_key_and_an_example_keeps_its_own():
+    ids, mask = tokens()
+    key = jax.random.key(3)
+    dropped = FORWARD(CONFIG, PARAMS, ids, mask, key)
+    assert np.array_equal(dropped, FORWARD(CONFIG, PARAMS, ids, mask, key))
+    assert not np.allclose(dropped, FORWARD(CONFIG, PARAMS, ids, mask))
+    keys = jax.random.split(key, len(ids))
+    halves = [FORWARD(CONFIG, PARAMS, ids[part], mask[part], keys[part]) for part in (slice(0, 2), slice(2, None))]
+    assert np.abs(dropped - np.concatenate(halves)).max() < 2e-5  # the same masks in chunks
+
+
+def test_dropout_keeps_the_expectation():
+    config = dataclasses.replace(CONFIG, hidden_dropout_prob=0.4)
+    ones = jnp.ones((3, 20_000))
+    for raw in (jax.random.key(0), jax.random.PRNGKey(0)):
+        dropped = bert.Dropout(raw, 3)(ones, config.hidden_dropout_prob)
+        assert dropped.mean() == pytest.approx(1, abs=0.02)
+        assert (dropped == 0).mean() == pytest.approx(0.4, abs=0.01)
+        assert not np.array_equal(dropped[0], dropped[1])
+
+
+def test_gradient_equals_finite_differences_in_float64():
+    ids, mask = tokens(batch=2, length=5)
+    with jax.enable_x64(True):
+        config = dataclasses.replace(CONFIG, dtype="float64")
+        params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), PARAMS)
+        weights = np.random.default_rng(1).standard_normal((2, 5, CONFIG.hidden_size)) * mask[:, :, None]
+
+        def loss(params):
+            hidden = bert.forward(config, params, ids, mask)
+            assert hidden.dtype == jnp.float64
+            return (hidden * weights).sum()
+
+        gradient = jax.grad(loss)(params)
+        direction = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(2).standard_normal(x.shape)), params)
+        step = 1e-6
+        ahead, behind = (loss(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction)) for s in (step, -step))
+        along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient, direction)))
+        assert float(along) == pytest.approx(float((ahead - behind) / (2 * step)), rel=1e-6)
+
+
+def test_per_example_gradients_are_vmap_of_grad():
+    ids, mask = tokens(batch=3)
+
+    def loss(params, ids, mask):
+        return bert.forward(CONFIG, params, ids[None], mask[None]).sum()
+
+    each = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(PARAMS, ids, mask)
+    second = jax.grad(loss)(PARAMS, ids[1], mask[1])
+    for a, b in zip(jax.tree.leaves(each), jax.tree.leaves(second), strict=True):
+        assert np.abs(a[1] - b).max() < 1e-4 * max(1, np.abs(b).max())  # float32, two summation orders
+
+
+def test_init_gives_the_shapes_and_distribution_of_a_new_bert():
+    params = bert.init(CONFIG, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, bert.shapes(CONFIG))
+    assert params["layers"][0]["output"]["kernel"].std() == pytest.approx(0.02, rel=0.1)
+    assert params["embeddings"]["word"]["embedding"].std() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"num_attention_heads": 5}, "num_attention_heads 5 does not divide hidden_size 24"),
+        ({"hidden_act": "mish"}, "unknown activation 'mish'"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"hidden_size": -24}, "hidden_size is -24"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder is True"),
+    ],
+)
+def test_configs_that_cannot_be_computed_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        bert.Config.from_json(models.SIZES | values, where="there/config.json")
+
+
+def test_config_goes_to_json_and_back():
+    config = dataclasses.replace(CONFIG, hidden_act="relu", layer_norm_eps=1e-5)
+    assert bert.Config.from_json(config.to_json()) == config

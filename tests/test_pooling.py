@@ -1,0 +1,62 @@
+"""Pooling by hand; against sentence-transformers in parity/."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsbert import pooling
+
+HIDDEN = np.float32([[[1, -4], [3, 2], [5, 0], [9, 9]], [[7, 7], [2, 1], [0, 0], [4, -3]]])
+RIGHT = np.array([[1, 1, 1, 0], [1, 1, 0, 0]])
+
+BY_HAND = {
+    "cls": [[1, -4], [7, 7]],
+    "max": [[5, 2], [7, 7]],
+    "mean": [[3, -2 / 3], [4.5, 4]],
+    "mean_sqrt_len_tokens": [[9 / 3**0.5, -2 / 3**0.5], [9 / 2**0.5, 8 / 2**0.5]],
+    "weightedmean": [[(1 + 6 + 15) / 6, (-4 + 4 + 0) / 6], [(7 + 4) / 3, (7 + 2) / 3]],
+    "lasttoken": [[5, 0], [2, 1]],
+}
+
+
+@pytest.mark.parametrize("mode", pooling.POOLINGS)
+def test_poolings_by_hand(mode):
+    assert pooling.POOLINGS[mode](HIDDEN, RIGHT) == pytest.approx(np.float32(BY_HAND[mode]))
+
+
+@pytest.mark.parametrize("mode", pooling.POOLINGS)
+def test_the_side_of_the_padding_does_not_matter(mode):
+    left_hidden = np.stack([np.roll(HIDDEN[0], 1, axis=0), np.roll(HIDDEN[1], 2, axis=0)])
+    left_mask = np.array([[0, 1, 1, 1], [0, 0, 1, 1]])
+    assert pooling.pool(left_hidden, left_mask, (mode,)) == pytest.approx(np.float32(BY_HAND[mode]))
+
+
+@pytest.mark.parametrize("mode", pooling.POOLINGS)
+def test_a_row_of_padding_alone_pools_to_zero_with_a_finite_gradient(mode):
+    mask = np.zeros((2, 4), bool)
+    assert not pooling.pool(HIDDEN, mask, (mode,)).any()
+    assert jnp.isfinite(jax.grad(lambda hidden: pooling.pool(hidden, mask, (mode,)).sum())(jnp.asarray(HIDDEN))).all()
+
+
+def test_several_poolings_are_concatenated_in_the_given_order():
+    assert pooling.pool(HIDDEN, RIGHT, ("lasttoken", "cls"))[0].tolist() == [5, 0, 1, -4]
+
+
+def test_a_prompt_is_left_out_and_the_rest_keeps_its_weights():
+    assert pooling.pool(HIDDEN, RIGHT, ("mean",), prompt_length=1)[0].tolist() == [4, 1]
+    # the second and third tokens weigh 2 and 3
+    assert pooling.pool(HIDDEN, RIGHT, ("weightedmean",), prompt_length=1)[0] == pytest.approx([21 / 5, 4 / 5])
+
+
+def test_pooling_of_bfloat16_happens_in_float32():
+    hidden = jnp.full((1, 3001, 2), 1.0, jnp.bfloat16)  # a bfloat16 sum of ones stops at 256
+    pooled = pooling.mean_pool(hidden, jnp.ones((1, 3001), bool))
+    assert pooled.dtype == jnp.float32
+    assert pooled.tolist() == [[1.0, 1.0]]
+
+
+def test_normalize_leaves_zero_vectors_with_a_finite_gradient():
+    vectors = jnp.float32([[3, 4], [0, 0]])
+    assert pooling.normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
+    assert jnp.isfinite(jax.grad(lambda v: pooling.normalize(v).sum())(vectors)).all()
