@@ -33,7 +33,7 @@ def length_ladder(max_length: int) -> tuple[int, ...]:
     lengths, length = [], 4
     while length < max_length:
         lengths.append(length)
-        length += max(2, 1 << (length.bit_length() - 4))
+        length += max(2, 2 ** length.bit_length() // 16)
     return (*lengths, max_length)
 
 

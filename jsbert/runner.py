@@ -3,6 +3,7 @@ device."""
 
 import collections
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class Runner:
     Attributes:
         params: on `devices`, a copy on each.
         devices: each batch's rows are spread over them.
+        compile_seconds: time spent so far on making programs.
     """
 
     def __init__(self, params: Any, devices: Sequence[jax.Device]):
@@ -34,6 +36,7 @@ class Runner:
         self.params = jax.device_put(params, self._everywhere)
         self._programs: dict[tuple, Callable] = {}
         self._lock = threading.Lock()
+        self.compile_seconds = 0.0
 
     @property
     def num_compilations(self) -> int:
@@ -80,8 +83,10 @@ class Runner:
         with self._lock:
             if key not in self._programs:
                 use_compilation_cache()
+                started = time.perf_counter()
                 lowered = jax.jit(function, out_shardings=self._by_row).lower(self.params, **arrays)
                 self._programs[key] = lowered.compile()
+                self.compile_seconds += time.perf_counter() - started
             return self._programs[key]
 
 

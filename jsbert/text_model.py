@@ -73,6 +73,11 @@ class TextModel:
         """Programs compiled (or taken from JAX's cache on disk) by this object so far."""
         return self._runner.num_compilations
 
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent so far on compiling, or on reading programs from JAX's cache."""
+        return self._runner.compile_seconds
+
     def _run(
         self,
         function: Callable,

@@ -1,4 +1,5 @@
-"""Eight CPU devices, a cache folder of the tests' own, annotations executed, no network; and the models that tests share."""
+"""Eight CPU devices, a cache folder of the tests' own, annotations executed, no network; and the models that tests
+share."""
 
 import os
 import tempfile

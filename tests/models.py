@@ -13,10 +13,39 @@ from jsbert.config import Config, Dense, Normalize
 from jsbert.encoders import bert
 from jsbert.tokenizer import Tokenizer
 
-WORDS = "the a cat dog sat ran on under red blue tree house quickly slowly and of to in is was it query passage : . ,".split()
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "on",
+    "under",
+    "red",
+    "blue",
+    "tree",
+    "house",
+    "quickly",
+    "slowly",
+    "and",
+    "of",
+    "to",
+    "in",
+    "is",
+    "was",
+    "it",
+    "query",
+    "passage",
+    ":",
+    ".",
+    ",",
+]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *[letter for letter in LETTERS if letter not in WORDS],
-              *[f"##{letter}" for letter in LETTERS]]  # fmt: skip
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCABULARY = [*SPECIAL, *dict.fromkeys([*WORDS, *LETTERS]), *[f"##{letter}" for letter in LETTERS]]
+
+NORMALIZE = (Normalize(),)
 
 SIZES = dict(
     vocab_size=len(VOCABULARY) + 3,
@@ -55,7 +84,7 @@ def perturbed(shapes, seed: int = 0, scale: float = 0.2):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def parts(folder: pathlib.Path, *, pooling=("mean",), head=(Normalize(),), seed=0, settings=None, **config) -> BiEncoder:
+def parts(folder: pathlib.Path, *, pooling=("mean",), head=NORMALIZE, seed=0, settings=None, **config) -> BiEncoder:
     """A random tiny bi-encoder; its vocabulary is left in `folder`."""
     encoder = bert.Config(**SIZES)
     params = {"encoder": perturbed(bert.shapes(encoder), seed)}

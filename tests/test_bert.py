@@ -71,9 +71,9 @@ def test_every_float32_product_asks_for_the_highest_precision(dtype, highest):
     jaxpr = str(jax.make_jaxpr(lambda params: bert.forward(config, params, ids, mask))(PARAMS))
     products = jaxpr.count("dot_general[")
     assert products == 2 * 8  # six linear layers and two attention products in each of two layers
-    assert jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") + jaxpr.count("precision=Precision.HIGHEST") == (
-        products if highest else 0
-    )
+    assert jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") + jaxpr.count(
+        "precision=Precision.HIGHEST"
+    ) == (products if highest else 0)
 
 
 def test_bfloat16_stays_close_to_float32_and_returns_float32():

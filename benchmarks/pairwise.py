@@ -1,0 +1,428 @@
+"""The closest pair among n sentences: by cross-encoder, n(n-1)/2 passes, and by bi-encoder, n passes and a matrix
+product.
+
+The claim of Reimers & Gurevych 2019 (65 hours against 5 seconds for n = 10,000 on a V100), with one trunk for both.
+Measured and extrapolated figures have columns of their own.
+
+  python -m benchmarks.pairwise                      the default model; about two minutes on two cores
+  python -m benchmarks.pairwise --shape bert-base    a BERT base with random weights
+"""
+
+import dataclasses
+import functools
+import itertools
+import os
+import pathlib
+import statistics
+from typing import Any
+
+import jax
+import numpy as np
+
+import jsbert
+from benchmarks import report
+from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
+from jsbert.batching import Batch, length_ladder, pack, plan
+from jsbert.checkpoint import CrossEncoderParts, find_folder, read_bi_encoder
+from jsbert.device import token_budget
+from jsbert.encoders import bert
+from jsbert.search import most_similar_pair
+from jsbert.tokenizer import Ragged
+
+FULL = 10_000
+PAPER = {"cross-encoder": 65 * 3600.0, "bi-encoder": 5.0}
+"""Seconds for n = 10,000 on a V100 (the paper, section 1; it names neither lengths nor precision)."""
+
+ROWS = 32
+"""Rows of a batch that is not fitted to a token budget."""
+
+Row = dict[str, Any]
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Runs the benchmark; returns what it writes."""
+    options = _parser().parse_args(argv)
+    values = report.circumstances()
+    report.print_circumstances(values)
+    sentences = file_sentences(options.sentences) if options.sentences else docstring_sentences()
+    print(f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; random order, seed {options.seed}")
+    sentences = shuffled(sentences, options.seed)
+    largest = max(*options.bi_ladder, *options.ladder)
+    if len(sentences) < largest:
+        raise SystemExit(
+            f"{len(sentences)} sentences are too few for n = {largest}; give --sentences or smaller ladders"
+        )
+
+    parts = _trunk(options.shape)
+    cross_parts, trained = _cross_parts(parts, options)
+    note = "" if trained else "The cross-encoder's head is untrained: the time is real, the answer means nothing."
+    print(note)
+    rows = [
+        *cross_rows(cross_parts, sentences, options),
+        *bi_rows(parts, sentences, options),
+        *(torch_rows(parts, cross_parts, sentences, options) if report.has_torch() and not options.no_torch else []),
+    ]
+    _print_rows(rows)
+    summary = _summary(rows)
+    values |= {
+        "options": {name: str(value) for name, value in vars(options).items()},
+        "num_sentences": len(sentences),
+        "sentences_sha256": fingerprint(sentences),
+        "note": note,
+        "rows": rows,
+        "paper_seconds": PAPER,
+        "summary": summary,
+    }
+    name = f"pairwise-{options.shape or 'default'}"
+    print("written:", report.write_json(name, values, options.out))
+    _draw(rows, options.out / f"{name}.png")
+    print(summary["text"])
+    return values
+
+
+def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> list[Row]:
+    """The cross-encoder in the paper's arrangement and at its best, for each n of the ladder."""
+    exact = jsbert.CrossEncoder.from_parts(parts)
+    half = jsbert.CrossEncoder.from_parts(parts, dtype="bfloat16")
+    trial = list(itertools.combinations(sentences[:8], 2))
+    rates = {}
+    for model in (exact, half):
+        model.predict(trial)
+        seconds, _ = report.measure(functools.partial(model.predict, trial))
+        rates[model.dtype] = statistics.median(seconds)
+    best = half if rates["bfloat16"] < rates["float32"] else exact
+    length = options.fixed_length
+    arrangements = [
+        (f"cross-encoder, length {length}, float32", exact, length, _in_order(exact, exact._logits, lambda _: length)),
+        (f"cross-encoder, sorted, budgeted, {best.dtype}", best, None, _sorted(best, best._logits, 1)),
+    ]
+    rows = []
+    for n in options.ladder:
+        pairs = list(itertools.combinations(range(n), 2))
+        texts = [(sentences[i], sentences[j]) for i, j in pairs]
+        for name, model, cut, (warm_up, compute) in arrangements:
+            tokenize_seconds, tokens = report.measure(functools.partial(model.tokenizer, texts))
+            tokens = _cut(tokens, cut) if cut else tokens
+            compile_seconds = warm_up(tokens)
+            compute_seconds, (scores, passes) = report.measure(functools.partial(compute, tokens))
+            pair = [sentences[i] for i in pairs[int(np.argmax(scores))]]
+            rows.append(_row(name, n, passes, compile_seconds, tokenize_seconds, compute_seconds, [0.0], *pair))
+    return rows
+
+
+def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
+    """The bi-encoder as the texts come and sorted, for each n of its ladder; and the comparison alone."""
+    model = jsbert.SentenceTransformer.from_parts(parts)
+    function, width, ladder = (
+        model._sentence_vectors,
+        model.get_embedding_dimension(),
+        length_ladder(model.max_seq_length),
+    )
+    unsorted = _in_order(model, function, lambda longest: next(length for length in ladder if length >= longest))
+    arrangements = [
+        ("bi-encoder, unsorted, float32", options.unsorted_up_to, unsorted),
+        ("bi-encoder, sorted, budgeted, float32", FULL, _sorted(model, function, width)),
+    ]
+    rows = []
+    for n, (name, most, (warm_up, compute)) in itertools.product(options.bi_ladder, arrangements):
+        texts = sentences[:n]
+        if n <= most:
+            tokenize_seconds, tokens = report.measure(functools.partial(model.tokenizer, texts))
+            compile_seconds = warm_up(tokens)
+            compute_seconds, (vectors, passes) = report.measure(functools.partial(compute, tokens))
+            most_similar_pair(vectors)
+            search_seconds, pair = report.measure(functools.partial(most_similar_pair, vectors))
+            row = _row(
+                name, n, passes, compile_seconds, tokenize_seconds, compute_seconds, search_seconds,
+                texts[pair.first], texts[pair.second],
+            )  # fmt: skip
+            rows.append(row | {"cosine": pair.score, "equals_brute_force": _equals_brute_force(vectors, pair, n)})
+    return rows
+
+
+def torch_rows(parts: Any, cross_parts: CrossEncoderParts, sentences: list[str], options: Any) -> list[Row]:
+    """The same job through sentence-transformers, which sorts by length itself; same threads, float32."""
+    import tempfile
+
+    import sentence_transformers
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        jsbert.SentenceTransformer.from_parts(parts).save_pretrained(f"{folder}/bi")
+        jsbert.CrossEncoder.from_parts(cross_parts).save_pretrained(f"{folder}/cross")
+        bi = sentence_transformers.SentenceTransformer(f"{folder}/bi", device="cpu")
+        cross = sentence_transformers.CrossEncoder(f"{folder}/cross", device="cpu")
+        for n in options.ladder:
+            pairs = list(itertools.combinations(sentences[:n], 2))
+            seconds, scores = report.measure(functools.partial(cross.predict, pairs))
+            rows.append(
+                _row(
+                    "cross-encoder, torch, float32",
+                    n,
+                    len(pairs),
+                    0.0,
+                    [0.0],
+                    seconds,
+                    [0.0],
+                    *pairs[int(scores.argmax())],
+                )
+            )
+        for n in options.bi_ladder:
+            seconds, vectors = report.measure(functools.partial(bi.encode, sentences[:n], convert_to_tensor=True))
+
+            def search(vectors=vectors):
+                return sentence_transformers.util.paraphrase_mining_embeddings(vectors, top_k=1, max_pairs=1)[0]
+
+            search_seconds, (score, first, second) = report.measure(search)
+            row = _row(
+                "bi-encoder, torch, float32",
+                n,
+                n,
+                0.0,
+                [0.0],
+                seconds,
+                search_seconds,
+                sentences[first],
+                sentences[second],
+            )
+            rows.append(row | {"cosine": score})
+    return rows
+
+
+def _row(name, n, passes, compile_seconds, tokenize, compute, search, first, second) -> Row:
+    total = statistics.median(tokenize) + statistics.median(compute) + statistics.median(search)
+    row = {
+        "name": name,
+        "n": n,
+        "passes": passes,
+        "compile_seconds": compile_seconds,
+        "tokenize_seconds": tokenize,
+        "compute_seconds": compute,
+        "search_seconds": search,
+        "total_seconds": total,
+        "pair": [first, second],
+    }
+    if name.startswith("cross-encoder") and n < FULL:
+        row["extrapolated_seconds_at_10000"] = total / passes * FULL * (FULL - 1) / 2
+    print(f"  {name}, n = {n}: {total:.2f} s", flush=True)
+    return row
+
+
+def _sorted(model, function, width):
+    """The library's own way: sorted, batches of one token budget, the host packing ahead of the device."""
+
+    def batches(tokens):
+        budget = token_budget(model.devices)
+        return plan(tokens.lengths, max_length=model.max_seq_length, token_budget=budget, multiple=len(model.devices))
+
+    def compute(tokens):
+        found, passes = np.empty((len(tokens.lengths), width), np.float32), 0
+        for batch, outputs in model._runner.run(function, tokens, max_length=model.max_seq_length):
+            found[batch.indices] = outputs[: len(batch.indices)]
+            passes += len(batch.indices)
+        return found, passes
+
+    return functools.partial(_warm_up, model, function, batches), compute
+
+
+def _in_order(model, function, length):
+    """Batches of `ROWS` in the given order, padded to `length(longest)`."""
+
+    def batches(tokens):
+        count = len(tokens.lengths)
+        for start in range(0, count, ROWS):
+            indices = np.arange(start, min(start + ROWS, count))
+            yield Batch(indices, ROWS, length(int(tokens.lengths[indices].max())))
+
+    def compute(tokens):
+        found, passes = [], 0
+        for batch in batches(tokens):
+            arrays = pack(tokens, batch)
+            outputs = model._runner._program(function, batch, arrays)(model.params, **arrays)
+            found.append(np.asarray(outputs)[: len(batch.indices)])
+            passes += len(batch.indices)
+        return np.concatenate(found), passes
+
+    return functools.partial(_warm_up, model, function, batches), compute
+
+
+def _warm_up(model, function, batches, tokens):
+    """Runs the first batch of every shape; returns the seconds spent on compiling."""
+    before = model.compile_seconds
+    for batch in {(batch.rows, batch.length): batch for batch in batches(tokens)}.values():
+        arrays = pack(tokens, batch)
+        np.asarray(model._runner._program(function, batch, arrays)(model.params, **arrays))
+    return model.compile_seconds - before
+
+
+def _cut(tokens, length):
+    keep = [slice(start, min(stop, start + length)) for start, stop in itertools.pairwise(tokens.starts)]
+    return Ragged.from_lists([tokens.ids[part] for part in keep], [tokens.token_types[part] for part in keep])
+
+
+def _equals_brute_force(vectors, pair, n):
+    """Whether the whole matrix of cosines names the same pair; None where the matrix would be too large."""
+    if n > 4096:
+        return None
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = np.triu(unit @ unit.T, 1) + np.tril(np.full((n, n), -2.0, np.float32))
+    first, second = np.unravel_index(np.argmax(cosines), cosines.shape)
+    return bool((first, second) == (pair.first, pair.second) and abs(cosines[first, second] - pair.score) < 1e-5)
+
+
+def _trunk(shape):
+    parts = read_bi_encoder(find_folder())
+    if shape is None:
+        return parts
+    config = bert.Config(vocab_size=parts.config.encoder.vocab_size)
+    params = {"encoder": jax.jit(bert.init, static_argnums=0)(config, jax.random.key(0))}
+    return dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=config), params=params)
+
+
+def _cross_parts(parts, options):
+    """(the cross-encoder, whether its head is trained)."""
+    if options.cross_encoder:
+        return jsbert.checkpoint.read_cross_encoder(find_folder(options.cross_encoder)), True
+    width = parts.config.encoder.hidden_size
+    generator = np.random.default_rng(0)
+
+    def linear(outputs):
+        kernel = 0.02 * generator.standard_normal((width, outputs))
+        return {"kernel": kernel.astype(np.float32), "bias": np.zeros(outputs, np.float32)}
+
+    params = {"encoder": parts.params["encoder"], "head": {"pooler": linear(width), "classifier": linear(1)}}
+    return CrossEncoderParts(parts.config.encoder, params, parts.tokenizer, 1, "sigmoid"), False
+
+
+def _print_rows(rows):
+    print()
+    header = ["arrangement", "n", "passes", "compile s", "tokenise s", "compute s", "search s", "total s",
+              "EXTRAPOLATED to n = 10,000"]  # fmt: skip
+    cells = []
+    for row in rows:
+        far = row.get("extrapolated_seconds_at_10000")
+        times = [report.spread(row[name], 4) if any(row[name]) else "-" for name in
+                 ("tokenize_seconds", "compute_seconds", "search_seconds")]  # fmt: skip
+        compile_seconds = f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "-"
+        extrapolated = f"{far / 3600:,.1f} h (from {row['passes']:,} pairs)" if far else "-"
+        cells.append(
+            [
+                row["name"],
+                f"{row['n']:,}",
+                f"{row['passes']:,}",
+                compile_seconds,
+                *times,
+                f"{row['total_seconds']:.4f}",
+                extrapolated,
+            ]
+        )
+    report.print_table(header, cells)
+    for row in rows:
+        if row["n"] == max(other["n"] for other in rows if other["name"] == row["name"]):
+            checked = {True: "; equals brute force", False: "; DIFFERS FROM BRUTE FORCE"}.get(
+                row.get("equals_brute_force"), ""
+            )
+            cosine = f" (cosine {row['cosine']:.4f}{checked})" if "cosine" in row else ""
+            print(f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:\n    {row['pair'][0]}\n    {row['pair'][1]}")
+    checks = [row["equals_brute_force"] for row in rows if row.get("equals_brute_force") is not None]
+    print(f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows with the whole matrix computed\n")
+
+
+def _summary(rows):
+    cross = [row for row in rows if row["name"].startswith("cross-encoder, length")][-1]
+    fair = [row for row in rows if row["name"].startswith("cross-encoder, sorted")][-1]
+    fast = [row for row in rows if row["name"].startswith("bi-encoder, sorted")][-1]
+    seconds = {name: row["extrapolated_seconds_at_10000"] for name, row in (("paper", cross), ("best", fair))}
+    at = "" if fast["n"] == FULL else f" at n = {fast['n']:,}"
+    text = (
+        f"n = 10,000: cross-encoder {seconds['paper'] / 3600:,.1f} h in the paper's arrangement, "
+        f"{seconds['best'] / 3600:,.1f} h at its best "
+        f"(extrapolated from {cross['passes']:,} pairs); bi-encoder {fast['total_seconds']:.1f} s (measured{at}); "
+        f"ratio {seconds['paper'] / fast['total_seconds']:,.0f} and {seconds['best'] / fast['total_seconds']:,.0f}; "
+        "the paper: 65 h, 5 s, ratio 46,800. The counts: 49,995,000 passes against 10,000 and one matrix product."
+    )
+    return {
+        "cross_encoder_seconds_extrapolated": seconds,
+        "bi_encoder_seconds_measured": fast["total_seconds"],
+        "bi_encoder_n": fast["n"],
+        "text": text,
+    }
+
+
+def _draw(rows, file):
+    plt = report.pyplot()
+    if plt is None:
+        return
+    figure, axes = plt.subplots(figsize=(8, 5.5))
+    fitted = {}
+    for name in dict.fromkeys(row["name"] for row in rows):
+        points = [(row["n"], row["total_seconds"]) for row in rows if row["name"] == name]
+        (line,) = axes.loglog(*zip(*points, strict=True), "o-", label=name, markersize=4)
+        n, seconds = points[-1]
+        power = 2 if name.startswith("cross-encoder") else 1
+        fitted[name] = seconds / n**power
+        if n < FULL:
+            axes.loglog([n, FULL], [seconds, seconds * (FULL / n) ** power], ":", color=line.get_color())
+    slow = next(name for name in fitted if name.startswith("cross-encoder, sorted"))
+    fast = next(name for name in fitted if name.startswith("bi-encoder, sorted"))
+    crossing = fitted[fast] / fitted[slow]
+    axes.axvline(max(crossing, 2), color="grey", linewidth=0.8, linestyle="--")
+    axes.annotate(
+        f"the curves meet near n = {max(crossing, 2):.0f}", (max(crossing, 2), 0.3), rotation=90, fontsize=8, ha="right"
+    )
+    for name, seconds in PAPER.items():
+        axes.plot(FULL, seconds, "k*", markersize=11)
+        axes.annotate(
+            f"paper, {name}", (FULL, seconds), textcoords="offset points", xytext=(-8, 6), ha="right", fontsize=8
+        )
+    axes.set(
+        xlabel="sentences n",
+        ylabel="seconds to the closest pair",
+        title="Closest pair: measured (solid), extrapolated (dotted)",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+    print("written:", file)
+
+
+def _parser():
+    def ladder(text):
+        return tuple(sorted(int(part) for part in text.split(",")))
+
+    parser = report.parser(__doc__)
+    parser.add_argument(
+        "--sentences", type=pathlib.Path, help="a text file, one sentence a line, instead of docstrings"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random order of the sentences (default 0)")
+    parser.add_argument(
+        "--shape", choices=["bert-base"], help="random weights of this shape instead of the default model"
+    )
+    parser.add_argument(
+        "--cross-encoder", metavar="FOLDER", help="a trained cross-encoder; by default the trunk with a random head"
+    )
+    parser.add_argument("--ladder", type=ladder, default=(8, 16, 32), help="n for the cross-encoder (default 8,16,32)")
+    parser.add_argument(
+        "--bi-ladder",
+        type=ladder,
+        default=(10, 100, 1000, FULL),
+        help="n for the bi-encoder (default 10,100,1000,10000)",
+    )
+    parser.add_argument(
+        "--unsorted-up-to", type=int, default=1000, help="largest n of the unsorted bi-encoder (default 1000)"
+    )
+    parser.add_argument(
+        "--fixed-length", type=int, default=128, help="tokens of a pair in the paper's arrangement (default 128)"
+    )
+    parser.add_argument(
+        "--no-torch", action="store_true", help="leave sentence-transformers out even if it is installed"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

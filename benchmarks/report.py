@@ -1,0 +1,157 @@
+"""What every benchmark prints and writes: machine, versions, commit, command; medians and ranges."""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+PACKAGES = ("jsbert", "jax", "jaxlib", "flax", "tokenizers", "numpy", "torch", "sentence-transformers", "transformers")
+
+
+def circumstances() -> dict[str, Any]:
+    """What a number depends on."""
+    return {
+        "command": "python -m " + " ".join([_module_name(), *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "machine": _machine(),
+        "device": ", ".join(sorted({f"{d.platform} {d.device_kind}" for d in jax.devices()})),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
+    }
+
+
+def print_circumstances(values: dict[str, Any]) -> None:
+    """The same, for people."""
+    versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
+    print(f"{values['command']}\n{values['machine']} | {values['device']} | Python {values['python']} | {versions}")
+    print(f"commit {values['commit']}, {values['date']}\n", flush=True)
+
+
+def measure(function: Callable[[], Any], *, short_seconds: float = 2.0, repeats: int = 5) -> tuple[list[float], Any]:
+    """(seconds of each run, the last result): `repeats` runs, but one alone if the first was longer than
+    `short_seconds`."""
+    seconds, result = [], None
+    while not seconds or (len(seconds) < repeats and seconds[0] <= short_seconds):
+        started = time.perf_counter()
+        result = function()
+        seconds.append(time.perf_counter() - started)
+    return seconds, result
+
+
+def spread(seconds: list[float], digits: int = 3) -> str:
+    """Median and range, or the one value."""
+    median = statistics.median(seconds)
+    if len(seconds) == 1:
+        return f"{median:.{digits}f} (1 run)"
+    return f"{median:.{digits}f} [{min(seconds):.{digits}f} .. {max(seconds):.{digits}f}]"
+
+
+def matmul_flops_per_second(rows: int = 1024, inputs: int = 384, outputs: int = 1536) -> float:
+    """The machine's float32 rate at a product of an encoder's shape: the best of 20 rounds."""
+    a, b = jnp.ones((rows, inputs)), jnp.ones((inputs, outputs))
+    product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
+    product(a, b).block_until_ready()
+    seconds = []
+    for _ in range(20):
+        started = time.perf_counter()
+        for _ in range(10):
+            last = product(a, b)
+        last.block_until_ready()
+        seconds.append((time.perf_counter() - started) / 10)
+    return 2 * rows * inputs * outputs / min(seconds)
+
+
+def print_table(header: list[str], rows: list[list[Any]]) -> None:
+    """A table with columns as wide as their widest cell."""
+    cells = [header, *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for index, row in enumerate(cells):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if index == 0:
+            print("  ".join("-" * width for width in widths))
+    print(flush=True)
+
+
+def write_json(name: str, values: dict[str, Any], folder: pathlib.Path = RESULTS) -> pathlib.Path:
+    """Writes results/NAME.json, all of it or nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{name}.json"
+    unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    return unfinished.replace(folder / f"{name}.json")
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot without a screen, or None with a word on how to get it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no picture: pip install 'jsbert[bench]' for matplotlib")
+        return None
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def parser(module_doc: str | None) -> argparse.ArgumentParser:
+    """An argument parser with `--out`."""
+    made = argparse.ArgumentParser(description=module_doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder for the JSON and the picture")
+    return made
+
+
+def has_torch() -> bool:
+    """Whether sentence-transformers can run beside."""
+    return all(importlib.util.find_spec(name) for name in ("torch", "sentence_transformers"))
+
+
+def _installed(name):
+    try:
+        return bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _module_name():
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec.name if spec else "benchmarks"
+
+
+def _commit():
+    here = pathlib.Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + (" (with changes)" if changed.stdout.strip() else "")
+
+
+def _machine():
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf8", errors="replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+        flags = next((line for line in lines if line.startswith("flags")), "")
+        model += "".join(
+            f", {flag}" for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni") if flag in flags.split()
+        )
+    import os
+
+    return f"{model}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"

@@ -1,0 +1,65 @@
+"""Real English sentences that every machine has: those of the docstrings in Python's standard library and the installed
+packages."""
+
+import ast
+import hashlib
+import pathlib
+import random
+import re
+import sysconfig
+from collections.abc import Iterator
+
+ENOUGH = 15_000
+"""Distinct sentences gathered before the search stops."""
+
+SKIPPED = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages", "__pycache__"}
+_END = re.compile(r"(?<=[.!?])\s+")
+_ENGLISH = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\"()/%-]*[a-z)][.!?]")
+
+
+def docstring_sentences(enough: int = ENOUGH) -> list[str]:
+    """Sentences of 5 to 40 words, distinct without case, by file name, standard library first."""
+    found: dict[str, str] = {}
+    for file in _python_files():
+        for docstring in _docstrings(file):
+            for paragraph in re.split(r"\n\s*\n", docstring):
+                if not re.search(r">>>|::|--", paragraph):
+                    for sentence in _END.split(" ".join(paragraph.split())):
+                        if 5 <= len(sentence.split()) <= 40 and _ENGLISH.fullmatch(sentence):
+                            found.setdefault(sentence.lower(), sentence)
+        if len(found) >= enough:
+            break
+    return list(found.values())
+
+
+def file_sentences(file: pathlib.Path) -> list[str]:
+    """The distinct lines of a text file, without empty ones."""
+    lines = (line.strip() for line in file.read_text(encoding="utf8").splitlines())
+    return list(dict.fromkeys(filter(None, lines)))
+
+
+def shuffled(sentences: list[str], seed: int) -> list[str]:
+    """A copy in an order that depends on the seed alone."""
+    return random.Random(seed).sample(sentences, len(sentences))
+
+
+def fingerprint(sentences: list[str]) -> str:
+    """The first digits of the sentences' sha256: equal inputs, equal digits."""
+    return hashlib.sha256("\n".join(sentences).encode()).hexdigest()[:12]
+
+
+def _python_files() -> Iterator[pathlib.Path]:
+    paths = sysconfig.get_paths()
+    for root in (paths["stdlib"], paths["purelib"]):
+        for file in sorted(pathlib.Path(root).rglob("*.py")):
+            if not SKIPPED & set(file.relative_to(root).parts[:-1]):
+                yield file
+
+
+def _docstrings(file):
+    try:
+        tree = ast.parse(file.read_text(encoding="utf8"))
+    except (SyntaxError, ValueError, OSError, RecursionError):
+        return []
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [text for node in ast.walk(tree) if isinstance(node, kinds) and (text := ast.get_docstring(node))]

@@ -1,0 +1,51 @@
+"""Torch references, random and then perturbed, written as folders."""
+
+import pathlib
+
+import numpy as np
+import torch
+import transformers
+
+from tests import models
+
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+def perturb(module: torch.nn.Module, seed: int = 0, scale: float = 0.2) -> torch.nn.Module:
+    """Moves every parameter off its initial value: a new BERT has all biases 0 and all scales 1, so swapped tensors
+    would pass."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return module.eval()
+
+
+def bert(seed: int = 0, **sizes) -> transformers.BertModel:
+    return perturb(transformers.BertModel(transformers.BertConfig(**models.SIZES | sizes)), seed)
+
+
+def write_trunk(folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer) -> pathlib.Path:
+    """A plain HuggingFace folder: config, weights, vocab.txt."""
+    model.save_pretrained(folder)
+    models.write_vocabulary(folder, **tokenizer)
+    return folder
+
+
+def tokens(seed: int = 0, batch: int = 6, length: int = 13, side: str = "right"):
+    """Random ids and a mask of unequal rows, padded on one side."""
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(5, models.SIZES["vocab_size"], (batch, length))
+    lengths = generator.permutation(np.arange(batch) * 2 % length + 1)
+    places = np.arange(length)[None]
+    mask = places < lengths[:, None] if side == "right" else places >= length - lengths[:, None]
+    return ids, mask.astype(np.int64)
+
+
+def largest_difference(ours, theirs) -> float:
+    """max |ours - theirs| over max(1, largest entry)."""
+    theirs = theirs.detach().float().numpy() if isinstance(theirs, torch.Tensor) else np.asarray(theirs)
+    ours = np.asarray(ours)
+    assert ours.shape == theirs.shape
+    return float(np.abs(ours - theirs).max(initial=0) / max(1, np.abs(theirs).max(initial=0)))
