@@ -50,7 +50,7 @@ def row_ladder(length: int, *, token_budget: int, max_rows: int | None = None, m
     return tuple(rows * multiple for rows in (*small, full))
 
 
-def num_shapes(max_length: int, **rows: int) -> int:
+def num_shapes(max_length: int, **rows: int | None) -> int:
     """How many shapes there are at most; `rows` as for `row_ladder`."""
     return sum(len(row_ladder(length, **rows)) for length in length_ladder(max_length))
 

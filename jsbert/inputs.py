@@ -35,6 +35,8 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
     Raises:
         TypeError: for anything else; the message names the position.
     """
+    if isinstance(pairs, str):
+        raise TypeError(f"the input is {_describe(pairs)}; give a pair of strings, or a list of pairs")
     pairs = _as_list(pairs, "a pair of strings, or a list of pairs")
     if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
         return [(pairs[0], pairs[1])], True

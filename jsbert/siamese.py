@@ -58,7 +58,7 @@ def pool_and_finish(
 def encode_towers(
     config: Config,
     params: PyTree,
-    ids: Int[ArrayLike, "towers batch length"],
+    ids: Int[ArrayLike, "towers batch length"] | Float[ArrayLike, "towers batch length dim"],
     mask: Int[ArrayLike, "towers batch length"] | Bool[ArrayLike, "towers batch length"],
     key: Key[Array, ""] | UInt32[Array, "..."] | None = None,
 ) -> Float[Array, "towers batch embedding"]:

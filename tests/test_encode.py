@@ -120,7 +120,7 @@ def test_truncated_texts_are_counted_and_reported_once(tiny):
         tiny.encode([LONG, "a cat", LONG])
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    with pytest.raises(ValueError, match="2 of the texts .* are longer than 32 tokens"):
+    with pytest.raises(ValueError, match=r"2 of the texts .* are longer than 32 tokens"):
         tiny.encode([LONG, "a cat", LONG], on_truncate="error")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

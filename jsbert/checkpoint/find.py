@@ -95,16 +95,15 @@ def _bundled_folder(key: str) -> pathlib.Path:
 
 
 def _from_hub(repository, revision, token, cache_folder, local_files_only):
-    import huggingface_hub  # half a second that local folders need not spend
+    import huggingface_hub.constants  # half a second that local folders need not spend
 
-    where = {"revision": revision, "token": token}
     offline = local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE
-    wanted = None
     try:
-        if not offline:
-            wanted = needed_files(huggingface_hub.HfApi().list_repo_files(repository, **where))
+        if offline:
+            return _cached_snapshot(repository, revision, cache_folder)
+        files = huggingface_hub.HfApi().list_repo_files(repository, revision=revision, token=token)
         folder = huggingface_hub.snapshot_download(
-            repository, **where, cache_dir=cache_folder, local_files_only=offline, allow_patterns=wanted
+            repository, revision=revision, token=token, cache_dir=cache_folder, allow_patterns=needed_files(files)
         )
     except Exception as error:
         raise OSError(
@@ -112,6 +111,17 @@ def _from_hub(repository, revision, token, cache_folder, local_files_only):
             f"fetched from the Hub{' (offline)' if offline else ''}: {type(error).__name__}: {error}"
         ) from error
     return pathlib.Path(folder)
+
+
+def _cached_snapshot(repository, revision, cache_folder):
+    # snapshot_download would call a snapshot incomplete that lacks files which nobody asked for.
+    import huggingface_hub
+
+    for name in ("modules.json", "config.json"):
+        file = huggingface_hub.try_to_load_from_cache(repository, name, cache_dir=cache_folder, revision=revision)
+        if isinstance(file, str):
+            return pathlib.Path(file).parent
+    raise FileNotFoundError(f"no files of it in the cache folder {cache_folder or 'of the Hub'}")
 
 
 def needed_files(files: list[str]) -> list[str]:

@@ -90,7 +90,7 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
             warnings.warn(
                 f"{folder} has no modules.json: taken as a plain encoder with mean pooling, as sentence-transformers "
                 "does. If another pooling is right, say pooling='cls', for example.",
-                stacklevel=4,
+                stacklevel=3,
             )
         modules = [("Transformer", folder)]
     kinds = [kind for kind, _ in modules]
@@ -189,7 +189,7 @@ def _read_encoder(folder, num_labels=None):
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: no config.json; is this a model folder?")
     values = read_json(file)
-    if "model_type" not in values:
+    if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
     try:
         module = family(values["model_type"])

