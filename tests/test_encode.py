@@ -327,7 +327,7 @@ def test_the_shortcut_keeps_the_model_and_notices_a_changed_folder(tmp_path):
     folder = models.write_folder(tmp_path / "model", seed=1)
     first = jsbert.encode(["a cat", "a dog"], folder)
     opened = shortcut._open.cache_info().misses
-    assert np.array_equal(jsbert.encode("a cat", str(folder), normalize_embeddings=True), first[0])
+    assert np.abs(jsbert.encode("a cat", str(folder), normalize_embeddings=True) - first[0]).max() <= 1e-6
     assert np.array_equal(jsbert.encode(["a cat", "a dog"], folder), first)
     assert shortcut._open.cache_info().misses == opened
     models.write_folder(tmp_path / "model", seed=2)

@@ -62,15 +62,15 @@ def embeddings(config, params, ids, types):
 
 
 def test_large_means_do_not_cost_precision(tmp_path):
-    # LayerNorm's fast variance loses two digits here.
+    # LayerNorm's fast variance is 5e-4 off here; both sides' own rounding of numbers around 30 is about 1e-5.
     model = reference.bert()
     with torch.no_grad():
-        model.embeddings.word_embeddings.weight += 300.0
+        model.embeddings.word_embeddings.weight += 30.0
     config, params = ours(reference.write_trunk(tmp_path, model))
     ids, mask = reference.tokens()
     assert config.layer_norm_eps == 1e-12
     hidden = np.asarray(bert.forward(config, params, ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(hidden, theirs(model, ids, mask)[-1].numpy()[mask.astype(bool)]) <= 1e-4
+    assert reference.largest_difference(hidden, theirs(model, ids, mask)[-1].numpy()[mask.astype(bool)]) <= 4e-5
 
 
 @pytest.mark.parametrize("head", ["BertForMaskedLM", "BertForSequenceClassification", "BertForPreTraining"])
