@@ -39,7 +39,7 @@ def activation_name(name: str, *, where: str) -> str:
     >>> activation_name("torch.nn.modules.activation.Tanh", where="2_Dense")
     'tanh'
     """
-    key = name.rsplit(".", 1)[-1].lower() if isinstance(name, str) else name
+    key = name.rsplit(".", 1)[-1].lower() if isinstance(name, str) else None
     if key not in ACTIVATIONS:
         raise ValueError(f"{where}: unknown activation {name!r}; supported: {', '.join(sorted(ACTIVATIONS))}")
     return key

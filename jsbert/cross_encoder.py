@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from jsbert import encoders
 from jsbert.activations import ACTIVATIONS, activation_name
 from jsbert.checkpoint import CrossEncoderParts, find_folder, read_cross_encoder, write_cross_encoder
+from jsbert.config import EncoderConfig
 from jsbert.device import Device
 from jsbert.inputs import as_pairs, check_choice, check_positive
 from jsbert.pooling import cls_pool, dense
@@ -26,7 +27,6 @@ class CrossEncoder(TextModel):
     Names and results follow sentence_transformers.CrossEncoder. Safe to call from several threads.
 
     Attributes:
-        config: the encoder's config, for `logits`; with `params` {"encoder", "head": {"pooler", "classifier"}}.
         num_labels: scores a pair.
         activation_fn: name of the activation applied to the logits, a key of `jsbert.activations.ACTIVATIONS`.
     """
@@ -82,9 +82,14 @@ class CrossEncoder(TextModel):
         return model
 
     def _set_up_from(self, parts, device, dtype):
-        self.config = dataclasses.replace(parts.config, dtype=dtype)
+        self._parts = dataclasses.replace(parts, config=dataclasses.replace(parts.config, dtype=dtype), params=None)
         self.num_labels, self.activation_fn = parts.num_labels, parts.activation
         self._set_up(self.config, parts.params, parts.tokenizer, device)
+
+    @property
+    def config(self) -> EncoderConfig:
+        """The encoder's config, for `logits`; with `params` {"encoder", "head": {"pooler", "classifier"}}."""
+        return self._parts.config
 
     def predict(
         self,
@@ -128,7 +133,7 @@ class CrossEncoder(TextModel):
             batches = self._run(
                 self._logits,
                 windows(pairs),
-                self._tokenizer,
+                lambda window, first: self._tokenizer(window, first=first),
                 batch_size=batch_size,
                 truncations=truncations,
                 progress=progress,
@@ -141,14 +146,13 @@ class CrossEncoder(TextModel):
             scores = jax.nn.softmax(scores, axis=-1)
         scores = scores[:, 0] if self.num_labels == 1 else scores
         if not convert_to_tensor:
-            scores = np.asarray(scores) if convert_to_numpy else list(scores)
+            scores = np.array(scores) if convert_to_numpy else list(scores)
         return scores[0] if is_single else scores
 
     def rank(
         self,
         query: str,
         documents: Sequence[str],
-        *,
         top_k: int | None = None,
         return_documents: bool = False,
         **options: Any,
@@ -173,6 +177,8 @@ class CrossEncoder(TextModel):
         check_positive("top_k", top_k)
         if not isinstance(query, str):
             raise TypeError(f"query is {type(query).__name__} {query!r:.40}; give one string")
+        if isinstance(documents, str):
+            raise TypeError("documents is one string; give a list of strings")
         documents = list(documents)
         scores = self.predict([(query, document) for document in documents], **options)
         ranked = [
@@ -190,9 +196,10 @@ class CrossEncoder(TextModel):
 
     def save_pretrained(self, path: str | os.PathLike) -> None:
         """Writes the model as a folder that sentence-transformers opens with the same scores. All of it, or nothing."""
-        write_cross_encoder(
-            path, CrossEncoderParts(self.config, self.params, self._tokenizer, self.num_labels, self.activation_fn)
+        parts = dataclasses.replace(
+            self._parts, params=self.params, tokenizer=self._tokenizer, activation=self.activation_fn
         )
+        write_cross_encoder(path, parts)
 
     save = save_pretrained
 

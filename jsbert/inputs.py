@@ -48,13 +48,13 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
     return [(str(a), str(b)) for a, b in pairs], False
 
 
-def ragged_from_ids(texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int) -> Ragged:
-    """Token ids as they were given, special tokens and all.
+def ragged_from_ids(texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int, first: int = 0) -> Ragged:
+    """Token ids as they were given, special tokens and all. `first` is the position of texts[0], for messages.
 
     Raises:
         ValueError: for an empty sequence, one above `max_length`, or ids outside 0 .. vocab_size - 1.
     """
-    for index, ids in enumerate(texts):
+    for index, ids in enumerate(texts, first):
         if not 0 < len(ids) <= max_length:
             raise ValueError(
                 f"text {index} has {len(ids)} token ids; 1 to {max_length} are allowed (the model's max_seq_length)"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
 from jsbert.activations import ACTIVATIONS
 
@@ -101,11 +101,12 @@ def pool(
     return jnp.concatenate(pooled, axis=-1)
 
 
-def normalize(vectors: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def normalize(vectors: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
     """`vectors` scaled to Euclidean length 1; a zero vector stays zero, and its gradient finite.
 
-    Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
+    Computed in at least float32. Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
     """
+    vectors = _wide(jnp.asarray(vectors))
     squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
     return vectors / jnp.sqrt(jnp.maximum(squared, 1e-24))
 

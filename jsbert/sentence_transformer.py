@@ -1,11 +1,13 @@
 """The bi-encoder: texts in, vectors out."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -30,7 +32,6 @@ class SentenceTransformer(TextModel):
     Names and results follow sentence_transformers.SentenceTransformer. Safe to call from several threads.
 
     Attributes:
-        config: what is computed, for the pure functions of `jsbert.siamese`; with `params`.
         prompts: texts put in front of inputs, by name.
         default_prompt_name: the prompt used where `encode` is given none.
         truncate_dim: dimensions kept of each vector, or None for all.
@@ -84,7 +85,7 @@ class SentenceTransformer(TextModel):
         )
         parts = read_bi_encoder(folder, pooling=pooling)
         given = {
-            "prompts": {"query": "", "document": ""} | dict(parts.settings.prompts) | dict(prompts or {}),
+            "prompts": {"query": "", "document": ""} | dict(parts.settings.prompts) | _checked_prompts(prompts),
             "default_prompt_name": default_prompt_name,
             "similarity_fn_name": similarity_fn_name,
             "truncate_dim": truncate_dim,
@@ -111,7 +112,7 @@ class SentenceTransformer(TextModel):
                 f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts {sorted(settings.prompts)}"
             )
         encoder = dataclasses.replace(parts.config.encoder, dtype=dtype)
-        self.config: Config = dataclasses.replace(parts.config, encoder=encoder)
+        self._config: Config = dataclasses.replace(parts.config, encoder=encoder)
         self.prompts = dict(settings.prompts)
         self.default_prompt_name = settings.default_prompt_name
         self.similarity_fn_name = settings.similarity_fn_name
@@ -119,6 +120,11 @@ class SentenceTransformer(TextModel):
         self.truncate_dim = settings.truncate_dim
         self._settings, self._do_lower_case = settings, parts.do_lower_case
         self._set_up(encoder, parts.params, parts.tokenizer, device)
+
+    @property
+    def config(self) -> Config:
+        """What is computed, for the pure functions; with `params`. To compute something else, make another model."""
+        return self._config
 
     def encode(
         self,
@@ -181,7 +187,8 @@ class SentenceTransformer(TextModel):
                 found = _collect_tokens(batches, len(texts), finish, output_value)
         truncations.warn(stacklevel=2)
         if output_value == "sentence_embedding" and (convert_to_tensor or not convert_to_numpy):
-            found = jnp.asarray(found) if convert_to_tensor else list(jnp.asarray(found))
+            found = jax.device_put(found, self.devices[0])
+            found = found if convert_to_tensor else list(found)
         return found[0] if is_single else found
 
     def encode_query(self, sentences: Any, **options: Any) -> Any:
@@ -224,12 +231,15 @@ class SentenceTransformer(TextModel):
             raise TypeError(f"encode_iter takes an iterable of strings; given {type(sentences).__name__}")
 
         def vectors():
-            rest = iter(sentences)
+            rest, first = iter(sentences), 0
             try:
                 while chunk := list(islice(rest, chunk_size)):
-                    texts, _ = as_texts(chunk)
-                    batches = self._batches(self._sentence_vectors, texts, prompt, batch_size, truncations)
+                    texts, is_single = as_texts(chunk)
+                    if is_single:
+                        raise TypeError(f"encode_iter takes an iterable of strings; text {first} is {chunk[0]!r:.40}")
+                    batches = self._batches(self._sentence_vectors, texts, prompt, batch_size, truncations, first=first)
                     yield from self._collect(batches, len(texts), finish)
+                    first += len(texts)
             finally:
                 truncations.warn(stacklevel=2)
 
@@ -239,7 +249,7 @@ class SentenceTransformer(TextModel):
         """Padded `input_ids` and `attention_mask`, (B, L) int32, L the longest: what the pure functions take as ids and
         mask."""
         texts, _ = as_texts(texts)
-        tokens = self._tokenizer(texts)
+        tokens = self._to_tokens(texts)
         length = int(tokens.lengths.max(initial=1))
         arrays = pack(tokens, Batch(np.arange(len(texts)), len(texts), length))
         mask = np.arange(length) < arrays["lengths"][:, None]
@@ -272,7 +282,9 @@ class SentenceTransformer(TextModel):
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use; returns
         `num_compilations`."""
-        self._compile(self._sentence_vectors, lambda length: Ragged.from_lists([[0] * length]), lengths)
+        self._compile(
+            self._sentence_vectors, lambda length: Ragged.from_lists([[0] * length]), lengths, self._scalars("")
+        )
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike) -> None:
@@ -285,27 +297,31 @@ class SentenceTransformer(TextModel):
 
     save = save_pretrained
 
-    def _batches(self, function, texts, prompt, batch_size, truncations, progress=None):
+    def _batches(self, function, texts, prompt, batch_size, truncations, progress=None, first=0):
         if prompt and texts and not isinstance(texts[0], str):
             raise ValueError("a prompt cannot be put before token ids; put its ids there, or say prompt=''")
-        tokenizer, scalars = self._tokenizer, {}
-        if prompt and not self.config.include_prompt:
-            scalars["prompt_length"] = tokenizer.prompt_length(prompt)
-
-        def tokenize(window):
-            if isinstance(window[0], str):
-                return tokenizer([prompt + text for text in window] if prompt else window)
-            return ragged_from_ids(window, vocab_size=self.config.encoder.vocab_size, max_length=tokenizer.max_length)
-
         return self._run(
             function,
             windows(texts),
-            tokenize,
+            functools.partial(self._to_tokens, prompt=prompt),
+            first=first,
             batch_size=batch_size,
             truncations=truncations,
-            scalars=scalars,
+            scalars=self._scalars(prompt),
             progress=progress,
         )
+
+    def _to_tokens(self, texts, first=0, prompt=""):
+        tokenizer = self._tokenizer
+        if not texts or isinstance(texts[0], str):
+            return tokenizer(texts, prompt=prompt, first=first)
+        vocab_size = self.config.encoder.vocab_size
+        return ragged_from_ids(texts, vocab_size=vocab_size, max_length=tokenizer.max_length, first=first)
+
+    def _scalars(self, prompt):
+        if self.config.include_prompt:
+            return {}
+        return {"prompt_length": self._tokenizer.prompt_length(prompt) if prompt else 0}
 
     def _sentence_vectors(self, params, ids, lengths, prompt_length=0):
         return siamese.encode(self.config, params, ids, _mask(ids, lengths), prompt_length=prompt_length)
@@ -354,6 +370,14 @@ class SentenceTransformer(TextModel):
         return options
 
 
+def _checked_prompts(prompts):
+    if prompts is None:
+        return {}
+    if not isinstance(prompts, Mapping) or not all(isinstance(text, str) for pair in prompts.items() for text in pair):
+        raise TypeError(f"prompts is {prompts!r:.60}; give a dict from names to texts, such as {{'query': 'query: '}}")
+    return dict(prompts)
+
+
 def _mask(ids, lengths):
     return jnp.arange(ids.shape[1])[None] < lengths[:, None]
 
@@ -363,11 +387,11 @@ def _collect_tokens(batches, num_texts, finish, output_value):
     for positions, outputs in batches:
         for row, position in enumerate(positions):
             length = outputs["lengths"][row]
-            token_embeddings = outputs["token_embeddings"][row, :length]
+            token_embeddings = outputs["token_embeddings"][row, :length].copy()  # a view would keep the whole batch
             found[position] = token_embeddings if output_value else {
-                "input_ids": outputs["input_ids"][row, :length],
+                "input_ids": outputs["input_ids"][row, :length].copy(),
                 "attention_mask": np.ones(length, np.int32),
                 "token_embeddings": token_embeddings,
-                "sentence_embedding": finish(outputs["sentence_embedding"][row]),
+                "sentence_embedding": finish(outputs["sentence_embedding"][row]).copy(),
             }  # fmt: skip
     return found

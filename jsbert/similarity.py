@@ -78,7 +78,7 @@ SIMILARITIES: Mapping[str, tuple[Callable, Callable]] = MappingProxyType(
 
 def _rows(x):
     x = jnp.asarray(x)
-    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # squares of float16 overflow above 255
     if x.ndim not in (1, 2):
         raise ValueError(f"vectors have shape {x.shape}; give one vector (D,) or a batch of them (N, D)")
     return jnp.atleast_2d(x)

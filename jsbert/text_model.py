@@ -4,6 +4,7 @@ import collections
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jsbert.config import EncoderConfig
 from jsbert.device import Device, resolve_devices, token_budget
 from jsbert.inputs import check_choice, check_positive
 from jsbert.runner import Runner
-from jsbert.tokenizer import Ragged, Tokenizer
+from jsbert.tokenizer import SHORTEST, Ragged, Tokenizer
 
 DTYPES = ("float32", "bfloat16")
 """The dtypes in which an encoder's matrix products can be computed."""
@@ -64,8 +65,8 @@ class TextModel:
     def max_seq_length(self, value: int) -> None:
         check_positive("max_seq_length", value, or_none=False)
         most = self._encoder.max_position_embeddings
-        if not 3 <= value <= most:
-            raise ValueError(f"max_seq_length is {value}; this model takes 3 to {most} tokens")
+        if not SHORTEST <= value <= most:
+            raise ValueError(f"max_seq_length is {value}; this model takes {SHORTEST} to {most} tokens")
         self._tokenizer = self._tokenizer.with_max_length(int(value))
 
     @property
@@ -82,8 +83,9 @@ class TextModel:
         self,
         function: Callable,
         texts: Iterable[list],
-        tokenize: Callable[[list], Ragged],
+        tokenize: Callable[[list, int], Ragged],
         *,
+        first: int = 0,
         batch_size: int | None,
         truncations: "Truncations",
         scalars: dict[str, int] | None = None,
@@ -91,12 +93,13 @@ class TextModel:
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yields (positions, outputs): `outputs` have a row for each of the inputs at `positions`.
 
-        `texts` are windows of inputs; positions count through all of them. The next window is tokenised while one is
-        computed.
+        `texts` are windows of inputs; positions count through all of them. `tokenize(window, first)` is told the
+        position of the window's first text, counted from `first`, for messages. The next window is tokenised while one
+        is computed.
         """
         start = 0
-        for window, tokens in _one_ahead(tokenize, texts):
-            truncations.add(tokens.num_truncated, len(window))
+        for window, tokens in _one_ahead(tokenize, texts, first):
+            truncations.add(tokens.truncated, len(window))
             max_length = max(
                 self.max_seq_length, int(tokens.lengths.max(initial=1))
             )  # if the limit was lowered meanwhile
@@ -108,7 +111,13 @@ class TextModel:
                     progress.update(n)
             start += len(window)
 
-    def _compile(self, function: Callable, tokens: Callable[[int], Ragged], lengths: Sequence[int] | None) -> None:
+    def _compile(
+        self,
+        function: Callable,
+        tokens: Callable[[int], Ragged],
+        lengths: Sequence[int] | None,
+        scalars: dict[str, int] | None = None,
+    ) -> None:
         """Compiles `function` for every row count at the array lengths that hold `lengths` tokens, or at all."""
         ladder = np.asarray(length_ladder(self.max_seq_length))
         if lengths is not None:
@@ -118,10 +127,10 @@ class TextModel:
         for length in map(int, ladder):
             for rows in row_ladder(length, token_budget=token_budget(self.devices), multiple=len(self.devices)):
                 one = tokens(length)
-                many = Ragged.from_lists(
-                    [one.ids] * rows, None if one.token_types is None else [one.token_types] * rows
-                )
-                collections.deque(self._runner.run(function, many, max_length=self.max_seq_length), maxlen=0)
+                types = None if one.token_types is None else [one.token_types] * rows
+                many = Ragged.from_lists([one.ids] * rows, types)
+                batches = self._runner.run(function, many, max_length=self.max_seq_length, scalars=scalars)
+                collections.deque(batches, maxlen=0)
 
 
 class Truncations:
@@ -133,14 +142,16 @@ class Truncations:
         self.on_truncate, self.max_length = on_truncate, max_length
         self.num_truncated = self.num_texts = 0
 
-    def add(self, num_truncated: int, num_texts: int) -> None:
-        """Counts a window; ValueError if it holds truncated texts and these are errors."""
-        self.num_truncated += num_truncated
+    def add(self, truncated: Sequence[int], num_texts: int) -> None:
+        """Counts a window and the texts in it that were cut; ValueError if there are any and these are errors."""
+        first = self.num_texts
+        self.num_truncated += len(truncated)
         self.num_texts += num_texts
-        if num_truncated and self.on_truncate == "error":
+        if len(truncated) and self.on_truncate == "error":
             raise ValueError(
-                f"{num_truncated} of the texts up to text {self.num_texts - 1} are longer than {self.max_length} tokens"
-                "; shorten them, raise max_seq_length, or say on_truncate='warn' or 'ignore'"
+                f"text {first + truncated[0]} is longer than {self.max_length} tokens, and so are {len(truncated) - 1} "
+                f"more of the texts up to {self.num_texts - 1}; shorten them, raise max_seq_length, or say "
+                "on_truncate='warn' or 'ignore'"
             )
 
     def warn(self, stacklevel: int) -> None:
@@ -158,22 +169,26 @@ def windows(texts: list) -> Iterator[list]:
     return (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))
 
 
-def _one_ahead(function, items):
-    """Yields (item, function(item)), computing the next in another thread while the caller is busy with the last."""
-    items = iter(items)
-    first, second = next(items, None), next(items, None)
-    if second is None:  # no thread for a single window
-        if first is not None:
-            yield first, function(first)
+def _one_ahead(tokenize, windows, first):
+    """Yields (window, tokens), tokenising the next in another thread while the caller is busy with the last."""
+
+    def numbered():
+        position = first
+        for window in windows:
+            yield window, position
+            position += len(window)
+
+    rest = numbered()
+    begin = list(islice(rest, 2))
+    if len(begin) < 2:  # no thread for a single window
+        yield from ((window, tokenize(window, position)) for window, position in begin)
         return
     with ThreadPoolExecutor(1) as thread:
-        ahead = collections.deque((item, thread.submit(function, item)) for item in (first, second))
+        ahead = collections.deque((window, thread.submit(tokenize, window, position)) for window, position in begin)
         while ahead:
-            item, future = ahead.popleft()
-            yield item, future.result()
-            following = next(items, None)
-            if following is not None:
-                ahead.append((following, thread.submit(function, following)))
+            window, future = ahead.popleft()
+            yield window, future.result()
+            ahead.extend((window, thread.submit(tokenize, window, position)) for window, position in islice(rest, 1))
 
 
 def _cast_kernels(params, dtype):

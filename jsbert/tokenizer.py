@@ -21,8 +21,15 @@ FILES = (
 )  # fmt: skip
 """The names under which tokenizers keep their files."""
 
+BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", None)
+"""The tokenizer classes that a `vocab.txt` alone describes."""
+
 UNLIMITED = 1_000_000
 """A `model_max_length` above this means that the tokenizer knows no limit (transformers writes 1e30 or 2**63 - 1)."""
+
+
+SHORTEST = 3
+"""The least sensible limit: one token between two special ones. Below their number `tokenizers` does not cut at all."""
 
 
 class Ragged(NamedTuple):
@@ -31,7 +38,7 @@ class Ragged(NamedTuple):
     ids: np.ndarray  # (total,) int32
     starts: np.ndarray  # (N + 1,) int64: text i is ids[starts[i]:starts[i + 1]]
     token_types: np.ndarray | None  # (total,) int32, or None: all 0
-    num_truncated: int
+    truncated: Sequence[int] = ()  # the texts that were cut
 
     @property
     def lengths(self) -> np.ndarray:
@@ -39,11 +46,11 @@ class Ragged(NamedTuple):
         return np.diff(self.starts)
 
     @classmethod
-    def from_lists(cls, ids: Sequence, token_types: Sequence | None = None, num_truncated: int = 0) -> "Ragged":
+    def from_lists(cls, ids: Sequence, token_types: Sequence | None = None, truncated: Sequence[int] = ()) -> "Ragged":
         """Ragged tokens from one sequence of ids a text."""
         starts = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(row) for row in ids], out=starts[1:])
-        return cls(_flat(ids), starts, None if token_types is None else _flat(token_types), num_truncated)
+        return cls(_flat(ids), starts, None if token_types is None else _flat(token_types), truncated)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +92,8 @@ class Tokenizer:
         if lower_case and isinstance(backend, tokenizers.Tokenizer):
             first = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
             backend.normalizer = normalizers.Sequence(first)
+        elif lower_case:
+            backend = dataclasses.replace(backend, lower_case=True)
         return cls(backend, UNLIMITED, files, limit).with_max_length(max_length or limit or UNLIMITED)
 
     def with_max_length(self, max_length: int) -> "Tokenizer":
@@ -102,27 +111,32 @@ class Tokenizer:
         return dataclasses.replace(self, backend=backend, max_length=max_length)
 
     @property
-    def vocab_size(self) -> int:
-        """Tokens known, added ones included."""
-        return self.backend.get_vocab_size()
+    def largest_id(self) -> int:
+        """The largest token id that can come out."""
+        return max(self.backend.get_vocab().values())
 
-    def __call__(self, texts: Sequence[str] | Sequence[tuple[str, str]]) -> Ragged:
+    def __call__(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, prompt: str = "", first: int = 0) -> Ragged:
         """The token ids of texts, or of pairs of texts, with special tokens, cut at `max_length`.
+
+        Args:
+            texts: strings, or pairs of strings.
+            prompt: put in front of each text (not of pairs).
+            first: the position of texts[0] among all texts, for messages.
 
         Raises:
             ValueError: for a text that is no valid Unicode (a lone surrogate); the message says which.
         """
         try:
-            encodings = self.backend.encode_batch_fast(list(texts))
+            encodings = self.backend.encode_batch_fast([prompt + text for text in texts] if prompt else list(texts))
         except Exception:
-            _refuse_surrogates(texts)
+            refuse_surrogates(texts, first)
             raise
-        is_pairs = bool(texts) and not isinstance(texts[0], str)
+        is_pairs = len(texts) > 0 and not isinstance(texts[0], str)
         return Ragged.from_lists(
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings] if is_pairs else None,
             # `overflowing` copies what was cut off, so ask only where something can have been.
-            sum(len(encoding) >= self.max_length and bool(encoding.overflowing) for encoding in encodings),
+            [i for i, encoding in enumerate(encodings) if len(encoding) >= self.max_length and encoding.overflowing],
         )
 
     def prompt_length(self, prompt: str) -> int:
@@ -146,22 +160,26 @@ class _PythonBackend:
 
     tokenizer: Callable
     max_length: int = UNLIMITED
+    lower_case: bool = False
 
     def encode(self, text):
-        whole = self.tokenizer(text, return_special_tokens_mask=True, return_token_type_ids=True)
-        ids = whole["input_ids"]
-        cut = ids
-        if len(ids) > self.max_length:
-            cut = self.tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"]
-        return _PythonEncoding(
-            cut, whole["token_type_ids"][: len(cut)], whole["special_tokens_mask"], len(cut) < len(ids)
-        )
+        parts = (text,) if isinstance(text, str) else text
+        for part in parts:
+            part.encode()  # a lone surrogate must not pass
+        parts = [part.lower() if self.lower_case else part for part in parts]
+        options = {"return_special_tokens_mask": True, "return_token_type_ids": True}
+        whole = self.tokenizer(*parts, **options)
+        kept = whole
+        if len(whole["input_ids"]) > self.max_length:
+            kept = self.tokenizer(*parts, truncation=True, max_length=self.max_length, **options)
+        overflowing = len(kept["input_ids"]) < len(whole["input_ids"])
+        return _PythonEncoding(kept["input_ids"], kept["token_type_ids"], kept["special_tokens_mask"], overflowing)
 
     def encode_batch_fast(self, texts):
         return [self.encode(text) for text in texts]
 
-    def get_vocab_size(self):
-        return len(self.tokenizer)
+    def get_vocab(self):
+        return self.tokenizer.get_vocab()
 
 
 class _PythonEncoding(NamedTuple):
@@ -181,7 +199,9 @@ def _load_backend(folder, files, settings):
         except Exception as error:
             raise ValueError(f"{folder / 'tokenizer.json'}: not a tokenizer file: {error}") from None
         return _with_bert_settings(backend, settings)
-    if "vocab.txt" in files and settings.get("tokenizer_class", "BertTokenizer").startswith("BertTokenizer"):
+    # Tokens beside the vocabulary's are transformers' business.
+    plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
+    if "vocab.txt" in files and plain and settings.get("tokenizer_class", "BertTokenizer") in BERT_CLASSES:
         return _wordpiece(folder, settings)
     if not set(files) - {"tokenizer_config.json", "special_tokens_map.json"} and "tokenizer_class" not in settings:
         raise FileNotFoundError(f"{folder}: no tokenizer files; expected tokenizer.json, vocab.txt or one of {FILES}")
@@ -208,7 +228,7 @@ def _with_bert_settings(backend, settings):
         "tokenize_chinese_chars": "handle_chinese_chars",
     }
     for theirs, ours in names.items():
-        if theirs in settings:
+        if isinstance(settings.get(theirs), bool):
             setattr(backend.normalizer, ours, settings[theirs])
     return backend
 
@@ -225,9 +245,9 @@ def _wordpiece(folder, settings):
     if missing:
         raise ValueError(f"{folder / 'vocab.txt'}: lacks the special tokens {missing}")
     backend.normalizer = normalizers.BertNormalizer(
-        lowercase=settings.get("do_lower_case", True),
+        lowercase=settings.get("do_lower_case") is not False,
         strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars") is not False,
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = tokenizers.decoders.WordPiece()
@@ -247,13 +267,20 @@ def _read_settings(folder, files):
     if "tokenizer_config.json" not in files:
         return {}
     try:
-        return json.loads(files["tokenizer_config.json"])
+        settings = json.loads(files["tokenizer_config.json"])
     except ValueError as error:
         raise ValueError(f"{folder}/tokenizer_config.json: broken json: {error}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{folder}/tokenizer_config.json: holds a {type(settings).__name__} at its top, not a dict")
+    for name in ("do_lower_case", "tokenize_chinese_chars", "strip_accents"):
+        if not isinstance(settings.get(name), (bool, type(None))):
+            raise ValueError(f"{folder}/tokenizer_config.json: {name} is {settings[name]!r}; it must be true or false")
+    return settings
 
 
-def _refuse_surrogates(texts):
-    for index, text in enumerate(texts):
+def refuse_surrogates(texts: Sequence, first: int = 0) -> None:
+    """ValueError if a text, or a text of a pair, is no valid Unicode; positions count from `first`."""
+    for index, text in enumerate(texts, first):
         for part in (text,) if isinstance(text, str) else text:
             try:
                 part.encode()

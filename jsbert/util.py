@@ -127,7 +127,7 @@ def community_detection(
 
 def normalize_embeddings(embeddings: ArrayLike) -> Any:
     """Embeddings scaled to length 1; zero vectors stay zero."""
-    return normalize(np.asarray(embeddings, np.float32) if not hasattr(embeddings, "dtype") else embeddings)
+    return normalize(embeddings if hasattr(embeddings, "dtype") else np.asarray(embeddings, np.float32))
 
 
 def truncate_embeddings(embeddings: Any, truncate_dim: int | None) -> Any:

@@ -22,6 +22,8 @@ def test_shapes_order_and_types(model):
     assert scores == pytest.approx([float(model.predict(pair)) for pair in PAIRS], abs=1e-6)
     assert model.predict(PAIRS[0]).shape == ()
     assert model.predict([]).shape == (0,)
+    scores.copy()[:] = 0
+    model.predict(PAIRS).sort()  # the caller's own
     assert model.predict(np.array(PAIRS)).tolist() == scores.tolist()
     assert model.predict([list(pair) for pair in PAIRS]).tolist() == scores.tolist()
     assert isinstance(model.predict(PAIRS, convert_to_tensor=True), jax.Array)
@@ -65,7 +67,10 @@ def test_rank_sorts_and_keeps_the_order_of_equals(model):
     assert model.rank("a cat sat", documents, top_k=2) == [
         {k: e[k] for k in ("corpus_id", "score")} for e in ranked[:2]
     ]
+    assert model.rank("a cat sat", documents, 2) == model.rank("a cat sat", documents, top_k=2)
     assert model.rank("a", []) == []
+    with pytest.raises(TypeError, match="documents is one string"):
+        model.rank("a", "a dog")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_inputs_that_are_no_pairs(model, pairs, message):
 def test_truncation_limits_and_options(model, tiny_cross_folder):
     with pytest.warns(UserWarning, match="1 of 2 texts are longer than 32 tokens"):
         model.predict([("the " * 40, "a"), ("a", "b")])
-    with pytest.raises(ValueError, match="are longer than 32 tokens"):
+    with pytest.raises(ValueError, match="text 0 is longer than 32 tokens"):
         model.predict([("the " * 40, "a")], on_truncate="error")
     with pytest.raises(ValueError, match="batch_size is 0"):
         model.predict(PAIRS, batch_size=0)

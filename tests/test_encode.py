@@ -120,8 +120,8 @@ def test_truncated_texts_are_counted_and_reported_once(tiny):
         tiny.encode([LONG, "a cat", LONG])
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    with pytest.raises(ValueError, match=r"2 of the texts .* are longer than 32 tokens"):
-        tiny.encode([LONG, "a cat", LONG], on_truncate="error")
+    with pytest.raises(ValueError, match="text 1 is longer than 32 tokens, and so are 1 more of the texts up to 3;"):
+        tiny.encode(["a cat", LONG, "a", LONG], on_truncate="error")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny.encode([LONG], on_truncate="ignore")
@@ -152,6 +152,47 @@ def test_encode_iter_streams_an_endless_iterable(tiny):
     assert list(tiny.encode_iter([])) == []
     one_by_one = tiny.encode_iter(iter(["a cat", "a dog"]), chunk_size=1)
     assert np.abs(next(one_by_one) - tiny.encode("a cat")).max() <= 1e-6
+
+
+def test_positions_in_messages_count_through_windows_and_chunks(tiny, monkeypatch):
+    monkeypatch.setattr("jsbert.text_model.WINDOW", 20)
+    with pytest.raises(ValueError, match="text 50 is no valid Unicode"):
+        tiny.encode(["a"] * 50 + ["\ud800"])
+    with pytest.raises(ValueError, match="text 45 has token ids from 2 to 999"):
+        tiny.encode([[2, 3]] * 45 + [[2, 999]])
+    with pytest.raises(ValueError, match="text 30 is longer than 32 tokens"):
+        tiny.encode(["a"] * 30 + [LONG], on_truncate="error")
+    with pytest.raises(ValueError, match="text 12 is no valid Unicode"):
+        list(tiny.encode_iter(["a"] * 12 + ["\ud800"], chunk_size=5))
+    assert np.abs(tiny.encode(TEXTS) - np.concatenate([tiny.encode(TEXTS[:60]), tiny.encode(TEXTS[60:])])).max() <= 1e-6
+
+
+def test_encode_iter_takes_no_single_text(tiny):
+    for texts in ("a cat", b"a", 5):
+        with pytest.raises(TypeError, match="encode_iter takes an iterable of strings"):
+            tiny.encode_iter(texts)
+    with pytest.raises(TypeError, match="text 0 is 5"):
+        list(tiny.encode_iter([5, 6, 7]))
+
+
+def test_config_cannot_be_exchanged_under_the_compiled_programs(tiny):
+    with pytest.raises(AttributeError):
+        tiny.config = tiny.config
+
+
+def test_warmup_covers_prompts_that_are_left_out(tmp_path):
+    model = jsbert.SentenceTransformer(models.write_folder(tmp_path / "model", include_prompt=False))
+    made = model.warmup(lengths=[6])
+    model.encode(["a cat sat on"], prompt="")
+    model.encode(["cat sat on"], prompt="a ")
+    assert model.num_compilations == made
+
+
+def test_results_are_the_callers_own(tiny, tiny_folder):
+    for found in (tiny.encode(TEXTS[:3]), *tiny.encode(TEXTS[:3], output_value="token_embeddings")):
+        found[:] = 0
+    tensor = jsbert.SentenceTransformer(tiny_folder, device="cpu:3").encode("a cat", convert_to_tensor=True)
+    assert tensor.devices() == {jax.devices("cpu")[3]}
 
 
 def test_encode_iter_reports_truncation_at_its_end(tiny):
@@ -222,8 +263,11 @@ def test_constructor_options_that_do_not_exist(tiny_folder):
         ({"similarity_fn_name": "jaccard"}, "similarity_fn_name is 'jaccard'"),
         ({"truncate_dim": -1}, "truncate_dim is -1"),
         ({"device": "tpux"}, "unknown device 'tpux'"),
+        ({"pooling": 5}, "pooling= 5: give a pooling's name"),
+        ({"prompts": "x"}, "prompts is 'x'; give a dict"),
+        ({"prompts": {"q": 5}}, "prompts is {'q': 5}; give a dict"),
     ]:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             jsbert.SentenceTransformer(tiny_folder, **options)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         jsbert.SentenceTransformer(tiny_folder, trust=True)
@@ -326,15 +370,16 @@ def test_the_shortcut_keeps_the_model_and_notices_a_changed_folder(tmp_path):
 
     folder = models.write_folder(tmp_path / "model", seed=1)
     first = jsbert.encode(["a cat", "a dog"], folder)
-    opened = shortcut._open.cache_info().misses
+    opened = list(shortcut._models)
     assert np.abs(jsbert.encode("a cat", str(folder), normalize_embeddings=True) - first[0]).max() <= 1e-6
     assert np.array_equal(jsbert.encode(["a cat", "a dog"], folder), first)
-    assert shortcut._open.cache_info().misses == opened
+    assert list(shortcut._models) == opened
+    assert jsbert.encode("a cat", folder, pooling=("cls", "max"), dtype="bfloat16").shape == (48,)
     models.write_folder(tmp_path / "model", seed=2)
     assert np.abs(jsbert.encode("a cat", folder) - first[0]).max() > 0.01
     model = jsbert.SentenceTransformer(folder)
     assert np.array_equal(jsbert.encode("a cat", model), model.encode("a cat"))
-    with pytest.raises(ValueError, match="device and dtype belong to the model"):
+    with pytest.raises(ValueError, match="dtype belong to the model that was given"):
         jsbert.encode("a cat", model, dtype="bfloat16")
 
 

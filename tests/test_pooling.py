@@ -56,6 +56,11 @@ def test_pooling_of_bfloat16_happens_in_float32():
     assert pooled.tolist() == [[1.0, 1.0]]
 
 
+def test_half_precision_vectors_are_normalised_in_float32():
+    vectors = np.float16([[300, 400], [0, 0]])  # 300 squared is more than a float16 holds
+    assert pooling.normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
+
+
 def test_normalize_leaves_zero_vectors_with_a_finite_gradient():
     vectors = jnp.float32([[3, 4], [0, 0]])
     assert pooling.normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]

@@ -53,6 +53,11 @@ def test_ties_go_to_the_lower_index_across_blocks(small_blocks):
     assert np.array_equal(scores[0], np.repeat([1, 0], [120, 30]))
 
 
+def test_products_that_overflow_are_not_taken_for_none(small_blocks):
+    corpus = np.float32([[-3e38, -3e38], [1, 1], [-3e38, -3e38]])
+    assert search.top_k(np.float32([[3e38, 3e38]]), corpus, 3, similarity="dot").indices.tolist() == [[1, 0, 2]]
+
+
 def test_numpy_jax_lists_memory_maps_and_single_queries_are_all_taken(tmp_path):
     corpus = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
     np.save(tmp_path / "corpus.npy", corpus)

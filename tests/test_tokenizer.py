@@ -56,13 +56,13 @@ def test_truncation_and_padding_baked_into_tokenizer_json_are_switched_off(tmp_p
     (tmp_path / "tokenizer.json").write_text(baked.to_str())
     tokens = Tokenizer.from_folder(tmp_path, max_length=20)(["a cat", "the " * 15])
     assert tokens.lengths.tolist() == [4, 17]
-    assert tokens.num_truncated == 0
+    assert not tokens.truncated
 
 
 def test_truncated_texts_are_counted(tmp_path):
     tokens = models.tokenizer(tmp_path, max_length=6)(["a cat", "the " * 4, "the " * 5, "the " * 50])
     assert tokens.lengths.tolist() == [4, 6, 6, 6]
-    assert tokens.num_truncated == 2
+    assert tokens.truncated == [2, 3]
     assert tokens.ids[tokens.starts[1:] - 1].tolist() == [models.VOCABULARY.index("[SEP]")] * 4
 
 
@@ -116,9 +116,35 @@ def test_a_tokenizer_that_runs_in_python(tmp_path):
     reference = transformers.ByT5Tokenizer()
     tokens = ours(["cat", "a long sentence"])
     assert ids(tokens) == reference(["cat", "a long sentence"], truncation=True, max_length=8)["input_ids"]
-    assert tokens.num_truncated == 1
-    assert ours.vocab_size == len(reference)
+    assert tokens.truncated == [1]
+    assert ours.largest_id == len(reference) - 1
     assert ours.prompt_length("cat") == 3
+    pairs = ours([("cat", "a long dog")])
+    assert ids(pairs) == [reference("cat", "a long dog", truncation=True, max_length=8)["input_ids"]]
+    assert ids(Tokenizer.from_folder(tmp_path, lower_case=True)(["CAT"])) == reference(["cat"])["input_ids"]
+    with pytest.raises(ValueError, match="text 1 is no valid Unicode"):
+        ours(["fine", "\ud800"])
+
+
+@pytest.mark.parametrize("place", ["added_tokens.json", "tokenizer_config.json"])
+def test_added_tokens_of_a_vocab_txt_folder(tmp_path, place):
+    size = len(models.VOCABULARY)
+    if place == "added_tokens.json":
+        models.write_vocabulary(tmp_path)
+        (tmp_path / place).write_text(json.dumps({"[X1]": size}))
+    else:
+        models.write_vocabulary(tmp_path, added_tokens_decoder={str(size): {"content": "[X1]", "special": True}})
+    reference = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = Tokenizer.from_folder(tmp_path)
+    assert ids(ours(["the [X1] cat"])) == reference(["the [X1] cat"])["input_ids"]
+    assert size in ours(["the [X1] cat"]).ids
+
+
+def test_a_prompt_is_put_in_front_and_positions_count_from_the_first(tmp_path):
+    tokenizer = models.tokenizer(tmp_path)
+    assert ids(tokenizer(["cat"], prompt="the ")) == ids(tokenizer(["the cat"]))
+    with pytest.raises(ValueError, match="text 41 is no valid Unicode: surrogates not allowed at character 0"):
+        tokenizer(["fine", "\ud800"], prompt="the ", first=40)
 
 
 def test_files_that_are_no_tokenizer(tmp_path):

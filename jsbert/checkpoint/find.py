@@ -55,12 +55,15 @@ def find_folder(
         raise NotADirectoryError(f"{text!r} is a file; give the folder that holds the model")
     if not text or text[0] in "./~" or "\\" in text or text.count("/") > 1 or isinstance(name, os.PathLike):
         raise FileNotFoundError(f"no folder {text!r}; give an existing folder, a bundled model's name or a hub name")
+    hint = ""
     if revision is None and text in bundled_models():
-        return _bundled_folder(bundled_models()[text])
+        try:
+            return _bundled_folder(bundled_models()[text])
+        except FileNotFoundError as error:
+            hint = f"; {error}"
     repository = text if "/" in text else f"{DEFAULT_ORGANIZATION}/{text}"
-    return _from_hub(
-        repository, revision, token, cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME"), local_files_only
-    )
+    cache_folder = cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
+    return _from_hub(repository, revision, token, cache_folder, local_files_only, hint)
 
 
 def bundled_models() -> dict[str, str]:
@@ -94,23 +97,32 @@ def _bundled_folder(key: str) -> pathlib.Path:
     return pathlib.Path(spec.submodule_search_locations[0]) / entry["folder"]
 
 
-def _from_hub(repository, revision, token, cache_folder, local_files_only):
+def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=""):
     import huggingface_hub.constants  # half a second that local folders need not spend
+    import huggingface_hub.errors
 
     offline = local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE
     try:
         if offline:
             return _cached_snapshot(repository, revision, cache_folder)
-        files = huggingface_hub.HfApi().list_repo_files(repository, revision=revision, token=token)
-        folder = huggingface_hub.snapshot_download(
-            repository, revision=revision, token=token, cache_dir=cache_folder, allow_patterns=needed_files(files)
-        )
+        try:
+            files = huggingface_hub.HfApi().list_repo_files(repository, revision=revision, token=token)
+            folder = huggingface_hub.snapshot_download(
+                repository, revision=revision, token=token, cache_dir=cache_folder, allow_patterns=needed_files(files)
+            )
+            return pathlib.Path(folder)
+        except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError):
+            raise  # the Hub has answered
+        except Exception as error:  # it has not: no network, say
+            try:
+                return _cached_snapshot(repository, revision, cache_folder)
+            except FileNotFoundError:
+                raise error from None
     except Exception as error:
         raise OSError(
             f"{repository!r} is no folder and no bundled model ({', '.join(bundled_models())}), and could not be "
-            f"fetched from the Hub{' (offline)' if offline else ''}: {type(error).__name__}: {error}"
+            f"fetched from the Hub{' (offline)' if offline else ''}: {type(error).__name__}: {error}{hint}"
         ) from error
-    return pathlib.Path(folder)
 
 
 def _cached_snapshot(repository, revision, cache_folder):

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from jsbert.activations import activation_name
-from jsbert.checkpoint.paths import inside, read_json, read_json_if_there
+from jsbert.checkpoint.paths import inside, read_json, read_json_if_there, typed
 from jsbert.checkpoint.tensors import read_tensors, to_params
 from jsbert.config import Config, Dense, EncoderConfig, Normalize
 from jsbert.encoders import family
 from jsbert.pooling import POOLINGS
-from jsbert.tokenizer import Tokenizer
+from jsbert.similarity import SIMILARITIES
+from jsbert.tokenizer import SHORTEST, Tokenizer
 
 LEGACY_POOLING_KEYS = {
     "pooling_mode_cls_token": "cls",
@@ -68,6 +69,7 @@ class CrossEncoderParts:
     tokenizer: Tokenizer
     num_labels: int
     activation: str
+    do_lower_case: bool = False
 
 
 def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None) -> BiEncoder:
@@ -84,19 +86,17 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
     """
     if pooling is not None:
         pooling = _pooling_modes(pooling, where="pooling=")
-    modules = _read_modules(folder)
-    if modules is None:
-        if pooling is None:
-            warnings.warn(
-                f"{folder} has no modules.json: taken as a plain encoder with mean pooling, as sentence-transformers "
-                "does. If another pooling is right, say pooling='cls', for example.",
-                stacklevel=3,
-            )
-        modules = [("Transformer", folder)]
+    modules = _read_modules(folder) or [("Transformer", folder)]
     kinds = [kind for kind, _ in modules]
-    if kinds[:1] != ["Transformer"] or kinds[1:2] not in ([], ["Pooling"]):
+    if kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]):
         raise ValueError(
             f"{folder / 'modules.json'}: modules {kinds}; supported: Transformer, Pooling, then Dense and Normalize"
+        )
+    if len(kinds) == 1 and pooling is None:
+        warnings.warn(
+            f"{folder} names no pooling: taken as a plain encoder with mean pooling, as sentence-transformers does. "
+            "If another pooling is right, say pooling='cls', for example.",
+            stacklevel=3,
         )
 
     trunk = modules[0][1]
@@ -125,11 +125,15 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
             "alone. Is this a bi-encoder? Open it with SentenceTransformer"
         )
     trunk = modules[0][1] if modules else folder
+    if not (trunk / "config.json").is_file():
+        raise FileNotFoundError(f"{trunk}: no config.json; is this a model folder?")
     values = read_json(trunk / "config.json")
-    num_labels = len(values["id2label"]) if "id2label" in values else values.get("num_labels", 2)
+    labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
+    num_labels = len(labels) if labels else typed(values, "num_labels", int, 2, where=trunk / "config.json")
     encoder, params = _read_encoder(trunk, num_labels=num_labels)
-    tokenizer, _ = _read_tokenizer(trunk, encoder)
-    return CrossEncoderParts(encoder, params, tokenizer, num_labels, _cross_activation(folder, values, num_labels))
+    tokenizer, do_lower_case = _read_tokenizer(trunk, encoder)
+    activation = _cross_activation(folder, trunk, values, num_labels)
+    return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case)
 
 
 def classifier_shapes(config: EncoderConfig, num_labels: int) -> dict[str, Any]:
@@ -166,6 +170,8 @@ def _read_modules(folder):
     file = folder / "modules.json"
     if not file.is_file():
         return None
+    if not read_json(file, list):
+        raise ValueError(f"{file}: modules []; supported: Transformer, Pooling, then Dense and Normalize")
     modules = []
     for entry in read_json(file, list):
         if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or "path" not in entry:
@@ -205,20 +211,22 @@ def _read_encoder(folder, num_labels=None):
 
 
 def _read_tokenizer(folder, encoder):
-    settings = {}
+    file, settings = folder / TRANSFORMER_CONFIGS[0], {}
     for name in TRANSFORMER_CONFIGS:
-        settings = settings or read_json_if_there(folder / name)
-    lower_case = bool(settings.get("do_lower_case", False))
+        if not settings and (folder / name).is_file():
+            file, settings = folder / name, read_json(folder / name)
+    lower_case = typed(settings, "do_lower_case", bool, False, where=file)
+    limit = typed(settings, "max_seq_length", int, None, where=file)
+    if limit is not None and limit < SHORTEST:
+        raise ValueError(f"{file}: max_seq_length is {limit}; it must be at least {SHORTEST}")
     tokenizer = Tokenizer.from_folder(folder, lower_case=lower_case)
-    if tokenizer.vocab_size > encoder.vocab_size:
+    if tokenizer.largest_id >= encoder.vocab_size:
         raise ValueError(
-            f"{folder}: the tokenizer knows {tokenizer.vocab_size} tokens, but config.json has vocab_size "
+            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, but config.json has vocab_size "
             f"{encoder.vocab_size}; they do not belong together"
         )
-    wanted = settings.get("max_seq_length") or tokenizer.model_max_length or encoder.max_position_embeddings
-    if not isinstance(wanted, int) or wanted < 1:
-        raise ValueError(f"{folder}: max_seq_length is {wanted!r}; it must be a positive integer")
-    return tokenizer.with_max_length(min(wanted, encoder.max_position_embeddings)), lower_case
+    limit = limit or tokenizer.model_max_length or encoder.max_position_embeddings
+    return tokenizer.with_max_length(min(limit, encoder.max_position_embeddings)), lower_case
 
 
 def _read_pooling(file, hidden_size):
@@ -232,15 +240,20 @@ def _read_pooling(file, hidden_size):
     for name in names & set(values):
         if values[name] != hidden_size:
             raise ValueError(f"{file}: {name} is {values[name]!r}, but config.json has hidden_size {hidden_size}")
-    modes = values.get("pooling_mode")
+    modes = typed(values, "pooling_mode", (str, list), None, where=file)
     if modes is None:
-        modes = [mode for key, mode in LEGACY_POOLING_KEYS.items() if values.get(key)] or ["mean"]
-    return _pooling_modes(modes, where=file), bool(values.get("include_prompt", True))
+        flags = {key: typed(values, key, bool, False, where=file) for key in LEGACY_POOLING_KEYS}
+        modes = [mode for key, mode in LEGACY_POOLING_KEYS.items() if flags[key]] or ["mean"]
+    return _pooling_modes(modes, where=file), typed(values, "include_prompt", bool, True, where=file)
 
 
 def _pooling_modes(modes, where):
+    if not isinstance(modes, (str, list, tuple)):
+        raise TypeError(
+            f"{where} {modes!r}: give a pooling's name or a list of names; supported: {', '.join(POOLINGS)}"
+        )
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
-    unknown = [mode for mode in modes if mode not in POOLINGS]
+    unknown = [mode for mode in modes if not isinstance(mode, str) or mode not in POOLINGS]
     if unknown or not modes:
         raise ValueError(f"{where}: unknown pooling {unknown}; supported: {', '.join(POOLINGS)}")
     return modes
@@ -260,17 +273,17 @@ def _append(config, params, kind, folder):
     file = folder / "config.json"
     if not values:
         raise FileNotFoundError(f"{file} is missing")
-    if values.get("use_residual"):
+    if typed(values, "use_residual", bool, False, where=file):
         raise ValueError(f"{file}: use_residual is not supported")
-    sizes = [values.get("in_features"), values.get("out_features")]
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"{file}: in_features and out_features are {sizes}; both must be positive integers")
+    sizes = [typed(values, name, int, where=file) for name in ("in_features", "out_features")]
     if sizes[0] != config.embedding_dimension:
         raise ValueError(f"{file}: in_features is {sizes[0]}, but the module before gives {config.embedding_dimension}")
     name = values.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(name, str) or not name.startswith("torch.nn."):
         raise ValueError(f"{file}: activation_function is {name!r}; only classes of torch.nn are supported")
-    module = Dense(*sizes, bias=bool(values.get("bias", True)), activation=activation_name(name, where=str(file)))
+    module = Dense(
+        *sizes, bias=typed(values, "bias", bool, True, where=file), activation=activation_name(name, where=str(file))
+    )
     shapes = {"kernel": jax.ShapeDtypeStruct(tuple(sizes), np.float32)}
     if module.bias:
         shapes["bias"] = jax.ShapeDtypeStruct((sizes[1],), np.float32)
@@ -283,17 +296,27 @@ def _append(config, params, kind, folder):
 def _read_settings(folder):
     file = folder / "config_sentence_transformers.json"
     values = read_json_if_there(file)
-    prompts = {name: text or "" for name, text in (values.get("prompts") or {}).items()}
-    default = values.get("default_prompt_name")
+    prompts = typed(values, "prompts", dict, {}, where=file)
+    prompts = {name: typed(prompts, name, str, "", where=f"{file}: prompts") for name in prompts}
+    default = typed(values, "default_prompt_name", str, None, where=file)
     if default is not None and default not in prompts:
         raise ValueError(f"{file}: default_prompt_name is {default!r}, but the prompts are {sorted(prompts)}")
-    return Settings(prompts, default, values.get("similarity_fn_name"), values.get("truncate_dim"))
+    similarity = typed(values, "similarity_fn_name", str, None, where=file)
+    if similarity not in (*SIMILARITIES, None):
+        raise ValueError(f"{file}: similarity_fn_name is {similarity!r}; supported: {', '.join(SIMILARITIES)}")
+    return Settings(prompts, default, similarity, typed(values, "truncate_dim", int, None, where=file))
 
 
-def _cross_activation(folder, values, num_labels):
-    saved = read_json_if_there(folder / "config_sentence_transformers.json").get("activation_fn")
-    name = saved or (values.get("sentence_transformers") or {}).get("activation_fn")
-    name = name or values.get("sbert_ce_default_activation_function")
+def _cross_activation(folder, trunk, values, num_labels):
+    file = folder / "config_sentence_transformers.json"
+    name = typed(read_json_if_there(file), "activation_fn", str, None, where=file)
+    if name is None:
+        file = trunk / "config.json"
+        own = typed(values, "sentence_transformers", dict, {}, where=file)
+        name = typed(own, "activation_fn", str, None, where=file)
+        name = name or typed(values, "sbert_ce_default_activation_function", str, None, where=file)
     if name is None:
         return "sigmoid" if num_labels == 1 else "identity"
-    return activation_name(name, where=str(folder / "config.json"))
+    if not name.startswith("torch.nn."):
+        raise ValueError(f"{file}: the activation is {name!r}; only classes of torch.nn are supported")
+    return activation_name(name, where=str(file))

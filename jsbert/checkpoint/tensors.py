@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jsbert.checkpoint.paths import inside, read_json
+from jsbert.checkpoint.paths import inside, read_json, typed
 
 Named = list[tuple[str, np.ndarray]]
 """Tensors with their names, in file order; a name may stand twice."""
@@ -36,10 +36,8 @@ def read_tensors(folder: pathlib.Path) -> tuple[Named, pathlib.Path]:
             return read(folder / stem), folder / stem
         index = folder / f"{stem}.index.json"
         if index.is_file():
-            weight_map = read_json(index).get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise ValueError(f"{index}: lacks the object 'weight_map'")
-            shards = [inside(folder, shard, where=index) for shard in dict.fromkeys(weight_map.values())]
+            weight_map = typed(read_json(index), "weight_map", dict, where=index)
+            shards = list(dict.fromkeys(inside(folder, shard, where=index) for shard in weight_map.values()))
             absent = [shard.name for shard in shards if not shard.is_file()]
             if absent:
                 raise FileNotFoundError(f"{index}: the folder lacks the shards {absent}")

@@ -27,6 +27,7 @@ TORCH_ACTIVATIONS = {
     "relu": "torch.nn.modules.activation.ReLU",
     "sigmoid": "torch.nn.modules.activation.Sigmoid",
     "silu": "torch.nn.modules.activation.SiLU",
+    "swish": "torch.nn.modules.activation.SiLU",
     "tanh": "torch.nn.modules.activation.Tanh",
 }
 """The torch class that a folder's json names for each activation."""
@@ -51,7 +52,7 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder) -> None:
         _write_json(
             staging / "config_sentence_transformers.json",
             {
-                "__version__": {"jsbert": importlib.metadata.version("jsbert")},
+                "__version__": _version(),
                 "model_type": "SentenceTransformer",
                 "prompts": dict(settings.prompts),
                 "default_prompt_name": settings.default_prompt_name,
@@ -95,19 +96,33 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts) -> 
     names = {("encoder", *path): module.PREFIX + name for path, name in module.tensor_names(model.config).items()}
     for path, name in CLASSIFIER_NAMES.items():
         names[path] = name if name.startswith("classifier") else module.PREFIX + name
+    activation = _torch_activation(model.activation)
     values = model.config.to_json() | {
         "architectures": ["BertForSequenceClassification"],
         "id2label": {str(i): f"LABEL_{i}" for i in range(model.num_labels)},
         "label2id": {f"LABEL_{i}": i for i in range(model.num_labels)},
-        "sentence_transformers": {"activation_fn": TORCH_ACTIVATIONS[model.activation]},
+        "sentence_transformers": {"activation_fn": activation},
     }
     with _staged(folder) as staging:
         _write_trunk(staging, values, from_params(model.params, names))
         model.tokenizer.save(staging)
-        # transformers has no other place for the limit
-        file = staging / "tokenizer_config.json"
+        file = staging / "tokenizer_config.json"  # the limit's only place for transformers
         settings = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
         _write_json(file, settings | {"model_max_length": model.tokenizer.max_length})
+        _write_json(
+            staging / "sentence_bert_config.json",
+            {
+                "transformer_task": "sequence-classification",
+                "max_seq_length": model.tokenizer.max_length,
+                "do_lower_case": model.do_lower_case,
+            },
+        )
+        _write_json(
+            staging / "config_sentence_transformers.json",
+            {"__version__": _version(), "model_type": "CrossEncoder", "activation_fn": activation},
+        )
+        kind = "sentence_transformers.base.modules.transformer.Transformer"
+        _write_json(staging / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": kind}])
 
 
 @contextlib.contextmanager
@@ -124,10 +139,15 @@ def _staged(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
         if not target.exists():
             staging.rename(target)
             return
-        for file in sorted(path for path in staging.rglob("*") if path.is_file()):
-            place = target / file.relative_to(staging)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
+        files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
+        for file in files:  # all that can be known to fail fails before the first file is replaced
+            if (target / file).is_dir() or not os.access(target, os.W_OK):
+                raise IsADirectoryError(
+                    f"{target / file} is a folder or cannot be written; the model needs a file there"
+                )
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            (staging / file).replace(target / file)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -157,10 +177,22 @@ def _write_dense(folder, module, params):
             "in_features": module.in_features,
             "out_features": module.out_features,
             "bias": module.bias,
-            "activation_function": TORCH_ACTIVATIONS[module.activation],
+            "activation_function": _torch_activation(module.activation),
         },
     )
     write_tensors(folder / "model.safetensors", from_params(params, DENSE_NAMES))
+
+
+def _torch_activation(name):
+    if name not in TORCH_ACTIVATIONS:
+        raise ValueError(
+            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} can be saved"
+        )
+    return TORCH_ACTIVATIONS[name]
+
+
+def _version():
+    return {"jsbert": importlib.metadata.version("jsbert")}
 
 
 def _write_json(file, values):

@@ -27,6 +27,18 @@ DROPPED = (
 """Patterns of tensor names, without the prefix, that a trunk rightly leaves in the file."""
 
 
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+"""The config's sizes, all positive integers."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Sizes and rates under HuggingFace's names; `dtype` is that of the matrix products."""
@@ -49,15 +61,7 @@ class Config:
     dtype: str = "float32"
 
     def __post_init__(self):
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-                     "max_position_embeddings", "type_vocab_size"):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a positive integer")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} does not divide hidden_size {self.hidden_size}"
-            )
+        _check(vars(self))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
@@ -74,9 +78,10 @@ class Config:
         if "hidden_act" in chosen:
             chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
         try:
-            return cls(**chosen)
+            _check({field.name: field.default for field in dataclasses.fields(cls)} | chosen)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+        return cls(**chosen)
 
     def to_json(self) -> dict[str, Any]:
         """The config.json from which transformers builds the same BertModel."""
@@ -87,6 +92,22 @@ class Config:
     def wide(self) -> Any:
         """The dtype of sums, statistics and the residual stream: at least float32."""
         return jnp.promote_types(self.dtype, jnp.float32)
+
+
+def _check(values):
+    for name in SIZES:
+        if not isinstance(values[name], int) or isinstance(values[name], bool) or values[name] < 1:
+            raise ValueError(f"{name} is {values[name]!r}; it must be a positive integer")
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps"):
+        value = values[name]
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be a number from 0 to 1")
+    if not isinstance(values["pad_token_id"], (int, type(None))):
+        raise ValueError(f"pad_token_id is {values['pad_token_id']!r}; it must be an integer")
+    if values["hidden_size"] % values["num_attention_heads"]:
+        raise ValueError(
+            f"num_attention_heads {values['num_attention_heads']} does not divide hidden_size {values['hidden_size']}"
+        )
 
 
 class Dropout:

@@ -79,7 +79,9 @@ def _merge(similarity, queries, corpus, best, start, num_corpus):
     compare = SIMILARITIES["dot" if similarity == "cosine" else similarity][0]
     queries = normalize(queries) if similarity == "cosine" else queries
     columns = start + jnp.arange(len(corpus), dtype=jnp.int32)[None]
-    fresh = jnp.where(columns < num_corpus, compare(queries, corpus), -jnp.inf)
+    # Not even a product that overflows may tie with what stands for "none yet".
+    fresh = jnp.maximum(compare(queries, corpus), jnp.finfo(jnp.float32).min)
+    fresh = jnp.where(columns < num_corpus, fresh, -jnp.inf)
     scores = jnp.concatenate([scores, fresh], axis=1)
     indices = jnp.concatenate([indices, jnp.broadcast_to(columns, fresh.shape)], axis=1)
     scores, places = jax.lax.top_k(scores, best[0].shape[1])

@@ -25,6 +25,17 @@ def test_similarities(name):
     assert largest_difference(getattr(ours, pairwise)(A, B[:37]), getattr(theirs, pairwise)(A, B[:37])) <= 1e-5
 
 
+def test_half_precision_input():
+    half = np.float16([[300, 400], [400, -300], [1, 2]])
+    for name in ("cos_sim", "euclidean_sim"):
+        assert (
+            largest_difference(
+                getattr(ours, name)(half, half), getattr(theirs, name)(half.astype(np.float32), half.astype(np.float32))
+            )
+            <= 1e-5
+        )
+
+
 def test_normalize_and_truncate():
     import torch
 
