@@ -10,7 +10,7 @@ import platformdirs
 from jax.experimental.compilation_cache import compilation_cache
 
 TOKEN_BUDGETS = {"cpu": 1024, "gpu": 32_768, "tpu": 32_768}
-"""Tokens of a full batch, padding included. On the CPU small batches stay in cache: measured best of 512 to 8,192 on
+"""Tokens of a full batch, padding included. On the CPU small batches stay in cache: measured best of 512 to 4,096 on
 two cores. The accelerators' figures are not measured."""
 
 Device = str | jax.Device

@@ -118,7 +118,7 @@ class SentenceTransformer(TextModel):
         self.similarity_fn_name = settings.similarity_fn_name
         check_positive("truncate_dim", settings.truncate_dim)
         self.truncate_dim = settings.truncate_dim
-        self._settings, self._do_lower_case = settings, parts.do_lower_case
+        self._do_lower_case = parts.do_lower_case
         self._set_up(encoder, parts.params, parts.tokenizer, device)
 
     @property

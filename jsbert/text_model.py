@@ -100,9 +100,8 @@ class TextModel:
         start = 0
         for window, tokens in _one_ahead(tokenize, texts, first):
             truncations.add(tokens.truncated, len(window))
-            max_length = max(
-                self.max_seq_length, int(tokens.lengths.max(initial=1))
-            )  # if the limit was lowered meanwhile
+            # The limit may have been lowered by another thread since.
+            max_length = max(self.max_seq_length, int(tokens.lengths.max(initial=1)))
             batches = self._runner.run(function, tokens, max_length=max_length, max_rows=batch_size, scalars=scalars)
             for batch, outputs in batches:
                 n = len(batch.indices)
@@ -134,8 +133,7 @@ class TextModel:
 
 
 class Truncations:
-    """Counts the inputs that were cut at the token limit, and says so as the caller asked: "warn", "error" or
-    "ignore"."""
+    """Counts the inputs cut at the token limit, and says so as the caller asked: "warn", "error" or "ignore"."""
 
     def __init__(self, on_truncate: str, max_length: int):
         check_choice("on_truncate", on_truncate, ("warn", "error", "ignore"))
