@@ -67,6 +67,10 @@ class TestPairwise:
         assert "the time is real, the answer means nothing" in run[2]
         assert run[2].rstrip().endswith("10,000 and one matrix product.")
 
+    def test_no_ratio_is_claimed_without_the_full_run(self, run):
+        assert run[0]["summary"]["ratios"] is None
+        assert "no ratio, for the bi-encoder ran at n = 40 only" in run[2]
+
     def test_results_hold_their_circumstances_and_a_picture(self, run):
         values = json.loads((run[1] / "pairwise-default.json").read_text())
         assert {"command", "commit", "machine", "versions", "date", "python", "sentences_sha256"} <= set(values)
