@@ -9,10 +9,17 @@ import jax.numpy as jnp
 
 _tanh_gelu = partial(jax.nn.gelu, approximate=True)
 
+
+def _gelu(x):
+    # By erf, as HuggingFace and torch. jax.nn.gelu takes erfc, which is exact far below zero, too, where nobody looks,
+    # and twice as long.
+    return 0.5 * x * (1 + jax.lax.erf(x * x.dtype.type(0.5**0.5)))
+
+
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
     {
         "identity": lambda x: x,
-        "gelu": partial(jax.nn.gelu, approximate=False),  # erf, what HuggingFace and torch mean by "gelu"
+        "gelu": _gelu,
         "gelu_new": _tanh_gelu,
         "gelu_pytorch_tanh": _tanh_gelu,
         "relu": jax.nn.relu,

@@ -43,6 +43,17 @@ class Runner:
         """Programs made so far; they come from JAX's cache on disk where an earlier process left them."""
         return len(self._programs)
 
+    def replace_params(self, params: Any) -> None:
+        """Takes other params for the programs there are.
+
+        Raises:
+            ValueError: if their tree, shapes or dtypes are not those of the old.
+        """
+        forms = [jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree) for tree in (self.params, params)]
+        if forms[0] != forms[1]:
+            raise ValueError("the new params differ from the old in their names, shapes or dtypes; make another model")
+        self.params = jax.device_put(params, self._everywhere)
+
     def run(
         self,
         function: Callable,

@@ -292,10 +292,15 @@ class SentenceTransformer(TextModel):
 
         Weights are written in float32; a bfloat16 model writes the rounded values that it computes with.
         """
-        settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
-        write_bi_encoder(path, BiEncoder(self.config, self.params, self._tokenizer, settings, self._do_lower_case))
+        write_bi_encoder(path, self.parts)
 
     save = save_pretrained
+
+    @property
+    def parts(self) -> BiEncoder:
+        """Config, params, tokenizer and settings: what `from_parts` takes."""
+        settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
+        return BiEncoder(self.config, self.params, self._tokenizer, settings, self._do_lower_case)
 
     def _batches(self, function, texts, prompt, batch_size, truncations, progress=None, first=0):
         if prompt and texts and not isinstance(texts[0], str):

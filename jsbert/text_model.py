@@ -38,8 +38,13 @@ class TextModel:
 
     @property
     def params(self) -> Any:
-        """The params on their devices: a nested dict, for the pure functions. Matrices are in the model's dtype."""
+        """The params on their devices: a nested dict, for the pure functions. Matrices are in the model's dtype. Can be
+        set, to a tree of the same form; the compiled programs stay."""
         return self._runner.params
+
+    @params.setter
+    def params(self, params: Any) -> None:
+        self._runner.replace_params(_cast_kernels(params, self.dtype))
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:

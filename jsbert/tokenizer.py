@@ -144,6 +144,14 @@ class Tokenizer:
         encoding = self.backend.encode(prompt)
         return len(encoding.ids) - int(bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1])
 
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk", "bos", "eos"."""
+        settings, vocabulary = _read_settings(None, self.files), self.backend.get_vocab()
+        kinds = ("cls", "sep", "pad", "mask", "unk", "bos", "eos")
+        names = {kind: _content(settings.get(f"{kind}_token", f"[{kind.upper()}]")) for kind in kinds}
+        return {kind: vocabulary[name] for kind, name in names.items() if name in vocabulary}
+
     def save(self, folder: pathlib.Path) -> None:
         """Writes the tokenizer's files, and a `tokenizer.json` if there was none."""
         for name, content in self.files.items():

@@ -14,7 +14,7 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import jaxtyping
 
 # Not the two objects: there a wrong argument must meet our own error.
-PURE = ["jsbert.batching", "jsbert.config", "jsbert.encoders", "jsbert.pooling", "jsbert.siamese"]
+PURE = ["jsbert.batching", "jsbert.config", "jsbert.encoders", "jsbert.losses", "jsbert.pooling", "jsbert.siamese"]
 jaxtyping.install_import_hook(PURE, "beartype.beartype")
 
 import importlib.util

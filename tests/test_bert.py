@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jsbert.encoders import bert
+from jsbert.encoders.dropout import Dropout
 from tests import models
 
 CONFIG = bert.Config(**models.SIZES)
@@ -97,13 +98,31 @@ def test_dropout_is_drawn_from_the_key_and_an_example_keeps_its_own():
 
 
 def test_dropout_keeps_the_expectation():
-    config = dataclasses.replace(CONFIG, hidden_dropout_prob=0.4)
-    ones = jnp.ones((3, 20_000))
     for raw in (jax.random.key(0), jax.random.PRNGKey(0)):
-        dropped = bert.Dropout(raw, 3)(ones, config.hidden_dropout_prob)
-        assert dropped.mean() == pytest.approx(1, abs=0.02)
-        assert (dropped == 0).mean() == pytest.approx(0.4, abs=0.01)
-        assert not np.array_equal(dropped[0], dropped[1])
+        dropout = Dropout(jax.random.split(raw, 3))
+        for dropped in (dropout.hidden(jnp.ones((3, 50, 400)), 0.4), dropout.weights(jnp.ones((3, 8, 50, 50)), 0.4)):
+            assert dropped.mean() == pytest.approx(1, abs=0.02)
+            assert (dropped == 0).mean() == pytest.approx(0.4, abs=0.01)
+
+
+def test_dropout_of_neighbours_is_unrelated():
+    dropout = Dropout(jax.random.split(jax.random.key(1), 4))
+    drawn = [np.asarray(dropout.hidden(jnp.ones((4, 64, 256)), 0.5) > 0, float) for _ in range(2)]
+    weights = np.asarray(dropout.weights(jnp.ones((4, 6, 64, 64)), 0.5) > 0, float)
+    pairs = [
+        (drawn[0], drawn[1]),  # places of use
+        (drawn[0][1:], drawn[0][:-1]),  # examples
+        (drawn[0][:, 1:], drawn[0][:, :-1]),  # tokens
+        (drawn[0][:, :, 1:], drawn[0][:, :, :-1]),  # dimensions
+        (weights[:, 1:], weights[:, :-1]),  # heads
+        (weights[:, :, 1:], weights[:, :, :-1]),  # queries
+        (weights[:, :, :, 1:], weights[:, :, :, :-1]),  # keys
+        (weights, weights.swapaxes(2, 3)),
+    ]
+    for a, b in pairs:
+        if a is weights:
+            a, b = a[:, :, ~np.eye(64, dtype=bool)], b[:, :, ~np.eye(64, dtype=bool)]
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)  # five standard deviations
 
 
 def test_gradient_equals_finite_differences_in_float64():

@@ -12,16 +12,25 @@ import jsbert
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
-    {"activations", "config", "pooling", "similarity"},
-    {"device", "encoders", "tokenizer", "batching", "search"},
+    {"activations", "config", "pooling", "similarity", "metrics"},
+    {"device", "encoders", "losses", "tokenizer", "batching", "packing", "data", "search"},
     {"siamese", "checkpoint", "runner", "inputs"},
-    {"text_model", "sentence_transformer", "cross_encoder", "shortcut"},
-    {"util"},
-    {"__init__"},
+    {"text_model", "sentence_transformer", "cross_encoder", "shortcut", "train", "evaluate"},
+    {"util", "cli"},
+    {"__init__", "__main__"},
 ]
 """Rooms from the bottom up; each imports from its own row and those below."""
 
-ONLY_IN = {"flax": "encoders", "safetensors": "checkpoint", "tokenizers": "tokenizer", "huggingface_hub": "checkpoint"}
+ONLY_IN = {
+    "flax": "encoders",
+    "safetensors": "checkpoint",
+    "tokenizers": "tokenizer",
+    "huggingface_hub": "checkpoint",
+    "optax": "train",
+    "orbax": "train",
+    "grain": "data",
+    "typer": "cli",
+}
 """Libraries with one place each."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))

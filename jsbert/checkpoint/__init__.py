@@ -2,6 +2,7 @@
 
 from jsbert.checkpoint.find import bundled_models, find_folder
 from jsbert.checkpoint.read import BiEncoder, CrossEncoderParts, Settings, read_bi_encoder, read_cross_encoder
+from jsbert.checkpoint.tensors import read_tree, write_tree
 from jsbert.checkpoint.write import write_bi_encoder, write_cross_encoder
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "find_folder",
     "read_bi_encoder",
     "read_cross_encoder",
+    "read_tree",
     "write_bi_encoder",
     "write_cross_encoder",
+    "write_tree",
 ]

@@ -115,6 +115,28 @@ def write_tensors(file: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
     safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})
 
 
+def write_tree(file: pathlib.Path, params: Any) -> None:
+    """Writes a nested dict of arrays as it is, its tensors named by their paths: "train/kernel"."""
+    flat = {"/".join(map(str, _keys(path))): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    write_tensors(file, {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()})
+
+
+def read_tree(file: pathlib.Path) -> dict[str, Any]:
+    """The nested dict that `write_tree` wrote.
+
+    Raises:
+        ValueError: for a file that cannot be read.
+    """
+    params: dict = {}
+    for name, array in _read_safetensors(file):
+        *path, last = name.split("/")
+        node = params
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = array
+    return params
+
+
 def _keys(path):
     return tuple(entry.key for entry in path)
 

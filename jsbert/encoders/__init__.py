@@ -26,6 +26,6 @@ def family(model: EncoderConfig | str) -> ModuleType:
     return FAMILIES[model_type]
 
 
-def forward(config: EncoderConfig, params, ids, mask, key=None, *, token_types=None):
+def forward(config: EncoderConfig, params, ids, mask, key=None, *, token_types=None, positions=None):
     """Token vectors (B, L, D) of any family; see `encoders.bert.forward` for the contract."""
-    return family(config).forward(config, params, ids, mask, key, token_types=token_types)
+    return family(config).forward(config, params, ids, mask, key, token_types=token_types, positions=positions)

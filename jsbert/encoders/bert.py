@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.encoders.dropout import Dropout
 
 PREFIX = "bert."
 """What some checkpoints put in front of every name of the trunk."""
@@ -41,7 +42,8 @@ SIZES = (
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes and rates under HuggingFace's names; `dtype` is that of the matrix products."""
+    """Sizes and rates under HuggingFace's names, and two things of our own that no config.json holds: `dtype`, that of
+    the matrix products, and `remat`, whether a gradient computes each layer anew instead of keeping what is inside."""
 
     model_type: ClassVar[str] = "bert"
 
@@ -59,6 +61,7 @@ class Config:
     layer_norm_eps: float = 1e-12
     pad_token_id: int | None = 0
     dtype: str = "float32"
+    remat: bool = False
 
     def __post_init__(self):
         _check(vars(self))
@@ -73,7 +76,7 @@ class Config:
         for name, allowed in (("position_embedding_type", "absolute"), ("is_decoder", False)):
             if values.get(name, allowed) != allowed:
                 raise ValueError(f"{where}: {name} is {values[name]!r}; only {allowed!r} is supported")
-        known = {field.name for field in dataclasses.fields(cls)} - {"dtype"}  # theirs is the dtype of the file
+        known = {field.name for field in dataclasses.fields(cls)} - {"dtype", "remat"}  # their dtype is the file's
         chosen = {name: value for name, value in values.items() if name in known}
         if "hidden_act" in chosen:
             chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
@@ -86,7 +89,9 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """The config.json from which transformers builds the same BertModel."""
         values = {"architectures": ["BertModel"], "model_type": self.model_type, "position_embedding_type": "absolute"}
-        return values | dataclasses.asdict(self) | {"dtype": "float32"}
+        own = dataclasses.asdict(self) | {"dtype": "float32"}
+        del own["remat"]
+        return values | own
 
     @property
     def wide(self) -> Any:
@@ -110,26 +115,19 @@ def _check(values):
         )
 
 
-class Dropout:
-    """The dropout of one forward pass: a key an example, folded with a running number at each place of use."""
+class Linear(nnx.Linear):
+    """A linear layer over the tokens of all rows at once, (B, L, D) as (B * L, D).
 
-    def __init__(self, key, batch: int):
-        if key is not None and jax.random.key_data(key).ndim == 1:
-            key = jax.random.split(key, batch)
-        self.keys, self.places = key, 0
+    With one contracted axis the kernel's gradient is a plain matrix product; with two, XLA on the CPU first copies an
+    operand transposed, and takes twice as long.
+    """
 
-    def __call__(self, x: Float[Array, "batch ..."], rate: float) -> Float[Array, "batch ..."]:
-        if self.keys is None or rate == 0.0:
-            return x
-        self.places += 1
-        draw = jax.vmap(
-            lambda key, row: jax.random.bernoulli(jax.random.fold_in(key, self.places), 1 - rate, row.shape)
-        )
-        return jnp.where(draw(self.keys, x), x / (1 - rate), 0.0)
+    def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
+        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
-def _linear(config: Config, inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(
+def _linear(config: Config, inputs: int, outputs: int, rngs: nnx.Rngs) -> Linear:
+    return Linear(
         inputs,
         outputs,
         dtype=jnp.dtype(config.dtype),
@@ -160,12 +158,13 @@ class Embeddings(nnx.Module):
         self.norm = _layer_norm(config, rngs)
         self.config = config
 
-    def __call__(self, ids, token_types, dropout):
+    def __call__(self, ids, token_types, positions, dropout):
         # (B, L) ids are looked up; (B, L, D) floats are word vectors already.
         words = self.word(ids) if jnp.issubdtype(ids.dtype, jnp.integer) else ids
         types = self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
-        hidden = words + types + self.position.embedding[None, : words.shape[1]]
-        return dropout(self.norm(hidden.astype(self.config.wide)), self.config.hidden_dropout_prob)
+        places = self.position.embedding[None, : words.shape[1]] if positions is None else self.position(positions)
+        hidden = self.norm((words + types + places).astype(self.config.wide))
+        return dropout.hidden(hidden, self.config.hidden_dropout_prob)
 
 
 class Attention(nnx.Module):
@@ -186,7 +185,7 @@ class Attention(nnx.Module):
         query, key, value = heads(self.query(hidden)), heads(self.key(hidden)), heads(self.value(hidden))
         product = functools.partial(jnp.einsum, preferred_element_type=config.wide)
         scores = product("bhqd,bhkd->bhqk", query, key) / (width // config.num_attention_heads) ** 0.5
-        weights = dropout(jax.nn.softmax(scores + bias, axis=-1), config.attention_probs_dropout_prob)
+        weights = dropout.weights(jax.nn.softmax(scores + bias, axis=-1), config.attention_probs_dropout_prob)
         mixed = product("bhqk,bhkd->bhqd", weights.astype(config.dtype), value)
         return self.output(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width))  # (B, H, L, d) -> (B, L, D)
 
@@ -204,9 +203,9 @@ class Layer(nnx.Module):
 
     def __call__(self, hidden, bias, dropout):
         rate = self.config.hidden_dropout_prob
-        hidden = self.attention_norm(hidden + dropout(self.attention(hidden, bias, dropout), rate))
+        hidden = self.attention_norm(hidden + dropout.hidden(self.attention(hidden, bias, dropout), rate))
         inner = ACTIVATIONS[self.config.hidden_act](self.intermediate(hidden))
-        return self.output_norm(hidden + dropout(self.output(inner), rate))
+        return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))
 
 
 class Bert(nnx.Module):
@@ -217,13 +216,17 @@ class Bert(nnx.Module):
         self.layers = nnx.List([Layer(config, rngs) for _ in range(config.num_hidden_layers)])
         self.config = config
 
-    def __call__(self, ids, mask, key, token_types):
-        dropout = Dropout(key, ids.shape[0])
+    def __call__(self, ids, mask, keys, token_types, positions):
+        if positions is None:
+            attended, dropout = mask[:, None, None, :] != 0, Dropout(keys)
+        else:
+            attended, dropout = mask[:, None, :, None] == mask[:, None, None, :], Dropout(keys, mask - 1, positions)
         # The smallest float, not -inf: a row of padding alone gets finite vectors.
-        bias = jnp.where(mask[:, None, None, :] != 0, 0.0, jnp.finfo(self.config.wide).min).astype(self.config.wide)
-        hidden = self.embeddings(ids, token_types, dropout)
+        bias = jnp.where(attended, 0.0, jnp.finfo(self.config.wide).min).astype(self.config.wide)
+        hidden = self.embeddings(ids, token_types, positions, dropout)
         for layer in self.layers:
-            hidden = layer(hidden, bias, dropout)
+            run = functools.partial(layer, bias=bias, dropout=dropout)
+            hidden = jax.checkpoint(run)(hidden) if self.config.remat else run(hidden)
         return hidden
 
 
@@ -232,9 +235,10 @@ def forward(
     params: PyTree,
     ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
     mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
-    key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
+    key: Key[Array, ""] | Key[Array, " examples"] | UInt32[Array, "..."] | None = None,
     *,
     token_types: Int[ArrayLike, "batch length"] | None = None,
+    positions: Int[ArrayLike, "batch length"] | None = None,
 ) -> Float[Array, "batch length dim"]:
     """The token vectors of the last layer, at least float32; those at masked positions mean nothing.
 
@@ -246,14 +250,22 @@ def forward(
         params: as `init` or `checkpoint.load` return them.
         ids: token ids below `config.vocab_size` (others give NaN), or word vectors in their place, to differentiate by.
         mask: nonzero where there is a token. Positions count from 0 at the left, padded or not, as in BertModel.
-        key: draws the dropout; a batch of keys gives each example its own, one key is split over them. None: no
+        key: draws the dropout; a batch of keys gives each example its own, one key is split over the rows. None: no
             dropout.
         token_types: 0 for a pair's first text, 1 for its second; all 0 by default.
+        positions: given, a row holds several texts side by side (see `packing`). Then these are the tokens' places in
+            their texts, and `mask` says which text a token belongs to, 1, 2, 3, ... through the whole batch, 0 where
+            there is none; texts do not see each other. A batch of keys has one for each text.
     """
     # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
     precision = "highest" if jnp.dtype(config.dtype).itemsize >= 4 else "default"
     with jax.default_matmul_precision(precision):
-        return nnx.merge(_graphdef(config), params)(ids, mask, key, token_types)
+        return nnx.merge(_graphdef(config), params)(ids, mask, _keys(key, ids.shape[0]), token_types, positions)
+
+
+def _keys(key, rows):
+    """One key an example."""
+    return jax.random.split(key, rows) if key is not None and jax.random.key_data(key).ndim == 1 else key
 
 
 def init(config: Config, key: Key[Array, ""]) -> PyTree:

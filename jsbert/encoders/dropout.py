@@ -1,0 +1,79 @@
+"""Dropout whose masks depend on an example's key and a token's place in its text, and on nothing else.
+
+Neither the other rows, nor the padding, nor the packing of several texts into a row changes what an example draws: so
+the full batch, its chunks, and any number of devices train alike.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int, Key, UInt32
+
+
+class Dropout:
+    """The dropout of one forward pass; each call is another place of use, with draws of its own.
+
+    Bits come from hashing the key, the place of use and the entry's own coordinates: a dozen integer operations an
+    entry, where JAX's generator takes a hundred, and shapes of the caller's choosing. The hash is "lowbias32" (Wellons
+    2018, https://nullprogram.com/blog/2018/07/31/), twice.
+    """
+
+    def __init__(
+        self,
+        keys: Key[Array, " examples"] | UInt32[Array, "examples words"] | None,
+        examples: Int[ArrayLike, "batch length"] | None = None,
+        positions: Int[ArrayLike, "batch length"] | None = None,
+    ):
+        """
+        Args:
+            keys: one an example; None for no dropout.
+            examples: the example that each token belongs to; by default row i is example i.
+            positions: each token's place in its text; by default its place in the row.
+        """
+        self.words, self.places = None, 0
+        if keys is None:
+            return
+        words = jax.vmap(lambda key: jax.random.bits(key, (2,), jnp.uint32))(keys)
+        self.words = words[:, None] if examples is None else words[examples]  # (B, 1 or L, 2)
+        self.positions = positions
+
+    def hidden(self, x: Float[Array, "batch length dim"], rate: float) -> Float[Array, "batch length dim"]:
+        """Token vectors with entries dropped, the others scaled up."""
+        if self.words is None or rate == 0.0:
+            return x
+        length, dim = x.shape[1:]
+        entry = self._positions(length)[:, :, None] * jnp.uint32(dim) + _count(dim)[None, None]
+        return self._drop(x, rate, self.words[:, :, None], entry)
+
+    def weights(
+        self, x: Float[Array, "batch heads length length"], rate: float
+    ) -> Float[Array, "batch heads length length"]:
+        """Attention weights with entries dropped, the others scaled up."""
+        if self.words is None or rate == 0.0:
+            return x
+        heads, length = x.shape[1:3]
+        places = self._positions(length)
+        # The distance of key from query, modulo 2^32, in place of the key's position: no limit to the length is needed.
+        distance = places[:, None, :] - places[:, :, None]
+        entry = distance[:, None] * jnp.uint32(heads) + _count(heads)[None, :, None, None]
+        entry = entry ^ _mixed(places)[:, None, :, None]
+        return self._drop(x, rate, self.words[:, None, :, None], entry)
+
+    def _positions(self, length):
+        return _count(length)[None] if self.positions is None else self.positions.astype(jnp.uint32)
+
+    def _drop(self, x, rate, words, entry):
+        self.places += 1
+        bits = _mixed(entry + words[..., 0]) ^ (words[..., 1] + jnp.uint32(self.places * 0x9E3779B9 % 2**32))
+        threshold = round(rate * 2**24)
+        keep = (_mixed(bits) >> 8) >= threshold
+        return jnp.where(keep, x * (2**24 / (2**24 - threshold)), 0.0)
+
+
+def _count(size):
+    return jnp.arange(size, dtype=jnp.uint32)
+
+
+def _mixed(x):
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
