@@ -1,0 +1,86 @@
+"""Losses that make a model agree with a teacher: margin-MSE, embedding-MSE, similarity distillation."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Num
+
+from jsbert.losses.measures import similarity_named, wide
+from jsbert.similarity import cos_sim
+
+Towers = Float[ArrayLike, "towers batch dim"]
+
+
+def margin_mse(
+    embeddings: Towers, labels: Num[ArrayLike, " batch"] | Num[ArrayLike, "batch scores"], *, similarity: str = "dot"
+) -> Float[Array, " batch"]:
+    """Mean over the negatives of (s(query, positive) - s(query, negative) - label)^2: (B,).
+
+    Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666; as ST's MarginMSELoss.
+
+    Args:
+        embeddings: query, positive and N negatives, (2 + N, B, D).
+        labels: the teacher's margins, (B,) with one negative or (B, N); or its scores of the positive and then of the
+            negatives, (B, N + 1), whose differences are the margins.
+        similarity: s, "dot" or "cosine".
+
+    Raises:
+        ValueError: for labels of any other shape.
+    """
+    compare = similarity_named(similarity)[1]
+    scores = jax.vmap(compare, in_axes=(None, 0), out_axes=1)(embeddings[0], embeddings[1:])  # (B, 1 + N)
+    return jnp.mean(jnp.square(scores[:, :1] - scores[:, 1:] - _margins(wide(labels), scores.shape)), axis=1)
+
+
+def embedding_mse(
+    embeddings: Towers, labels: Num[ArrayLike, "batch dim"] | Num[ArrayLike, "towers batch dim"]
+) -> Float[Array, " batch"]:
+    """Mean squared difference from the teacher's embeddings, over towers and dimensions: (B,).
+
+    Reimers & Gurevych 2020, https://arxiv.org/abs/2004.09813; as ST's MSELoss, whose labels have the towers second.
+
+    Args:
+        embeddings: the student's, (T, B, D).
+        labels: the teacher's, (T, B, D), or (B, D) for all towers.
+    """
+    return jnp.mean(jnp.square(wide(embeddings) - _for_each_tower(labels, embeddings)), axis=(0, 2))
+
+
+def similarity_distillation(
+    embeddings: Towers, labels: Num[ArrayLike, "batch width"] | Num[ArrayLike, "towers batch width"]
+) -> Float[Array, " batch"]:
+    """Mean squared difference between the student's and the teacher's cosines of all T * B vectors with each other.
+
+    Each of (B,) is the mean over its example's T rows of that matrix; their mean is that of the whole. The teacher's
+    embeddings may be of another width. Tung & Mori 2019, https://arxiv.org/abs/1907.09682, with cosines.
+
+    Args:
+        embeddings: the student's, (T, B, D).
+        labels: the teacher's, (T, B, E), or (B, E) for all towers.
+    """
+    student, teacher = _cosines(embeddings), _cosines(_for_each_tower(labels, embeddings))
+    towers, batch = embeddings.shape[:2]
+    return jnp.mean(jnp.square(student - teacher).reshape(towers, batch, -1), axis=(0, 2))
+
+
+def _margins(labels, shape):
+    batch, scores = shape
+    if labels.shape == (batch, scores):
+        return labels[:, :1] - labels[:, 1:]
+    if labels.shape == (batch,):
+        labels = labels[:, None]
+    if labels.shape != (batch, scores - 1):
+        raise ValueError(
+            f"labels have shape {labels.shape}; for {batch} examples with {scores - 1} negatives give margins "
+            f"{(batch, scores - 1)}, or scores {(batch, scores)} with the positive's first"
+        )
+    return labels
+
+
+def _for_each_tower(labels, embeddings):
+    labels = wide(labels)
+    return jnp.broadcast_to(labels, (embeddings.shape[0], *labels.shape[-2:]))
+
+
+def _cosines(vectors):
+    rows = vectors.reshape(-1, vectors.shape[-1])
+    return cos_sim(rows, rows)

@@ -1,0 +1,65 @@
+"""Losses of logits, for cross-encoders and whatever else ends in a classifier: one number an example, (B,).
+
+Computed in at least float32. Reference: sentence-transformers' CrossEncoder losses.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
+
+from jsbert.losses.measures import wide
+
+Logits = Float[ArrayLike, "batch classes"]
+Scores = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
+
+
+def binary_cross_entropy(logits: Logits, labels: Scores, *, pos_weight: float | None = None) -> Float[Array, " batch"]:
+    """-(w y log s(x) + (1 - y) log(1 - s(x))), with s the logistic function; as ST's BinaryCrossEntropyLoss.
+
+    Args:
+        logits: x, (B, 1).
+        labels: y, 0 to 1: classes, or scores in between.
+        pos_weight: w, the weight of the positive part; 1 by default.
+
+    Raises:
+        ValueError: where there is more than one logit an example.
+
+    >>> print(binary_cross_entropy(jnp.zeros((2, 1)), jnp.array([0, 1])).round(3))  # log 2
+    [0.693 0.693]
+    """
+    x, y = _only(logits), wide(labels)
+    positive, negative = y * jax.nn.softplus(-x), (1.0 - y) * jax.nn.softplus(x)
+    return negative + (positive if pos_weight is None else pos_weight * positive)
+
+
+def cross_entropy(logits: Logits, labels: Int[ArrayLike, " batch"]) -> Float[Array, " batch"]:
+    """-log softmax(logits)[label]; as ST's CrossEntropyLoss.
+
+    Args:
+        logits: (B, C).
+        labels: classes, 0 to C - 1. Any other, like the -1 of a pair without a gold label, gives NaN: never silently
+            another class.
+    """
+    logits, labels = wide(logits), jnp.asarray(labels)
+    # A negative index would count from the end; behind the end it is filled.
+    index = jnp.where(labels < 0, logits.shape[1], labels)[:, None]
+    chosen = jnp.take_along_axis(logits, index, axis=1, mode="fill", fill_value=jnp.nan)[:, 0]
+    return jax.nn.logsumexp(logits, axis=1) - chosen
+
+
+def mse(logits: Logits, labels: Scores) -> Float[Array, " batch"]:
+    """(logit - label)^2, for logits (B, 1); as ST's cross-encoder MSELoss.
+
+    Raises:
+        ValueError: where there is more than one logit an example.
+    """
+    return jnp.square(_only(logits) - wide(labels))
+
+
+def _only(logits):
+    if logits.shape[1] != 1:
+        raise ValueError(
+            f"logits have shape {logits.shape}; this loss takes one an example, (B, 1): "
+            "use cross_entropy, or a model with one label"
+        )
+    return wide(logits)[:, 0]

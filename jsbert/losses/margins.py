@@ -1,0 +1,74 @@
+"""Losses that push vectors apart until a margin is kept: triplet, contrastive, online contrastive.
+
+Distances by name: "euclidean", "cosine" (one minus the cosine), "manhattan".
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
+
+from jsbert.losses.measures import distance_named, wide
+
+Pairs = Float[ArrayLike, "2 batch dim"]
+Labels = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
+
+
+def triplet(
+    embeddings: Float[ArrayLike, "3 batch dim"], labels: None, *, distance: str = "euclidean", margin: float = 1.0
+) -> Float[Array, " batch"]:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin): (B,).
+
+    Distance and margin are the paper's (https://arxiv.org/abs/1908.10084, section 3); ST's TripletLoss has a margin
+    of 5.
+
+    >>> triplet(jnp.array([[[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 5.5]]]), None).tolist()
+    [0.5]
+    """
+    anchor, positive, negative = embeddings
+    apart = distance_named(distance)
+    return jax.nn.relu(apart(anchor, positive) - apart(anchor, negative) + margin)
+
+
+def contrastive(
+    embeddings: Pairs, labels: Labels, *, distance: str = "cosine", margin: float = 0.5
+) -> Float[Array, " batch"]:
+    """(y d^2 + (1 - y) max(0, margin - d)^2) / 2, with d the pair's distance: (B,); as ST's ContrastiveLoss.
+
+    Hadsell et al. 2006, "Dimensionality reduction by learning an invariant mapping", equation 4.
+
+    Args:
+        embeddings: the pairs, (2, B, D).
+        labels: y, 1 for a pair that belongs together and 0 for one that does not; in between, a mixture.
+        distance: the name of d.
+        margin: the distance from which a negative pair counts no more.
+    """
+    d, y = distance_named(distance)(*embeddings), wide(labels)
+    return 0.5 * (y * jnp.square(d) + (1.0 - y) * jnp.square(jax.nn.relu(margin - d)))
+
+
+def online_contrastive(
+    embeddings: Pairs, labels: Labels, *, distance: str = "cosine", margin: float = 0.5
+) -> Float[Array, " batch"]:
+    """B d^2 for hard positive pairs, B max(0, margin - d)^2 for hard negative ones, 0 for the others: (B,).
+
+    Hard are positives farther apart than the nearest negative, and negatives nearer than the farthest positive. In a
+    batch of one kind only: those on the wrong side of its mean distance. ST's OnlineContrastiveLoss is the sum over the
+    batch; the factor B makes it the mean of (B,).
+
+    Args:
+        embeddings: the pairs, (2, B, D).
+        labels: 1 for a positive pair, 0 for a negative one; pairs with any other label are left out.
+        distance: the name of d.
+        margin: the distance from which a negative pair counts no more.
+    """
+    d, labels = distance_named(distance)(*embeddings), jnp.asarray(labels)
+    positive, negative = labels == 1, labels == 0
+    farthest = jnp.where(positive.any(), jnp.max(d, where=positive, initial=-jnp.inf), _mean(d, negative))
+    nearest = jnp.where(negative.any(), jnp.min(d, where=negative, initial=jnp.inf), _mean(d, positive))
+    pulled = jnp.where(positive & (d > nearest), jnp.square(d), 0.0)
+    pushed = jnp.where(negative & (d < farthest), jnp.square(jax.nn.relu(margin - d)), 0.0)
+    return d.shape[0] * (pulled + pushed)
+
+
+def _mean(d, chosen):
+    return jnp.sum(d, where=chosen) / jnp.maximum(jnp.sum(chosen), 1)

@@ -1,0 +1,70 @@
+"""Matryoshka: any loss, at several widths at once, so that vectors can be cut short after training.
+
+Kusupati et al. 2022, https://arxiv.org/abs/2205.13147. Reference: ST's MatryoshkaLoss.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jsbert.losses.distillation import embedding_mse
+from jsbert.losses.measures import wide
+from jsbert.pooling import normalize
+
+Loss = Callable[..., Float[Array, " batch"]]
+
+
+def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | None = None) -> Loss:
+    """A loss of the same signature: the weighted sum of `loss` of the vectors' first d entries, scaled to length 1, for
+    each d in `dims`.
+
+    A loss with params of its own before the embeddings (`softmax_classification`) gets the short vectors filled up with
+    zeros, so that its classifier fits. The labels of `embedding_mse` are cut as the vectors are, but not scaled;
+    those of other losses stay whole.
+
+    Args:
+        loss: any loss of this package on embeddings; options bound by `functools.partial` or given in the call.
+        dims: the widths, usually with the full one among them.
+        weights: a number for each of `dims`; 1 by default.
+
+    Raises:
+        ValueError: for no dims, one that is not positive, as many weights as not dims; in the call, for one larger
+            than the embeddings' width.
+
+    >>> from jsbert.losses import cosine_regression
+    >>> pair = jnp.array([[[3.0, 4.0]], [[3.0, -4.0]]])  # cosines: 1 of the first entries, -0.28 of both
+    >>> print(matryoshka(cosine_regression, dims=(2, 1))(pair, jnp.array([1.0])).round(4))
+    [1.6384]
+    """
+    weights = [1.0] * len(dims) if weights is None else weights
+    if not dims or min(dims) < 1:
+        raise ValueError(f"dims are {tuple(dims)}; give one or more widths, each at least 1")
+    if len(weights) != len(dims):
+        raise ValueError(f"there are {len(weights)} weights for {len(dims)} dims; give one for each, or none")
+    cuts_labels = embedding_mse in layers(loss)
+
+    @functools.wraps(loss)
+    def nested(*arguments, **options):
+        *params, embeddings, labels = arguments
+        width = embeddings.shape[-1]
+        if max(dims) > width:
+            raise ValueError(f"dims are {tuple(dims)}; the embeddings have {width} dimensions: give no more than that")
+        total = 0.0
+        for dim, weight in zip(dims, weights, strict=True):
+            short = normalize(embeddings[..., :dim])
+            if params:
+                short = jnp.pad(short, ((0, 0), (0, 0), (0, width - dim)))
+            targets = wide(labels)[..., :dim] if cuts_labels else labels
+            total += weight * loss(*params, short, targets, **options)
+        return total
+
+    return nested
+
+
+def layers(loss: Loss | None) -> Iterator[Loss]:
+    """`loss` itself, then what it wraps by `functools.partial`, `matryoshka` or `jit`, down to the innermost."""
+    while loss is not None:
+        yield loss
+        loss = getattr(loss, "func", None) or getattr(loss, "__wrapped__", None)

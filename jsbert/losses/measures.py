@@ -1,0 +1,67 @@
+"""What the losses measure between vectors, under the names of their options; gradients finite everywhere.
+
+Rows of `a` (B, D) with those of `b`, in at least float32. Distances are plain: torch's `pairwise_distance`, which
+sentence-transformers' contrastive losses use, adds 1e-6 to every difference.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
+
+from jsbert.similarity import SIMILARITIES, pairwise_cos_sim
+
+Vectors = Float[ArrayLike, "batch dim"]
+Column = Float[Array, " batch"]
+
+
+def wide(x: Num[ArrayLike, "*shape"] | Bool[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """`x`, numbers or truth values, as an array of at least float32."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def euclidean_distance(a: Vectors, b: Vectors) -> Column:
+    """Euclidean distance of a[i] from b[i]; its gradient is 0 where they are equal."""
+    squared = jnp.sum(jnp.square(wide(a) - wide(b)), axis=-1)
+    apart = squared > 0
+    # The root is taken of a 1 in place of a 0: sqrt has no finite slope there, and `where` alone would pass on the NaN.
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
+
+
+def manhattan_distance(a: Vectors, b: Vectors) -> Column:
+    """Manhattan distance of a[i] from b[i]."""
+    return jnp.sum(jnp.abs(wide(a) - wide(b)), axis=-1)
+
+
+def cosine_distance(a: Vectors, b: Vectors) -> Column:
+    """One minus the cosine of a[i] with b[i], 0 to 2; 1 with a zero vector."""
+    return 1.0 - pairwise_cos_sim(a, b)
+
+
+DISTANCES: Mapping[str, Callable[[Vectors, Vectors], Column]] = MappingProxyType(
+    {"euclidean": euclidean_distance, "cosine": cosine_distance, "manhattan": manhattan_distance}
+)
+"""Distances of pairs, under the names that `distance` takes."""
+
+PRODUCTS: Mapping[str, tuple[Callable, Callable]] = MappingProxyType(
+    {name: SIMILARITIES[name] for name in ("cosine", "dot")}
+)
+"""Matrix form and pairwise form of each similarity, under the names that `similarity` takes."""
+
+
+def distance_named(name: str) -> Callable[[Vectors, Vectors], Column]:
+    """The distance of pairs that the option `distance` names."""
+    return _named(DISTANCES, "distance", name)
+
+
+def similarity_named(name: str) -> tuple[Callable, Callable]:
+    """The matrix form and the pairwise form of the similarity that the option `similarity` names."""
+    return _named(PRODUCTS, "similarity", name)
+
+
+def _named(table, option, name):
+    if name not in table:
+        raise ValueError(f"{option} is {name!r}; choose one of: {', '.join(table)}")
+    return table[name]

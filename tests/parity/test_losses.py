@@ -1,0 +1,411 @@
+"""Every loss against sentence-transformers' own, run live: value and gradient, in float32 and in float64."""
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+from sentence_transformers import CrossEncoder, util
+from sentence_transformers.cross_encoder import losses as st_cross
+from sentence_transformers.sentence_transformer import losses as st
+from sentence_transformers.sentence_transformer.losses import SiameseDistanceMetric, TripletDistanceMetric
+
+from jsbert import losses
+from tests import models
+from tests.parity import reference
+
+BATCH, DIM, CLASSES = 9, 10, 4
+
+
+class Given(torch.nn.Module):
+    """A model whose sentence embeddings are its inputs."""
+
+    device = "cpu"
+
+    def forward(self, features):
+        return dict(features)
+
+    def get_embedding_dimension(self):
+        return DIM
+
+
+def st_losses(name, *arguments, **options):
+    with warnings.catch_warnings():  # the symmetric one is deprecated in favour of the same thing spelled longer
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return getattr(st, name)(Given(), *arguments, **options)
+
+
+def draw(seed, *shape):
+    """Random rows of unequal lengths."""
+    generator = np.random.default_rng(seed)
+    return generator.standard_normal(shape) * generator.uniform(0.3, 2.0, (*shape[:-1], 1))
+
+
+def scores(seed):
+    """From 0 to 1, some of them equal."""
+    return np.random.default_rng(seed).integers(0, 9, BATCH) / 8
+
+
+def binary(seed):
+    return np.random.default_rng(seed).permutation(np.arange(BATCH) % 2)
+
+
+def close(ours, theirs, dtype):
+    return reference.largest_difference(ours, theirs.detach().numpy()) <= (1e-5 if dtype == "float32" else 1e-10)
+
+
+def assert_equal(ours, wanted, inputs, dtype):
+    """The mean of `ours`, a function of `inputs`, is `wanted`, and so are its gradients.
+
+    `wanted` is called with tensors, and gives one number.
+    """
+    with jax.enable_x64(dtype == "float64"):
+        mean = jax.jit(jax.value_and_grad(lambda arrays: ours(*arrays).mean()))
+        value, gradients = mean([jnp.asarray(x, dtype) for x in inputs])
+    tensors = [torch.tensor(x, dtype=getattr(torch, dtype), requires_grad=True) for x in inputs]
+    theirs = wanted(*tensors)
+    theirs.backward()
+    assert value.dtype == dtype
+    assert close(value, theirs, dtype)
+    for gradient, tensor in zip(gradients, tensors, strict=True):
+        assert tensor.grad.abs().max() > 1e-3  # there is something to compare
+        assert close(gradient, tensor.grad, dtype)
+
+
+def tower_features(embeddings):
+    return [{"sentence_embedding": tower} for tower in embeddings.unbind(0)]
+
+
+def labelled(labels, dtype):
+    """The labels for both sides, floats in `dtype`."""
+    if labels is None:
+        return None, None
+    labels = labels if labels.dtype == int else labels.astype(dtype)
+    return labels, torch.tensor(labels)
+
+
+CASES = {
+    "cosine": (losses.cosine_regression, ("CosineSimilarityLoss", {}), 2, scores),
+    "ranking": (losses.multiple_negatives_ranking, ("MultipleNegativesRankingLoss", {}), 2, None),
+    "ranking-hard": (losses.multiple_negatives_ranking, ("MultipleNegativesRankingLoss", {}), 5, None),
+    "ranking-dot": (
+        functools.partial(losses.multiple_negatives_ranking, similarity="dot", scale=0.7),
+        ("MultipleNegativesRankingLoss", dict(similarity_fct=util.dot_score, scale=0.7)),
+        3,
+        None,
+    ),
+    "ranking-symmetric": (
+        functools.partial(losses.multiple_negatives_ranking, symmetric=True),
+        ("MultipleNegativesSymmetricRankingLoss", {}),
+        2,
+        None,
+    ),
+    "ranking-symmetric-hard": (
+        functools.partial(losses.multiple_negatives_ranking, symmetric=True, scale=5.0),
+        ("MultipleNegativesSymmetricRankingLoss", dict(scale=5.0)),
+        4,
+        None,
+    ),
+    "cosent": (losses.cosent, ("CoSENTLoss", {}), 2, scores),
+    "cosent-scale": (functools.partial(losses.cosent, scale=3.0), ("CoSENTLoss", dict(scale=3.0)), 2, scores),
+    "cosent-classes": (losses.cosent, ("CoSENTLoss", {}), 2, binary),
+    "angle": (losses.angle, ("AnglELoss", {}), 2, scores),
+    "angle-scale": (functools.partial(losses.angle, scale=3.0), ("AnglELoss", dict(scale=3.0)), 2, scores),
+    "angle-negatives": (losses.angle, ("AnglELoss", {}), 4, None),
+    "angle-negatives-labels": (losses.angle, ("AnglELoss", {}), 3, scores),
+    "margin-mse": (losses.margin_mse, ("MarginMSELoss", {}), 3, scores),
+    "margin-mse-negatives": (losses.margin_mse, ("MarginMSELoss", {}), 5, lambda seed: draw(seed, BATCH, 3)),
+    "margin-mse-scores": (losses.margin_mse, ("MarginMSELoss", {}), 5, lambda seed: draw(seed, BATCH, 4)),
+    "margin-mse-cosine": (
+        functools.partial(losses.margin_mse, similarity="cosine"),
+        ("MarginMSELoss", dict(similarity_fct=util.pairwise_cos_sim)),
+        3,
+        scores,
+    ),
+}
+"""Our loss, theirs with its options, the number of towers, labels."""
+
+TRIPLET = {name: getattr(TripletDistanceMetric, name.upper()) for name in ("euclidean", "cosine", "manhattan")}
+CASES |= {
+    f"triplet-{name}-{margin}": (
+        functools.partial(losses.triplet, distance=name, margin=margin),
+        ("TripletLoss", dict(distance_metric=metric, triplet_margin=margin)),
+        3,
+        None,
+    )
+    for name, metric in TRIPLET.items()
+    for margin in (1.0, 5.0)
+}
+
+CASES |= {
+    f"{name}-cosine-{margin}": (
+        functools.partial(loss, margin=margin),
+        (theirs, dict(margin=margin)),
+        2,
+        binary,
+    )
+    for name, loss, theirs in (
+        ("contrastive", losses.contrastive, "ContrastiveLoss"),
+        ("online", losses.online_contrastive, "OnlineContrastiveLoss"),
+    )
+    for margin in (0.5, 1.5)
+}
+
+
+EXACT = (
+    "cosine",
+    "ranking-symmetric-hard",
+    "cosent",
+    "angle-negatives-labels",
+    "margin-mse-scores",
+    "triplet-euclidean-5.0",
+    "contrastive-cosine-0.5",
+    "online-cosine-1.5",
+)
+"""One of each formula, compared in float64 too: there a small constant too much would show."""
+
+
+@pytest.mark.parametrize(
+    "case, dtype", [*((case, "float32") for case in CASES), *((case, "float64") for case in EXACT)]
+)
+def test_losses_of_embeddings(case, dtype):
+    ours, (name, options), towers, labels = CASES[case]
+    ours_labels, st_labels = labelled(labels and labels(3), dtype)
+    loss = st_losses(name, **options)
+    assert_equal(
+        lambda embeddings: ours(embeddings, ours_labels),
+        lambda embeddings: loss(tower_features(embeddings), st_labels),
+        [draw(5, towers, BATCH, DIM)],
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("metric", ["EUCLIDEAN", "MANHATTAN"])
+@pytest.mark.parametrize(
+    "name, ours", [("ContrastiveLoss", losses.contrastive), ("OnlineContrastiveLoss", losses.online_contrastive)]
+)
+def test_contrastive_losses_of_other_distances(name, ours, metric):
+    # float32 alone: torch's pairwise_distance adds 1e-6 to each difference
+    loss = st_losses(name, distance_metric=getattr(SiameseDistanceMetric, metric), margin=12.0)
+    labels, st_labels = labelled(binary(3), "float32")
+    assert_equal(
+        lambda embeddings: ours(embeddings, labels, distance=metric.lower(), margin=12.0),
+        lambda embeddings: loss(tower_features(embeddings), st_labels),
+        [draw(5, 2, BATCH, DIM)],
+        "float32",
+    )
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_online_contrastive_of_one_kind(label):
+    loss = st_losses("OnlineContrastiveLoss", margin=1.5)
+    labels, st_labels = labelled(np.full(BATCH, label), "float32")
+    assert_equal(
+        lambda embeddings: losses.online_contrastive(embeddings, labels, margin=1.5),
+        lambda embeddings: loss(tower_features(embeddings), st_labels),
+        [draw(5, 2, BATCH, DIM)],
+        "float32",
+    )
+
+
+def test_angle_of_an_odd_width():
+    loss = st_losses("AnglELoss")
+    labels, st_labels = labelled(scores(3), "float64")
+    assert_equal(
+        lambda embeddings: losses.angle(embeddings, labels),
+        lambda embeddings: loss(tower_features(embeddings), st_labels),
+        [draw(5, 2, BATCH, 7)],
+        "float64",
+    )
+
+
+@pytest.mark.parametrize(
+    "concatenation",
+    [
+        ("u", "v", "|u-v|"),
+        ("u", "v"),
+        ("|u-v|",),
+        ("u*v",),
+        ("u", "v", "u*v"),
+        ("|u-v|", "u*v"),
+        ("u", "v", "|u-v|", "u*v"),
+    ],
+    ids=" ".join,
+)
+def test_softmax_classification(concatenation):
+    loss = st_losses(
+        "SoftmaxLoss",
+        DIM,
+        CLASSES,
+        concatenation_sent_rep="u" in concatenation,
+        concatenation_sent_difference="|u-v|" in concatenation,
+        concatenation_sent_multiplication="u*v" in concatenation,
+    )
+    labels, st_labels = labelled(np.random.default_rng(1).integers(0, CLASSES, BATCH), "float32")
+
+    def theirs(embeddings, kernel, bias):
+        parameters = {"classifier.weight": kernel.T, "classifier.bias": bias}
+        return torch.func.functional_call(loss, parameters, (tower_features(embeddings), st_labels))
+
+    def ours(embeddings, kernel, bias):
+        classifier = {"kernel": kernel, "bias": bias}
+        return losses.softmax_classification(classifier, embeddings, labels, concatenation=concatenation)
+
+    inputs = [draw(5, 2, BATCH, DIM), draw(6, len(concatenation) * DIM, CLASSES), draw(7, 1, CLASSES)[0]]
+    assert_equal(ours, theirs, inputs, "float32")
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_embedding_mse(each):
+    teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
+    st_labels = torch.tensor(teacher.swapaxes(0, 1).copy() if each else teacher)  # theirs have the towers second
+    loss = st_losses("MSELoss")
+    assert_equal(
+        lambda embeddings: losses.embedding_mse(embeddings, teacher),
+        lambda embeddings: loss(tower_features(embeddings), st_labels),
+        [draw(5, 3, BATCH, DIM)],
+        "float32",
+    )
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_similarity_distillation(each):
+    # they have no such loss: its definition over their cos_sim
+    teacher = draw(2, *((3, BATCH, 13) if each else (BATCH, 13))).astype("float32")
+    rows = torch.tensor(np.broadcast_to(teacher, (3, BATCH, 13)).reshape(-1, 13).copy())
+
+    def theirs(embeddings):
+        student = embeddings.reshape(-1, DIM)
+        return torch.nn.functional.mse_loss(util.cos_sim(student, student), util.cos_sim(rows, rows))
+
+    ours = functools.partial(losses.similarity_distillation, labels=teacher)
+    assert_equal(ours, theirs, [draw(5, 3, BATCH, DIM)], "float32")
+
+
+@pytest.mark.parametrize(
+    "case, weights",
+    [
+        ("cosine", None),
+        *(
+            (case, (0.5, 2.0, 1.5))
+            for case in ("ranking-hard", "angle", "cosent", "triplet-euclidean-1.0", "online-cosine-1.5")
+        ),
+    ],
+)
+def test_matryoshka(case, weights):
+    ours, (name, options), towers, labels = CASES[case]
+    labels, st_labels = labelled(labels and labels(3), "float32")
+    inner = st_losses(name, **options)
+    loss = st.MatryoshkaLoss(inner.model, inner, [3, DIM, 6], weights)
+    assert_equal(
+        lambda embeddings: losses.matryoshka(ours, dims=(3, DIM, 6), weights=weights)(embeddings, labels),
+        lambda embeddings: loss(tower_features(embeddings), st_labels),
+        [draw(5, towers, BATCH, DIM)],
+        "float32",
+    )
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_matryoshka_of_embedding_mse(each):
+    teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
+    st_labels = torch.tensor(teacher.swapaxes(0, 1).copy() if each else teacher)
+    inner = st_losses("MSELoss")
+    loss = st.MatryoshkaLoss(inner.model, inner, [4, DIM])
+    assert_equal(
+        lambda embeddings: losses.matryoshka(losses.embedding_mse, dims=(4, DIM))(embeddings, teacher),
+        lambda embeddings: loss(tower_features(embeddings), st_labels),
+        [draw(5, 3, BATCH, DIM)],
+        "float32",
+    )
+
+
+class GivenLogits(CrossEncoder):
+    """A cross-encoder whose logits are the second texts."""
+
+    def __init__(self, classes):
+        torch.nn.Module.__init__(self)
+        self.classes = classes
+
+    num_labels = property(lambda self: self.classes)
+    device = property(lambda self: torch.device("cpu"))
+
+    def preprocess(self, pairs, **_):
+        return {"scores": torch.stack([logits for _, logits in pairs])}
+
+    def forward(self, features):
+        return features
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, classes, labels",
+    [
+        (losses.binary_cross_entropy, st_cross.BinaryCrossEntropyLoss, 1, scores),
+        (losses.binary_cross_entropy, st_cross.BinaryCrossEntropyLoss, 1, binary),
+        (
+            functools.partial(losses.binary_cross_entropy, pos_weight=3.5),
+            functools.partial(st_cross.BinaryCrossEntropyLoss, pos_weight=torch.tensor(3.5)),
+            1,
+            scores,
+        ),
+        (losses.cross_entropy, st_cross.CrossEntropyLoss, CLASSES, binary),
+        (losses.mse, st_cross.MSELoss, 1, scores),
+    ],
+    ids=["binary-scores", "binary-classes", "binary-weight", "cross-entropy", "mse"],
+)
+def test_losses_of_cross_encoders(ours, theirs, classes, labels):
+    loss = theirs(GivenLogits(classes))
+    labels, st_labels = labelled(labels(3), "float32")
+    assert_equal(
+        lambda logits: ours(logits, labels),
+        lambda logits: loss([["text"] * BATCH, list(logits)], st_labels),
+        [3 * draw(5, BATCH, classes)],
+        "float32",
+    )
+
+
+@pytest.fixture(scope="module", params=["gelu", "relu"])
+def bert(request):
+    config = transformers.BertConfig(**models.SIZES, hidden_act=request.param, layer_norm_eps=1e-5)
+    return reference.perturb(transformers.BertForMaskedLM(config))
+
+
+def test_masked_lm_head_and_loss_are_those_of_bert_for_masked_lm(bert):
+    width, vocab = bert.config.hidden_size, bert.config.vocab_size
+    predictions = bert.cls.predictions
+    assert predictions.decoder.weight is bert.bert.embeddings.word_embeddings.weight
+    names = (
+        "transform.dense.weight",
+        "transform.dense.bias",
+        "transform.LayerNorm.weight",
+        "transform.LayerNorm.bias",
+        "decoder.bias",
+    )
+    tensors = predictions.state_dict()
+    inputs = [tensors[name].numpy() for name in names] + [bert.bert.embeddings.word_embeddings.weight.detach().numpy()]
+    inputs = [draw(1, 4, 7, width), inputs[0].T, *inputs[1:]]
+
+    generator = np.random.default_rng(2)
+    targets, chosen = generator.integers(0, vocab, (4, 7)), generator.random((4, 7)) < 0.4
+    chosen[1] = False  # unequal rows, one with nothing chosen
+    positions = np.argsort(~chosen, axis=1, kind="stable")[:, :6]
+    weights = np.take_along_axis(chosen, positions, axis=1)
+
+    def ours(vectors, kernel, bias, scale, shift, word_bias, word_embedding):
+        head = {"dense": {"kernel": kernel, "bias": bias}, "norm": {"scale": scale, "bias": shift}, "bias": word_bias}
+        vectors = jnp.take_along_axis(vectors, positions[:, :, None], axis=1)
+        logits = losses.masked_lm_logits(
+            head, vectors, word_embedding, activation=bert.config.hidden_act, layer_norm_eps=bert.config.layer_norm_eps
+        )
+        return losses.masked_lm(logits, np.take_along_axis(targets, positions, axis=1), weights)
+
+    def theirs(vectors, kernel, bias, scale, shift, word_bias, word_embedding):
+        values = dict(zip(names, (kernel.T, bias, scale, shift, word_bias), strict=True))
+        values |= {"decoder.weight": word_embedding}
+        logits = torch.func.functional_call(predictions, values, (vectors,))
+        return bert.loss_function(logits, torch.tensor(np.where(chosen, targets, -100)), vocab)
+
+    assert_equal(ours, theirs, inputs, "float32")
