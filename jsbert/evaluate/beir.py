@@ -1,0 +1,88 @@
+"""Retrieval data in BEIR's folder layout."""
+
+import gzip
+import json
+import os
+import pathlib
+import zlib
+from typing import NamedTuple
+
+
+class Beir(NamedTuple):
+    """A retrieval data set: the first three arguments of `InformationRetrievalEvaluator`."""
+
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    relevant_docs: dict[str, set[str]]
+
+
+def read_beir(folder: str | os.PathLike, split: str = "test") -> Beir:
+    """The data set in a folder with corpus.jsonl, queries.jsonl (each may be .gz) and qrels/{split}.tsv.
+
+    A document's text is its title, a space and its text. Queries are those that the split judges; documents with a
+    score above 0 are relevant, whether the corpus holds them or not.
+
+    Raises:
+        OSError: for a file that is not there.
+        ValueError: for a malformed line, an id that occurs twice or a judged query without text; file and line are
+            named.
+    """
+    folder = pathlib.Path(folder)
+    corpus = {key: f"{row.get('title') or ''} {row['text']}".strip() for key, row in _rows(folder / "corpus.jsonl")}
+    texts = {key: row["text"] for key, row in _rows(folder / "queries.jsonl")}
+    relevant: dict[str, set[str]] = {}
+    qrels = folder / "qrels" / f"{split}.tsv"
+    for line, text in _lines(qrels):
+        fields = text.split("\t")
+        if line == 1 and fields[0] == "query-id":
+            continue
+        if len(fields) != 3 or not _is_number(fields[2]):
+            raise ValueError(
+                f"{qrels}, line {line}: {text!r:.80}; give query-id, corpus-id and score, with tabs between"
+            )
+        query, document, score = fields
+        if query not in texts:
+            raise ValueError(f"{qrels}, line {line}: query {query!r} is not in queries.jsonl")
+        documents = relevant.setdefault(query, set())
+        if float(score) > 0:
+            documents.add(document)
+    return Beir({query: texts[query] for query in relevant}, corpus, relevant)
+
+
+def _rows(path):
+    """(id, row) of each line of a jsonl file, or of the same with .gz."""
+    path = path if path.exists() else path.with_name(f"{path.name}.gz")
+    seen = set()
+    for line, text in _lines(path):
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: no json ({error})") from None
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("_id", "text")):
+            raise ValueError(f'{path}, line {line}: {text!r:.80}; give an object with the strings "_id" and "text"')
+        if row["_id"] in seen:
+            raise ValueError(f"{path}, line {line}: _id {row['_id']!r} occurs for the second time")
+        seen.add(row["_id"])
+        yield row["_id"], row
+
+
+def _lines(path):
+    """(number, text) of the lines that are not empty."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if text := line.decode("utf8").strip("\r\n"):
+                    yield number, text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}, line {number}: no UTF-8 ({error.reason} at byte {error.start})") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}, after line {number}: broken gzip ({error})") from None
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

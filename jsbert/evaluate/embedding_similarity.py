@@ -1,0 +1,100 @@
+"""Semantic textual similarity: do similarities of vectors go with people's scores?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed, largest, pairwise, similarity_names
+from jsbert.inputs import check_choice
+from jsbert.metrics import pearson, spearman
+
+
+@dataclass(repr=False, eq=False)
+class EmbeddingSimilarityEvaluator(Evaluator):
+    """Pearson's and Spearman's correlation of the similarities of pairs with their scores.
+
+    Keys: pearson_{s} and spearman_{s} for each similarity s, with several pearson_max and spearman_max. A correlation
+    is NaN if the scores or the similarities are all equal. Primary: spearman of `main_similarity`, else of the one
+    there is or the largest.
+
+    Args:
+        sentences1, sentences2: the pairs.
+        scores: how similar they are, in any range.
+        batch_size: as for `encode`.
+        main_similarity: the similarity of the primary metric.
+        similarity_fn_names: "cosine", "dot", "euclidean", "manhattan"; by default the model's.
+        name: see `Evaluator`.
+        show_progress_bar: as for `encode`.
+        write_csv: see `Evaluator`.
+        precision: "float32" scales the vectors to length 1 first, as the reference does.
+        truncate_dim: as for `encode`.
+
+    Reference: sentence-transformers' EmbeddingSimilarityEvaluator.
+    """
+
+    sentences1: Sequence[str]
+    sentences2: Sequence[str]
+    scores: Sequence[float]
+    batch_size: int | None = None
+    main_similarity: str | None = None
+    similarity_fn_names: Sequence[str] | None = None
+    name: str = ""
+    show_progress_bar: bool | None = False
+    write_csv: bool = True
+    precision: Literal["float32"] | None = None
+    truncate_dim: int | None = None
+
+    def __post_init__(self):
+        check_columns(sentences1=self.sentences1, sentences2=self.sentences2, scores=self.scores)
+        check_choice("precision", self.precision, ("float32", None))
+        similarity_names(self.similarity_fn_names, self.main_similarity)
+
+    @property
+    def csv_file(self) -> str:
+        """Name of the csv file."""
+        return self._named("similarity_evaluation", (f"_{self.precision}" if self.precision else "") + "_results.csv")
+
+    def _outcome(self, model):
+        embeddings = embed(
+            model,
+            [*self.sentences1, *self.sentences2],
+            batch_size=self.batch_size,
+            show_progress_bar=self.show_progress_bar,
+            normalize_embeddings=self.precision is not None,
+            truncate_dim=self.truncate_dim,
+        )
+        first, second = embeddings[: len(self.sentences1)], embeddings[len(self.sentences1) :]
+        names = similarity_names(self.similarity_fn_names, self.main_similarity) or [model.similarity_fn_name]
+        metrics, columns = {}, {}
+        for name in names:
+            found = pairwise(name, first, second)
+            for kind, correlation in (("pearson", pearson), ("spearman", spearman)):
+                metrics[f"{kind}_{name}"] = columns[f"{name}_{kind}"] = correlation(self.scores, found)
+        if len(names) > 1:
+            for kind in ("pearson", "spearman"):
+                metrics[f"{kind}_max"] = largest([metrics[f"{kind}_{name}"] for name in names])
+        main = self.main_similarity or ("max" if len(names) > 1 else names[0])
+        return Outcome(metrics, f"spearman_{main}", columns)
+
+
+def sts_subsets(
+    subsets: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[float]]], *, name: str = "all", **options: Any
+) -> EmbeddingSimilarityEvaluator:
+    """The evaluator of several subsets, such as the genres of STS12, concatenated: one correlation over all pairs.
+
+    Args:
+        subsets: (sentences1, sentences2, scores) by name, the scores of all in one range.
+        name: see `Evaluator`.
+        **options: of `EmbeddingSimilarityEvaluator`.
+
+    Raises:
+        ValueError: for a subset whose columns differ in length; it is named.
+    """
+    if not subsets:
+        raise ValueError("subsets is empty; give at least one (sentences1, sentences2, scores)")
+    for subset, columns in subsets.items():
+        names = (f"{subset}'s sentences1", f"{subset}'s sentences2", f"{subset}'s scores")
+        check_columns(**dict(zip(names, columns, strict=True)))
+    columns = [list(chain.from_iterable(column)) for column in zip(*subsets.values(), strict=True)]
+    return EmbeddingSimilarityEvaluator(*columns, name=name, **options)

@@ -1,0 +1,143 @@
+"""What all evaluators share: names of the results, the csv file, and each distinct text encoded once."""
+
+import csv
+import os
+import pathlib
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jsbert.inputs import check_choice
+from jsbert.similarity import SIMILARITIES
+
+
+class Outcome(NamedTuple):
+    """An evaluation: the values by key, the key that counts most, and the values by column of the csv file."""
+
+    metrics: dict[str, float]
+    primary: str
+    columns: dict[str, float]
+
+
+class Evaluator:
+    """Called with a model, gives a dict of numbers; `primary_metric` is then the key of the one that counts most.
+
+    A subclass has `csv_file` and `_outcome(model)`. With a `name`, each key begins with it and "_".
+
+    Attributes:
+        name: told in keys and file names.
+        write_csv: whether `output_path` gets a csv file.
+        primary_metric: a key of the last results; None before the first call.
+        greater_is_better: true of every primary metric here.
+    """
+
+    name: str = ""
+    write_csv: bool = True
+    primary_metric: str | None = None
+    greater_is_better = True
+
+    def __call__(
+        self, model: Any, output_path: str | os.PathLike | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """The results on `model`; with `output_path` a row for them at the end of a csv file in that folder.
+
+        Args:
+            model: a model of jsbert, or anything with its methods.
+            output_path: a folder, made if it is not there.
+            epoch, steps: where a training stands, written into the row; -1 after it.
+        """
+        outcome = self._outcome(model)
+        prefix = f"{self.name}_" if self.name else ""
+        self.primary_metric = prefix + outcome.primary
+        if output_path is not None and self.write_csv:
+            row = {"epoch": epoch, "steps": steps} | {key: float(value) for key, value in outcome.columns.items()}
+            _append_row(pathlib.Path(output_path) / self.csv_file, row)
+        return {prefix + key: float(value) for key, value in outcome.metrics.items()}
+
+    @property
+    def csv_file(self) -> str:
+        """Name of the csv file."""
+        raise NotImplementedError
+
+    def _outcome(self, model) -> Outcome:
+        raise NotImplementedError
+
+    def _named(self, start: str, end: str = "_results.csv") -> str:
+        return start + (f"_{self.name}" if self.name else "") + end
+
+
+def embed(model: Any, texts: Sequence[str], *, how: str = "encode", **options: Any) -> Float[np.ndarray, "texts dim"]:
+    """The vectors of texts by the model's method `how`, or by `encode` if it lacks that.
+
+    Each distinct text is encoded once, so that equal texts have equal vectors to the last bit and tie where they
+    should.
+    """
+    return _once(texts, lambda distinct: getattr(model, how, model.encode)(distinct, **options))
+
+
+def predict(model: Any, pairs: Iterable[Sequence[str]], **options: Any) -> Float[np.ndarray, "pairs *labels"]:
+    """A cross-encoder's scores of pairs; each distinct pair is scored once."""
+    return _once([tuple(pair) for pair in pairs], lambda distinct: model.predict(distinct, **options))
+
+
+def pairwise(name: str, a, b) -> Float[np.ndarray, " rows"]:
+    """The similarity called `name` of a[i] with b[i]."""
+    return np.asarray(SIMILARITIES[name][1](a, b))
+
+
+def similarity_names(names: Collection[str] | None, main: str | None = None) -> list[str]:
+    """The similarities asked for, checked; empty for the model's own.
+
+    Raises:
+        ValueError: for an unknown name, or a `main` that is not among `names`.
+    """
+    names = [main] if not names and main else list(names or ())
+    for name in names:
+        check_choice("similarity_fn_names", name, tuple(SIMILARITIES))
+    if main:
+        check_choice("the main similarity", main, tuple(names))
+    return names
+
+
+def similarity_name(function: Callable) -> str:
+    """The name of one of jsbert.similarity's matrix functions; ValueError for another function."""
+    for name, (matrix, _) in SIMILARITIES.items():
+        if function is matrix:
+            return name
+    raise ValueError(
+        f"the similarity is {function!r}; give jsbert.similarity's cos_sim, dot_score, euclidean_sim or manhattan_sim"
+    )
+
+
+def check_columns(**columns: Sequence) -> None:
+    """ValueError unless the columns have one length, and not 0."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"{told}; give columns of one length, with at least one row")
+
+
+def largest(values: Iterable[float]) -> float:
+    """The largest of the values that are not NaN; NaN if there is none."""
+    return max((value for value in values if not np.isnan(value)), default=float("nan"))
+
+
+def _once(items: Sequence[Hashable], compute):
+    places = {item: place for place, item in enumerate(dict.fromkeys(items))}
+    found = np.asarray(compute(list(places)))
+    return found if len(places) == len(items) else found[[places[item] for item in items]]
+
+
+def _append_row(path, row):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", newline="", encoding="utf8") as file:
+        file.seek(0)
+        header = next(csv.reader(file), None)
+        if header not in (None, list(row)):
+            raise ValueError(
+                f"{path} has the columns {', '.join(header)}, this evaluation {', '.join(row)}; "
+                "give another output_path, or the evaluator another name"
+            )
+        csv.writer(file).writerows([row.values()] if header else [row, row.values()])

@@ -1,0 +1,74 @@
+"""Does a softmax classifier on two vectors tell the classes of pairs apart?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed
+from jsbert.losses import concatenate
+from jsbert.losses.classification import CONCATENATION
+from jsbert.pooling import dense
+
+
+@dataclass(repr=False, eq=False)
+class LabelAccuracyEvaluator(Evaluator):
+    """The share of pairs whose class a classifier trained by `losses.softmax_classification` finds.
+
+    Key: accuracy, the primary metric. The classifier stays as it was given, whatever model is scored.
+
+    Args:
+        sentences1, sentences2: the pairs.
+        labels: their classes, 0 to C - 1.
+        classifier: {"kernel" (k * D, C), "bias" (C,)}.
+        concatenation: what the classifier sees of a pair, as in training.
+        name: see `Evaluator`.
+        batch_size, show_progress_bar: as for `encode`.
+        write_csv: see `Evaluator`.
+        truncate_dim: as for `encode`.
+
+    Reference: sentence-transformers' LabelAccuracyEvaluator, which reads the pairs from a torch DataLoader.
+    """
+
+    sentences1: Sequence[str]
+    sentences2: Sequence[str]
+    labels: Sequence[int]
+    classifier: Mapping[str, Float[ArrayLike, "..."]]
+    concatenation: Sequence[str] = CONCATENATION
+    name: str = ""
+    batch_size: int | None = None
+    show_progress_bar: bool | None = False
+    write_csv: bool = True
+    truncate_dim: int | None = None
+
+    def __post_init__(self):
+        check_columns(sentences1=self.sentences1, sentences2=self.sentences2, labels=self.labels)
+        num_labels = self.classifier["kernel"].shape[1]
+        for row, label in enumerate(self.labels):
+            if label not in range(num_labels):
+                raise ValueError(f"label {row} is {label!r}; the classifier knows 0 to {num_labels - 1}")
+
+    @property
+    def csv_file(self) -> str:
+        """Name of the csv file."""
+        return self._named("accuracy_evaluation")
+
+    def _outcome(self, model):
+        embeddings = embed(
+            model,
+            [*self.sentences1, *self.sentences2],
+            batch_size=self.batch_size,
+            show_progress_bar=self.show_progress_bar,
+            truncate_dim=self.truncate_dim,
+        )
+        towers = embeddings.reshape(2, len(self.labels), embeddings.shape[1])
+        features = concatenate(towers, self.concatenation)
+        if features.shape[1] != len(self.classifier["kernel"]):
+            raise ValueError(
+                f"the model's vectors make {features.shape[1]} features a pair, the classifier takes "
+                f"{len(self.classifier['kernel'])}; give the concatenation and the truncate_dim of its training"
+            )
+        logits = np.asarray(dense(self.classifier, features, "identity"))
+        accuracy = np.mean(np.argmax(logits, axis=1) == np.asarray(self.labels))
+        return Outcome({"accuracy": accuracy}, "accuracy", {"accuracy": accuracy})

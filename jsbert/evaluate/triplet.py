@@ -1,0 +1,74 @@
+"""Is the anchor closer to the positive than to the negative?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed, pairwise, similarity_names
+from jsbert.inputs import check_choice
+from jsbert.similarity import SIMILARITIES
+
+
+@dataclass(repr=False, eq=False)
+class TripletEvaluator(Evaluator):
+    """The share of triplets whose anchor is more similar to the positive than to the negative; equals count as wrong.
+
+    Anchors are encoded as queries, the others as documents: with the model's prompts of these names.
+    Keys: {s}_accuracy for each similarity s, with several max_accuracy. Primary: that of `main_similarity_function`,
+    else the one there is or the largest.
+
+    Args:
+        anchors, positives, negatives: the triplets.
+        main_similarity_function: the similarity of the primary metric.
+        margin: by how much the positive must be closer, one number or one for each similarity by name.
+        name: see `Evaluator`.
+        batch_size, show_progress_bar: as for `encode`.
+        write_csv: see `Evaluator`.
+        truncate_dim: as for `encode`.
+        similarity_fn_names: "cosine", "dot", "euclidean", "manhattan"; by default the model's.
+
+    Reference: sentence-transformers' TripletEvaluator.
+    """
+
+    anchors: Sequence[str]
+    positives: Sequence[str]
+    negatives: Sequence[str]
+    main_similarity_function: str | None = None
+    margin: float | Mapping[str, float] | None = None
+    name: str = ""
+    batch_size: int | None = None
+    show_progress_bar: bool | None = False
+    write_csv: bool = True
+    truncate_dim: int | None = None
+    similarity_fn_names: Sequence[str] | None = None
+
+    def __post_init__(self):
+        check_columns(anchors=self.anchors, positives=self.positives, negatives=self.negatives)
+        similarity_names(self.similarity_fn_names, self.main_similarity_function)
+        if isinstance(self.margin, Mapping):
+            for name in self.margin:
+                check_choice("a name in margin", name, tuple(SIMILARITIES))
+
+    @property
+    def csv_file(self) -> str:
+        """Name of the csv file."""
+        return self._named("triplet_evaluation")
+
+    def _outcome(self, model):
+        options = dict(
+            batch_size=self.batch_size, show_progress_bar=self.show_progress_bar, truncate_dim=self.truncate_dim
+        )
+        anchors = embed(model, self.anchors, how="encode_query", **options)
+        others = embed(model, [*self.positives, *self.negatives], how="encode_document", **options)
+        positives, negatives = others[: len(anchors)], others[len(anchors) :]
+        names = similarity_names(self.similarity_fn_names, self.main_similarity_function) or [model.similarity_fn_name]
+        metrics, columns = {}, {}
+        for name in names:
+            margin = self.margin.get(name, 0) if isinstance(self.margin, Mapping) else self.margin or 0
+            closer = pairwise(name, anchors, positives) > pairwise(name, anchors, negatives) + np.float32(margin)
+            metrics[f"{name}_accuracy"] = columns[f"accuracy_{name}"] = closer.mean()
+        if len(names) > 1:
+            metrics["max_accuracy"] = max(metrics.values())
+        main = self.main_similarity_function or ("max" if len(names) > 1 else names[0])
+        return Outcome(metrics, f"{main}_accuracy", columns)
