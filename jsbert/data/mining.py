@@ -1,0 +1,223 @@
+"""Hard negatives: texts that a model finds near a query though they are no positive of it."""
+
+import hashlib
+import os
+import pathlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from jsbert.data.candidates import cross_scores, leave_out, ranked, sampled, similarities
+from jsbert.data.examples import Examples
+from jsbert.data.mined import FORMATS, Mined, statistics
+from jsbert.search import top_k
+
+
+def mine_hard_negatives(
+    dataset: Any,
+    model: Any,
+    anchor_column_name: str | None = None,
+    positive_column_name: str | None = None,
+    corpus: Sequence[str] | None = None,
+    cross_encoder: Any = None,
+    range_min: int = 0,
+    range_max: int | None = None,
+    max_score: float | None = None,
+    min_score: float | None = None,
+    absolute_margin: float | None = None,
+    relative_margin: float | None = None,
+    num_negatives: int = 3,
+    sampling_strategy: Literal["random", "top"] = "top",
+    query_prompt_name: str | None = None,
+    query_prompt: str | None = None,
+    corpus_prompt_name: str | None = None,
+    corpus_prompt: str | None = None,
+    include_positives: bool = False,
+    output_format: Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"] = "triplet",
+    output_scores: bool = False,
+    batch_size: int | None = None,
+    faiss_batch_size: int = 16384,
+    use_faiss: bool = False,
+    use_multi_process: Sequence[str] | bool = False,
+    verbose: bool = True,
+    cache_folder: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> Any:
+    """The (anchor, positive) pairs of `dataset` with hard negatives: `datasets.Dataset` in, `datasets.Dataset` out;
+    `Examples` in, `Examples` out. As sentence_transformers.util.mine_hard_negatives.
+
+    The candidates of a query are the texts nearest to it by the model's similarity of normalised vectors, without its
+    positives: all of its positives, where an anchor occurs in several rows. Those that break a limit below are left
+    out; the rest is ranked by score, and of the ranks from `range_min` to `range_max` the negatives are taken.
+
+    Args:
+        dataset: the pairs.
+        model: a SentenceTransformer.
+        anchor_column_name, positive_column_name: by default the first and the second column.
+        corpus: texts that are candidates besides the positives of all rows.
+        cross_encoder: if there is a limit on the scores, a CrossEncoder of one label that scores the candidates and the
+            positives anew.
+        range_min, range_max: ranks. range_max is by default as low as serves num_negatives; ten times that many with
+            limits.
+        max_score, min_score: limits on a negative's score.
+        absolute_margin: a negative's score must be lower by this than the query's lowest positive's.
+        relative_margin: the same by this share of the positive score's size, 0.05 for 5 %.
+        num_negatives: negatives for each query at most.
+        sampling_strategy: "top" takes the best ranked, "random" any.
+        query_prompt_name, query_prompt, corpus_prompt_name, corpus_prompt: as for the model's `encode_query` and
+            `encode_document`.
+        include_positives: whether positives are candidates too, for the ranking of all; the format is then "n-tuple".
+        output_format: "triplet" (anchor, positive, negative), a row for each negative; "n-tuple" (anchor, positive,
+            negative_1, ...), rows that have all; "labeled-pair" (anchor, document, label 1 or 0); "labeled-list"
+            (anchor, documents, labels), for a `datasets.Dataset` only.
+        output_scores: whether to give a column `scores` as well ([positive's, negatives' ...]), for the labelled
+            formats in place of the labels.
+        batch_size: as for the model's `encode`.
+        faiss_batch_size: taken and not needed.
+        use_faiss, use_multi_process: must stay False: the search is exact and in blocks, and one process uses all
+            devices.
+        verbose: whether to show progress and print statistics.
+        cache_folder: where vectors are kept for the next call with the same model, texts and prompts.
+        seed: of "random": the draws are those of sentence-transformers after random.seed(seed).
+
+    Raises:
+        ValueError: for columns or options that cannot be; the message names them.
+    """
+    _refuse("use_faiss", use_faiss, "the search is exact and in blocks already")
+    _refuse("use_multi_process", use_multi_process, "one process uses all devices of the model")
+    _check_choice("sampling_strategy", sampling_strategy, ("top", "random"))
+    _check_choice("output_format", output_format, tuple(FORMATS))
+    output_format = "n-tuple" if include_positives else output_format
+    if output_format == "labeled-list" and isinstance(dataset, Examples):
+        raise ValueError("output_format 'labeled-list' has lists of texts, which Examples cannot hold; give a Dataset")
+    limits = {
+        "absolute_margin": absolute_margin,
+        "relative_margin": relative_margin,
+        "max_score": max_score,
+        "min_score": min_score,
+    }
+    limits = {name: value for name, value in limits.items() if value is not None}
+    anchor, positive, anchors, positives = _read_pairs(dataset, anchor_column_name, positive_column_name)
+    most_positives = max(Counter(anchors).values())
+    if range_max is None:
+        spare = 10 if limits.keys() - ({"min_score"} if cross_encoder is None else set()) else 1
+        range_max = range_min + spare * num_negatives + most_positives
+    _check_range(range_min, range_max, num_negatives)
+
+    queries = list(dict.fromkeys(anchors))
+    corpus = list(dict.fromkeys([*(corpus or ()), *positives]))
+    owners, documents = _numbered_pairs(anchors, queries, positives, corpus)
+    encode = {"batch_size": batch_size, "show_progress_bar": verbose}
+    prompt = {"prompt_name": corpus_prompt_name, "prompt": corpus_prompt}
+    corpus_vectors = _vectors(model, "document", corpus, prompt, encode, cache_folder)
+    prompt = {"prompt_name": query_prompt_name, "prompt": query_prompt}
+    query_vectors = _vectors(model, "query", queries, prompt, encode, cache_folder)
+
+    # As many more as there may be positives among them, so that range_max candidates are left.
+    num_candidates, similarity = range_max + most_positives, model.similarity_fn_name
+    scores, candidates = top_k(query_vectors, corpus_vectors, num_candidates, similarity=similarity)
+    if cross_encoder is not None and limits:
+        everyone = np.repeat(np.arange(len(queries)), candidates.shape[1])
+        show = {"batch_size": batch_size, "show_progress_bar": verbose}
+        scores = cross_scores(cross_encoder, queries, everyone, corpus, candidates.ravel(), **show)
+        scores = scores.reshape(candidates.shape)
+        positive_scores = cross_scores(cross_encoder, queries, owners, corpus, documents, **show)
+    else:
+        positive_scores = similarities(similarity, query_vectors, owners, corpus_vectors, documents)
+    if not include_positives:
+        pairs, columns = np.nonzero(candidates[owners] == documents[:, None])
+        scores[owners[pairs], columns] = -np.inf
+    left_out = leave_out(scores, owners, positive_scores, limits)
+    # A corpus of few texts leaves the last ranks empty.
+    empty = ((0, 0), (0, num_candidates - scores.shape[1]))
+    scores, candidates = np.pad(scores, empty, constant_values=-np.inf), np.pad(candidates, empty)
+    scores, candidates = ranked(scores, candidates, range_min, range_max)
+    if sampling_strategy == "random":
+        scores, candidates = sampled(scores, candidates, num_negatives, seed)
+    negatives, negative_scores = candidates[:, :num_negatives], scores[:, :num_negatives]
+
+    mined = Mined(queries, corpus, owners, documents, positive_scores, negatives, negative_scores)
+    if verbose:
+        print(statistics(mined, left_out))
+    columns = FORMATS[output_format](mined, anchor, positive, output_scores)
+    return Examples.from_columns(columns) if isinstance(dataset, Examples) else type(dataset).from_dict(columns)
+
+
+def _read_pairs(dataset, anchor, positive):
+    """(anchor column's name, positive column's, anchors, positives)."""
+    available = dataset.names if isinstance(dataset, Examples) else tuple(getattr(dataset, "column_names", ()))
+    if len(available) < 2 or len(dataset) == 0:
+        raise ValueError(f"{len(dataset)} rows of {len(available)} columns; at least one row of two columns is needed")
+    anchor = available[0] if anchor is None else anchor
+    positive = available[1] if positive is None else positive
+    for name in (anchor, positive):
+        if name not in available:
+            raise ValueError(f"no column {name!r}; there are {', '.join(map(repr, available))}")
+    if anchor == positive or {anchor, positive} & {"negative", "label", "labels", "score", "scores"}:
+        raise ValueError(
+            f"the anchors are in column {anchor!r} and the positives in {positive!r}; these must be two columns, "
+            "with other names than the result's negative, label(s) and score(s)"
+        )
+    if not isinstance(dataset, Examples):
+        dataset = Examples.from_dataset(dataset.select_columns([anchor, positive]))
+    texts, _ = dataset.rows(np.arange(len(dataset)))
+    return anchor, positive, texts[dataset.names.index(anchor)], texts[dataset.names.index(positive)]
+
+
+def _check_range(range_min, range_max, num_negatives):
+    if num_negatives < 1:
+        raise ValueError(f"num_negatives is {num_negatives}; it must be at least 1")
+    if range_min < 0 or range_max - range_min < num_negatives:
+        raise ValueError(
+            f"ranks from range_min={range_min} to range_max={range_max} do not hold num_negatives={num_negatives}; "
+            "range_min must be at least 0, and range_max at least range_min + num_negatives"
+        )
+
+
+def _numbered_pairs(anchors, queries, positives, corpus):
+    """(P,) places in `queries`, ascending, and (P,) places in `corpus`, of the different pairs."""
+    query_places, corpus_places = ({text: i for i, text in enumerate(texts)} for texts in (queries, corpus))
+    pairs = dict.fromkeys(zip(map(query_places.get, anchors), map(corpus_places.get, positives), strict=True))
+    owners, documents = np.array(list(pairs), np.int64).T
+    order = np.argsort(owners, kind="stable")
+    return owners[order], documents[order]
+
+
+def _vectors(model, role, texts, prompt, options, cache_folder):
+    """The texts' normalised vectors; if there is a cache, from there or left there."""
+    encode = model.encode_query if role == "query" else model.encode_document
+    if cache_folder is None:
+        return encode(texts, normalize_embeddings=True, **prompt, **options)
+    folder = pathlib.Path(cache_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{role}_embeddings_{_fingerprint(model, prompt, texts)}.npy"
+    if not file.exists():
+        vectors = encode(texts, normalize_embeddings=True, **prompt, **options)
+        beside = file.with_suffix(f".{os.getpid()}.tmp")
+        with beside.open("wb") as stream:
+            np.save(stream, vectors)
+        os.replace(beside, file)
+    return np.load(file)
+
+
+def _fingerprint(model, prompt, texts):
+    """Hexadecimal digits that differ if anything does that the vectors depend on."""
+    settings = (model.config, model.max_seq_length, model.truncate_dim, model.prompts, model.default_prompt_name)
+    digest = hashlib.sha256(repr((settings, prompt, texts)).encode("utf8", "surrogatepass"))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _refuse(name, value, reason):
+    if value:
+        raise ValueError(f"{name} is {value!r}; leave it False: {reason}")
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}")
