@@ -196,12 +196,16 @@ class CrossEncoder(TextModel):
 
     def save_pretrained(self, path: str | os.PathLike) -> None:
         """Writes the model as a folder that sentence-transformers opens with the same scores. All of it, or nothing."""
-        parts = dataclasses.replace(
-            self._parts, params=self.params, tokenizer=self._tokenizer, activation=self.activation_fn
-        )
-        write_cross_encoder(path, parts)
+        write_cross_encoder(path, self.parts)
 
     save = save_pretrained
+
+    @property
+    def parts(self) -> CrossEncoderParts:
+        """Config, params, tokenizer and settings: what `from_parts` takes."""
+        return dataclasses.replace(
+            self._parts, params=self.params, tokenizer=self._tokenizer, activation=self.activation_fn
+        )
 
     def _logits(self, params, ids, lengths, token_types):
         mask = jnp.arange(ids.shape[1])[None] < lengths[:, None]
@@ -215,5 +219,9 @@ def logits(config, params, ids, mask, key=None, *, token_types=None):
     Pure. Arguments as for `encoders.bert.forward`; params {"encoder": ..., "head": {"pooler", "classifier"}}.
     """
     hidden = encoders.forward(config, params["encoder"], ids, mask, key, token_types=token_types)
-    pooled = dense(params["head"]["pooler"], cls_pool(hidden, mask), "tanh")
-    return dense(params["head"]["classifier"], pooled, "identity")
+    return classify(params["head"], hidden, mask)
+
+
+def classify(head, hidden, mask):
+    """The second half of `logits`: token vectors (B, L, D) to raw scores (B, num_labels)."""
+    return dense(head["classifier"], dense(head["pooler"], cls_pool(hidden, mask), "tanh"), "identity")

@@ -2,6 +2,7 @@
 share."""
 
 import os
+import signal
 import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -10,6 +11,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+# Where the suite runs in a shell's background, Ctrl-C is ignored, and the processes that tests start would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jaxtyping
 

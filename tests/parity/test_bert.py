@@ -8,6 +8,7 @@ import transformers
 
 from jsbert.checkpoint import read_bi_encoder
 from jsbert.encoders import bert
+from jsbert.encoders.dropout import Dropout
 from tests.parity import reference
 
 
@@ -58,7 +59,7 @@ def embeddings(config, params, ids, types):
 
     module = nnx.eval_shape(lambda: bert.Embeddings(config, nnx.Rngs(0)))
     merged = nnx.merge(nnx.split(module)[0], params["embeddings"])
-    return merged(jnp.asarray(ids), jnp.asarray(types), bert.Dropout(None, len(ids)))
+    return merged(jnp.asarray(ids), jnp.asarray(types), None, Dropout(None))
 
 
 def test_large_means_do_not_cost_precision(tmp_path):

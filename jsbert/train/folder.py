@@ -1,0 +1,100 @@
+"""The folder of a run: claimed before the work, filled whole after it."""
+
+import errno
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+from jsbert.checkpoint import write_tree
+
+RECIPE = "recipe.json"
+CHECKPOINTS = "checkpoints"
+BEST = "best"
+OBJECTIVES = "objectives.safetensors"
+METRICS = "metrics.jsonl"
+PICTURE = "training.png"
+CARD = "README.md"
+
+
+def claim(out: pathlib.Path, description: dict[str, Any], needed_bytes: int) -> bool:
+    """Makes `out` the folder of the run that `description` tells; True if there is still work to do in it.
+
+    Raises:
+        ValueError: if it belongs to another run, or holds a model.
+        OSError: if it cannot be written, or the disk has not room for `needed_bytes`.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; give a folder to train into")
+    earlier = read_recipe(out)
+    if earlier is None and any((out / name).exists() for name in ("modules.json", "config.json", "model.safetensors")):
+        raise ValueError(f"{out} holds a model that no recipe.json belongs to; give a new folder to train into")
+    if earlier is not None and (differing := _differences(earlier["run"], description)):
+        raise ValueError(
+            f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, or remove that one"
+        )
+    if earlier is not None and earlier["finished"]:
+        return False
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out) as probe:
+        probe.write(b"?")
+    free = shutil.disk_usage(out).free
+    if free < needed_bytes:
+        raise OSError(
+            errno.ENOSPC,
+            f"training into {out} needs about {needed_bytes / 1e6:,.0f} MB for checkpoints and models; "
+            f"{free / 1e6:,.0f} MB are free",
+        )
+    write_recipe(out, description, finished=False)
+    return True
+
+
+def read_recipe(out: pathlib.Path) -> dict[str, Any] | None:
+    """The content of recipe.json, or None without one: {"run": ..., "finished": ..., ...}.
+
+    Raises:
+        ValueError: if it is none of ours.
+    """
+    file = out / RECIPE
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf8"))
+        return {"run": dict(content["run"]), "finished": bool(content["finished"])} | content
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is no recipe of jsbert's; give another folder") from None
+
+
+def write_recipe(out: pathlib.Path, description: dict[str, Any], **more: Any) -> None:
+    """Writes recipe.json."""
+    write_text(out / RECIPE, json.dumps({"run": description, **more}, indent=2, ensure_ascii=False) + "\n")
+
+
+def save_model(model: Any, objectives: dict[str, Any], folder: pathlib.Path) -> None:
+    """Writes a model's folder, with the objectives' own params (a classifier, say) beside the model's."""
+    model.save_pretrained(folder)
+    if objectives:
+        unfinished = folder / f".{OBJECTIVES}"
+        write_tree(unfinished, objectives)
+        os.replace(unfinished, folder / OBJECTIVES)
+
+
+def write_text(file: pathlib.Path, text: str) -> None:
+    """Writes a file, whole or not at all."""
+    unfinished = file.with_name(f".{file.name}")
+    unfinished.write_text(text, encoding="utf8")
+    os.replace(unfinished, file)
+
+
+def _differences(earlier, now, prefix=""):
+    """The keys, dotted, at which two nested dicts differ."""
+    found = []
+    for key in sorted(set(earlier) | set(now)):
+        a, b = earlier.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} ({a} there, {b} now)" if not isinstance(a, list) else f"{prefix}{key}")
+    return found

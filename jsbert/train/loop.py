@@ -1,0 +1,296 @@
+"""The run: batches through steps, scores and checkpoints now and then, and from the last checkpoint after a kill."""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm.auto import tqdm
+
+from jsbert.config import Config
+from jsbert.cross_encoder import CrossEncoder
+from jsbert.data import prefetched
+from jsbert.device import use_compilation_cache
+from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.train import folder
+from jsbert.train.batches import Source, collate, plan
+from jsbert.train.checkpoints import Checkpoints
+from jsbert.train.recipe import Recipe, learning_rate, make_optimizer
+from jsbert.train.record import Record, card, draw, read_metrics
+from jsbert.train.step import all_params, init_state, make_step
+
+Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
+Evaluator = Callable[[Any], dict[str, float]]
+
+BEHIND = 2
+"""Updates handed to the device before the host reads the measures of the first of them."""
+
+
+def fit(
+    model: Model,
+    sources: Source | Sequence[Source],
+    out: str | os.PathLike,
+    recipe: Recipe | None = None,
+    *,
+    evaluator: Evaluator | None = None,
+    show_progress_bar: bool | None = None,
+) -> Model:
+    """The trained model; the one given stays as it is.
+
+    `out` becomes the model's folder, with `recipe.json`, `metrics.jsonl`, `training.png` and a model card. While the
+    run lasts it holds checkpoints: killed or interrupted, the same call goes on from the last, to the same weights to
+    the bit (on one machine, with the same versions and number of threads). Called again when all is done, it opens the
+    folder.
+
+    Args:
+        model: where to start from, float32; its devices share each batch.
+        sources: data sets with their objectives.
+        out: a folder, new or of the same run.
+        recipe: the options; by default the paper's.
+        evaluator: scores the model at times, from `jsbert.evaluate` or any function; the best state is returned, by
+            `evaluator.primary_metric`, or the first number. Without one, the last state is.
+        show_progress_bar: show updates done, loss, tokens a second and the time left.
+
+    Raises:
+        ValueError: for examples that do not fit their objective, or an `out` that holds something else.
+        OSError: if `out` cannot be written; before the first update, as far as it can be known then.
+        FloatingPointError: if the loss or the gradient is no longer finite; the batch is kept in `out`.
+    """
+    recipe = recipe or Recipe()
+    sources = [sources] if isinstance(sources, Source) else list(sources)
+    out = pathlib.Path(out).expanduser()
+    run = _Run(model, sources, recipe)
+    if folder.claim(out, run.description(), run.disk_bytes()):
+        _train(run, out, evaluator, show_progress_bar)
+    return type(model)(out, device=model.devices)
+
+
+class _Run:
+    """What is made once: objectives, updates and their steps, and where arrays lie."""
+
+    def __init__(self, model, sources, recipe):
+        if model.dtype != "float32":
+            raise ValueError(f"the model computes in {model.dtype}; open it in float32, and say dtype in the recipe")
+        if not sources or len({source.name for source in sources}) < len(sources):
+            raise ValueError(
+                f"the sources are named {[source.name for source in sources]}; give each a name of its own"
+            )
+        self.sources, self.recipe = sources, recipe
+        self.pairs = isinstance(model, CrossEncoder)
+        # A copy, which takes on the params that are to be scored or saved.
+        self.model = type(model).from_parts(model.parts, device=model.devices)
+        is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
+        self.packing = recipe.packing and is_whole
+        config = _training_config(model.config, recipe)
+        self.objectives = [source.build(config, pairs=self.pairs) for source in sources]
+        self.updates = plan(sources, self.objectives, recipe)
+        self.optimizer = make_optimizer(recipe, len(self.updates))
+        self.steps = {
+            (source, accumulate): make_step(
+                self.objectives[source], self.optimizer, chunk_size=recipe.chunk_size, accumulate=accumulate
+            )
+            for source, accumulate in {(update.source, update.accumulate) for update in self.updates}
+        }
+        mesh = Mesh(np.asarray(model.devices), ("rows",))
+        self._by_row, self._everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("rows",), ()))
+        self.key = jax.device_put(jax.random.key(recipe.seed), self._everywhere)
+
+    def description(self):
+        """What tells this run from another."""
+        data = {
+            source.name: {"objective": objective.kind, "examples": len(source.examples), "digest": source.digest()}
+            for source, objective in zip(self.sources, self.objectives, strict=True)
+        }
+        return {"recipe": self.recipe.to_json(), "data": data, "updates": len(self.updates)}
+
+    def disk_bytes(self):
+        """Three checkpoints of params and two moments each, and three models: the most that lie there at a time."""
+        return (3 * 3 + 3) * sum(leaf.nbytes for leaf in jax.tree.leaves(self.model.params))
+
+    def first_state(self):
+        """The state before the first update, in memory of its own, for a step takes that of the state it is given."""
+        own = {
+            objective.name: objective.init(jax.random.fold_in(self.key, number))
+            for number, objective in enumerate(self.objectives)
+            if objective.init is not None
+        }
+        params = dict(self.model.params) | ({"objectives": own} if own else {})
+        state = init_state(params, self.optimizer, frozen=self.recipe.frozen)
+        return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf), self._everywhere), state)
+
+    def collate(self, update):
+        """The arrays of an update, on the host."""
+        return collate(
+            self.sources[update.source],
+            self.objectives[update.source],
+            self.model.tokenizer,
+            update.indices,
+            pairs=self.pairs,
+            packing=self.packing,
+            seed=self.recipe.seed,
+            epoch=update.epoch,
+        )
+
+    def put(self, arrays):
+        """Arrays onto the devices, by rows if these can be shared out evenly, else a copy to each."""
+        rows = len(arrays["lengths"])
+        return jax.device_put(arrays, self._everywhere if rows % len(self.model.devices) else self._by_row)
+
+    def take_on(self, state):
+        """The model with the params of `state`, and the objectives' own params."""
+        params = dict(all_params(state.params, state.frozen))
+        own = params.pop("objectives", {})
+        self.model.params = jax.tree.map(jnp.copy, params)
+        return self.model, own
+
+
+def _train(run, out, evaluator, show_progress_bar):
+    recipe, updates = run.recipe, run.updates
+    use_compilation_cache()
+    with contextlib.ExitStack() as stack:
+        checkpoints = Checkpoints(out / folder.CHECKPOINTS)
+        stack.callback(checkpoints.close)
+        state, notes = checkpoints.restore(run.first_state()) or (run.first_state(), {"best": None})
+        begin = int(state.step)
+        record = Record(
+            out / folder.METRICS,
+            begin,
+            log_steps=recipe.log_steps,
+            learning_rate=learning_rate(recipe, len(updates)),
+        )
+        stack.callback(record.close)
+        progress = stack.enter_context(
+            tqdm(total=len(updates), initial=begin, desc="train", unit="update", disable=not show_progress_bar)
+        )
+        is_stopping = stack.enter_context(_stop_signals())
+        batches = prefetched(updates, run.collate, start=begin, num_threads=recipe.num_workers)
+        stack.callback(batches.close)
+        pending: collections.deque = collections.deque()
+
+        def settle(behind=0):
+            """Reads the measures of all updates but the last `behind`; until then they may be still computing."""
+            while len(pending) > behind:
+                step, batch, measures = pending.popleft()
+                loss, norm = float(measures["loss"]), float(measures["grad_norm"])
+                if not np.isfinite([loss, norm]).all():
+                    raise FloatingPointError(_keep_batch(run, out, step, batch, loss, norm))
+                source = run.sources[updates[step - 1].source].name
+                progress.set_postfix(record.add(step, source, batch, loss, norm), refresh=False)
+
+        def evaluate(step):
+            if evaluator is None:
+                return
+            scores, metric, score = _score(evaluator, run.take_on(state)[0])
+            record.add_scores(step, metric, scores)
+            better = notes["best"] is None or _is_better(evaluator, score, notes["best"]["score"])
+            if step and better:
+                folder.save_model(*run.take_on(state), out / folder.BEST)
+                notes["best"] = {"step": step, "metric": metric, "score": score}
+
+        if begin == 0:
+            evaluate(0)
+        for step, batch in enumerate(batches, begin + 1):
+            update = updates[step - 1]
+            state, measures = run.steps[update.source, update.accumulate](
+                state, run.put(batch.arrays), None if recipe.dropout is False else run.key
+            )
+            pending.append((step, batch, measures))
+            settle(BEHIND)
+            progress.update()
+            is_last_of_epoch = step == len(updates) or updates[step].epoch > update.epoch
+            if is_last_of_epoch if recipe.eval_steps is None else step % recipe.eval_steps == 0 or step == len(updates):
+                settle()
+                evaluate(step)
+            if step % recipe.checkpoint_steps == 0 or step == len(updates) or is_stopping():
+                settle()
+                checkpoints.save(state, notes)
+            if is_stopping() and step < len(updates):
+                raise KeyboardInterrupt(
+                    f"stopped after update {step} of {len(updates)}; the same call goes on from there"
+                )
+        if record.num_truncated:
+            warnings.warn(
+                f"{record.num_truncated} of {record.num_texts} texts are longer than {run.model.max_seq_length} tokens "
+                "and were cut there; raise max_seq_length to keep all of them",
+                stacklevel=3,
+            )
+    _finish(run, out, state, notes)
+
+
+def _finish(run, out, state, notes):
+    """The folder as it stays: the best model or the last, picture, card; and no checkpoints."""
+    if notes["best"] is None:
+        folder.save_model(*run.take_on(state), out)
+    else:
+        shutil.copytree(out / folder.BEST, out, dirs_exist_ok=True)
+    entries = read_metrics(out / folder.METRICS)
+    draw(entries, out / folder.PICTURE)
+    folder.write_text(out / folder.CARD, card(run.description(), entries, notes["best"], pairs=run.pairs))
+    folder.write_recipe(out, run.description(), finished=True, best=notes["best"])
+    shutil.rmtree(out / folder.CHECKPOINTS)
+    shutil.rmtree(out / folder.BEST, ignore_errors=True)
+
+
+def _training_config(config, recipe):
+    """The model's config with the recipe's dtype, remat and dropout, for a bi-encoder or a cross-encoder."""
+    changes = {"dtype": recipe.dtype, "remat": recipe.remat}
+    if isinstance(config, Config):
+        return dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, **changes))
+    return dataclasses.replace(config, **changes)
+
+
+def _score(evaluator, model):
+    """(all scores, the name of the one that counts, that one)."""
+    found = evaluator(model)
+    scores = {name: float(value) for name, value in (found.items() if isinstance(found, dict) else [("score", found)])}
+    metric = getattr(evaluator, "primary_metric", None) or next(iter(scores))
+    return scores, metric, scores[metric]
+
+
+def _is_better(evaluator, score, best):
+    return score > best if getattr(evaluator, "greater_is_better", True) else score < best
+
+
+def _keep_batch(run, out, step, batch, loss, norm):
+    """Writes the batch of a loss that is not finite; returns the message."""
+    update = run.updates[step - 1]
+    file = out / f"not-finite-{step}.npz"
+    np.savez(file, indices=update.indices, **batch.arrays)
+    source = run.sources[update.source].name
+    return (
+        f"update {step}: the loss is {loss}, the gradient's norm {norm}. The batch is kept in {file} (examples of "
+        f"{source!r} in 'indices'); the last checkpoint is from before. A lower learning_rate may help"
+    )
+
+
+@contextlib.contextmanager
+def _stop_signals():
+    """Ctrl-C and SIGTERM (what a machine about to be taken away sends) end the run after the update in work, with a
+    checkpoint; a second Ctrl-C at once. Yields a function that says whether one came."""
+    came = []
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
+        yield lambda: False
+        return
+
+    def note(number, frame):
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    earlier = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,258 @@
+"""What training makes small: a forward pass and a loss over its outputs, with the params that only they need."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from jsbert import encoders, losses, siamese
+from jsbert.config import Config, EncoderConfig
+from jsbert.cross_encoder import classify
+from jsbert.inputs import check_choice
+from jsbert.packing import PACKED, is_packed
+
+Batch = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """Two pure functions of all params and a batch. Cut between them, a large batch can be computed in chunks.
+
+    Attributes:
+        kind: what it is called, in records.
+        name: the data set's, under which params of its own are kept.
+        forward: `(params, batch, keys) -> outputs`, each with a row an example. Examples do not meet here.
+        loss: `(params, outputs, batch) -> (B,)`, one number an example.
+        in_batch: whether examples meet in the loss.
+        init: `(key) -> params` of the objective's own, kept at params["objectives"][name]; None if there are none.
+        num_texts: columns of texts that it takes at least, and at most (None: any number).
+        labels: "none", "number", "class" or "vector".
+        num_classes: how many classes, if labels are classes.
+    """
+
+    kind: str
+    name: str
+    forward: Callable[[PyTree, Batch, Key[Array, " rows"] | None], PyTree]
+    loss: Callable[[PyTree, PyTree, Batch], Float[Array, " rows"]]
+    in_batch: bool = False
+    init: Callable[[Key[Array, ""]], PyTree] | None = None
+    num_texts: tuple[int, int | None] = (2, 2)
+    labels: str = "number"
+    num_classes: int | None = None
+
+
+def of_embeddings(
+    config: Config,
+    loss: Callable,
+    *,
+    name: str,
+    kind: str = "custom",
+    num_texts: tuple[int, int | None] = (2, 2),
+    labels: str = "number",
+    in_batch: bool | None = None,
+) -> Objective:
+    """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`: the way to add one.
+
+    `in_batch` is known for the losses of `jsbert.losses`; for others say whether examples of a batch meet in it.
+    """
+    return Objective(
+        kind,
+        name,
+        functools.partial(_embeddings, config),
+        lambda params, outputs, batch: loss(_towers_first(outputs), batch.get("labels")),
+        in_batch=losses.is_in_batch(loss) if in_batch is None else in_batch,
+        num_texts=num_texts,
+        labels=labels,
+    )
+
+
+def softmax(
+    config: Config,
+    *,
+    name: str,
+    num_labels: int,
+    concatenation: Sequence[str] = ("u", "v", "|u-v|"),
+    matryoshka_dims: Sequence[int] | None = None,
+    matryoshka_weights: Sequence[float] | None = None,
+) -> Objective:
+    """The paper's classification objective, its classifier trained along at params["objectives"][name]."""
+    loss = functools.partial(losses.softmax_classification, concatenation=concatenation)
+    loss = losses.matryoshka(loss, dims=matryoshka_dims, weights=matryoshka_weights) if matryoshka_dims else loss
+    dim = config.embedding_dimension
+    return Objective(
+        "softmax",
+        name,
+        functools.partial(_embeddings, config),
+        lambda params, outputs, batch: loss(params["objectives"][name], _towers_first(outputs), batch["labels"]),
+        init=lambda key: losses.init_classifier(key, dim, num_labels, concatenation),
+        labels="class",
+        num_classes=num_labels,
+    )
+
+
+def masked_lm(config: Config, *, name: str) -> Objective:
+    """Masked language modelling, which trains the encoder itself.
+
+    The batch's `hidden_places`, `targets` and `weights` (B, K) say which tokens were masked; see `data.masked`.
+    """
+    encoder = config.encoder
+
+    def forward(params, batch, keys):
+        hidden, _ = _hidden(encoder, params["encoder"], batch, keys)
+        return jnp.take_along_axis(hidden, batch["hidden_places"][:, :, None], axis=1)
+
+    def loss(params, outputs, batch):
+        words = params["encoder"]["embeddings"]["word"]["embedding"]
+        scores = losses.masked_lm_logits(
+            params["objectives"][name],
+            outputs,
+            words,
+            activation=encoder.hidden_act,
+            layer_norm_eps=encoder.layer_norm_eps,
+        )
+        return losses.masked_lm(scores, batch["targets"], batch["weights"])
+
+    def init(key):
+        return losses.init_masked_lm_head(
+            key, encoder.hidden_size, encoder.vocab_size, initializer_range=encoder.initializer_range
+        )
+
+    return Objective("masked-lm", name, forward, loss, in_batch=True, init=init, num_texts=(1, 1), labels="none")
+
+
+def of_logits(
+    config: EncoderConfig,
+    loss: Callable,
+    *,
+    name: str,
+    kind: str = "custom",
+    labels: str = "number",
+    num_labels: int = 1,
+) -> Objective:
+    """The objective of a cross-encoder whose loss is `loss(logits (B, C), labels) -> (B,)`."""
+
+    def forward(params, batch, keys):
+        return classify(params["head"], *_hidden(config, params["encoder"], batch, keys))
+
+    classes = num_labels if labels == "class" else None
+    return Objective(
+        kind,
+        name,
+        forward,
+        lambda params, outputs, batch: loss(outputs, batch["labels"]),
+        labels=labels,
+        num_classes=classes,
+    )
+
+
+_OF_EMBEDDINGS = {
+    "cosine": (losses.cosine_regression, (2, 2), "number"),
+    "triplet": (losses.triplet, (3, 3), "none"),
+    "multiple-negatives-ranking": (losses.multiple_negatives_ranking, (2, None), "none"),
+    "contrastive": (losses.contrastive, (2, 2), "number"),
+    "online-contrastive": (losses.online_contrastive, (2, 2), "number"),
+    "cosent": (losses.cosent, (2, 2), "number"),
+    "angle": (losses.angle, (2, 2), "number"),
+    "margin-mse": (losses.margin_mse, (3, None), "number"),
+    "embedding-mse": (losses.embedding_mse, (1, None), "vector"),
+    "similarity-distillation": (losses.similarity_distillation, (1, None), "vector"),
+}
+_OF_LOGITS = {
+    "binary-cross-entropy": (losses.binary_cross_entropy, "number"),
+    "cross-entropy": (losses.cross_entropy, "class"),
+    "mse": (losses.mse, "number"),
+}
+
+BI_ENCODER: tuple[str, ...] = ("softmax", *_OF_EMBEDDINGS, "masked-lm")
+"""Names of the objectives for a bi-encoder."""
+
+CROSS_ENCODER: tuple[str, ...] = tuple(_OF_LOGITS)
+"""Names of the objectives for a cross-encoder."""
+
+OBJECTIVES: tuple[str, ...] = BI_ENCODER + CROSS_ENCODER
+
+
+def objective(kind: str, **options: Any) -> Callable[..., Objective]:
+    """The objective named `kind`, still to be given a config (and a name of its own): `fit` does that.
+
+    Args:
+        kind: one of `OBJECTIVES`.
+        options: those of the function in `jsbert.losses`; `num_labels` and `concatenation` for "softmax"; and
+            `matryoshka_dims` and `matryoshka_weights`, for any loss of embeddings.
+
+    Raises:
+        ValueError: for a name or an option that does not exist.
+    """
+    check_choice("objective", kind, OBJECTIVES)
+    nested = {"matryoshka_dims", "matryoshka_weights"}
+    if kind == "masked-lm":
+        function, allowed = masked_lm, set()
+    elif kind == "softmax":
+        function, allowed = softmax, {"num_labels", "concatenation"} | nested
+    elif kind in _OF_LOGITS:
+        loss, labels = _OF_LOGITS[kind]
+        function = functools.partial(_named_logits, kind=kind, loss=loss, labels=labels)
+        allowed = _options(loss) | {"num_labels"}
+    else:
+        loss, num_texts, labels = _OF_EMBEDDINGS[kind]
+        function = functools.partial(_named_embeddings, kind=kind, loss=loss, num_texts=num_texts, labels=labels)
+        allowed = _options(loss) | nested
+    if unknown := sorted(set(options) - allowed):
+        has = ", ".join(sorted(allowed)) or "none"
+        raise ValueError(f"the objective {kind!r} has no option {', '.join(unknown)}; it has {has}")
+    if kind == "softmax" and "num_labels" not in options:
+        raise ValueError("the objective 'softmax' needs num_labels, the number of classes")
+    return functools.partial(function, **options)
+
+
+def _named_embeddings(
+    config, *, loss, matryoshka_dims=None, matryoshka_weights=None, name, kind, num_texts, labels, **options
+):
+    loss = functools.partial(loss, **options)
+    loss = losses.matryoshka(loss, dims=matryoshka_dims, weights=matryoshka_weights) if matryoshka_dims else loss
+    return of_embeddings(config, loss, name=name, kind=kind, num_texts=num_texts, labels=labels)
+
+
+def _named_logits(config, *, loss, num_labels=1, name, kind, labels, **options):
+    loss = functools.partial(loss, **options)
+    return of_logits(config, loss, name=name, kind=kind, labels=labels, num_labels=num_labels)
+
+
+def _options(loss):
+    return {name for name, p in inspect.signature(loss).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _embeddings(config, params, batch, keys):
+    """(B, T, D): the siamese pass, rows first."""
+    if is_packed(batch):
+        rows, lengths, keys = _texts(batch, keys)
+        vectors = siamese.encode_packed(config, params, rows, lengths, keys)
+        return vectors.reshape(*batch["lengths"].shape, -1)
+    mask = jnp.arange(batch["ids"].shape[-1])[None, None] < batch["lengths"][:, :, None]
+    towers = siamese.encode_towers(config, params, _towers_first(batch["ids"]), _towers_first(mask), keys)
+    return _towers_first(towers)
+
+
+def _hidden(config, params, batch, keys):
+    """Token vectors (B, L, D) and mask (B, L), where an example is one sequence."""
+    if is_packed(batch):
+        return siamese.packed_hidden(config, params, *_texts(batch, keys))
+    mask = jnp.arange(batch["ids"].shape[-1])[None] < batch["lengths"]
+    types = batch["token_types"][:, 0] if "token_types" in batch else None
+    keys = None if keys is None else siamese.tower_keys(keys, *batch["lengths"].shape[::-1])[0]
+    return encoders.forward(config, params, batch["ids"][:, 0], mask, keys, token_types=types), mask
+
+
+def _texts(batch, keys):
+    """(rows, lengths, keys) of a packed batch, its B * T texts one behind the other."""
+    keys = None if keys is None else siamese.tower_keys(keys, *batch["lengths"].shape[::-1]).T.ravel()
+    return {name: batch[name] for name in PACKED if name in batch}, batch["lengths"].ravel(), keys
+
+
+def _towers_first(x):
+    """(B, T, ...) to (T, B, ...), and back."""
+    return jnp.swapaxes(x, 0, 1)

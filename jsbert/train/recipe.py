@@ -1,0 +1,118 @@
+"""How to train: every number that a run depends on, and the optimizer made of them."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from jsbert.inputs import check_choice, check_positive
+from jsbert.text_model import DTYPES
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The options of a run; by default the paper's, where it names them.
+
+    Attributes:
+        epochs: passes over the data.
+        batch_size: examples of a batch.
+        learning_rate: the largest, at the end of the warm-up.
+        warmup: share of the updates over which the learning rate rises from 0.
+        schedule: what follows: "linear", a decay to 0, or "constant".
+        weight_decay: AdamW's; for matrices only, not for biases and LayerNorm.
+        max_grad_norm: longer gradients are scaled down to it; None: never.
+        accumulate: batches whose gradients are averaged for one update. In-batch negatives come from one batch.
+        chunk_size: examples computed at a time within a batch; None: all. The gradient stays that of the whole batch,
+            in memory for a chunk, for one more forward pass.
+        dtype: of the matrix products, "float32" or "bfloat16"; params and optimizer are float32.
+        remat: compute each layer anew in the backward pass, to save memory.
+        packing: put several texts in a row, so that next to nothing is padding; the same gradient, in half the time.
+            Where one device computes whole batches; with chunks, accumulation or several devices rows are padded.
+        frozen: patterns of params to leave alone, searched in paths such as "encoder/layers/0/output/kernel".
+        dropout: None for the model's own rates, False for none.
+        seed: of the data's order, dropout and new params.
+        mix: how several data sets take turns: "proportional" or "round-robin" (until the shortest is used up).
+        no_duplicates: no text twice in a batch; None: where the objective takes in-batch negatives.
+        max_steps: stop after this many updates; the schedule ends there.
+        eval_steps: updates between evaluations; None: at the end of each epoch.
+        checkpoint_steps: updates between checkpoints.
+        log_steps: updates between lines of metrics.jsonl.
+        num_workers: threads that read and tokenise ahead.
+    """
+
+    epochs: int = 1
+    batch_size: int = 16
+    learning_rate: float = 2e-5
+    warmup: float = 0.1
+    schedule: str = "linear"
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = 1.0
+    accumulate: int = 1
+    chunk_size: int | None = None
+    dtype: str = "float32"
+    remat: bool = False
+    packing: bool = True
+    frozen: tuple[str, ...] = ()
+    dropout: bool | None = None
+    seed: int = 0
+    mix: str = "proportional"
+    no_duplicates: bool | None = None
+    max_steps: int | None = None
+    eval_steps: int | None = None
+    checkpoint_steps: int = 500
+    log_steps: int = 10
+    num_workers: int = 1
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "accumulate", "checkpoint_steps", "log_steps", "num_workers"):
+            check_positive(name, getattr(self, name), or_none=False)
+        for name in ("chunk_size", "max_steps", "eval_steps"):
+            check_positive(name, getattr(self, name))
+        check_choice("schedule", self.schedule, ("linear", "constant"))
+        check_choice("mix", self.mix, ("proportional", "round-robin"))
+        check_choice("dtype", self.dtype, DTYPES)
+        _check_number("learning_rate", self.learning_rate, above=0)
+        _check_number("weight_decay", self.weight_decay)
+        _check_number("warmup", self.warmup, most=1)
+        if self.max_grad_norm is not None:
+            _check_number("max_grad_norm", self.max_grad_norm, above=0)
+        if isinstance(self.frozen, str) or not all(isinstance(pattern, str) for pattern in self.frozen):
+            raise ValueError(f"frozen is {self.frozen!r}; give a sequence of patterns")
+        object.__setattr__(self, "frozen", tuple(self.frozen))
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as json holds them."""
+        return dataclasses.asdict(self) | {"frozen": list(self.frozen)}
+
+
+def learning_rate(recipe: Recipe, num_steps: int) -> Callable[[Any], Any]:
+    """The learning rate at update 0, 1, ...: linear warm-up, then the schedule; as transformers' get_scheduler."""
+    warmup = min(math.ceil(recipe.warmup * num_steps), num_steps)
+    end = recipe.learning_rate if recipe.schedule == "constant" else 0.0
+    rest = optax.linear_schedule(recipe.learning_rate, end, max(1, num_steps - warmup))
+    if not warmup:
+        return rest
+    return optax.join_schedules([optax.linear_schedule(0.0, recipe.learning_rate, warmup), rest], [warmup])
+
+
+def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
+    """AdamW behind a clipping of the gradient's norm."""
+    adamw = optax.adamw(learning_rate(recipe, num_steps), weight_decay=recipe.weight_decay, mask=_is_matrix)
+    clip = [] if recipe.max_grad_norm is None else [optax.clip_by_global_norm(recipe.max_grad_norm)]
+    return optax.chain(*clip, adamw)
+
+
+def _is_matrix(params):
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in ("kernel", "embedding"), params)
+
+
+def _check_number(name, value, *, above=None, most=None):
+    low = "above 0" if above is not None else "0 or more"
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value < 0 or (above is not None and value <= above) or (most is not None and value > most):
+        raise ValueError(
+            f"{name} is {value!r}; it must be a number, {low}{'' if most is None else f', at most {most}'}"
+        )

@@ -1,0 +1,166 @@
+"""What a run leaves to read: metrics.jsonl, training.png, and the model card."""
+
+import importlib.util
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jsbert.train.batches import Collated
+from jsbert.train.folder import write_text
+
+
+class Record:
+    """metrics.jsonl: a line of json for the last updates now and then, and one for each evaluation.
+
+    Opened again at an earlier step, it drops the lines beyond. `seconds` count from the start, or from going on.
+    """
+
+    def __init__(self, file: pathlib.Path, step: int, *, log_steps: int, learning_rate: Callable[[int], Any]):
+        kept = [entry for entry in read_metrics(file) if step and entry["step"] <= step]
+        write_text(file, "".join(map(_line, kept)))
+        self._file = file.open("a", encoding="utf8")
+        self._log_steps, self._learning_rate = log_steps, learning_rate
+        self._losses: dict[str, list[float]] = {}
+        self._began = time.perf_counter()
+        self._num_tokens, self._since = 0, self._began
+        self.num_texts = self.num_truncated = 0
+
+    def add(self, step: int, source: str, batch: Collated, loss: float, grad_norm: float) -> dict[str, float]:
+        """Counts an update in; returns what a progress bar shows."""
+        self._losses.setdefault(source, []).append(loss)
+        self._num_tokens += batch.num_tokens
+        self.num_texts += batch.num_texts
+        self.num_truncated += batch.num_truncated
+        rate = self._num_tokens / max(1e-9, time.perf_counter() - self._since)
+        if step % self._log_steps == 0:
+            for name, losses in self._losses.items():
+                self._write(
+                    step=step,
+                    source=name,
+                    loss=float(np.mean(losses)),
+                    grad_norm=grad_norm,
+                    learning_rate=float(self._learning_rate(step - 1)),
+                    tokens_per_second=round(rate, 1),
+                    seconds=round(time.perf_counter() - self._began, 3),
+                )
+            self._losses, self._num_tokens, self._since = {}, 0, time.perf_counter()
+        return {"loss": round(loss, 4), "tokens/s": round(rate)}
+
+    def add_scores(self, step: int, metric: str, scores: dict[str, float]) -> None:
+        """Writes an evaluation's line; its time does not count into tokens a second."""
+        self._write(step=step, metric=metric, score=scores[metric], scores=scores)
+        self._num_tokens, self._since = 0, time.perf_counter()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._file.close()
+
+    def _write(self, **values):
+        self._file.write(_line(values))
+        self._file.flush()
+
+
+def read_metrics(file: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last one cut off by a kill is left out."""
+    if not file.is_file():
+        return []
+    entries = []
+    for line in file.read_text(encoding="utf8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            break
+    return entries
+
+
+def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
+    """A picture of loss and score over the updates; False without matplotlib, which is in the extra `train`."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return False
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    losses = [entry for entry in entries if "loss" in entry]
+    for source in dict.fromkeys(entry["source"] for entry in losses):
+        own = [entry for entry in losses if entry["source"] == source]
+        steps, values = np.array([[entry["step"], entry["loss"]] for entry in own], float).T
+        line = left.plot(steps, values, alpha=0.3, linewidth=1)[0]
+        width = max(1, len(values) // 20)
+        smooth = np.convolve(values, np.ones(width) / width, "valid")
+        left.plot(steps[width - 1 :], smooth, color=line.get_color(), label=source)
+    left.set(xlabel="update", ylabel="loss", title="Loss (thin: as it came; thick: running mean)")
+    if losses:
+        left.legend()
+    scores = [entry for entry in entries if "score" in entry]
+    right.plot([entry["step"] for entry in scores], [entry["score"] for entry in scores], marker="o")
+    right.set(
+        xlabel="update", ylabel=scores[0]["metric"] if scores else "", title="Score" if scores else "No evaluation"
+    )
+    unfinished = file.with_name(f".{file.name}")
+    figure.savefig(unfinished, dpi=120, format="png")
+    unfinished.replace(file)
+    return True
+
+
+def card(
+    description: dict[str, Any], entries: list[dict[str, Any]], best: dict[str, Any] | None, *, pairs: bool
+) -> str:
+    """The README of a trained model: what it is, the data, the recipe, the scores."""
+    kind, call = ("CrossEncoder", "predict") if pairs else ("SentenceTransformer", "encode")
+    given = '[("one text", "another")]' if pairs else '["one text", "another"]'
+    data = [
+        f"| {name} | {source['objective']} | {source['examples']:,} | `{source['digest'][:12]}` |"
+        for name, source in description["data"].items()
+    ]
+    evaluations = [entry for entry in entries if "score" in entry]
+    scores = [f"| {entry['step']:,} | {entry['metric']} | {entry['score']:.4f} |" for entry in evaluations]
+    kept = f"The state after update {best['step']:,} was kept, the best." if best else "The last state was kept."
+    return "\n".join(
+        [
+            "---",
+            "library_name: sentence-transformers",
+            f"pipeline_tag: {'text-ranking' if pairs else 'sentence-similarity'}",
+            "tags:",
+            "- sentence-transformers",
+            "- jsbert",
+            "---",
+            "",
+            f"# A {'cross-encoder' if pairs else 'sentence encoder'} trained with jsbert",
+            "",
+            "```python",
+            f"from jsbert import {kind}  # or: from sentence_transformers import {kind}",
+            "",
+            f'print({kind}("this folder").{call}({given}))',
+            "```",
+            "",
+            "## Data",
+            "",
+            "| name | objective | examples | sha256 begins |",
+            "|---|---|---:|---|",
+            *data,
+            "",
+            "## Recipe",
+            "",
+            f"{description['updates']:,} updates. {kept} The same in `recipe.json`.",
+            "",
+            "| option | value |",
+            "|---|---|",
+            *[f"| {name} | {value} |" for name, value in description["recipe"].items()],
+            "",
+            "## Scores",
+            "",
+            *(["| update | metric | score |", "|---:|---|---:|", *scores] if scores else ["Not evaluated."]),
+            "",
+            "![loss and score](training.png)",
+            "",
+        ]
+    )
+
+
+def _line(entry):
+    return json.dumps(entry, ensure_ascii=False) + "\n"

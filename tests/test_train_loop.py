@@ -1,0 +1,305 @@
+"""The run: what it writes, that it goes on after a kill to the same bits, and what it refuses."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from jsbert import CrossEncoder, SentenceTransformer
+from jsbert.data import Examples
+from jsbert.train import Recipe, Source, fit, learning_rate, objective
+from tests import models, train_process
+from tests.train_process import first_number, texts, triplets
+
+RECIPE = Recipe(batch_size=4, learning_rate=1e-3, checkpoint_steps=3, log_steps=1, eval_steps=5)
+
+
+def pairs(count=44, seed=0):
+    scores = np.random.default_rng(seed).random(count).tolist()
+    return Examples.from_columns(
+        {"sentence1": texts(count, seed), "sentence2": texts(count, seed + 1), "score": scores}
+    )
+
+
+def weights(folder):
+    return (pathlib.Path(folder) / "model.safetensors").read_bytes()
+
+
+def lines(folder):
+    return [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_a_model_and_its_record(tiny, tmp_path):
+    before = tiny.encode("the cat sat")
+    model = fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE, evaluator=first_number)
+    assert np.array_equal(tiny.encode("the cat sat"), before)  # the model given stays
+    again = SentenceTransformer(tmp_path / "out")
+    assert np.array_equal(again.encode("the cat sat"), model.encode("the cat sat"))
+    assert not np.allclose(model.encode("the cat sat"), before, atol=1e-3)
+    entries = lines(tmp_path / "out")
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    assert len(losses) == 11
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert [entry["step"] for entry in entries if "score" in entry] == [0, 5, 10, 11]
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert recipe["finished"]
+    assert recipe["run"]["recipe"] == RECIPE.to_json()
+    best = max((entry for entry in entries if "score" in entry and entry["step"]), key=lambda entry: entry["score"])
+    assert recipe["best"]["step"] == best["step"]
+    assert first_number(model)["first"] == pytest.approx(best["score"], abs=1e-6)  # the best is what is returned
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| train | cosine | 44 |" in card
+    assert "| learning_rate | 0.001 |" in card
+    assert f"| {best['step']} | first | {best['score']:.4f} |" in card
+    assert (tmp_path / "out" / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert not {"checkpoints", "best"} & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_finished_run_is_opened_not_repeated(tiny, tmp_path):
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+    written = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_folder_of_something_else_is_left_alone(tiny, tiny_folder, tmp_path):
+    with pytest.raises(ValueError, match="holds a model that no recipe.json belongs to"):
+        fit(tiny, Source(pairs(), "cosine"), tiny_folder, RECIPE)
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+    other = dataclasses.replace(RECIPE, learning_rate=1e-4)
+    with pytest.raises(
+        ValueError, match=r"another run, which differs in recipe.learning_rate \(0.001 there, 0.0001 now\)"
+    ):
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", other)
+    with pytest.raises(ValueError, match="differs in data.train.digest"):
+        fit(tiny, Source(pairs(seed=5), "cosine"), tmp_path / "out", RECIPE)
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        fit(tiny, Source(pairs(), "cosine"), tiny_folder / "config.json", RECIPE)
+
+
+def test_a_full_disk_is_found_before_the_work(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: os.terminal_size((0, 0)) and _Usage(free=1000))
+    with pytest.raises(OSError, match=r"needs about [\d.,]+ MB .* 0 MB are free"):
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+    assert not (tmp_path / "out" / "recipe.json").exists()
+
+
+@dataclasses.dataclass
+class _Usage:
+    free: int
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"packing": False},
+        {"chunk_size": 3},
+        {"accumulate": 2},
+        {"dtype": "bfloat16"},
+        {"remat": True},
+        {"dropout": False},
+        {"frozen": ("embeddings",)},
+    ],
+    ids=str,
+)
+def test_every_way_to_run_learns(tiny, tmp_path, options):
+    recipe = dataclasses.replace(RECIPE, **options)
+    fit(tiny, Source(triplets(), "multiple-negatives-ranking"), tmp_path / "out", recipe)
+    losses = [entry["loss"] for entry in lines(tmp_path / "out")]
+    assert np.mean(losses[-3:]) < losses[0]
+
+
+def test_packed_rows_and_padded_towers_are_one_run(tiny, tmp_path):
+    models_ = [
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / str(p), dataclasses.replace(RECIPE, packing=p))
+        for p in (True, False)
+    ]
+    a, b = (model.encode(models.sentences(20)) for model in models_)
+    np.testing.assert_allclose(a, b, atol=2e-4)  # Adam magnifies rounding; another dropout differs by 1e-2
+
+
+def test_several_devices_make_the_same_run(tiny_folder, tmp_path):
+    one = SentenceTransformer(tiny_folder)
+    four = SentenceTransformer(tiny_folder, device=[f"cpu:{i}" for i in range(4)])
+    found = [
+        fit(model, Source(triplets(42), "multiple-negatives-ranking"), tmp_path / name, RECIPE)
+        for name, model in (("one", one), ("four", four))
+    ]
+    assert len(found[1].devices) == 4
+    a, b = (model.encode(models.sentences(20)) for model in found)
+    np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_several_data_sets_take_turns_each_with_its_objective(tiny, tmp_path):
+    labelled = Examples.from_columns({"premise": texts(20, 1), "hypothesis": texts(20, 2), "label": [0, 1, 2, 1] * 5})
+    sources = [
+        Source(labelled, objective("softmax", num_labels=3), name="nli"),
+        Source(pairs(20), "cosent", name="sts"),
+        Source(
+            Examples.from_columns({"text": texts(20, 3)}),
+            "masked-lm",
+            name="words",
+        ),
+    ]
+    fit(tiny, sources, tmp_path / "out", dataclasses.replace(RECIPE, mix="round-robin"))
+    names = [entry["source"] for entry in lines(tmp_path / "out")]
+    assert names == ["nli", "sts", "words"] * 5
+    from jsbert.checkpoint import read_tree
+
+    own = read_tree(tmp_path / "out" / "objectives.safetensors")
+    assert own["nli"]["kernel"].shape == (3 * 24, 3)
+    assert set(own) == {"nli", "words"}
+
+
+@pytest.mark.parametrize("kind, num_labels", [("binary-cross-entropy", 1), ("mse", 1), ("cross-entropy", 3)])
+@pytest.mark.parametrize("packing", [True, False])
+def test_cross_encoders_are_trained_by_the_same_loop(tmp_path, kind, num_labels, packing):
+    start = CrossEncoder.from_parts(models.cross_parts(tmp_path, num_labels=num_labels))
+    labels = [i % 3 for i in range(44)] if num_labels > 1 else [float(i % 2) for i in range(44)]
+    columns = {"query": texts(44, 1), "document": texts(44, 2), "label": labels}
+    source = Source(Examples.from_columns(columns), objective(kind, **({"num_labels": 3} if num_labels > 1 else {})))
+    recipe = dataclasses.replace(RECIPE, epochs=4, packing=packing)
+    trained = fit(start, source, tmp_path / "out", recipe)
+    assert isinstance(trained, CrossEncoder)
+    losses = [entry["loss"] for entry in lines(tmp_path / "out")]
+    assert np.mean(losses[-8:]) < np.mean(losses[:8])
+    assert trained.predict([("the cat", "a dog")]).shape == ((1, 3) if num_labels > 1 else (1,))
+
+
+@pytest.mark.parametrize(
+    "examples, kind, message",
+    [
+        (pairs(), "triplet", "train: triplet takes 3 columns of texts; these examples have 2: sentence1, sentence2"),
+        (triplets(), "cosine", "cosine takes 2 columns of texts; these examples have 3"),
+        (Examples.from_columns({"a": ["x"], "b": ["y"]}), "cosine", r"cosine needs labels \(number\)"),
+        (pairs(), "mse", "'mse' is not for a bi-encoder; choose one of softmax, cosine"),
+        (Examples.from_columns({"a": [], "b": []}), "multiple-negatives-ranking", "there are no examples"),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused_first(tiny, tmp_path, examples, kind, message):
+    with pytest.raises(ValueError, match=message):
+        fit(tiny, Source(examples, kind), tmp_path / "out", RECIPE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_that_is_no_class_is_named(tiny, tmp_path):
+    examples = Examples.from_columns({"a": ["x"] * 8, "b": ["y"] * 8, "label": [0, 1, 2, 0, 1, 7, 0, 1]})
+    with pytest.raises(ValueError, match="train: example 5 has the label 7; softmax has 3 classes, 0 to 2"):
+        fit(tiny, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", RECIPE)
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ({"epochs": 0}, "epochs is 0; it must be a positive integer"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a number, above 0"),
+        ({"warmup": 1.5}, "warmup is 1.5; it must be a number, 0 or more, at most 1"),
+        ({"schedule": "cosine"}, "schedule is 'cosine'; choose one of 'linear', 'constant'"),
+        ({"dtype": "float16"}, "dtype is 'float16'; choose one of 'float32', 'bfloat16'"),
+        ({"frozen": "encoder"}, "give a sequence of patterns"),
+    ],
+)
+def test_recipes_are_checked(option, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**option)
+
+
+def test_the_schedule_rises_over_a_tenth_and_falls_to_nothing():
+    rate = learning_rate(Recipe(learning_rate=1.0), 100)
+    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 99)] == [0.0, 0.5, 1.0, 0.5, 0.0111]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tiny, tmp_path):
+    examples = pairs()
+    examples.labels[17] = np.inf
+    with pytest.raises(
+        FloatingPointError, match=r"update \d+: the loss is inf.*The batch is kept in .*not-finite-\d+.npz"
+    ):
+        fit(tiny, Source(examples, "cosine"), tmp_path / "out", RECIPE)
+    (file,) = (tmp_path / "out").glob("not-finite-*.npz")
+    kept = np.load(file)
+    assert 17 in kept["indices"]
+    assert np.isinf(kept["labels"]).sum() == 1
+
+
+def test_texts_that_are_cut_are_counted(tiny, tmp_path):
+    columns = {"a": ["cat " * 60] + ["dog"] * 7, "b": ["the"] * 8, "score": [0.5] * 8}
+    with pytest.warns(UserWarning, match="1 of 16 texts are longer than 32 tokens"):
+        fit(tiny, Source(Examples.from_columns(columns), "cosine"), tmp_path / "out", RECIPE)
+
+
+def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
+    processes = multiprocessing.get_context("forkserver")  # imports once; nothing of JAX has started there
+    processes.set_forkserver_preload(["tests.train_process"])
+
+    def start(out):
+        process = processes.Process(target=train_process.run, args=(out, tiny_folder))
+        process.start()
+        return process
+
+    whole = start(tmp_path / "whole")
+    whole.join(300)
+    assert whole.exitcode == 0
+    generator, kills, in_a_checkpoint, process = random.Random(0), 0, 0, None
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    for _ in range(60):
+        process = start(tmp_path / "killed")
+        steps = newest(checkpoints)
+        while process.is_alive() and newest(checkpoints) <= steps:  # some progress, or it would never end
+            time.sleep(0.005)
+        if kills >= 10 and in_a_checkpoint:
+            break
+        time.sleep(generator.random() * 0.3)
+        while kills % 2 and process.is_alive() and not unfinished(checkpoints):
+            time.sleep(0.0005)  # every other kill waits for a checkpoint to be half-written
+        if not process.is_alive():
+            break
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+        in_a_checkpoint += bool(unfinished(checkpoints))
+    process.join(300)
+    assert process.exitcode == 0
+    assert kills >= 10
+    assert in_a_checkpoint
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert [entry["step"] for entry in lines(tmp_path / "killed")] == [
+        entry["step"] for entry in lines(tmp_path / "whole")
+    ]
+
+
+def newest(folder):
+    return max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
+
+
+def unfinished(folder):
+    return [path for path in folder.glob("*") if "tmp" in path.name]
+
+
+def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=30, checkpoint_steps=1000)
+    whole = fit(tiny, Source(pairs(), "cosine"), tmp_path / "whole", recipe)
+
+    def interrupt():
+        file = tmp_path / "out" / "metrics.jsonl"
+        while not file.is_file() or len(file.read_text().splitlines()) < 5:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after update \d+ of 330; the same call goes on from there"):
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", recipe)
+    thread.join()
+    resumed = fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", recipe)
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+    assert np.array_equal(resumed.encode("a cat"), whole.encode("a cat"))

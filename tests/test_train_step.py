@@ -1,0 +1,239 @@
+"""The step: chunks, micro-batches and devices change nothing; frozen params stay; examples have gradients of their own.
+
+In float64 what must be equal is equal to 1e-10; in float32 to 1e-5 of each tensor's largest entry.
+"""
+
+import contextlib
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jsbert import losses, siamese
+from jsbert.config import Dense, Normalize
+from jsbert.encoders import bert
+from jsbert.train import (
+    State,
+    example_keys,
+    gradients,
+    init_state,
+    make_step,
+    objective,
+    of_embeddings,
+    per_example_grads,
+)
+from jsbert.train.step import all_params
+from tests import models
+
+ROWS, TOWERS, LENGTH = 16, 3, 12
+KEY = jax.random.key(3)
+OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3, eps=1e-3))
+"""A large epsilon: Adam divides by the gradient's size, and so magnifies a difference where that is next to nothing."""
+
+
+@pytest.fixture(scope="module")
+def tiny_parts(tmp_path_factory):
+    return models.parts(tmp_path_factory.mktemp("train"), head=(Dense(24, 10), Normalize()))
+
+
+def setup(parts, dtype, kind="multiple-negatives-ranking", **encoder):
+    """(objective, params, batch) in a dtype."""
+    config = dataclasses.replace(
+        parts.config, encoder=dataclasses.replace(parts.config.encoder, dtype=dtype, **encoder)
+    )
+    generator = np.random.default_rng(0)
+    batch = {
+        "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, TOWERS, LENGTH)).astype(np.int32),
+        "lengths": generator.integers(2, LENGTH + 1, (ROWS, TOWERS)).astype(np.int32),
+    }
+    return objective(kind)(config, name="x"), jax.tree.map(lambda p: jnp.asarray(p, dtype), parts.params), batch
+
+
+def copied(tree):
+    """A step takes the memory of the state that it is given."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def precision(dtype):
+    return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
+
+
+def assert_equal(ours, wanted, dtype):
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(wanted), strict=True):
+        # Attention's key biases have gradient 0, of which float32 leaves rounding: hence a floor by the largest tensor.
+        tolerance = 1e-10 if dtype == "float64" else 1e-5 * max(float(jnp.abs(b).max()), 0.01 * largest)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_cached_gradients_are_the_full_batchs(tiny_parts, dtype, dropout):
+    with precision(dtype):
+        in_batch, params, batch = setup(tiny_parts, dtype)
+        keys = example_keys(KEY, 7, ROWS) if dropout else None
+        full = gradients(in_batch, params, batch, keys)
+        for chunk_size in (4, 5, ROWS):  # 5 leaves a last chunk that must be filled up
+            assert_equal(gradients(in_batch, params, batch, keys, chunk_size=chunk_size), full, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_accumulated_micro_batches_are_the_full_batch(tiny_parts, dtype, dropout):
+    with precision(dtype):
+        alone, params, batch = setup(tiny_parts, dtype, "triplet")
+        key = KEY if dropout else None
+        full = make_step(alone, OPTIMIZER)(init_state(copied(params), OPTIMIZER), batch, key)
+        parts = make_step(alone, OPTIMIZER, accumulate=4)(init_state(copied(params), OPTIMIZER), batch, key)
+        assert_equal(parts, full, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 8}], ids=["whole", "cached"])
+def test_eight_devices_make_the_update_of_one(tiny_parts, dtype, dropout, options):
+    with precision(dtype):
+        in_batch, params, batch = setup(tiny_parts, dtype)
+        key = KEY if dropout else None
+        one = make_step(in_batch, OPTIMIZER)(init_state(copied(params), OPTIMIZER), batch, key)
+        mesh = Mesh(np.asarray(jax.devices()), ("rows",))
+        by_row, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("rows",), ()))
+        state = jax.device_put(init_state(copied(params), OPTIMIZER), everywhere)
+        rows = jax.device_put(batch, by_row)
+        assert len({shard.device for shard in rows["ids"].addressable_shards}) == 8
+        eight = make_step(in_batch, OPTIMIZER, **options)(
+            state, rows, None if key is None else jax.device_put(key, everywhere)
+        )
+        assert_equal(eight, one, dtype)
+
+
+def test_dropout_depends_on_key_step_and_example_alone(tiny_parts):
+    alone, params, batch = setup(tiny_parts, "float32", "triplet")
+    keys = example_keys(KEY, 2, ROWS)
+    outputs = alone.forward(params, batch, keys)
+    some = {name: array[3:9] for name, array in batch.items()}
+    np.testing.assert_allclose(alone.forward(params, some, keys[3:9]), outputs[3:9], atol=1e-6)
+    assert np.abs(alone.forward(params, batch, example_keys(KEY, 3, ROWS)) - outputs).max() > 1e-2
+    same = {name: np.repeat(array[:1], ROWS, axis=0) for name, array in batch.items()}
+    same["ids"][:, 1], same["lengths"][:, 1] = same["ids"][:, 0], same["lengths"][:, 0]
+    drawn = np.asarray(alone.forward(params, same, keys))[:, :2].reshape(2 * ROWS, -1)
+    assert len(np.unique(drawn.round(5), axis=0)) == 2 * ROWS  # each example, and each of its towers, draws its own
+
+
+def test_a_step_makes_the_vmapped_siamese_pass(tiny_parts):
+    alone, params, batch = setup(tiny_parts, "float32", "triplet")
+    mask = np.arange(LENGTH) < batch["lengths"][:, :, None]
+    config = tiny_parts.config
+    one_by_one = [siamese.encode(config, params, batch["ids"][:, t], mask[:, t]) for t in range(TOWERS)]
+    np.testing.assert_allclose(alone.forward(params, batch, None), np.stack(one_by_one, axis=1), atol=1e-6)
+
+
+def test_remat_changes_memory_only(tiny_parts):
+    keys = example_keys(KEY, 0, ROWS)
+    plain, params, batch = setup(tiny_parts, "float32", num_hidden_layers=6)
+    remat, _, _ = setup(tiny_parts, "float32", num_hidden_layers=6, remat=True)
+    params |= {"encoder": models.perturbed(bert.shapes(bert.Config(**models.SIZES | {"num_hidden_layers": 6})))}
+    assert_equal(gradients(remat, params, batch, keys), gradients(plain, params, batch, keys), "float32")
+    many = {name: np.repeat(array, 16, axis=0) for name, array in batch.items()}
+
+    def kept_bytes(one):
+        compiled = jax.jit(lambda p: gradients(one, p, many, None)).lower(params).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert kept_bytes(remat) < kept_bytes(plain)
+
+
+def test_cached_gradients_take_less_memory(tiny_parts):
+    in_batch, params, batch = setup(tiny_parts, "float32")
+    batch = {name: np.repeat(array, 8, axis=0) for name, array in batch.items()}
+
+    def kept_bytes(chunk_size):
+        step = make_step(in_batch, optax.sgd(0.1), chunk_size=chunk_size)
+        return step.lower(init_state(params, optax.sgd(0.1)), batch, KEY).compile().memory_analysis().temp_size_in_bytes
+
+    assert kept_bytes(8) < kept_bytes(None) / 4
+
+
+def test_frozen_params_stay_and_the_others_move(tiny_parts):
+    alone, params, batch = setup(tiny_parts, "float32", "triplet")
+    state = init_state(copied(params), optax.adamw(1e-2), frozen=("embeddings", r"layers/0/.*kernel"))
+    assert all(
+        leaf.size < params["encoder"]["embeddings"]["word"]["embedding"].size
+        for leaf in jax.tree.leaves(state.opt_state)
+    )
+    state, _ = make_step(alone, optax.adamw(1e-2))(state, batch, KEY)
+    after = all_params(state.params, state.frozen)
+    assert jax.tree.structure(after) == jax.tree.structure(params)
+    for path, (old, new) in jax.tree_util.tree_leaves_with_path(
+        jax.tree.map(lambda *pair: pair, params, after), is_leaf=lambda leaf: isinstance(leaf, tuple)
+    ):
+        name = "/".join(str(key.key) for key in path)
+        is_frozen = "embeddings" in name or ("layers/0/" in name and "kernel" in name)
+        assert np.array_equal(old, new) == is_frozen, name
+
+
+def test_patterns_that_fit_nothing_or_everything_are_refused(tiny_parts):
+    params = tiny_parts.params
+    with pytest.raises(ValueError, match="'layers/7' is found in no param's path; paths look like 'encoder/"):
+        init_state(params, optax.sgd(1.0), frozen=("layers/7",))
+    with pytest.raises(ValueError, match="leave nothing to train"):
+        init_state(params, optax.sgd(1.0), frozen=("encoder", "head"))
+
+
+def test_the_mean_of_the_examples_gradients_is_the_batchs(tiny_parts):
+    alone, params, batch = setup(tiny_parts, "float32", "triplet")
+    keys = example_keys(KEY, 0, ROWS)
+    each = per_example_grads(alone)(params, batch, keys)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(each)} == {ROWS}
+    _, mean = gradients(alone, params, batch, keys)
+    assert_equal(jax.tree.map(lambda leaf: leaf.mean(axis=0), each), mean, "float32")
+
+
+@pytest.mark.parametrize(
+    "kind", ["multiple-negatives-ranking", "cosent", "angle", "online-contrastive", "similarity-distillation"]
+)
+def test_in_batch_objectives_have_no_gradients_per_example(tiny_parts, kind):
+    with pytest.raises(ValueError, match="examples see each other"):
+        per_example_grads(objective(kind)(tiny_parts.config, name="x"))
+    nested = objective(kind, matryoshka_dims=(10, 4))(tiny_parts.config, name="x")
+    assert nested.in_batch
+
+
+def test_an_objective_of_ones_own_is_a_function(tiny_parts):
+    def mean_squared_distance(embeddings, labels):
+        return jnp.mean(jnp.square(embeddings[0] - embeddings[1]), axis=-1)
+
+    _, params, batch = setup(tiny_parts, "float32")
+    own = of_embeddings(tiny_parts.config, mean_squared_distance, name="mine", labels="none")
+    state, first = make_step(own, optax.sgd(1.0))(init_state(copied(params), optax.sgd(1.0)), batch, None)
+    assert isinstance(state, State)
+    assert int(state.step) == 1
+    assert make_step(own, optax.sgd(1.0))(state, batch, None)[1]["loss"] < first["loss"]
+
+
+def test_options_are_those_of_the_loss():
+    with pytest.raises(ValueError, match="objective is 'triplett'; choose one of 'softmax', 'cosine', 'triplet'"):
+        objective("triplett")
+    with pytest.raises(ValueError, match="'triplet' has no option marge; it has distance, margin, matryoshka_dims"):
+        objective("triplet", marge=2)
+    with pytest.raises(ValueError, match="'softmax' needs num_labels"):
+        objective("softmax")
+
+
+def test_the_softmax_classifier_is_trained_along(tiny_parts):
+    config = tiny_parts.config
+    _, params, batch = setup(tiny_parts, "float32")
+    pairs = {name: array[:, :2] for name, array in batch.items()} | {"labels": np.arange(ROWS, dtype=np.int32) % 3}
+    softmax = objective("softmax", num_labels=3, concatenation=("|u-v|", "u*v"))(config, name="nli")
+    classifier = softmax.init(KEY)
+    assert classifier["kernel"].shape == (2 * config.embedding_dimension, 3)
+    everything = params | {"objectives": {"nli": classifier}}
+    loss, grads = gradients(softmax, everything, pairs, None)
+    embeddings = jnp.swapaxes(softmax.forward(everything, pairs, None), 0, 1)
+    wanted = losses.softmax_classification(classifier, embeddings, pairs["labels"], concatenation=("|u-v|", "u*v"))
+    assert float(loss) == pytest.approx(float(wanted.mean()), abs=1e-6)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads["objectives"]))

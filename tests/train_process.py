@@ -1,0 +1,39 @@
+"""A training run for a process of its own, to be killed."""
+
+import pathlib
+import random
+
+from jsbert import SentenceTransformer
+from jsbert.data import Examples
+from jsbert.train import Recipe, Source, fit
+from tests import models
+
+RECIPE = Recipe(batch_size=4, learning_rate=1e-3, epochs=5, checkpoint_steps=1, eval_steps=9, log_steps=1)
+"""A checkpoint after every update, so that kills fall into their writing."""
+
+
+def first_number(model) -> dict[str, float]:
+    """A score that depends on the weights."""
+    return {"first": float(model.encode("the cat sat")[0]), "second": 1.0}
+
+
+def texts(count: int, seed: int) -> list[str]:
+    """Random sentences of 3 to 6 words: unequal, but of one array length, for each is a step to compile."""
+    generator = random.Random(seed)
+    return [" ".join(generator.choices(models.WORDS, k=generator.randint(3, 6))) for _ in range(count)]
+
+
+def triplets(count: int = 44) -> Examples:
+    """Random anchors, positives and negatives."""
+    return Examples.from_columns({name: texts(count, seed) for seed, name in enumerate("apn")})
+
+
+def run(out: pathlib.Path, folder: pathlib.Path) -> None:
+    """Trains, or goes on."""
+    fit(
+        SentenceTransformer(folder),
+        Source(triplets(), "multiple-negatives-ranking"),
+        out,
+        RECIPE,
+        evaluator=first_number,
+    )
