@@ -1,0 +1,176 @@
+"""Does training give what it gives elsewhere: all-MiniLM-L6-v2 tuned further by jsbert and by the sentence-transformers
+trainer, with one recipe, scored on the STS benchmark's test set.
+
+python -m benchmarks.finetune --data DATA
+
+DATA holds sts/stsb-{train,test}.tsv and nli/nli-{train,triplets}.tsv.gz. Every cell (task, trainer, seed) is a process
+of its own and is saved when it is done; the same command goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from benchmarks import report
+from jsbert import SentenceTransformer
+from jsbert.checkpoint import find_folder
+from jsbert.data import Examples, read_examples
+from jsbert.evaluate import EmbeddingSimilarityEvaluator
+
+TASKS = {
+    "nli-softmax": ("nli/nli-train.tsv.gz", "softmax, (u, v, |u-v|)"),
+    "nli-ranking": ("nli/nli-triplets.tsv.gz", "in-batch negatives, with hard negatives"),
+    "stsb-cosine": ("sts/stsb-train.tsv", "cosine regression"),
+}
+"""Each task's file and objective."""
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Runs the cells that are missing; returns what it writes."""
+    options = _options(argv)
+    if options.cell:
+        return _cell(options)
+    values = report.circumstances()
+    report.print_circumstances(values)
+    cells = options.out / "finetune"
+    cells.mkdir(parents=True, exist_ok=True)
+    before = _score(SentenceTransformer(options.model), options.data)
+    trainers = ("jsbert", "sentence-transformers") if report.has_torch() else ("jsbert",)
+    for seed in range(options.seeds):
+        for task in TASKS:
+            for trainer in trainers:
+                if not (cells / f"{task}-{trainer}-{seed}.json").is_file():
+                    _run_cell(options, task, trainer, seed)
+    results: dict[str, Any] = {"before": before}
+    rows = []
+    for task, (_, objective) in TASKS.items():
+        found = {}
+        for trainer in trainers:
+            files = [cells / f"{task}-{trainer}-{seed}.json" for seed in range(options.seeds)]
+            found[trainer] = [json.loads(file.read_text(encoding="utf8")) for file in files]
+        scores = {trainer: [cell["score"] for cell in own] for trainer, own in found.items()}
+        seconds = {trainer: statistics.median(cell["seconds"] for cell in own) for trainer, own in found.items()}
+        results[task] = {"examples": found["jsbert"][0]["examples"], "scores": scores, "seconds": seconds}
+        rows += [
+            [task, objective, trainer, f"{100 * before:.2f}", _mean(own), f"{seconds[trainer]:.0f}"]
+            for trainer, own in scores.items()
+        ]
+    report.print_table(["task", "objective", "trainer", "before", "after (mean, range)", "seconds"], rows)
+    print("written:", report.write_json("finetune", values | {"seeds": options.seeds, "results": results}, options.out))
+    return results
+
+
+def _mean(scores):
+    low, high = min(scores), max(scores)
+    return f"{100 * statistics.mean(scores):.2f} [{100 * low:.2f} .. {100 * high:.2f}]"
+
+
+def _score(model, data):
+    test = read_examples(data / "sts/stsb-test.tsv")
+    evaluator = EmbeddingSimilarityEvaluator(*test.texts, test.labels)
+    return evaluator(model)["spearman_cosine"]
+
+
+def _run_cell(options, task, trainer, seed):
+    print(f"{task}, {trainer}, seed {seed} ...", end=" ", flush=True)
+    command = [sys.executable, "-m", "benchmarks.finetune", "--data", str(options.data), "--out", str(options.out)]
+    command += ["--pairs", str(options.pairs), "--triplets", str(options.triplets), "--cell", task, trainer, str(seed)]
+    command += ["--model", str(options.model)] if options.model else []
+    done = subprocess.run(
+        command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
+    print(done.stdout.splitlines()[-1], flush=True)
+
+
+def _cell(options):
+    """One cell: trains, scores with jsbert whichever the trainer, and writes its file."""
+    import time
+
+    task, trainer, seed = options.cell[0], options.cell[1], int(options.cell[2])
+    examples = _examples(options, task)
+    with tempfile.TemporaryDirectory() as folder:
+        out = str(pathlib.Path(folder) / "model")
+        started = time.perf_counter()
+        train = _train_jsbert if trainer == "jsbert" else _train_sentence_transformers
+        train(task, examples, str(find_folder(options.model)), out, seed)
+        seconds = time.perf_counter() - started
+        score = _score(SentenceTransformer(out), options.data)
+    values = report.circumstances() | {
+        "task": task, "trainer": trainer, "seed": seed, "examples": len(examples), "score": score, "seconds": seconds,
+    }  # fmt: skip
+    report.write_json(f"{task}-{trainer}-{seed}", values, options.out / "finetune")
+    print(f"{100 * score:.2f} in {seconds:.0f} s")
+    return values
+
+
+def _examples(options, task):
+    file = options.data / TASKS[task][0]
+    if task == "stsb-cosine":
+        return read_examples(file, label_range=(0, 5))
+    examples, most = read_examples(file), options.pairs if task == "nli-softmax" else options.triplets
+    texts, labels = examples.rows(range(min(most, len(examples))))
+    columns = dict(zip(examples.names, texts, strict=True))
+    return Examples.from_columns(columns | ({} if labels is None else {"label": labels.tolist()}))
+
+
+def _train_jsbert(task, examples, model, out, seed):
+    from jsbert.train import Recipe, Source, fit, objective
+
+    objectives = {
+        "nli-softmax": objective("softmax", num_labels=3),
+        "nli-ranking": objective("multiple-negatives-ranking"),
+        "stsb-cosine": objective("cosine"),
+    }
+    fit(SentenceTransformer(model), Source(examples, objectives[task]), out, Recipe(seed=seed))
+
+
+def _train_sentence_transformers(task, examples, model, out, seed):
+    import datasets
+    import torch
+    from sentence_transformers import SentenceTransformer as Theirs
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer import losses
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.manual_seed(seed)
+    columns = dict(zip(examples.names, examples.texts, strict=True))
+    if examples.labels is not None:
+        columns["label"] = examples.labels.tolist()
+    model = Theirs(model, device="cpu")
+    loss = {
+        "nli-softmax": lambda: losses.SoftmaxLoss(model, model.get_embedding_dimension(), num_labels=3),
+        "nli-ranking": lambda: losses.MultipleNegativesRankingLoss(model),
+        "stsb-cosine": lambda: losses.CosineSimilarityLoss(model),
+    }[task]()
+    sampler = BatchSamplers.NO_DUPLICATES if task == "nli-ranking" else BatchSamplers.BATCH_SAMPLER
+    arguments = SentenceTransformerTrainingArguments(
+        out, num_train_epochs=1, per_device_train_batch_size=16, learning_rate=2e-5, warmup_steps=0.1,
+        weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler, save_strategy="no", report_to="none",
+        use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    SentenceTransformerTrainer(model, arguments, train_dataset=datasets.Dataset.from_dict(columns), loss=loss).train()
+    model.save_pretrained(out)
+
+
+def _options(argv) -> argparse.Namespace:
+    parser = report.parser(__doc__)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with sts/ and nli/")
+    parser.add_argument("--model", help="where to start from; by default the default model")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=4_000, help="NLI pairs for softmax (4,000)")
+    parser.add_argument("--triplets", type=int, default=2_400, help="NLI triplets for in-batch negatives (2,400)")
+    parser.add_argument("--cell", nargs=3, metavar=("TASK", "TRAINER", "SEED"), help="run this cell only")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`jsbert encode`: texts to a file of vectors."""
+
+import itertools
+import pathlib
+from typing import Annotated
+
+import typer
+
+from jsbert.cli import options
+from jsbert.cli.inputs import read_texts
+
+
+def encode(
+    input: Annotated[str, typer.Argument(help="A text file, one text a line; a table, with --column; '-' for stdin.")],
+    output: Annotated[
+        pathlib.Path, typer.Option("--output", "-o", help="The file to write: .npy, or .parquet with the texts.")
+    ],
+    model: options.Model = None,
+    column: Annotated[str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet file.")] = None,
+    batch_size: options.BatchSize = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale the vectors to length 1.")] = False,
+    prompt: Annotated[str | None, typer.Option(help="Text put in front of each text.")] = None,
+    prompt_name: Annotated[str | None, typer.Option(help="The name of one of the model's prompts.")] = None,
+    truncate_dim: options.TruncateDim = None,
+    pooling: options.Pooling = None,
+    dtype: options.Dtype = "float32",
+    device: options.Device = None,
+    on_truncate: options.OnTruncate = "warn",
+) -> None:
+    """Write the vectors of texts to a .npy or .parquet file.
+
+    Row i of the result belongs to line i of the input, empty lines included. A file is read through once before the
+    model is opened, so that a malformed row or a full disk is found at once; texts and vectors are streamed. The result
+    is written beside and renamed when it is complete: an interrupted run leaves none.
+    """
+    from jsbert.cli.models import open_bi_encoder
+    from jsbert.cli.output import WRITERS, check_space, staged_file, write_vectors
+
+    if output.suffix not in WRITERS:
+        raise typer.BadParameter(f"{output.name!r} must end in {' or '.join(WRITERS)}", param_hint="'--output'")
+    with staged_file(output) as staging:
+        num_texts, num_bytes = _measure(input, column)
+        opened = open_bi_encoder(model, device=device, pooling=pooling, dtype=dtype, truncate_dim=truncate_dim)
+        dim = opened.get_embedding_dimension()
+        check_space(staging.parent, 4 * dim * (num_texts or 0) + (num_bytes if output.suffix == ".parquet" else 0))
+        texts, kept = itertools.tee(read_texts(input, column))
+        vectors = opened.encode_iter(
+            options.with_progress(texts, num_texts, "text"),
+            prompt=prompt,
+            prompt_name=prompt_name,
+            batch_size=batch_size,
+            normalize_embeddings=normalize,
+            on_truncate=on_truncate,
+        )
+        write_vectors(staging, dim, zip(kept, vectors, strict=True))
+
+
+def _measure(input, column):
+    """(number of texts, their bytes) of a file, read through; (None, 0) for what can be read only once."""
+    if not pathlib.Path(input).is_file():
+        return None, 0
+    num_texts = num_bytes = 0
+    for text in read_texts(input, column):
+        num_texts, num_bytes = num_texts + 1, num_bytes + len(text.encode("utf8", "replace"))
+    return num_texts, num_bytes

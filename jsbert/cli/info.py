@@ -1,0 +1,81 @@
+"""`jsbert info`: what a model's folder holds."""
+
+import dataclasses
+import json
+from typing import Annotated, Any
+
+import typer
+
+from jsbert.cli import options
+
+
+def info(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A folder, a bundled model's name or a hub name.", show_default="the default model"),
+    ] = None,
+    pooling: options.Pooling = None,
+    dtype: options.Dtype = "float32",
+    device: options.Device = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print what a model's folder holds and where it would be computed. The model is opened, hence checked."""
+    from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
+
+    folder = find_model(model)
+    if is_cross_encoder(folder):
+        facts = _cross_encoder_facts(open_cross_encoder(folder, device=device, dtype=dtype))
+    else:
+        facts = _bi_encoder_facts(open_bi_encoder(folder, device=device, dtype=dtype, pooling=pooling))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    facts = {"folder": str(folder)} | facts
+    facts["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            print(f"{name}:" if value else f"{name}: none")
+            width = max(map(len, value), default=0)
+            for key, entry in value.items():
+                print(f"  {key:{width}}  {f'{entry:>15,}' if isinstance(entry, int) else repr(entry)}")
+        else:
+            print(f"{name + ':':22} {f'{value:,}' if isinstance(value, int) else value}")
+
+
+def _bi_encoder_facts(model) -> dict[str, Any]:
+    config = model.config
+    modules = ["Transformer", "Pooling", *(type(module).__name__ for module in config.head)]
+    return {
+        "kind": "bi-encoder (SentenceTransformer)",
+        **_encoder_facts(model, config.encoder),
+        "modules": ", ".join(modules),
+        "pooling": ", ".join(config.pooling),
+        "embedding dimension": model.get_embedding_dimension(),
+        "similarity": model.similarity_fn_name,
+        "default prompt": model.default_prompt_name or "none",
+        "prompts": {name: text for name, text in model.prompts.items() if text},
+    }
+
+
+def _cross_encoder_facts(model) -> dict[str, Any]:
+    return {
+        "kind": "cross-encoder (CrossEncoder)",
+        **_encoder_facts(model, model.config),
+        "labels": model.num_labels,
+        "activation": model.activation_fn,
+    }
+
+
+def _encoder_facts(model, encoder):
+    import jax
+
+    sizes = {name: value for name, value in dataclasses.asdict(encoder).items() if type(value) is int}
+    return {
+        "family": encoder.model_type,
+        "sizes": {name: value for name, value in sizes.items() if name != "pad_token_id"},
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
+        "max_seq_length": model.max_seq_length,
+        "dtype": model.dtype,
+        "device": ", ".join(f"{one} ({one.device_kind})" for one in model.devices),
+    }

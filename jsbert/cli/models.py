@@ -1,0 +1,57 @@
+"""Names from the command line to opened models, of the kind that the command needs."""
+
+import os
+import pathlib
+from typing import Any
+
+from jsbert.checkpoint import find_folder
+from jsbert.checkpoint.paths import read_json_if_there
+from jsbert.cli.options import split
+from jsbert.cross_encoder import CrossEncoder
+from jsbert.sentence_transformer import SentenceTransformer
+
+
+def find_model(name: str | os.PathLike | None, **options: Any) -> pathlib.Path:
+    """The folder of a model, as `find_folder`; OSError for one without a model too."""
+    folder = find_folder(name, **options)
+    if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
+        raise FileNotFoundError(f"{folder}: no modules.json and no config.json; is this a model's folder?")
+    return folder
+
+
+def open_bi_encoder(
+    name: str | None, *, device: str | None = None, pooling: str | None = None, **options: Any
+) -> SentenceTransformer:
+    """The SentenceTransformer of that name; `device` and `pooling` may be lists with commas.
+
+    Raises:
+        OSError, ValueError: as its constructor; and for a cross-encoder's folder.
+    """
+    folder = find_model(name)
+    if is_cross_encoder(folder):
+        raise ValueError(f"{folder} holds a cross-encoder, which scores pairs; give a bi-encoder, which makes vectors")
+    return SentenceTransformer(folder, device=split(device), pooling=split(pooling), **options)
+
+
+def open_cross_encoder(name: str, *, device: str | None = None, **options: Any) -> CrossEncoder:
+    """The CrossEncoder of that name.
+
+    Raises:
+        OSError, ValueError: as its constructor; and for a bi-encoder's folder.
+    """
+    folder = find_model(name)
+    if not is_cross_encoder(folder):
+        raise ValueError(f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores pairs")
+    return CrossEncoder(folder, device=split(device), **options)
+
+
+def is_cross_encoder(folder: str | os.PathLike) -> bool:
+    """Whether a model's folder holds a cross-encoder: its own word for it, else the architecture of a plain folder."""
+    folder = pathlib.Path(folder)
+    kind = read_json_if_there(folder / "config_sentence_transformers.json").get("model_type")
+    if kind is not None:
+        return kind == "CrossEncoder"
+    if (folder / "modules.json").is_file():
+        return False
+    architectures = read_json_if_there(folder / "config.json").get("architectures") or []
+    return any(str(name).endswith("ForSequenceClassification") for name in architectures)

@@ -1,0 +1,143 @@
+"""Result files: complete, or not there."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from jsbert.cli.inputs import import_pyarrow
+
+ROWS = 8192
+"""Rows written together."""
+
+
+@contextlib.contextmanager
+def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """An empty file beside `path` to write into, moved to `path` at the end, and removed if anything fails.
+
+    Raises:
+        OSError: if there is no such folder, it cannot be written to, or `path` is no regular file.
+    """
+    path = path.expanduser().resolve()  # through a link to the file that is meant
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a regular file; give the name of a file to write")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name} to; make it first")
+    staging = path.parent / f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
+    try:
+        staging.touch()
+    except OSError as error:
+        raise OSError(f"{path.parent} cannot be written to: {error.strerror}") from None
+    try:
+        yield staging
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder beside `path` to write into, moved to `path` at the end, and removed if anything fails.
+
+    Raises:
+        OSError: if `path` is a file or a folder that is not empty, or its parent cannot be written to.
+    """
+    path = path.expanduser().resolve()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} is there already; give a new or empty folder")
+    staging = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"{path.parent} cannot be written to: {error.strerror}") from None
+    try:
+        yield staging
+        staging.replace(path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def prepare_folder(path: pathlib.Path) -> None:
+    """Makes the folder if it is not there, and makes sure that files can be written to it; OSError if not."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{uuid.uuid4().hex[:8]}"
+        probe.touch()
+        probe.unlink()
+    except FileExistsError:
+        raise NotADirectoryError(f"{path} is a file; give a folder") from None
+    except OSError as error:
+        raise OSError(f"{path} cannot be written to: {error.strerror}") from None
+
+
+def check_space(folder: pathlib.Path, num_bytes: int) -> None:
+    """OSError unless the disk of `folder` has room for so much."""
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise OSError(f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write elsewhere")
+
+
+def write_vectors(path: pathlib.Path, dim: int, rows: Iterator[tuple[str, Float[np.ndarray, " dim"]]]) -> None:
+    """Writes texts and their vectors as they come, by the writer for the file's ending."""
+    with contextlib.closing(WRITERS[path.suffix](path, dim)) as writer:
+        while chunk := list(itertools.islice(rows, ROWS)):
+            writer.write([text for text, _ in chunk], np.stack([vector for _, vector in chunk]))
+
+
+class NpyWriter:
+    """A .npy file of float32 vectors (N, D), written row by row without knowing N."""
+
+    def __init__(self, path: pathlib.Path, dim: int):
+        self._file, self._dim, self._rows = path.open("wb"), dim, 0
+        self._write_header()
+
+    def write(self, texts: Sequence[str], vectors: Float[np.ndarray, "rows dim"]) -> None:
+        """Adds rows; the texts are not kept."""
+        self._file.write(np.ascontiguousarray(vectors, np.dtype("<f4")).data)
+        self._rows += len(vectors)
+
+    def close(self) -> None:
+        """Writes the number of rows into the header and closes the file."""
+        try:
+            self._file.seek(0)
+            self._write_header()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+    def _write_header(self):
+        # NumPy pads it so that the first axis can grow in place.
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._dim)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+class ParquetWriter:
+    """A .parquet file with the columns `text` and `embedding`, a list of D float32."""
+
+    def __init__(self, path: pathlib.Path, dim: int):
+        self._arrow, parquet = import_pyarrow()
+        vector = self._arrow.list_(self._arrow.float32(), dim)
+        self._schema = self._arrow.schema([("text", self._arrow.string()), ("embedding", vector)])
+        self._writer = parquet.ParquetWriter(path, self._schema)
+
+    def write(self, texts: Sequence[str], vectors: Float[np.ndarray, "rows dim"]) -> None:
+        """Adds rows."""
+        flat = self._arrow.array(vectors.reshape(-1))
+        embeddings = self._arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+        columns = [self._arrow.array(texts, self._arrow.string()), embeddings]
+        self._writer.write_table(self._arrow.table(columns, schema=self._schema))
+
+    def close(self) -> None:
+        """Writes the footer and closes the file."""
+        self._writer.close()
+
+
+WRITERS = {".npy": NpyWriter, ".parquet": ParquetWriter}
+"""What writes the files with each ending."""

@@ -1,0 +1,130 @@
+"""`jsbert train`: a model, data and an objective to a trained model's folder."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Annotated, Literal
+
+from typer import BadParameter, Option
+
+from jsbert.cli import options
+
+
+def train(
+    data: Annotated[
+        list[str],
+        Option(
+            help="A tsv, csv, jsonl or parquet file; may be repeated. OBJECTIVE:FILE names an objective of its own.",
+            metavar="[OBJECTIVE:]FILE",
+        ),
+    ],
+    out: Annotated[
+        pathlib.Path,
+        Option("--out", "-o", help="The folder to make; with the same options again, an unfinished run goes on."),
+    ],
+    model: options.Model = None,
+    pooling: options.Pooling = None,
+    objective: Annotated[
+        str | None,
+        Option(
+            help="What is learned: softmax, cosine, triplet, multiple-negatives-ranking, contrastive, "
+            "online-contrastive, cosent, angle, margin-mse, embedding-mse, similarity-distillation, masked-lm; for "
+            "cross-encoders binary-cross-entropy, cross-entropy, mse."
+        ),
+    ] = None,
+    objective_option: Annotated[
+        list[str] | None,
+        Option(help="Of the objective, such as scale=20 or distance=cosine; may be repeated.", metavar="NAME=VALUE"),
+    ] = None,
+    columns: options.Columns = None,
+    label: options.Label = None,
+    label_names: options.LabelNames = None,
+    label_range: Annotated[
+        str | None, Option(help="LOWEST,HIGHEST of scores, to be scaled to 0..1, such as 0,5.", metavar="LOW,HIGH")
+    ] = None,
+    skip_bad_rows: options.SkipBadRows = False,
+    eval_data: Annotated[
+        list[str] | None,
+        Option(
+            help="What to score the model on, as for `jsbert eval`: sts, binary, ...; the best is kept.",
+            metavar="TASK:FILE",
+        ),
+    ] = None,
+    epochs: Annotated[int, Option(help="Passes over the data.", min=1)] = 1,
+    batch_size: Annotated[int, Option(help="Examples of a batch.", min=1)] = 16,
+    learning_rate: Annotated[float, Option(help="The largest, at the end of the warm-up.")] = 2e-5,
+    warmup: Annotated[float, Option(help="Share of the updates over which the rate rises.", min=0, max=1)] = 0.1,
+    schedule: Annotated[Literal["linear", "constant"], Option(help="What follows: a decay to 0, or none.")] = "linear",
+    weight_decay: Annotated[float, Option(help="AdamW's, for matrices.", min=0)] = 0.01,
+    max_grad_norm: Annotated[float, Option(help="Longer gradients are scaled to it; 0: never.", min=0)] = 1.0,
+    accumulate: Annotated[int, Option(help="Batches whose gradients make one update.", min=1)] = 1,
+    chunk_size: Annotated[
+        int | None, Option(help="Examples computed at a time (cached gradients).", min=1, show_default="the batch")
+    ] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], Option(help="Of the matrix products.")] = "float32",
+    remat: Annotated[bool, Option("--remat", help="Compute layers anew in the backward pass, to save memory.")] = False,
+    packing: Annotated[bool, Option(help="Put several texts in a row, to compute next to no padding.")] = True,
+    frozen: Annotated[
+        list[str] | None,
+        Option(help="Pattern of params to leave alone, such as encoder/embeddings; may be repeated.", metavar="REGEX"),
+    ] = None,
+    no_dropout: Annotated[bool, Option("--no-dropout", help="No dropout, instead of the model's rates.")] = False,
+    seed: Annotated[int, Option(help="Of order, dropout and new params.")] = 0,
+    mix: Annotated[
+        Literal["proportional", "round-robin"], Option(help="How several files take turns.")
+    ] = "proportional",
+    no_duplicates: Annotated[
+        bool | None,
+        Option("--no-duplicates/--duplicates", help="No text twice in a batch.", show_default="for in-batch negatives"),
+    ] = None,
+    max_steps: Annotated[int | None, Option(help="Stop after so many updates.", min=1, show_default="none")] = None,
+    eval_steps: Annotated[
+        int | None, Option(help="Updates between evaluations.", min=1, show_default="an epoch's")
+    ] = None,
+    checkpoint_steps: Annotated[int, Option(help="Updates between checkpoints.", min=1)] = 500,
+    log_steps: Annotated[int, Option(help="Updates between lines of metrics.jsonl.", min=1)] = 10,
+    num_workers: Annotated[int, Option(help="Threads that read and tokenise ahead.", min=1)] = 1,
+    device: options.Device = None,
+) -> None:
+    """Train a bi-encoder or a cross-encoder; the defaults are those of the Sentence-BERT paper.
+
+    The recipe is printed to stderr and written into the folder, with the model, a model card, metrics.jsonl and a
+    picture of loss and score. A run that was killed goes on from its last checkpoint when the same command is given
+    again. The folder's path is printed at the end.
+    """
+    given = locals() | {"dropout": False if no_dropout else None, "max_grad_norm": max_grad_norm or None}
+    given["frozen"] = tuple(frozen or ())
+
+    from jsbert.cli.evaluators import make_scorer
+    from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
+    from jsbert.cli.sources import make_sources
+    from jsbert.train import Recipe, fit
+
+    recipe = Recipe(**{field.name: given[field.name] for field in dataclasses.fields(Recipe) if field.name in given})
+    folder = find_model(model)
+    is_cross = is_cross_encoder(folder)
+    if is_cross and pooling is not None:
+        raise BadParameter("a cross-encoder does not pool", param_hint="'--pooling'")
+    sources = make_sources(
+        data,
+        objective,
+        objective_option or [],
+        cross_encoder=is_cross,
+        label_range=label_range,
+        columns=options.split(columns),
+        label=label,
+        label_names=options.split(label_names),
+        skip_bad_rows=skip_bad_rows,
+    )
+    scorer = make_scorer(eval_data or [], cross_encoder=is_cross)
+    if is_cross:
+        opened = open_cross_encoder(folder, device=device)
+    else:
+        opened = open_bi_encoder(folder, device=device, pooling=pooling)
+    print(
+        json.dumps({"model": str(folder), "objective": objective, "data": data} | recipe.to_json(), indent=2),
+        file=sys.stderr,
+    )
+    fit(opened, sources, out, recipe, evaluator=scorer, show_progress_bar=options.show_progress())
+    print(out)
