@@ -12,7 +12,14 @@ from tqdm.auto import tqdm
 
 from jsbert import encoders
 from jsbert.activations import ACTIVATIONS, activation_name
-from jsbert.checkpoint import CrossEncoderParts, find_folder, read_cross_encoder, write_cross_encoder
+from jsbert.checkpoint import (
+    CrossEncoderParts,
+    find_folder,
+    is_cross_encoder,
+    new_cross_encoder,
+    read_cross_encoder,
+    write_cross_encoder,
+)
 from jsbert.config import EncoderConfig
 from jsbert.device import Device
 from jsbert.inputs import as_pairs, check_choice, check_positive
@@ -35,6 +42,7 @@ class CrossEncoder(TextModel):
         self,
         model_name_or_path: str | os.PathLike,
         *,
+        num_labels: int | None = None,
         max_length: int | None = None,
         activation_fn: str | None = None,
         device: Device | Sequence[Device] | None = None,
@@ -43,11 +51,14 @@ class CrossEncoder(TextModel):
         revision: str | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        seed: int = 0,
     ):
         """Opens a sequence-classification model.
 
         Args:
             model_name_or_path: a folder or a hub name.
+            num_labels: scores a pair. For a folder without a classifier, a plain BERT or a bi-encoder, it makes a new
+                one, random until it is trained (drawn from `seed`); for others it must be their number.
             max_length: tokens kept of a pair; by default what the folder says.
             activation_fn: overrules the folder's: "sigmoid" with one label, else "identity", unless its configs name
                 another.
@@ -64,7 +75,13 @@ class CrossEncoder(TextModel):
             cache_folder=cache_folder,
             local_files_only=local_files_only,
         )
-        parts = read_cross_encoder(folder)
+        check_positive("num_labels", num_labels)
+        if num_labels is None or is_cross_encoder(folder):
+            parts = read_cross_encoder(folder)
+        else:
+            parts = new_cross_encoder(folder, num_labels, jax.random.key(seed))
+        if num_labels not in (None, parts.num_labels):
+            raise ValueError(f"{folder}: num_labels is {num_labels}, but its classifier has {parts.num_labels}")
         if activation_fn is not None:
             parts = dataclasses.replace(parts, activation=activation_name(activation_fn, where="activation_fn"))
         self._set_up_from(parts, device, dtype)

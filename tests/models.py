@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
-from jsbert.checkpoint.read import classifier_shapes
+from jsbert.checkpoint.classifier import classifier_shapes
 from jsbert.config import Config, Dense, Normalize
 from jsbert.encoders import bert
 from jsbert.tokenizer import Tokenizer

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jsbert
+from jsbert import CrossEncoder
 from tests import models
 
 PAIRS = list(zip(models.sentences(50, seed=1), models.sentences(50, seed=2), strict=True))
@@ -119,3 +120,16 @@ def test_saved_and_opened_again_it_is_the_same(model, tmp_path):
     assert (again.config, again.num_labels, again.activation_fn) == (model.config, 1, "sigmoid")
     assert again.max_seq_length == model.max_seq_length
     assert np.array_equal(again.predict(PAIRS), model.predict(PAIRS))
+
+
+def test_a_new_classifier_on_an_encoder_without_one(tiny_folder, tiny_cross_folder, tmp_path):
+    model = CrossEncoder(tiny_folder, num_labels=3)
+    pairs = [("the cat", "a dog"), ("a red house", "it ran")]
+    scores = model.predict(pairs)
+    assert scores.shape == (2, 3)
+    assert np.array_equal(CrossEncoder(tiny_folder, num_labels=3).predict(pairs), scores)
+    assert not np.allclose(CrossEncoder(tiny_folder, num_labels=3, seed=1).predict(pairs), scores)
+    model.save_pretrained(tmp_path / "new")
+    assert np.array_equal(CrossEncoder(tmp_path / "new").predict(pairs), scores)
+    with pytest.raises(ValueError, match="num_labels is 3, but its classifier has 1"):
+        CrossEncoder(tiny_cross_folder, num_labels=3)

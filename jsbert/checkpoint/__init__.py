@@ -1,7 +1,8 @@
 """Model folders in the sentence-transformers layout, to params and back; and where folders come from."""
 
+from jsbert.checkpoint.classifier import CrossEncoderParts, is_cross_encoder, new_cross_encoder, read_cross_encoder
 from jsbert.checkpoint.find import bundled_models, find_folder
-from jsbert.checkpoint.read import BiEncoder, CrossEncoderParts, Settings, read_bi_encoder, read_cross_encoder
+from jsbert.checkpoint.read import BiEncoder, Settings, read_bi_encoder
 from jsbert.checkpoint.tensors import read_tree, write_tree
 from jsbert.checkpoint.write import write_bi_encoder, write_cross_encoder
 
@@ -11,6 +12,8 @@ __all__ = [
     "Settings",
     "bundled_models",
     "find_folder",
+    "is_cross_encoder",
+    "new_cross_encoder",
     "read_bi_encoder",
     "read_cross_encoder",
     "read_tree",

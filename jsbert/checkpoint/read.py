@@ -12,7 +12,7 @@ import numpy as np
 from jsbert.activations import activation_name
 from jsbert.checkpoint.paths import inside, read_json, read_json_if_there, typed
 from jsbert.checkpoint.tensors import read_tensors, to_params
-from jsbert.config import Config, Dense, EncoderConfig, Normalize
+from jsbert.config import Config, Dense, Normalize
 from jsbert.encoders import family
 from jsbert.pooling import POOLINGS
 from jsbert.similarity import SIMILARITIES
@@ -60,18 +60,6 @@ class BiEncoder:
     do_lower_case: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class CrossEncoderParts:
-    """What a cross-encoder's folder holds. Params: {"encoder": ..., "head": {"pooler": ..., "classifier": ...}}."""
-
-    config: EncoderConfig
-    params: dict[str, Any] = dataclasses.field(repr=False)
-    tokenizer: Tokenizer
-    num_labels: int
-    activation: str
-    do_lower_case: bool = False
-
-
 def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None) -> BiEncoder:
     """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top.
 
@@ -86,7 +74,7 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
     """
     if pooling is not None:
         pooling = _pooling_modes(pooling, where="pooling=")
-    modules = _read_modules(folder) or [("Transformer", folder)]
+    modules = read_modules(folder) or [("Transformer", folder)]
     kinds = [kind for kind, _ in modules]
     if kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]):
         raise ValueError(
@@ -100,8 +88,8 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
         )
 
     trunk = modules[0][1]
-    encoder, params = _read_encoder(trunk)
-    tokenizer, do_lower_case = _read_tokenizer(trunk, encoder)
+    encoder, params = read_encoder(trunk)
+    tokenizer, do_lower_case = read_tokenizer(trunk, encoder)
     modes, include_prompt = ("mean",), True
     if kinds[1:2] == ["Pooling"]:
         modes, include_prompt = _read_pooling(modules[1][1] / "config.json", encoder.hidden_size)
@@ -112,56 +100,11 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
     return BiEncoder(config, params, tokenizer, _read_settings(folder), do_lower_case)
 
 
-def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
-    """A folder with a sequence-classification model, as sentence-transformers' CrossEncoder reads it.
-
-    Raises:
-        OSError, ValueError: as `read_bi_encoder`.
-    """
-    modules = _read_modules(folder)
-    if modules is not None and [kind for kind, _ in modules] != ["Transformer"]:
-        raise ValueError(
-            f"{folder / 'modules.json'}: modules {[kind for kind, _ in modules]}; a cross-encoder has a Transformer "
-            "alone. Is this a bi-encoder? Open it with SentenceTransformer"
-        )
-    trunk = modules[0][1] if modules else folder
-    values = _read_config(trunk)
-    labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
-    num_labels = len(labels) if labels else typed(values, "num_labels", int, 2, where=trunk / "config.json")
-    encoder, params = _read_encoder(trunk, num_labels=num_labels)
-    tokenizer, do_lower_case = _read_tokenizer(trunk, encoder)
-    activation = _cross_activation(folder, trunk, values, num_labels)
-    return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case)
-
-
-def classifier_shapes(config: EncoderConfig, num_labels: int) -> dict[str, Any]:
-    """The shapes of BertForSequenceClassification's head: pooler and classifier."""
-
-    def linear(inputs, outputs):
-        return {
-            "kernel": jax.ShapeDtypeStruct((inputs, outputs), np.float32),
-            "bias": jax.ShapeDtypeStruct((outputs,), np.float32),
-        }
-
-    return {
-        "pooler": linear(config.hidden_size, config.hidden_size),
-        "classifier": linear(config.hidden_size, num_labels),
-    }
-
-
-CLASSIFIER_NAMES = {
-    ("head", "pooler", "kernel"): "pooler.dense.weight",
-    ("head", "pooler", "bias"): "pooler.dense.bias",
-    ("head", "classifier", "kernel"): "classifier.weight",
-    ("head", "classifier", "bias"): "classifier.bias",
-}
-"""Tensor names of the same head, without prefix."""
-
 DENSE_NAMES = {("kernel",): "linear.weight", ("bias",): "linear.bias"}
 """Tensor names of a Dense module."""
 
 
-def _read_modules(folder):
+def read_modules(folder):
     """[(last segment of the type, the module's folder)], or None without modules.json."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}")
@@ -189,14 +132,17 @@ def _read_modules(folder):
     return modules
 
 
-def _read_config(folder):
+def read_config(folder):
+    """The content of a Transformer's config.json."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder}: no config.json; is this a model folder?")
     return read_json(folder / "config.json")
 
 
-def _read_encoder(folder, num_labels=None):
-    file, values = folder / "config.json", _read_config(folder)
+def read_encoder(folder, head=None):
+    """(config, params) of a Transformer's folder. With `head`, the names and shapes of a head's tensors in the same
+    file, params are {"encoder", "head"}."""
+    file, values = folder / "config.json", read_config(folder)
     if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
     try:
@@ -205,14 +151,16 @@ def _read_encoder(folder, num_labels=None):
         raise ValueError(f"{file}: {error}") from None
     config = module.Config.from_json(values, where=str(file))
     names, shapes, dropped = module.tensor_names(config), module.shapes(config), module.DROPPED
-    if num_labels is not None:
-        names = {("encoder", *path): name for path, name in names.items()} | CLASSIFIER_NAMES
-        shapes = {"encoder": shapes, "head": classifier_shapes(config, num_labels)}
+    if head is not None:
+        head_names, head_shapes = head(config)
+        names = {("encoder", *path): name for path, name in names.items()} | head_names
+        shapes = {"encoder": shapes, "head": head_shapes}
     tensors, source = read_tensors(folder)
     return config, to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=dropped)
 
 
-def _read_tokenizer(folder, encoder):
+def read_tokenizer(folder, encoder):
+    """(tokenizer, do_lower_case) of a Transformer's folder."""
     file, settings = folder / TRANSFORMER_CONFIGS[0], {}
     for name in TRANSFORMER_CONFIGS:
         if not settings and (folder / name).is_file():
@@ -307,18 +255,3 @@ def _read_settings(folder):
     if similarity not in (*SIMILARITIES, None):
         raise ValueError(f"{file}: similarity_fn_name is {similarity!r}; supported: {', '.join(SIMILARITIES)}")
     return Settings(prompts, default, similarity, typed(values, "truncate_dim", int, None, where=file))
-
-
-def _cross_activation(folder, trunk, values, num_labels):
-    file = folder / "config_sentence_transformers.json"
-    name = typed(read_json_if_there(file), "activation_fn", str, None, where=file)
-    if name is None:
-        file = trunk / "config.json"
-        own = typed(values, "sentence_transformers", dict, {}, where=file)
-        name = typed(own, "activation_fn", str, None, where=file)
-        name = name or typed(values, "sbert_ce_default_activation_function", str, None, where=file)
-    if name is None:
-        return "sigmoid" if num_labels == 1 else "identity"
-    if not name.startswith("torch.nn."):
-        raise ValueError(f"{file}: the activation is {name!r}; only classes of torch.nn are supported")
-    return activation_name(name, where=str(file))

@@ -10,13 +10,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from jsbert.checkpoint.read import (
-    CLASSIFIER_NAMES,
-    DENSE_NAMES,
-    LEGACY_POOLING_KEYS,
-    BiEncoder,
-    CrossEncoderParts,
-)
+from jsbert.checkpoint.classifier import CLASSIFIER_NAMES, CrossEncoderParts
+from jsbert.checkpoint.read import DENSE_NAMES, LEGACY_POOLING_KEYS, BiEncoder
 from jsbert.checkpoint.tensors import from_params, write_tensors
 from jsbert.config import Dense
 from jsbert.encoders import family

@@ -4,8 +4,7 @@ import os
 import pathlib
 from typing import Any
 
-from jsbert.checkpoint import find_folder
-from jsbert.checkpoint.paths import read_json_if_there
+from jsbert.checkpoint import find_folder, is_cross_encoder
 from jsbert.cli.options import split
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.sentence_transformer import SentenceTransformer
@@ -43,15 +42,3 @@ def open_cross_encoder(name: str, *, device: str | None = None, **options: Any) 
     if not is_cross_encoder(folder):
         raise ValueError(f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores pairs")
     return CrossEncoder(folder, device=split(device), **options)
-
-
-def is_cross_encoder(folder: str | os.PathLike) -> bool:
-    """Whether a model's folder holds a cross-encoder: its own word for it, else the architecture of a plain folder."""
-    folder = pathlib.Path(folder)
-    kind = read_json_if_there(folder / "config_sentence_transformers.json").get("model_type")
-    if kind is not None:
-        return kind == "CrossEncoder"
-    if (folder / "modules.json").is_file():
-        return False
-    architectures = read_json_if_there(folder / "config.json").get("architectures") or []
-    return any(str(name).endswith("ForSequenceClassification") for name in architectures)

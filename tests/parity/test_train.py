@@ -90,4 +90,5 @@ def test_weight_decay_and_moments_are_those_of_torch():
         torch_optimizer.step()
         updates, state = optimizer.update({"kernel": scale * gradient}, state, ours)
         ours = jax.tree.map(np.add, ours, updates)
-    np.testing.assert_allclose(ours["kernel"], theirs.detach().numpy(), atol=1e-6)
+    # optax computes the bias corrections in float32, torch in Python's floats.
+    np.testing.assert_allclose(ours["kernel"], theirs.detach().numpy(), atol=5e-6)

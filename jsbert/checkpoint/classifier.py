@@ -1,0 +1,122 @@
+"""Cross-encoders' folders: an encoder with a classifier on it, read, or made new to be trained."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from jsbert.activations import activation_name
+from jsbert.checkpoint.paths import read_json_if_there, typed
+from jsbert.checkpoint.read import read_bi_encoder, read_config, read_encoder, read_modules, read_tokenizer
+from jsbert.config import EncoderConfig
+from jsbert.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEncoderParts:
+    """What a cross-encoder's folder holds. Params: {"encoder": ..., "head": {"pooler": ..., "classifier": ...}}."""
+
+    config: EncoderConfig
+    params: dict[str, Any] = dataclasses.field(repr=False)
+    tokenizer: Tokenizer
+    num_labels: int
+    activation: str
+    do_lower_case: bool = False
+
+
+def is_cross_encoder(folder: str | os.PathLike) -> bool:
+    """Whether a model's folder holds a cross-encoder: its own word for it, else the architecture of a plain folder."""
+    folder = pathlib.Path(folder)
+    kind = read_json_if_there(folder / "config_sentence_transformers.json").get("model_type")
+    if kind is not None:
+        return kind == "CrossEncoder"
+    if (folder / "modules.json").is_file():
+        return False
+    architectures = read_json_if_there(folder / "config.json").get("architectures") or []
+    return any(str(name).endswith("ForSequenceClassification") for name in architectures)
+
+
+def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
+    """A folder with a sequence-classification model, as sentence-transformers' CrossEncoder reads it.
+
+    Raises:
+        OSError, ValueError: as `read_bi_encoder`.
+    """
+    modules = read_modules(folder)
+    if modules is not None and [kind for kind, _ in modules] != ["Transformer"]:
+        raise ValueError(
+            f"{folder / 'modules.json'}: modules {[kind for kind, _ in modules]}; a cross-encoder has a Transformer "
+            "alone. Is this a bi-encoder? Open it with SentenceTransformer"
+        )
+    trunk = modules[0][1] if modules else folder
+    values = read_config(trunk)
+    labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
+    num_labels = len(labels) if labels else typed(values, "num_labels", int, 2, where=trunk / "config.json")
+    encoder, params = read_encoder(trunk, lambda config: (CLASSIFIER_NAMES, classifier_shapes(config, num_labels)))
+    tokenizer, do_lower_case = read_tokenizer(trunk, encoder)
+    activation = _cross_activation(folder, trunk, values, num_labels)
+    return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case)
+
+
+def new_cross_encoder(folder: pathlib.Path, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
+    """The encoder of any folder under a new classifier, drawn as BERT's are: what training begins with.
+
+    Raises:
+        OSError, ValueError: as `read_bi_encoder`.
+    """
+    trunk = read_bi_encoder(folder, pooling="cls")  # its pooling and head are left behind
+    encoder = trunk.config.encoder
+    shapes, keys = classifier_shapes(encoder, num_labels), jax.random.split(key)
+    head = {
+        name: {
+            "kernel": encoder.initializer_range * jax.random.normal(key, shapes[name]["kernel"].shape),
+            "bias": np.zeros(shapes[name]["bias"].shape, np.float32),
+        }
+        for name, key in zip(("pooler", "classifier"), keys, strict=True)
+    }
+    params = {"encoder": trunk.params["encoder"], "head": head}
+    activation = "sigmoid" if num_labels == 1 else "identity"
+    return CrossEncoderParts(encoder, params, trunk.tokenizer, num_labels, activation, trunk.do_lower_case)
+
+
+def classifier_shapes(config: EncoderConfig, num_labels: int) -> dict[str, Any]:
+    """The shapes of BertForSequenceClassification's head: pooler and classifier."""
+
+    def linear(inputs, outputs):
+        return {
+            "kernel": jax.ShapeDtypeStruct((inputs, outputs), np.float32),
+            "bias": jax.ShapeDtypeStruct((outputs,), np.float32),
+        }
+
+    return {
+        "pooler": linear(config.hidden_size, config.hidden_size),
+        "classifier": linear(config.hidden_size, num_labels),
+    }
+
+
+CLASSIFIER_NAMES = {
+    ("head", "pooler", "kernel"): "pooler.dense.weight",
+    ("head", "pooler", "bias"): "pooler.dense.bias",
+    ("head", "classifier", "kernel"): "classifier.weight",
+    ("head", "classifier", "bias"): "classifier.bias",
+}
+"""Tensor names of the same head, without prefix."""
+
+
+def _cross_activation(folder, trunk, values, num_labels):
+    file = folder / "config_sentence_transformers.json"
+    name = typed(read_json_if_there(file), "activation_fn", str, None, where=file)
+    if name is None:
+        file = trunk / "config.json"
+        own = typed(values, "sentence_transformers", dict, {}, where=file)
+        name = typed(own, "activation_fn", str, None, where=file)
+        name = name or typed(values, "sbert_ce_default_activation_function", str, None, where=file)
+    if name is None:
+        return "sigmoid" if num_labels == 1 else "identity"
+    if not name.startswith("torch.nn."):
+        raise ValueError(f"{file}: the activation is {name!r}; only classes of torch.nn are supported")
+    return activation_name(name, where=str(file))
