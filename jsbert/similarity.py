@@ -76,6 +76,20 @@ SIMILARITIES: Mapping[str, tuple[Callable, Callable]] = MappingProxyType(
 """Matrix form and pairwise form of each similarity, under the names of `similarity_fn_name`."""
 
 
+def similarity_name(function: Callable) -> str:
+    """The name under which `SIMILARITIES` holds a matrix function.
+
+    Raises:
+        ValueError: for another function.
+    """
+    for name, (matrix, _) in SIMILARITIES.items():
+        if function is matrix:
+            return name
+    raise ValueError(
+        f"the similarity is {function!r}; give jsbert.util's cos_sim, dot_score, euclidean_sim or manhattan_sim"
+    )
+
+
 def _rows(x):
     x = jnp.asarray(x)
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # squares of float16 overflow above 255

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike
 
+from jsbert.data import mine_hard_negatives
 from jsbert.pooling import normalize
 from jsbert.search import close_pairs, communities
 from jsbert.search import top_k as nearest
 from jsbert.similarity import (
-    SIMILARITIES,
     cos_sim,
     dot_score,
     euclidean_sim,
@@ -19,6 +19,7 @@ from jsbert.similarity import (
     pairwise_dot_score,
     pairwise_euclidean_sim,
     pairwise_manhattan_sim,
+    similarity_name,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "dot_score",
     "euclidean_sim",
     "manhattan_sim",
+    "mine_hard_negatives",
     "normalize_embeddings",
     "pairwise_cos_sim",
     "pairwise_dot_score",
@@ -55,7 +57,7 @@ def semantic_search(
 
     `score_function` is one of this module's matrix similarities. The chunk sizes are taken and not needed.
     """
-    scores, indices = nearest(query_embeddings, corpus_embeddings, top_k, similarity=_similarity_name(score_function))
+    scores, indices = nearest(query_embeddings, corpus_embeddings, top_k, similarity=similarity_name(score_function))
     return [
         [{"corpus_id": i, "score": s} for i, s in zip(*row, strict=True)]
         for row in zip(indices.tolist(), scores.tolist(), strict=True)
@@ -103,7 +105,7 @@ def paraphrase_mining_embeddings(
 
     As arrays: `search.close_pairs`. The chunk sizes are taken and not needed.
     """
-    pairs = close_pairs(embeddings, k=top_k, max_pairs=max_pairs, similarity=_similarity_name(score_function))
+    pairs = close_pairs(embeddings, k=top_k, max_pairs=max_pairs, similarity=similarity_name(score_function))
     return [list(pair) for pair in zip(*(column.tolist() for column in pairs), strict=True)]
 
 
@@ -133,12 +135,3 @@ def normalize_embeddings(embeddings: ArrayLike) -> Any:
 def truncate_embeddings(embeddings: Any, truncate_dim: int | None) -> Any:
     """The first `truncate_dim` dimensions; None keeps all."""
     return embeddings[..., :truncate_dim]
-
-
-def _similarity_name(function):
-    for name, (matrix, _) in SIMILARITIES.items():
-        if function is matrix:
-            return name
-    raise ValueError(
-        f"score_function is {function!r}; give jsbert.util's cos_sim, dot_score, euclidean_sim or manhattan_sim"
-    )

@@ -324,3 +324,14 @@ def test_train_refuses_a_folder_with_something_else(run, tiny_folder, data, tmp_
         code, _, err = run(*argv, out)
         assert code == 1
         assert is_one_line(err[err.index("\njsbert") + 1 :], words), err
+
+
+def test_a_cross_encoder_is_made_of_an_encoder(run, tiny_folder, tmp_path):
+    file = tmp_path / "pairs.tsv"
+    rows = [f"{i % 2}\tthe cat {word}\ta dog" for i, word in enumerate(["sat", "ran", "is", "was"] * 3)]
+    file.write_text("label\tquery\tdocument\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "cross"
+    argv = ["train", "--data", file, "-o", out, "-m", tiny_folder, "--num-labels", "1", "--batch-size", "4"]
+    code, printed, _ = run(*argv, "--objective", "binary-cross-entropy", "--log-steps", "1")
+    assert (code, printed) == (0, f"{out}\n")
+    assert jsbert.CrossEncoder(out).predict(("the cat", "a dog")).shape == ()

@@ -285,7 +285,7 @@ ERRORS = {
     "of 1 queries 0 have relevant documents": lambda: evaluate.InformationRetrievalEvaluator({"q": "a"}, {"d": "b"}, {"q": []}),
     "an entry of map_at_k is 0": lambda: EVALUATORS["retrieval"](map_at_k=[0]),
     "ndcg_at_k is empty": lambda: EVALUATORS["retrieval"](ndcg_at_k=[]),
-    "the similarity is <built-in function max>; give jsbert.similarity's": lambda: EVALUATORS["retrieval"](
+    "the similarity is <built-in function max>; give jsbert.util's": lambda: EVALUATORS["retrieval"](
         score_functions={"max": max}
     ),
     "main_score_function is 'dot'": lambda: EVALUATORS["retrieval"](

@@ -32,13 +32,15 @@ def open_bi_encoder(
     return SentenceTransformer(folder, device=split(device), pooling=split(pooling), **options)
 
 
-def open_cross_encoder(name: str, *, device: str | None = None, **options: Any) -> CrossEncoder:
-    """The CrossEncoder of that name.
+def open_cross_encoder(
+    name: str, *, device: str | None = None, num_labels: int | None = None, **options: Any
+) -> CrossEncoder:
+    """The CrossEncoder of that name; with `num_labels`, one to be trained on any model's encoder.
 
     Raises:
         OSError, ValueError: as its constructor; and for a bi-encoder's folder.
     """
     folder = find_model(name)
-    if not is_cross_encoder(folder):
+    if num_labels is None and not is_cross_encoder(folder):
         raise ValueError(f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores pairs")
-    return CrossEncoder(folder, device=split(device), **options)
+    return CrossEncoder(folder, device=split(device), num_labels=num_labels, **options)

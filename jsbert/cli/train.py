@@ -25,6 +25,10 @@ def train(
     ],
     model: options.Model = None,
     pooling: options.Pooling = None,
+    num_labels: Annotated[
+        int | None,
+        Option(help="Make a cross-encoder of the model's encoder, with a new classifier of so many labels.", min=1),
+    ] = None,
     objective: Annotated[
         str | None,
         Option(
@@ -103,7 +107,7 @@ def train(
 
     recipe = Recipe(**{field.name: given[field.name] for field in dataclasses.fields(Recipe) if field.name in given})
     folder = find_model(model)
-    is_cross = is_cross_encoder(folder)
+    is_cross = is_cross_encoder(folder) or num_labels is not None
     if is_cross and pooling is not None:
         raise BadParameter("a cross-encoder does not pool", param_hint="'--pooling'")
     sources = make_sources(
@@ -119,7 +123,7 @@ def train(
     )
     scorer = make_scorer(eval_data or [], cross_encoder=is_cross)
     if is_cross:
-        opened = open_cross_encoder(folder, device=device)
+        opened = open_cross_encoder(folder, device=device, num_labels=num_labels)
     else:
         opened = open_bi_encoder(folder, device=device, pooling=pooling)
     print(

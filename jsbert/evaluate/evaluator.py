@@ -3,7 +3,7 @@
 import csv
 import os
 import pathlib
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,16 +99,6 @@ def similarity_names(names: Collection[str] | None, main: str | None = None) -> 
     if main:
         check_choice("the main similarity", main, tuple(names))
     return names
-
-
-def similarity_name(function: Callable) -> str:
-    """The name of one of jsbert.similarity's matrix functions; ValueError for another function."""
-    for name, (matrix, _) in SIMILARITIES.items():
-        if function is matrix:
-            return name
-    raise ValueError(
-        f"the similarity is {function!r}; give jsbert.similarity's cos_sim, dot_score, euclidean_sim or manhattan_sim"
-    )
 
 
 def check_columns(**columns: Sequence) -> None:

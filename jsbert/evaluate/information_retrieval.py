@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
-from jsbert.evaluate.evaluator import Evaluator, Outcome, embed, similarity_name
+from jsbert.evaluate.evaluator import Evaluator, Outcome, embed
 from jsbert.inputs import check_choice, check_positive
 from jsbert.metrics import (
     average_precision_at_k,
@@ -17,6 +17,7 @@ from jsbert.metrics import (
     reciprocal_rank_at_k,
 )
 from jsbert.search import top_k
+from jsbert.similarity import similarity_name
 
 HEADERS = dict(accuracy="Accuracy", precision="Precision", recall="Recall", mrr="MRR", ndcg="NDCG", map="MAP")
 """What the csv file calls the measures."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from jsbert.evaluate.evaluator import Evaluator, Outcome, embed, pairwise, predict, similarity_name
+from jsbert.evaluate.evaluator import Evaluator, Outcome, embed, pairwise, predict
 from jsbert.inputs import check_positive
 from jsbert.metrics import average_precision, ndcg, reciprocal_rank
-from jsbert.similarity import cos_sim
+from jsbert.similarity import cos_sim, similarity_name
 
 Sample = Mapping[str, Any]
 
