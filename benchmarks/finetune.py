@@ -4,7 +4,7 @@ trainer, with one recipe, scored on the STS benchmark's test set.
 python -m benchmarks.finetune --data DATA
 
 DATA holds sts/stsb-{train,test}.tsv and nli/nli-{train,triplets}.tsv.gz. Every cell (task, trainer, seed) is a process
-of its own and is saved when it is done; the same command goes on where it stopped.
+of its own and is saved when it is done; the same command goes on where it stopped. For speed see `benchmarks.train`.
 """
 
 import argparse
@@ -55,13 +55,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             files = [cells / f"{task}-{trainer}-{seed}.json" for seed in range(options.seeds)]
             found[trainer] = [json.loads(file.read_text(encoding="utf8")) for file in files]
         scores = {trainer: [cell["score"] for cell in own] for trainer, own in found.items()}
-        seconds = {trainer: statistics.median(cell["seconds"] for cell in own) for trainer, own in found.items()}
-        results[task] = {"examples": found["jsbert"][0]["examples"], "scores": scores, "seconds": seconds}
-        rows += [
-            [task, objective, trainer, f"{100 * before:.2f}", _mean(own), f"{seconds[trainer]:.0f}"]
-            for trainer, own in scores.items()
-        ]
-    report.print_table(["task", "objective", "trainer", "before", "after (mean, range)", "seconds"], rows)
+        results[task] = {"examples": found["jsbert"][0]["examples"], "scores": scores}
+        rows += [[task, objective, trainer, f"{100 * before:.2f}", _mean(own)] for trainer, own in scores.items()]
+    report.print_table(["task", "objective", "trainer", "before", "after (mean, range)"], rows)
     print("written:", report.write_json("finetune", values | {"seeds": options.seeds, "results": results}, options.out))
     return results
 
@@ -92,22 +88,18 @@ def _run_cell(options, task, trainer, seed):
 
 def _cell(options):
     """One cell: trains, scores with jsbert whichever the trainer, and writes its file."""
-    import time
-
     task, trainer, seed = options.cell[0], options.cell[1], int(options.cell[2])
     examples = _examples(options, task)
     with tempfile.TemporaryDirectory() as folder:
         out = str(pathlib.Path(folder) / "model")
-        started = time.perf_counter()
         train = _train_jsbert if trainer == "jsbert" else _train_sentence_transformers
         train(task, examples, str(find_folder(options.model)), out, seed)
-        seconds = time.perf_counter() - started
         score = _score(SentenceTransformer(out), options.data)
     values = report.circumstances() | {
-        "task": task, "trainer": trainer, "seed": seed, "examples": len(examples), "score": score, "seconds": seconds,
+        "task": task, "trainer": trainer, "seed": seed, "examples": len(examples), "score": score,
     }  # fmt: skip
     report.write_json(f"{task}-{trainer}-{seed}", values, options.out / "finetune")
-    print(f"{100 * score:.2f} in {seconds:.0f} s")
+    print(f"{100 * score:.2f}")
     return values
 
 

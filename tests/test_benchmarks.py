@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import pairwise, sentences, startup
+from benchmarks import pairwise, report, sentences, startup, train
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,15 @@ def test_docstring_sentences_are_many_distinct_and_english():
 def test_mixed_texts_are_short_and_long():
     texts = startup.mixed_texts(50)
     assert sum(len(text.split()) > 80 for text in texts) == 10
+
+
+def test_train_runs_and_writes_its_rates(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "has_torch", lambda: False)
+    argv = ["--model", str(tiny_folder), "--steps", "4", "--batch-size", "2", "--repeats", "1", "--out", str(tmp_path)]
+    values = train.main(argv)
+    assert set(values["results"]) == {"jsbert", "jsbert, padded towers"}
+    for found in values["results"].values():
+        assert found["updates_per_second"][0] > 0
+        assert found["peak_bytes"] > 1e8
+    assert json.loads((tmp_path / "train.json").read_text())["results"] == values["results"]
+    assert "4 updates of 2 pairs, float32; the rate is of those after 2" in capsys.readouterr().out
