@@ -1,14 +1,9 @@
-"""The run: what it writes, that it goes on after a kill to the same bits, and what it refuses."""
+"""The run: what it writes, every way to run it, and what it refuses."""
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
-import random
-import signal
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -16,7 +11,7 @@ import pytest
 from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.data import Examples
 from jsbert.train import Recipe, Source, fit, learning_rate, objective
-from tests import models, train_process
+from tests import models
 from tests.train_process import first_number, texts, triplets
 
 RECIPE = Recipe(batch_size=4, learning_rate=1e-3, checkpoint_steps=3, log_steps=1, eval_steps=5)
@@ -71,7 +66,7 @@ def test_a_finished_run_is_opened_not_repeated(tiny, tmp_path):
 
 
 def test_a_folder_of_something_else_is_left_alone(tiny, tiny_folder, tmp_path):
-    with pytest.raises(ValueError, match="holds a model that no recipe.json belongs to"):
+    with pytest.raises(ValueError, match="holds things that are no run's of jsbert"):
         fit(tiny, Source(pairs(), "cosine"), tiny_folder, RECIPE)
     fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
     other = dataclasses.replace(RECIPE, learning_rate=1e-4)
@@ -79,10 +74,52 @@ def test_a_folder_of_something_else_is_left_alone(tiny, tiny_folder, tmp_path):
         ValueError, match=r"another run, which differs in recipe.learning_rate \(0.001 there, 0.0001 now\)"
     ):
         fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", other)
+    with pytest.raises(ValueError, match="differs in model.params"):
+        fit(
+            SentenceTransformer.from_parts(models.parts(tmp_path, seed=3)),
+            Source(pairs(), "cosine"),
+            tmp_path / "out",
+            RECIPE,
+        )
+    with pytest.raises(ValueError, match=r"differs in data.train.options.matryoshka_dims"):
+        fit(tiny, Source(pairs(), objective("cosine", matryoshka_dims=(24, 8))), tmp_path / "out", RECIPE)
+    with pytest.raises(ValueError, match=r"differs in evaluator \(None there, first_number now\)"):
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE, evaluator=first_number)
     with pytest.raises(ValueError, match="differs in data.train.digest"):
         fit(tiny, Source(pairs(seed=5), "cosine"), tmp_path / "out", RECIPE)
     with pytest.raises(NotADirectoryError, match="is a file"):
         fit(tiny, Source(pairs(), "cosine"), tiny_folder / "config.json", RECIPE)
+
+
+def test_a_folder_with_other_things_is_not_touched(tiny, tmp_path):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "mine.txt").write_text("keep")
+    with pytest.raises(ValueError, match="give a new or empty folder to train into"):
+        fit(tiny, Source(pairs(), "cosine"), tmp_path, RECIPE)
+    assert [path.name for path in tmp_path.rglob("*")] == ["best", "mine.txt"]
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_can_be_mended(tiny, tmp_path):
+    with pytest.raises(ValueError, match="'embedings' is found in no param's path"):
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", dataclasses.replace(RECIPE, frozen=("embedings",)))
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", dataclasses.replace(RECIPE, frozen=("embeddings",)))
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tiny, tmp_path):
+    scores = iter([np.nan, np.nan, 0.5, 0.4])
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE, evaluator=lambda model: {"score": next(scores)})
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["best"]["step"] == 10
+
+
+def test_a_cross_encoder_and_its_objective_have_as_many_labels(tmp_path):
+    model = CrossEncoder.from_parts(models.cross_parts(tmp_path, num_labels=3))
+    columns = {"a": texts(8, 1), "b": texts(8, 2), "label": [0, 1, 2, 0, 1, 2, 0, 1]}
+    examples = Examples.from_columns(columns)
+    with pytest.raises(ValueError, match="binary-cross-entropy is for 1 label, the model has 3; open it with another"):
+        fit(model, Source(examples, "binary-cross-entropy"), tmp_path / "out", RECIPE)
+    with pytest.raises(ValueError, match="'softmax' is not for a cross-encoder; choose one of binary-cross-entropy"):
+        fit(model, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", RECIPE)
+    fit(model, Source(examples, "cross-entropy"), tmp_path / "out", RECIPE)
 
 
 def test_a_full_disk_is_found_before_the_work(tiny, tmp_path, monkeypatch):
@@ -205,6 +242,8 @@ def test_a_label_that_is_no_class_is_named(tiny, tmp_path):
         ({"schedule": "cosine"}, "schedule is 'cosine'; choose one of 'linear', 'constant'"),
         ({"dtype": "float16"}, "dtype is 'float16'; choose one of 'float32', 'bfloat16'"),
         ({"frozen": "encoder"}, "give a sequence of patterns"),
+        ({"dropout": 0.2}, "dropout is 0.2; give None for the model's own rates, or False for none"),
+        ({"seed": -1}, "seed is -1; it must be an integer, 0 or more"),
     ],
 )
 def test_recipes_are_checked(option, message):
@@ -234,72 +273,3 @@ def test_texts_that_are_cut_are_counted(tiny, tmp_path):
     columns = {"a": ["cat " * 60] + ["dog"] * 7, "b": ["the"] * 8, "score": [0.5] * 8}
     with pytest.warns(UserWarning, match="1 of 16 texts are longer than 32 tokens"):
         fit(tiny, Source(Examples.from_columns(columns), "cosine"), tmp_path / "out", RECIPE)
-
-
-def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
-    processes = multiprocessing.get_context("forkserver")  # imports once; nothing of JAX has started there
-    processes.set_forkserver_preload(["tests.train_process"])
-
-    def start(out):
-        process = processes.Process(target=train_process.run, args=(out, tiny_folder))
-        process.start()
-        return process
-
-    whole = start(tmp_path / "whole")
-    whole.join(300)
-    assert whole.exitcode == 0
-    generator, kills, in_a_checkpoint, process = random.Random(0), 0, 0, None
-    checkpoints = tmp_path / "killed" / "checkpoints"
-    for _ in range(60):
-        process = start(tmp_path / "killed")
-        steps = newest(checkpoints)
-        while process.is_alive() and newest(checkpoints) <= steps:  # some progress, or it would never end
-            time.sleep(0.005)
-        if kills >= 10 and in_a_checkpoint:
-            break
-        time.sleep(generator.random() * 0.3)
-        while kills % 2 and process.is_alive() and not unfinished(checkpoints):
-            time.sleep(0.0005)  # every other kill waits for a checkpoint to be half-written
-        if not process.is_alive():
-            break
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        kills += 1
-        in_a_checkpoint += bool(unfinished(checkpoints))
-    process.join(300)
-    assert process.exitcode == 0
-    assert kills >= 10
-    assert in_a_checkpoint
-    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
-    assert [entry["step"] for entry in lines(tmp_path / "killed")] == [
-        entry["step"] for entry in lines(tmp_path / "whole")
-    ]
-
-
-def newest(folder):
-    return max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
-
-
-def unfinished(folder):
-    return [path for path in folder.glob("*") if "tmp" in path.name]
-
-
-def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
-    recipe = dataclasses.replace(RECIPE, epochs=30, checkpoint_steps=1000)
-    whole = fit(tiny, Source(pairs(), "cosine"), tmp_path / "whole", recipe)
-
-    def interrupt():
-        file = tmp_path / "out" / "metrics.jsonl"
-        while not file.is_file() or len(file.read_text().splitlines()) < 5:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt, match=r"stopped after update \d+ of 330; the same call goes on from there"):
-        fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", recipe)
-    thread.join()
-    resumed = fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", recipe)
-    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
-    assert np.array_equal(resumed.encode("a cat"), whole.encode("a cat"))

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jsbert import losses, siamese
 from jsbert.config import Dense, Normalize
 from jsbert.encoders import bert
+from jsbert.packing import packed
 from jsbert.train import (
     State,
     example_keys,
@@ -213,6 +214,36 @@ def test_an_objective_of_ones_own_is_a_function(tiny_parts):
     assert isinstance(state, State)
     assert int(state.step) == 1
     assert make_step(own, optax.sgd(1.0))(state, batch, None)[1]["loss"] < first["loss"]
+
+
+def test_targets_may_be_given_for_each_tower(tiny_parts):
+    _, params, batch = setup(tiny_parts, "float32")
+    distil = objective("embedding-mse")(tiny_parts.config, name="x")
+    towers = np.random.default_rng(0).standard_normal((TOWERS, ROWS, 10)).astype(np.float32)
+    outputs = distil.forward(params, batch, None)
+    found = distil.loss(params, outputs, batch | {"labels": towers.swapaxes(0, 1)})
+    wanted = losses.embedding_mse(jnp.swapaxes(outputs, 0, 1), towers)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_the_params_of_other_objectives_wait_for_their_own_batches(tiny_parts):
+    _, params, batch = setup(tiny_parts, "float32")
+    pairs = {name: array[:, :2] for name, array in batch.items()} | {"labels": np.arange(ROWS, dtype=np.int32) % 3}
+    one, two = (objective("softmax", num_labels=3)(tiny_parts.config, name=name) for name in ("one", "two"))
+    params = copied(params) | {"objectives": {"one": one.init(KEY), "two": two.init(KEY)}}
+    steps = [make_step(each, OPTIMIZER) for each in (one, two)]
+    state, _ = steps[1](init_state(copied(params), OPTIMIZER), pairs, KEY)
+    before = copied(state.params["objectives"])
+    state, _ = steps[0](state, pairs, KEY)
+    assert np.array_equal(state.params["objectives"]["two"]["kernel"], before["two"]["kernel"])
+    assert not np.array_equal(state.params["objectives"]["one"]["kernel"], before["one"]["kernel"])
+
+
+def test_packed_rows_are_not_cut_into_chunks(tiny_parts):
+    in_batch, params, batch = setup(tiny_parts, "float32")
+    rows = packed(batch["ids"].reshape(-1, LENGTH), batch["lengths"].ravel()) | {"lengths": batch["lengths"]}
+    with pytest.raises(ValueError, match="packed rows are computed whole"):
+        gradients(in_batch, params, rows, None, chunk_size=4)
 
 
 def test_options_are_those_of_the_loss():

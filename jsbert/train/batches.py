@@ -13,7 +13,7 @@ from jsbert.batching import Batch, length_ladder, pack
 from jsbert.data import Examples, epoch_batches, masked, mixed_batches
 from jsbert.packing import packed
 from jsbert.tokenizer import Tokenizer
-from jsbert.train.objectives import BI_ENCODER, CROSS_ENCODER, Objective, objective
+from jsbert.train.objectives import BI_ENCODER, CROSS_ENCODER, Choice, Objective, objective
 from jsbert.train.recipe import Recipe
 
 
@@ -23,8 +23,8 @@ class Source:
 
     Attributes:
         examples: texts and labels, as `data.read_examples` returns them.
-        objective: a name of `OBJECTIVES`, or what `objective(name, **options)` returns, or any function from a config
-            to an `Objective`.
+        objective: a name of `OBJECTIVES`, or what `objective(name, **options)` returns, or any function
+            `(config, *, name) -> Objective`.
         name: told apart by it in records, where there are several.
     """
 
@@ -32,23 +32,43 @@ class Source:
     objective: str | Callable[..., Objective]
     name: str = "train"
 
-    def build(self, config: Any, *, pairs: bool) -> Objective:
-        """The objective for a model's config; `pairs` for a cross-encoder's.
+    def build(self, config: Any, *, num_labels: int | None = None) -> Objective:
+        """The objective for a model's config; with `num_labels`, a cross-encoder's.
 
         Raises:
             ValueError: if it is not for such a model, or the examples have not what it needs.
         """
-        make = objective(self.objective) if isinstance(self.objective, str) else self.objective
-        kind = self.objective if isinstance(self.objective, str) else getattr(make, "keywords", {}).get("kind")
-        if kind is not None and (kind in CROSS_ENCODER) != pairs:
-            allowed = CROSS_ENCODER if pairs else BI_ENCODER
-            raise ValueError(
-                f"{self.name}: the objective {kind!r} is not for a {'cross' if pairs else 'bi'}-encoder; choose one of "
-                f"{', '.join(allowed)}"
-            )
-        built = make(config, name=self.name)
-        _check_examples(self.examples, built, self.name)
+        make, more = self._choice(), {}
+        if isinstance(make, Choice):
+            allowed = BI_ENCODER if num_labels is None else CROSS_ENCODER
+            if make.kind not in allowed:
+                raise ValueError(
+                    f"{self.name}: the objective {make.kind!r} is not for a {'bi' if num_labels is None else 'cross'}"
+                    f"-encoder; choose one of {', '.join(allowed)}"
+                )
+            if num_labels is not None:
+                wanted = make.options.get("num_labels", num_labels) if make.kind == "cross-entropy" else 1
+                if wanted != num_labels:
+                    raise ValueError(
+                        f"{self.name}: {make.kind} is for {wanted} label{'s' * (wanted > 1)}, the model has "
+                        f"{num_labels}; open it with another num_labels, or choose another objective"
+                    )
+                more = {"num_labels": num_labels}
+        built = make(config, name=self.name, **more)
+        _check_examples(self, built)
         return built
+
+    def description(self) -> dict[str, Any]:
+        """What tells this source from another: the objective with its options, and the data."""
+        make = self._choice()
+        if isinstance(make, Choice):
+            told = {"objective": make.kind, "options": {name: repr(value) for name, value in make.options.items()}}
+        else:
+            told = {"objective": getattr(make, "__qualname__", repr(make)), "options": {}}
+        return told | {"examples": len(self.examples), "digest": self.digest()}
+
+    def _choice(self):
+        return objective(self.objective) if isinstance(self.objective, str) else self.objective
 
     def digest(self) -> str:
         """sha256 of the data set's size and of up to 1,000 of its rows, spread evenly."""
@@ -159,29 +179,35 @@ def ladder(max_length: int) -> tuple[int, ...]:
     return tuple(length for length in length_ladder(max_length) if length % 4 == 0 or length == max_length)
 
 
-def _check_examples(examples, objective, name):
-    fewest, most = objective.num_texts
+def _check_examples(source, learned):
+    examples, (fewest, most) = source.examples, learned.num_texts
     columns = len(examples.names)
     if columns < fewest or (most is not None and columns > most):
         wanted = f"{fewest}" if most == fewest else f"{fewest} or more" if most is None else f"{fewest} to {most}"
         raise ValueError(
-            f"{name}: {objective.kind} takes {wanted} columns of texts; these examples have {columns}: "
+            f"{source.name}: {learned.kind} takes {wanted} columns of texts; these examples have {columns}: "
             f"{', '.join(examples.names)}"
         )
     if not len(examples):
-        raise ValueError(f"{name}: there are no examples")
-    if objective.labels != "none" and examples.labels is None:
-        raise ValueError(f"{name}: {objective.kind} needs labels ({objective.labels}), and these examples have none")
+        raise ValueError(f"{source.name}: there are no examples")
+    if learned.labels != "none" and examples.labels is None:
+        raise ValueError(f"{source.name}: {learned.kind} needs labels ({learned.labels}), and these examples have none")
+    if learned.labels != "none" and isinstance(examples.labels, np.ndarray):
+        _labels(examples.labels, learned, source, np.arange(len(examples)))
 
 
-def _labels(labels, objective, source, indices):
-    if objective.labels != "class":
+def _labels(labels, learned, source, indices):
+    if learned.labels != "vector" and learned.kind != "margin-mse" and labels.ndim != 1:
+        raise ValueError(
+            f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one {learned.labels} an example"
+        )
+    if learned.labels != "class":
         return np.asarray(labels, np.float32)
-    wrong = np.flatnonzero(~np.isin(labels, np.arange(objective.num_classes)))
+    wrong = np.flatnonzero(~np.isin(labels, np.arange(learned.num_classes)))
     if wrong.size:
         raise ValueError(
-            f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; {objective.kind} has "
-            f"{objective.num_classes} classes, 0 to {objective.num_classes - 1}"
+            f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; {learned.kind} has "
+            f"{learned.num_classes} classes, 0 to {learned.num_classes - 1}"
         )
     return np.asarray(labels, np.int32)
 

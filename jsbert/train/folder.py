@@ -23,24 +23,30 @@ def claim(out: pathlib.Path, description: dict[str, Any], needed_bytes: int) -> 
     """Makes `out` the folder of the run that `description` tells; True if there is still work to do in it.
 
     Raises:
-        ValueError: if it belongs to another run, or holds a model.
+        ValueError: if it belongs to another run, or holds other things.
         OSError: if it cannot be written, or the disk has not room for `needed_bytes`.
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder to train into")
     earlier = read_recipe(out)
-    if earlier is None and any((out / name).exists() for name in ("modules.json", "config.json", "model.safetensors")):
-        raise ValueError(f"{out} holds a model that no recipe.json belongs to; give a new folder to train into")
-    if earlier is not None and (differing := _differences(earlier["run"], description)):
+    if earlier is None and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} holds things that are no run's of jsbert; give a new or empty folder to train into")
+    has_begun = earlier is not None and (earlier["finished"] or any((out / CHECKPOINTS).glob("[0-9]*")))
+    if has_begun and (differing := _differences(earlier["run"], description)):
         raise ValueError(
             f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, or remove that one"
         )
+    for left in [
+        *out.glob(f".{BEST}.*"),
+        *((out / CHECKPOINTS, out / BEST) if earlier and earlier["finished"] else ()),
+    ]:
+        shutil.rmtree(left, ignore_errors=True)  # what a kill left
     if earlier is not None and earlier["finished"]:
         return False
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out) as probe:
         probe.write(b"?")
-    free = shutil.disk_usage(out).free
+    free = shutil.disk_usage(out).free + sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if free < needed_bytes:
         raise OSError(
             errno.ENOSPC,

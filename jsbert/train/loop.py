@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import shutil
@@ -70,8 +71,8 @@ def fit(
     recipe = recipe or Recipe()
     sources = [sources] if isinstance(sources, Source) else list(sources)
     out = pathlib.Path(out).expanduser()
-    run = _Run(model, sources, recipe)
-    if folder.claim(out, run.description(), run.disk_bytes()):
+    run = _Run(model, sources, recipe, evaluator)
+    if folder.claim(out, run.description, run.disk_bytes()):
         _train(run, out, evaluator, show_progress_bar)
     return type(model)(out, device=model.devices)
 
@@ -79,22 +80,23 @@ def fit(
 class _Run:
     """What is made once: objectives, updates and their steps, and where arrays lie."""
 
-    def __init__(self, model, sources, recipe):
+    def __init__(self, model, sources, recipe, evaluator):
         if model.dtype != "float32":
             raise ValueError(f"the model computes in {model.dtype}; open it in float32, and say dtype in the recipe")
         if not sources or len({source.name for source in sources}) < len(sources):
             raise ValueError(
                 f"the sources are named {[source.name for source in sources]}; give each a name of its own"
             )
-        self.sources, self.recipe = sources, recipe
+        self.sources, self.recipe, self.evaluator = sources, recipe, evaluator
         self.pairs = isinstance(model, CrossEncoder)
         # A copy, which takes on the params that are to be scored or saved.
         self.model = type(model).from_parts(model.parts, device=model.devices)
         is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
         self.packing = recipe.packing and is_whole
         config = _training_config(model.config, recipe)
-        self.objectives = [source.build(config, pairs=self.pairs) for source in sources]
+        self.objectives = [source.build(config, num_labels=getattr(model, "num_labels", None)) for source in sources]
         self.updates = plan(sources, self.objectives, recipe)
+        self.description = self._describe()
         self.optimizer = make_optimizer(recipe, len(self.updates))
         self.steps = {
             (source, accumulate): make_step(
@@ -106,13 +108,25 @@ class _Run:
         self._by_row, self._everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("rows",), ()))
         self.key = jax.device_put(jax.random.key(recipe.seed), self._everywhere)
 
-    def description(self):
+    def _describe(self):
         """What tells this run from another."""
-        data = {
-            source.name: {"objective": objective.kind, "examples": len(source.examples), "digest": source.digest()}
-            for source, objective in zip(self.sources, self.objectives, strict=True)
+        params = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.model.params):
+            params.update(np.ascontiguousarray(leaf))
+        evaluator = (
+            None if self.evaluator is None else getattr(self.evaluator, "__qualname__", type(self.evaluator).__name__)
+        )
+        return {
+            "recipe": self.recipe.to_json(),
+            "model": {
+                "config": repr(self.model.config),
+                "params": params.hexdigest(),
+                "max_seq_length": self.model.max_seq_length,
+            },
+            "data": {source.name: source.description() for source in self.sources},
+            "evaluator": evaluator,
+            "updates": len(self.updates),
         }
-        return {"recipe": self.recipe.to_json(), "data": data, "updates": len(self.updates)}
 
     def disk_bytes(self):
         """Three checkpoints of params and two moments each, and three models: the most that lie there at a time."""
@@ -167,6 +181,7 @@ def _train(run, out, evaluator, show_progress_bar):
             out / folder.METRICS,
             begin,
             log_steps=recipe.log_steps,
+            num_updates=len(updates),
             learning_rate=learning_rate(recipe, len(updates)),
         )
         stack.callback(record.close)
@@ -193,8 +208,7 @@ def _train(run, out, evaluator, show_progress_bar):
                 return
             scores, metric, score = _score(evaluator, run.take_on(state)[0])
             record.add_scores(step, metric, scores)
-            better = notes["best"] is None or _is_better(evaluator, score, notes["best"]["score"])
-            if step and better:
+            if step and _is_better(evaluator, score, notes["best"]):
                 folder.save_model(*run.take_on(state), out / folder.BEST)
                 notes["best"] = {"step": step, "metric": metric, "score": score}
 
@@ -212,10 +226,11 @@ def _train(run, out, evaluator, show_progress_bar):
             if is_last_of_epoch if recipe.eval_steps is None else step % recipe.eval_steps == 0 or step == len(updates):
                 settle()
                 evaluate(step)
-            if step % recipe.checkpoint_steps == 0 or step == len(updates) or is_stopping():
+            stopping = is_stopping()
+            if step % recipe.checkpoint_steps == 0 or step == len(updates) or stopping:
                 settle()
                 checkpoints.save(state, notes)
-            if is_stopping() and step < len(updates):
+            if stopping and step < len(updates):
                 raise KeyboardInterrupt(
                     f"stopped after update {step} of {len(updates)}; the same call goes on from there"
                 )
@@ -231,13 +246,12 @@ def _train(run, out, evaluator, show_progress_bar):
 def _finish(run, out, state, notes):
     """The folder as it stays: the best model or the last, picture, card; and no checkpoints."""
     if notes["best"] is None:
-        folder.save_model(*run.take_on(state), out)
-    else:
-        shutil.copytree(out / folder.BEST, out, dirs_exist_ok=True)
+        folder.save_model(*run.take_on(state), out / folder.BEST)
+    shutil.copytree(out / folder.BEST, out, dirs_exist_ok=True)
     entries = read_metrics(out / folder.METRICS)
     draw(entries, out / folder.PICTURE)
-    folder.write_text(out / folder.CARD, card(run.description(), entries, notes["best"], pairs=run.pairs))
-    folder.write_recipe(out, run.description(), finished=True, best=notes["best"])
+    folder.write_text(out / folder.CARD, card(run.description, entries, notes["best"], pairs=run.pairs))
+    folder.write_recipe(out, run.description, finished=True, best=notes["best"])
     shutil.rmtree(out / folder.CHECKPOINTS)
     shutil.rmtree(out / folder.BEST, ignore_errors=True)
 
@@ -259,7 +273,9 @@ def _score(evaluator, model):
 
 
 def _is_better(evaluator, score, best):
-    return score > best if getattr(evaluator, "greater_is_better", True) else score < best
+    if best is None or np.isnan(best["score"]) or np.isnan(score):
+        return best is None or not np.isnan(score)
+    return score > best["score"] if getattr(evaluator, "greater_is_better", True) else score < best["score"]
 
 
 def _keep_batch(run, out, step, batch, loss, norm):

@@ -59,11 +59,18 @@ def of_embeddings(
 
     `in_batch` is known for the losses of `jsbert.losses`; for others say whether examples of a batch meet in it.
     """
+
+    def of_batch(params, outputs, batch):
+        targets = batch.get("labels")
+        if labels == "vector" and targets.ndim == 3:  # a target for each tower
+            targets = _towers_first(targets)
+        return loss(_towers_first(outputs), targets)
+
     return Objective(
         kind,
         name,
         functools.partial(_embeddings, config),
-        lambda params, outputs, batch: loss(_towers_first(outputs), batch.get("labels")),
+        of_batch,
         in_batch=losses.is_in_batch(loss) if in_batch is None else in_batch,
         num_texts=num_texts,
         labels=labels,
@@ -176,8 +183,21 @@ CROSS_ENCODER: tuple[str, ...] = tuple(_OF_LOGITS)
 OBJECTIVES: tuple[str, ...] = BI_ENCODER + CROSS_ENCODER
 
 
-def objective(kind: str, **options: Any) -> Callable[..., Objective]:
-    """The objective named `kind`, still to be given a config (and a name of its own): `fit` does that.
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """An objective by name and options, still without a model."""
+
+    kind: str
+    options: Mapping[str, Any]
+    function: Callable[..., Objective] = dataclasses.field(repr=False)
+
+    def __call__(self, config: Any, *, name: str, **more: Any) -> Objective:
+        """The objective for a model's config, under a name of its own."""
+        return self.function(config, name=name, **{**self.options, **more})
+
+
+def objective(kind: str, **options: Any) -> Choice:
+    """The objective named `kind`, still to be given a config and a name of its own: `fit` does that.
 
     Args:
         kind: one of `OBJECTIVES`.
@@ -206,7 +226,7 @@ def objective(kind: str, **options: Any) -> Callable[..., Objective]:
         raise ValueError(f"the objective {kind!r} has no option {', '.join(unknown)}; it has {has}")
     if kind == "softmax" and "num_labels" not in options:
         raise ValueError("the objective 'softmax' needs num_labels, the number of classes")
-    return functools.partial(function, **options)
+    return Choice(kind, options, function)
 
 
 def _named_embeddings(

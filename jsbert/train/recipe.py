@@ -71,6 +71,10 @@ class Recipe:
             check_positive(name, getattr(self, name), or_none=False)
         for name in ("chunk_size", "max_steps", "eval_steps"):
             check_positive(name, getattr(self, name))
+        if self.dropout not in (None, False) or (isinstance(self.dropout, (int, float)) and self.dropout is not False):
+            raise ValueError(f"dropout is {self.dropout!r}; give None for the model's own rates, or False for none")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed is {self.seed!r}; it must be an integer, 0 or more")
         check_choice("schedule", self.schedule, ("linear", "constant"))
         check_choice("mix", self.mix, ("proportional", "round-robin"))
         check_choice("dtype", self.dtype, DTYPES)

@@ -19,30 +19,33 @@ class Record:
     Opened again at an earlier step, it drops the lines beyond. `seconds` count from the start, or from going on.
     """
 
-    def __init__(self, file: pathlib.Path, step: int, *, log_steps: int, learning_rate: Callable[[int], Any]):
+    def __init__(
+        self, file: pathlib.Path, step: int, *, log_steps: int, num_updates: int, learning_rate: Callable[[int], Any]
+    ):
         kept = [entry for entry in read_metrics(file) if step and entry["step"] <= step]
         write_text(file, "".join(map(_line, kept)))
         self._file = file.open("a", encoding="utf8")
-        self._log_steps, self._learning_rate = log_steps, learning_rate
-        self._losses: dict[str, list[float]] = {}
+        self._log_steps, self._num_updates, self._learning_rate = log_steps, num_updates, learning_rate
+        self._losses: dict[str, list[tuple[float, float]]] = {}
         self._began = time.perf_counter()
         self._num_tokens, self._since = 0, self._began
         self.num_texts = self.num_truncated = 0
 
     def add(self, step: int, source: str, batch: Collated, loss: float, grad_norm: float) -> dict[str, float]:
         """Counts an update in; returns what a progress bar shows."""
-        self._losses.setdefault(source, []).append(loss)
+        self._losses.setdefault(source, []).append((loss, grad_norm))
         self._num_tokens += batch.num_tokens
         self.num_texts += batch.num_texts
         self.num_truncated += batch.num_truncated
         rate = self._num_tokens / max(1e-9, time.perf_counter() - self._since)
-        if step % self._log_steps == 0:
-            for name, losses in self._losses.items():
+        if step % self._log_steps == 0 or step == self._num_updates:
+            for name, measures in self._losses.items():
+                mean_loss, mean_norm = np.mean(measures, axis=0)
                 self._write(
                     step=step,
                     source=name,
-                    loss=float(np.mean(losses)),
-                    grad_norm=grad_norm,
+                    loss=float(mean_loss),
+                    grad_norm=float(mean_norm),
                     learning_rate=float(self._learning_rate(step - 1)),
                     tokens_per_second=round(rate, 1),
                     seconds=round(time.perf_counter() - self._began, 3),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from jsbert.packing import is_packed
 from jsbert.train.objectives import Objective
 
 Batch = Mapping[str, Any]
@@ -100,6 +101,7 @@ def make_step(
         if accumulate == 1:
             loss, grads = loss_of(state.params, batch, keys)
         else:
+            _refuse_packed(batch)
             micro = _strided((batch, keys), accumulate)
             add = functools.partial(jax.tree.map, jnp.add)
 
@@ -113,6 +115,11 @@ def make_step(
             loss, grads = jax.tree.map(lambda x: x / accumulate, total)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        # The params of other data sets' objectives, and their moments, wait for batches of their own.
+        new, old = (params, opt_state), (state.params, state.opt_state)
+        params, opt_state = jax.tree_util.tree_map_with_path(
+            lambda path, new, old: old if _is_others(path, objective.name) else new, new, old
+        )
         measures = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
         return State(params, state.frozen, opt_state, state.step + 1), measures
 
@@ -146,6 +153,7 @@ def gradients(
 
     if chunk_size is None or chunk_size >= rows:
         return jax.value_and_grad(lambda params: mean_loss(params, forward(params, batch, keys)))(params)
+    _refuse_packed(batch)
     chunks = -(-rows // chunk_size)
     # Rows that fill up the last chunk repeat the first ones; nothing is asked of their outputs, so no gradient comes.
     filled = jax.tree.map(lambda x: jnp.concatenate([x, x[: chunks * chunk_size - rows]]), (batch, keys))
@@ -183,6 +191,7 @@ def per_example_grads(objective: Objective) -> Callable[[PyTree, Batch, Any], Py
         return objective.loss(params, objective.forward(params, batch, keys), batch)[0]
 
     def grads(params, batch, keys=None):
+        _refuse_packed(batch)
         return jax.vmap(jax.grad(own_loss), in_axes=(None, 0, 0))(params, batch, keys)
 
     return jax.jit(grads)
@@ -191,6 +200,18 @@ def per_example_grads(objective: Objective) -> Callable[[PyTree, Batch, Any], Py
 def path_example(paths: PyTree) -> str:
     """One of the paths, for messages."""
     return max(jax.tree.leaves(paths), key=len)
+
+
+def _is_others(path, name):
+    keys = [getattr(entry, "key", None) for entry in path]
+    return "objectives" in keys and keys[keys.index("objectives") + 1] != name
+
+
+def _refuse_packed(batch):
+    if is_packed(batch):
+        raise ValueError(
+            "packed rows are computed whole; for chunks, accumulation or gradients per example pad the rows"
+        )
 
 
 def _strided(tree, parts):

@@ -54,7 +54,7 @@ def test_a_run_makes_the_updates_of_torch(tiny_folder, tmp_path, packing):
     examples = Examples.from_columns(columns())
     model, recipe = SentenceTransformer(tiny_folder), dataclasses.replace(RECIPE, packing=packing)
     source = Source(examples, "cosine")
-    updates = plan([source], [source.build(model.config, pairs=False)], recipe)
+    updates = plan([source], [source.build(model.config)], recipe)
     assert len(updates) == 6
     ours = fit(model, source, tmp_path / "out", recipe)
     theirs = train_with_torch(tiny_folder, examples, updates)
