@@ -78,7 +78,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "dtype": options.dtype,
         "epochs": -(-options.steps * options.batch_size // len(columns["score"])),
     }
-    engines = {"jsbert": ("jsbert", True), "jsbert, padded towers": ("jsbert", False)}
+    engines = {"jsbert": ("jsbert", True)}
+    if options.padded:
+        engines["jsbert, padded towers"] = ("jsbert", False)
     if report.has_torch():
         engines["sentence-transformers"] = ("sentence-transformers", False)
     tokens_per_update = _tokens_per_update(job)
@@ -171,6 +173,7 @@ def _options(argv) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=120, help="updates of each run; the second half counts (120)")
     parser.add_argument("--batch-size", type=int, default=16, help="pairs of a batch (16)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--padded", action="store_true", help="measure jsbert without packed rows, too")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each, in turns, after a first (5)")
     return parser.parse_args(argv)
 

@@ -90,7 +90,7 @@ def test_mixed_texts_are_short_and_long():
 def test_train_runs_and_writes_its_rates(tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "has_torch", lambda: False)
     argv = ["--model", str(tiny_folder), "--steps", "4", "--batch-size", "2", "--repeats", "1", "--out", str(tmp_path)]
-    values = train.main(argv)
+    values = train.main([*argv, "--padded"])
     assert set(values["results"]) == {"jsbert", "jsbert, padded towers"}
     for found in values["results"].values():
         assert found["updates_per_second"][0] > 0
