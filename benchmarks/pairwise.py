@@ -23,7 +23,7 @@ import jsbert
 from benchmarks import report
 from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
 from jsbert.batching import Batch, length_ladder, pack, plan
-from jsbert.checkpoint import CrossEncoderParts, find_folder, read_bi_encoder
+from jsbert.checkpoint import CrossEncoderParts, find_folder, new_cross_encoder, read_bi_encoder
 from jsbert.device import token_budget
 from jsbert.encoders import bert
 from jsbert.search import most_similar_pair
@@ -287,15 +287,7 @@ def _cross_parts(parts, options):
     """(the cross-encoder, whether its head is trained)."""
     if options.cross_encoder:
         return jsbert.checkpoint.read_cross_encoder(find_folder(options.cross_encoder)), True
-    width = parts.config.encoder.hidden_size
-    generator = np.random.default_rng(0)
-
-    def linear(outputs):
-        kernel = 0.02 * generator.standard_normal((width, outputs))
-        return {"kernel": kernel.astype(np.float32), "bias": np.zeros(outputs, np.float32)}
-
-    params = {"encoder": parts.params["encoder"], "head": {"pooler": linear(width), "classifier": linear(1)}}
-    return CrossEncoderParts(parts.config.encoder, params, parts.tokenizer, 1, "sigmoid"), False
+    return new_cross_encoder(parts, 1, jax.random.key(0)), False
 
 
 def _print_rows(rows):

@@ -17,6 +17,7 @@ from jsbert.checkpoint import (
     find_folder,
     is_cross_encoder,
     new_cross_encoder,
+    read_bi_encoder,
     read_cross_encoder,
     write_cross_encoder,
 )
@@ -79,7 +80,7 @@ class CrossEncoder(TextModel):
         if num_labels is None or is_cross_encoder(folder):
             parts = read_cross_encoder(folder)
         else:
-            parts = new_cross_encoder(folder, num_labels, jax.random.key(seed))
+            parts = new_cross_encoder(read_bi_encoder(folder, pooling="cls"), num_labels, jax.random.key(seed))
         if num_labels not in (None, parts.num_labels):
             raise ValueError(f"{folder}: num_labels is {num_labels}, but its classifier has {parts.num_labels}")
         if activation_fn is not None:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 
 from jsbert.activations import activation_name
 from jsbert.checkpoint.paths import read_json_if_there, typed
-from jsbert.checkpoint.read import read_bi_encoder, read_config, read_encoder, read_modules, read_tokenizer
+from jsbert.checkpoint.read import BiEncoder, read_config, read_encoder, read_modules, read_tokenizer
 from jsbert.config import EncoderConfig
 from jsbert.tokenizer import Tokenizer
 
@@ -62,13 +62,9 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case)
 
 
-def new_cross_encoder(folder: pathlib.Path, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
-    """The encoder of any folder under a new classifier, drawn as BERT's are: what training begins with.
-
-    Raises:
-        OSError, ValueError: as `read_bi_encoder`.
-    """
-    trunk = read_bi_encoder(folder, pooling="cls")  # its pooling and head are left behind
+def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
+    """A bi-encoder's encoder under a new classifier, drawn as BERT's are: what training begins with. Its pooling and
+    head are left behind."""
     encoder = trunk.config.encoder
     shapes, keys = classifier_shapes(encoder, num_labels), jax.random.split(key)
     head = {

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed, largest, pairwise, similarity_names
+from jsbert.evaluate.evaluator import (
+    Evaluator,
+    Outcome,
+    check_columns,
+    embed_pairs,
+    largest,
+    pairwise,
+    similarity_names,
+)
 from jsbert.metrics import average_precision, best_accuracy, best_f1, matthews
 
 COLUMNS = ("accuracy", "accuracy_threshold", "f1", "precision", "recall", "f1_threshold", "ap", "mcc")
@@ -52,14 +60,7 @@ class BinaryClassificationEvaluator(Evaluator):
         return self._named("binary_classification_evaluation")
 
     def _outcome(self, model):
-        embeddings = embed(
-            model,
-            [*self.sentences1, *self.sentences2],
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            truncate_dim=self.truncate_dim,
-        )
-        first, second = embeddings[: len(self.sentences1)], embeddings[len(self.sentences1) :]
+        first, second = embed_pairs(model, self.sentences1, self.sentences2, **self._encoding)
         names = similarity_names(self.similarity_fn_names) or [model.similarity_fn_name]
         scores = {name: _scores(name, pairwise(name, first, second), np.asarray(self.labels)) for name in names}
         metrics = {f"{name}_{key}": value for name in names for key, value in scores[name].items()}

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
-from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed, largest, pairwise, similarity_names
+from jsbert.evaluate.evaluator import (
+    Evaluator,
+    Outcome,
+    check_columns,
+    embed_pairs,
+    largest,
+    pairwise,
+    similarity_names,
+)
 from jsbert.inputs import check_choice
 from jsbert.metrics import pearson, spearman
 
@@ -56,15 +64,10 @@ class EmbeddingSimilarityEvaluator(Evaluator):
         return self._named("similarity_evaluation", (f"_{self.precision}" if self.precision else "") + "_results.csv")
 
     def _outcome(self, model):
-        embeddings = embed(
-            model,
-            [*self.sentences1, *self.sentences2],
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            normalize_embeddings=self.precision is not None,
-            truncate_dim=self.truncate_dim,
+        scaled = self.precision is not None
+        first, second = embed_pairs(
+            model, self.sentences1, self.sentences2, normalize_embeddings=scaled, **self._encoding
         )
-        first, second = embeddings[: len(self.sentences1)], embeddings[len(self.sentences1) :]
         names = similarity_names(self.similarity_fn_names, self.main_similarity) or [model.similarity_fn_name]
         metrics, columns = {}, {}
         for name in names:

@@ -64,6 +64,11 @@ class Evaluator:
     def _outcome(self, model) -> Outcome:
         raise NotImplementedError
 
+    @property
+    def _encoding(self) -> dict[str, Any]:
+        """The options for `encode` of an evaluator that has these fields."""
+        return {name: getattr(self, name) for name in ("batch_size", "show_progress_bar", "truncate_dim")}
+
     def _named(self, start: str, end: str = "_results.csv") -> str:
         return start + (f"_{self.name}" if self.name else "") + end
 
@@ -75,6 +80,14 @@ def embed(model: Any, texts: Sequence[str], *, how: str = "encode", **options: A
     should.
     """
     return _once(texts, lambda distinct: getattr(model, how, model.encode)(distinct, **options))
+
+
+def embed_pairs(
+    model: Any, first: Sequence[str], second: Sequence[str], **options: Any
+) -> tuple[Float[np.ndarray, "pairs dim"], Float[np.ndarray, "pairs dim"]]:
+    """The vectors of two columns of texts, encoded in one call."""
+    embeddings = embed(model, [*first, *second], **options)
+    return embeddings[: len(first)], embeddings[len(first) :]
 
 
 def predict(model: Any, pairs: Iterable[Sequence[str]], **options: Any) -> Float[np.ndarray, "pairs *labels"]:

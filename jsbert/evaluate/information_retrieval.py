@@ -116,16 +116,13 @@ class InformationRetrievalEvaluator(Evaluator):
 
     def _search(self, model, similarities):
         """Indices into the sorted ids, (Q, K) for each similarity, best first."""
-        options = dict(
-            batch_size=self.batch_size, show_progress_bar=self.show_progress_bar, truncate_dim=self.truncate_dim
-        )
         queries = embed(
             model,
             [self.queries[query] for query in self._relevant],
             how="encode_query",
             prompt=self.query_prompt,
             prompt_name=self.query_prompt_name,
-            **options,
+            **self._encoding,
         )
         deepest = max(k for _, k in self._columns())
         best = {
@@ -141,7 +138,7 @@ class InformationRetrievalEvaluator(Evaluator):
                 how="encode_document",
                 prompt=self.corpus_prompt,
                 prompt_name=self.corpus_prompt_name,
-                **options,
+                **self._encoding,
             )
             for name, similarity in similarities.items():
                 scores, indices = top_k(queries, documents, deepest, similarity=similarity)

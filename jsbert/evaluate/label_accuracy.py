@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed
+from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed_pairs
 from jsbert.losses import concatenate
 from jsbert.losses.classification import CONCATENATION
 from jsbert.pooling import dense
@@ -55,14 +55,7 @@ class LabelAccuracyEvaluator(Evaluator):
         return self._named("accuracy_evaluation")
 
     def _outcome(self, model):
-        embeddings = embed(
-            model,
-            [*self.sentences1, *self.sentences2],
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            truncate_dim=self.truncate_dim,
-        )
-        towers = embeddings.reshape(2, len(self.labels), embeddings.shape[1])
+        towers = np.stack(embed_pairs(model, self.sentences1, self.sentences2, **self._encoding))
         features = concatenate(towers, self.concatenation)
         if features.shape[1] != len(self.classifier["kernel"]):
             raise ValueError(

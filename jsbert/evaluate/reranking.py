@@ -61,15 +61,12 @@ class RerankingEvaluator(Evaluator):
         return self._named("RerankingEvaluator", f"_results_@{self.at_k}.csv")
 
     def _outcome(self, model):
-        options = dict(
-            batch_size=self.batch_size, show_progress_bar=self.show_progress_bar, truncate_dim=self.truncate_dim
-        )
         queries = [query for query, some, others in self._samples for _ in (*some, *others)]
         documents = [document for _, some, others in self._samples for document in (*some, *others)]
         scores = pairwise(
             self._similarity,
-            embed(model, queries, how="encode_query", **options),
-            embed(model, documents, how="encode_document", **options),
+            embed(model, queries, how="encode_query", **self._encoding),
+            embed(model, documents, how="encode_document", **self._encoding),
         )
         relevant = [[True] * len(some) + [False] * len(others) for _, some, others in self._samples]
         return _outcome(_mean_measures(relevant, scores, self.at_k), self.at_k)

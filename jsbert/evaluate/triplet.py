@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed, pairwise, similarity_names
+from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed, embed_pairs, pairwise, similarity_names
 from jsbert.inputs import check_choice
 from jsbert.similarity import SIMILARITIES
 
@@ -56,12 +56,10 @@ class TripletEvaluator(Evaluator):
         return self._named("triplet_evaluation")
 
     def _outcome(self, model):
-        options = dict(
-            batch_size=self.batch_size, show_progress_bar=self.show_progress_bar, truncate_dim=self.truncate_dim
+        anchors = embed(model, self.anchors, how="encode_query", **self._encoding)
+        positives, negatives = embed_pairs(
+            model, self.positives, self.negatives, how="encode_document", **self._encoding
         )
-        anchors = embed(model, self.anchors, how="encode_query", **options)
-        others = embed(model, [*self.positives, *self.negatives], how="encode_document", **options)
-        positives, negatives = others[: len(anchors)], others[len(anchors) :]
         names = similarity_names(self.similarity_fn_names, self.main_similarity_function) or [model.similarity_fn_name]
         metrics, columns = {}, {}
         for name in names:

@@ -1,11 +1,12 @@
 """The folder of a run: claimed before the work, filled whole after it."""
 
+import contextlib
 import errno
 import json
-import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from jsbert.checkpoint import write_tree
@@ -82,16 +83,22 @@ def save_model(model: Any, objectives: dict[str, Any], folder: pathlib.Path) -> 
     """Writes a model's folder, with the objectives' own params (a classifier, say) beside the model's."""
     model.save_pretrained(folder)
     if objectives:
-        unfinished = folder / f".{OBJECTIVES}"
-        write_tree(unfinished, objectives)
-        os.replace(unfinished, folder / OBJECTIVES)
+        with replacing(folder / OBJECTIVES) as unfinished:
+            write_tree(unfinished, objectives)
 
 
 def write_text(file: pathlib.Path, text: str) -> None:
     """Writes a file, whole or not at all."""
+    with replacing(file) as unfinished:
+        unfinished.write_text(text, encoding="utf8")
+
+
+@contextlib.contextmanager
+def replacing(file: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file beside `file` to write into, which takes its place when all is written."""
     unfinished = file.with_name(f".{file.name}")
-    unfinished.write_text(text, encoding="utf8")
-    os.replace(unfinished, file)
+    yield unfinished
+    unfinished.replace(file)
 
 
 def _differences(earlier, now, prefix=""):

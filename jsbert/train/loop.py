@@ -175,7 +175,8 @@ def _train(run, out, evaluator, show_progress_bar):
     with contextlib.ExitStack() as stack:
         checkpoints = Checkpoints(out / folder.CHECKPOINTS)
         stack.callback(checkpoints.close)
-        state, notes = checkpoints.restore(run.first_state()) or (run.first_state(), {"best": None})
+        first = run.first_state()
+        state, notes = checkpoints.restore(first) or (first, {"best": None})
         begin = int(state.step)
         record = Record(
             out / folder.METRICS,
@@ -257,7 +258,7 @@ def _finish(run, out, state, notes):
 
 
 def _training_config(config, recipe):
-    """The model's config with the recipe's dtype, remat and dropout, for a bi-encoder or a cross-encoder."""
+    """The model's config with the recipe's dtype and remat, for a bi-encoder or a cross-encoder."""
     changes = {"dtype": recipe.dtype, "remat": recipe.remat}
     if isinstance(config, Config):
         return dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, **changes))

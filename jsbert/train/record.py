@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jsbert.train.batches import Collated
-from jsbert.train.folder import write_text
+from jsbert.train.folder import replacing, write_text
 
 
 class Record:
@@ -104,9 +104,8 @@ def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
     right.set(
         xlabel="update", ylabel=scores[0]["metric"] if scores else "", title="Score" if scores else "No evaluation"
     )
-    unfinished = file.with_name(f".{file.name}")
-    figure.savefig(unfinished, dpi=120, format="png")
-    unfinished.replace(file)
+    with replacing(file) as unfinished:
+        figure.savefig(unfinished, dpi=120, format="png")
     return True
 
 

@@ -51,9 +51,8 @@ def init_state(params: PyTree, optimizer: optax.GradientTransformation, *, froze
     paths = jax.tree_util.tree_map_with_path(lambda path, _: "/".join(str(key.key) for key in path), params)
     for pattern in frozen:
         if not any(re.search(pattern, path) for path in jax.tree.leaves(paths)):
-            raise ValueError(
-                f"frozen: {pattern!r} is found in no param's path; paths look like {path_example(paths)!r}"
-            )
+            one = max(jax.tree.leaves(paths), key=len)
+            raise ValueError(f"frozen: {pattern!r} is found in no param's path; paths look like {one!r}")
     keep = jax.tree.map(lambda path: any(re.search(pattern, path) for pattern in frozen), paths)
     trained = jax.tree.map(lambda param, keep: None if keep else param, params, keep)
     if not jax.tree.leaves(trained):
@@ -108,9 +107,9 @@ def make_step(
             def one_more(total, part):
                 return add(total, loss_of(state.params, *part)), None
 
-            zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
             first = jax.tree.map(lambda x: x[0], micro)
-            zeros = jax.tree.map(lambda z, s: z.astype(s.dtype), zeros, jax.eval_shape(loss_of, state.params, *first))
+            sums = jax.eval_shape(loss_of, state.params, *first)
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
             total, _ = jax.lax.scan(one_more, zeros, micro)
             loss, grads = jax.tree.map(lambda x: x / accumulate, total)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -195,11 +194,6 @@ def per_example_grads(objective: Objective) -> Callable[[PyTree, Batch, Any], Py
         return jax.vmap(jax.grad(own_loss), in_axes=(None, 0, 0))(params, batch, keys)
 
     return jax.jit(grads)
-
-
-def path_example(paths: PyTree) -> str:
-    """One of the paths, for messages."""
-    return max(jax.tree.leaves(paths), key=len)
 
 
 def _is_others(path, name):
