@@ -9,6 +9,7 @@ import pytest
 
 from jsbert.encoders import bert
 from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.product import product
 from tests import models
 
 CONFIG = bert.Config(**models.SIZES)
@@ -84,6 +85,46 @@ def test_bfloat16_stays_close_to_float32_and_returns_float32():
     assert rounded.dtype == jnp.float32
     cosine = (exact * rounded).sum(-1) / jnp.linalg.norm(exact, axis=-1) / jnp.linalg.norm(rounded, axis=-1)
     assert 0.999 < cosine[mask].min() < 1 - 1e-7  # close, and not secretly float32
+
+
+def test_every_bfloat16_product_of_the_backward_pass_is_of_bfloat16_too():
+    ids, mask = tokens()
+    config = dataclasses.replace(CONFIG, dtype="bfloat16")
+    gradient = jax.grad(lambda params: bert.forward(config, params, ids, mask)[mask != 0].sum())
+    operands = [
+        {variable.aval.dtype.name for variable in equation.invars}
+        for equation in equations(jax.make_jaxpr(gradient)(PARAMS).jaxpr)
+        if equation.primitive.name == "dot_general"
+    ]
+    assert operands == [{"bfloat16"}] * (3 * 2 * 8)
+
+
+def equations(jaxpr):
+    """All equations, those of inner jaxprs too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
+
+
+@pytest.mark.parametrize(
+    "spec, shapes", [("bi,io->bo", [(5, 7), (7, 3)]), ("bhqd,bhkd->bhqk", [(2, 3, 4, 6), (2, 3, 5, 6)])]
+)
+def test_products_have_the_gradients_of_einsum(spec, shapes):
+    a, b = (np.random.default_rng(i).standard_normal(shape).astype(np.float32) for i, shape in enumerate(shapes))
+    weights = np.random.default_rng(2).standard_normal(jnp.einsum(spec, a, b).shape).astype(np.float32)
+
+    def total(function):
+        return lambda a, b: (weights * function(a, b)).sum()
+
+    wanted = jax.grad(total(lambda a, b: jnp.einsum(spec, a, b)), (0, 1))(a, b)
+    for dtype, limit in (("float32", 1e-5), ("bfloat16", 0.02)):
+        found = jax.grad(total(lambda a, b, dtype=dtype: product(spec, a, b, dtype)), (0, 1))(a, b)
+        for one, other in zip(found, wanted, strict=True):
+            assert one.dtype == jnp.float32
+            assert np.abs(one - other).max() < limit * np.abs(other).max()
 
 
 def test_dropout_is_drawn_from_the_key_and_an_example_keeps_its_own():

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert.activations import ACTIVATIONS, activation_name
 from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.product import product
 
 PREFIX = "bert."
 """What some checkpoints put in front of every name of the trunk."""
@@ -123,7 +124,8 @@ class Linear(nnx.Linear):
     """
 
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
-        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+        rows = product("bi,io->bo", x.reshape(-1, x.shape[-1]), self.kernel[...], self.dtype)
+        return (rows + self.bias[None]).reshape(*x.shape[:-1], -1)
 
 
 def _linear(config: Config, inputs: int, outputs: int, rngs: nnx.Rngs) -> Linear:
@@ -131,7 +133,6 @@ def _linear(config: Config, inputs: int, outputs: int, rngs: nnx.Rngs) -> Linear
         inputs,
         outputs,
         dtype=jnp.dtype(config.dtype),
-        preferred_element_type=config.wide,
         kernel_init=nnx.initializers.normal(config.initializer_range),
         rngs=rngs,
     )
@@ -180,13 +181,12 @@ class Attention(nnx.Module):
         batch, length, width = hidden.shape
 
         def heads(x):  # (B, L, D) -> (B, H, L, d)
-            return x.reshape(batch, length, config.num_attention_heads, -1).transpose(0, 2, 1, 3).astype(config.dtype)
+            return x.reshape(batch, length, config.num_attention_heads, -1).transpose(0, 2, 1, 3)
 
         query, key, value = heads(self.query(hidden)), heads(self.key(hidden)), heads(self.value(hidden))
-        product = functools.partial(jnp.einsum, preferred_element_type=config.wide)
-        scores = product("bhqd,bhkd->bhqk", query, key) / (width // config.num_attention_heads) ** 0.5
+        scores = product("bhqd,bhkd->bhqk", query, key, config.dtype) / (width // config.num_attention_heads) ** 0.5
         weights = dropout.weights(jax.nn.softmax(scores + bias, axis=-1), config.attention_probs_dropout_prob)
-        mixed = product("bhqk,bhkd->bhqd", weights.astype(config.dtype), value)
+        mixed = product("bhqk,bhkd->bhqd", weights, value, config.dtype)
         return self.output(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width))  # (B, H, L, d) -> (B, L, D)
 
 
