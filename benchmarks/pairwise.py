@@ -23,7 +23,7 @@ import jsbert
 from benchmarks import report
 from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
 from jsbert.batching import Batch, length_ladder, pack, plan
-from jsbert.checkpoint import CrossEncoderParts, find_folder, new_cross_encoder, read_bi_encoder
+from jsbert.checkpoint import CrossEncoderParts, find_folder, new_cross_encoder, read_bi_encoder, read_cross_encoder
 from jsbert.device import token_budget
 from jsbert.encoders import bert
 from jsbert.search import most_similar_pair
@@ -285,8 +285,9 @@ def _trunk(shape):
 
 def _cross_parts(parts, options):
     """(the cross-encoder, whether its head is trained)."""
-    if options.cross_encoder:
-        return jsbert.checkpoint.read_cross_encoder(find_folder(options.cross_encoder)), True
+    trained = report.WORK / "cross-encoder"
+    if options.cross_encoder or (options.shape is None and (trained / "config.json").is_file()):
+        return read_cross_encoder(find_folder(options.cross_encoder or trained)), True
     return new_cross_encoder(parts, 1, jax.random.key(0)), False
 
 
@@ -401,7 +402,9 @@ def _parser():
         "--shape", choices=["bert-base"], help="random weights of this shape instead of the default model"
     )
     parser.add_argument(
-        "--cross-encoder", metavar="FOLDER", help="a trained cross-encoder; by default the trunk with a random head"
+        "--cross-encoder",
+        metavar="FOLDER",
+        help="a trained one; by default what benchmarks.tradeoff left, or else the trunk with a random head",
     )
     parser.add_argument("--ladder", type=ladder, default=(8, 16, 32), help="n for the cross-encoder (default 8,16,32)")
     parser.add_argument(

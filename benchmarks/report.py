@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -17,13 +18,16 @@ import jax
 import jax.numpy as jnp
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+WORK = pathlib.Path(__file__).parent / "work"
+"""Where `benchmarks.tradeoff` keeps its models, and `benchmarks.pairwise` looks for a trained cross-encoder."""
+
 PACKAGES = ("jsbert", "jax", "jaxlib", "flax", "tokenizers", "numpy", "torch", "sentence-transformers", "transformers")
 
 
 def circumstances() -> dict[str, Any]:
     """What a number depends on."""
     return {
-        "command": "python -m " + " ".join([_module_name(), *sys.argv[1:]]),
+        "command": without_places("python -m " + " ".join([_module_name(), *sys.argv[1:]])),
         "date": time.strftime("%Y-%m-%d"),
         "commit": _commit(),
         "machine": _machine(),
@@ -31,6 +35,15 @@ def circumstances() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
     }
+
+
+def without_places(command: str) -> str:
+    """A command with the last name alone of every path that begins with /, ~ or a dot.
+
+    >>> without_places("python -m benchmarks.sts --data /somewhere/data raw=../models/tiny:cls")
+    'python -m benchmarks.sts --data data raw=tiny:cls'
+    """
+    return re.sub(r"(?<![^\s=])[/~.][^\s=]*/(?=[^\s/])|(?<![^\s=])/(?=[^\s/])", "", command)
 
 
 def print_circumstances(values: dict[str, Any]) -> None:

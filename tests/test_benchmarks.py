@@ -29,7 +29,8 @@ def run(tmp_path_factory):
         "32",
     ]
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "WORK", out / "nothing")
         values = pairwise.main([*arguments, "--no-torch"])
     return values, out, printed.getvalue()
 

@@ -1,0 +1,239 @@
+"""The bundled model, made from its teacher: layers and vocabulary pruned, distilled, and tuned on NLI triplets.
+
+python -m benchmarks.student --data DATA --work WORK
+
+DATA holds corpus/english-sentences.tsv.gz, nli/nli-triplets.tsv.gz, nli/{snli-dev,mnli-dev-matched}.tsv.gz,
+paraphrase/flickr30k-exclude.tsv and sts/stsb-{train,dev,test}.tsv, of which all sentences are kept out of training.
+Every stage leaves its result in WORK and is passed over when that is there; within a stage the same command goes on
+where it stopped. The model is WORK/model. The STS benchmark's test set is scored once, at the end.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+import tempfile
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import tokenizers
+from tokenizers import processors
+from tqdm.auto import tqdm
+
+from benchmarks import report
+from benchmarks.corpus import corpus_sentences, nli_triplets
+from jsbert import SentenceTransformer, losses
+from jsbert.data import Examples, read_examples
+from jsbert.evaluate import EmbeddingSimilarityEvaluator, TripletEvaluator
+from jsbert.tokenizer import Tokenizer
+from jsbert.train import Recipe, Source, fit, objective, of_embeddings
+
+LAYERS = (0, 2, 5)
+"""The teacher's layers that the student begins with."""
+
+VOCABULARY = 10_500
+HELD_OUT = 1_000
+"""Pairs of each NLI development set on which student and teacher are compared."""
+
+SIMILARITY_WEIGHT = 10.0
+DISTIL = Recipe(
+    batch_size=128,
+    learning_rate=4e-4,
+    warmup=0.05,
+    dropout=False,
+    dtype="bfloat16",
+    eval_steps=500,
+    checkpoint_steps=250,
+)
+TUNE = Recipe(
+    batch_size=64, learning_rate=5e-5, warmup=0.1, dropout=False, dtype="bfloat16", eval_steps=200, checkpoint_steps=250
+)
+TUNE_SENTENCES = 60_000
+"""Sentences of the distillation that tuning goes over once more, beside the triplets, so that nothing is unlearned."""
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Runs the stages that are missing; returns what it writes."""
+    options = _options(argv)
+    values = report.circumstances()
+    report.print_circumstances(values)
+    options.work.mkdir(parents=True, exist_ok=True)
+    teacher = SentenceTransformer(options.teacher)
+    texts, counts = corpus_sentences(options.data)
+    start = options.work / "start"
+    if not start.is_dir():
+        pruned(teacher, texts, LAYERS, VOCABULARY).save_pretrained(start)
+    texts = texts[: options.sentences]
+    examples = Examples.from_columns({"sentence": texts, "label": _taught(options, texts)})
+    student = SentenceTransformer(start)
+    agreement = _agreement(teacher, options.data)
+    student = fit(
+        student,
+        Source(examples, distillation, "distil"),
+        options.work / "distilled",
+        DISTIL,
+        evaluator=agreement,
+        show_progress_bar=True,
+    )
+    student = _tune(options, student, examples)
+    folder = options.work / "model"
+    student.save_pretrained(folder)
+    halve(folder / "model.safetensors")
+    scores = {name: agreement(SentenceTransformer(options.work / name))["spearman_cosine"] for name in STAGES}
+    results = counts | {"sentences": len(texts), "agreement": scores} | _facts(folder)
+    results["stsb_test_spearman"] = _stsb_test(folder, options.data)
+    print(json.dumps(results, indent=1))
+    print("written:", report.write_json("student", values | {"results": results}, options.out))
+    return results
+
+
+STAGES = ("start", "distilled", "tuned", "model")
+
+
+def pruned(
+    teacher: SentenceTransformer, texts: list[str], layers: tuple[int, ...], vocabulary: int
+) -> SentenceTransformer:
+    """The teacher with these of its layers, and the word pieces that are commonest in `texts`."""
+    parts = teacher.parts
+    kept = _commonest_pieces(teacher.tokenizer, texts, vocabulary)
+    encoder = parts.params["encoder"]
+    words = np.asarray(encoder["embeddings"]["word"]["embedding"])[kept]
+    params = parts.params | {
+        "encoder": encoder
+        | {"embeddings": encoder["embeddings"] | {"word": {"embedding": words}}}
+        | {"layers": {new: encoder["layers"][old] for new, old in enumerate(layers)}}
+    }
+    config = dataclasses.replace(parts.config.encoder, num_hidden_layers=len(layers), vocab_size=len(kept))
+    return SentenceTransformer.from_parts(
+        dataclasses.replace(
+            parts,
+            config=dataclasses.replace(parts.config, encoder=config),
+            params=params,
+            tokenizer=_with_pieces(parts.tokenizer, kept),
+        )
+    )
+
+
+def distillation(config: Any, *, name: str) -> Any:
+    """The objective: squared distance to the teacher's vector, and the batch's cosines to the teacher's."""
+
+    def loss(embeddings, labels):
+        distance = embeddings.shape[-1] * losses.embedding_mse(embeddings, labels)
+        return distance + SIMILARITY_WEIGHT * losses.similarity_distillation(embeddings, labels)
+
+    return of_embeddings(config, loss, name=name, kind="distillation", num_texts=(1, 1), labels="vector", in_batch=True)
+
+
+def halve(file: pathlib.Path) -> None:
+    """Rewrites a safetensors file in float16."""
+    with np.errstate(over="ignore"):  # told below
+        tensors = {name: tensor.astype(np.float16) for name, tensor in safetensors.numpy.load_file(file).items()}
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ValueError(f"{file}: a value is too large for float16")
+    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})
+
+
+def _commonest_pieces(tokenizer, texts, vocabulary):
+    """Ids, special tokens first: all pieces of one ASCII character, for no English word may be unknown, and the
+    commonest others."""
+    counts = np.zeros(tokenizer.largest_id + 1, np.int64)
+    for start in range(0, len(texts), 10_000):
+        counts += np.bincount(tokenizer(texts[start : start + 10_000]).ids, minlength=len(counts))
+    special = sorted(tokenizer.special_ids.values())
+    letters = [i for piece, i in tokenizer.backend.get_vocab().items() if re.fullmatch(r"(##)?[!-~]", piece)]
+    counts[letters] += counts.max()
+    counts[special] = -1
+    return [*special, *sorted(np.argsort(-counts, kind="stable")[: vocabulary - len(special)].tolist())]
+
+
+def _with_pieces(tokenizer, kept):
+    """The tokenizer with the pieces of these ids alone, numbered anew."""
+    new = {old: number for number, old in enumerate(kept)}
+    values = json.loads(tokenizer.backend.to_str())
+    pieces = {i: piece for piece, i in values["model"]["vocab"].items()}
+    values["model"]["vocab"] = {pieces[old]: number for old, number in new.items()}
+    values["added_tokens"] = [token | {"id": new[token["id"]]} for token in values["added_tokens"]]
+    backend = tokenizers.Tokenizer.from_str(json.dumps(values))
+    backend.no_truncation()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    settings = json.loads(tokenizer.files["tokenizer_config.json"])
+    settings = {key: settings[key] for key in ("tokenizer_class", "do_lower_case", "model_max_length")}
+    settings |= {f"{kind}_token": f"[{kind.upper()}]" for kind in tokenizer.special_ids}
+    with tempfile.TemporaryDirectory() as folder:
+        backend.save(str(pathlib.Path(folder) / "tokenizer.json"))
+        (pathlib.Path(folder) / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
+        return Tokenizer.from_folder(pathlib.Path(folder), max_length=tokenizer.max_length)
+
+
+def _taught(options, texts, chunk=8192):
+    """The teacher's vectors, (N, D) float32, computed in bfloat16 and kept by chunks in float16: a thousandth of what a
+    student misses them by."""
+    teacher = SentenceTransformer(options.teacher, dtype="bfloat16")
+    folder = options.work / "teacher"
+    folder.mkdir(exist_ok=True)
+    found = []
+    for start in tqdm(range(0, len(texts), chunk), desc="teacher", unit="chunk"):
+        rows = texts[start : start + chunk]
+        file = folder / f"{start:07d}-{len(rows)}.npy"
+        if not file.is_file():
+            np.save(file.with_suffix(".part.npy"), teacher.encode(rows).astype(np.float16))
+            file.with_suffix(".part.npy").replace(file)
+        found.append(np.load(file))
+    return np.concatenate(found).astype(np.float32)
+
+
+def _agreement(teacher, data):
+    """How well a student orders held-out NLI pairs as its teacher does."""
+    firsts, seconds = [], []
+    for name in ("snli-dev", "mnli-dev-matched"):
+        first, second = read_examples(data / f"nli/{name}.tsv.gz").texts
+        firsts += first[:HELD_OUT]
+        seconds += second[:HELD_OUT]
+    scores = np.sum(teacher.encode(firsts) * teacher.encode(seconds), axis=1)
+    return EmbeddingSimilarityEvaluator(firsts, seconds, scores.tolist(), name="")
+
+
+def _tune(options, student, examples):
+    triplets, held_out = nli_triplets(options.data)
+    few, labels = examples.rows(range(min(TUNE_SENTENCES, len(examples))))
+    sources = [
+        Source(triplets, objective("multiple-negatives-ranking"), "triplets"),
+        Source(Examples.from_columns({"sentence": few[0], "label": labels}), distillation, "distil"),
+    ]
+    evaluator = TripletEvaluator(*held_out.texts)
+    return fit(student, sources, options.work / "tuned", TUNE, evaluator=evaluator, show_progress_bar=True)
+
+
+def _facts(folder):
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    return {
+        "parameters": sum(tensor.size for tensor in tensors.values()),
+        "bytes": sum(file.stat().st_size for file in files),
+        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+    }
+
+
+def _stsb_test(folder, data):
+    first, second = (test := read_examples(data / "sts/stsb-test.tsv")).texts
+    return EmbeddingSimilarityEvaluator(first, second, test.labels)(SentenceTransformer(folder))["spearman_cosine"]
+
+
+def _options(argv) -> argparse.Namespace:
+    parser = report.parser(__doc__)
+    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with corpus/, nli/, paraphrase/, sts/")
+    parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for the stages and the model")
+    parser.add_argument("--teacher", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)")
+    parser.add_argument("--sentences", type=int, default=400_000, help="sentences to distil on (400,000)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()
