@@ -1,4 +1,5 @@
-"""The bundled model, made from its teacher: layers and vocabulary pruned, distilled, and tuned on NLI triplets.
+"""The bundled model, made from its teacher: layers and vocabulary pruned, distilled, tuned with an assistant (the
+teacher when it has itself learned from NLI triplets), and then taken halfway between distilled and tuned.
 
 python -m benchmarks.student --data DATA --work WORK
 
@@ -17,6 +18,7 @@ import re
 import tempfile
 from typing import Any
 
+import jax
 import numpy as np
 import safetensors.numpy
 import tokenizers
@@ -48,11 +50,8 @@ DISTIL = Recipe(
     eval_steps=500,
     checkpoint_steps=250,
 )
-TUNE = Recipe(
-    batch_size=64, learning_rate=5e-5, warmup=0.1, dropout=False, dtype="bfloat16", eval_steps=200, checkpoint_steps=250
-)
-TUNE_SENTENCES = 60_000
-"""Sentences of the distillation that tuning goes over once more, beside the triplets, so that nothing is unlearned."""
+ASSIST = Recipe(batch_size=64, learning_rate=5e-5, dtype="bfloat16", checkpoint_steps=100)
+TUNE = Recipe(batch_size=128, learning_rate=2e-4, warmup=0.05, dropout=False, dtype="bfloat16", checkpoint_steps=250)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -66,31 +65,43 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     start = options.work / "start"
     if not start.is_dir():
         pruned(teacher, texts, LAYERS, VOCABULARY).save_pretrained(start)
-    texts = texts[: options.sentences]
-    examples = Examples.from_columns({"sentence": texts, "label": _taught(options, texts)})
-    student = SentenceTransformer(start)
     agreement = _agreement(teacher, options.data)
-    student = fit(
-        student,
-        Source(examples, distillation, "distil"),
+    few, more = texts[: options.sentences], texts[options.sentences :][: options.tuning_sentences]
+    vectors = _taught(options.teacher, few, options.work / "teacher-vectors")
+    distilled = fit(
+        SentenceTransformer(start),
+        Source(_labelled(few, vectors), distillation, "distil"),
         options.work / "distilled",
         DISTIL,
         evaluator=agreement,
         show_progress_bar=True,
     )
-    student = _tune(options, student, examples)
+    triplets, held_out = nli_triplets(options.data)
+    ranking = Source(triplets, objective("multiple-negatives-ranking"), "triplets")
+    fit(teacher, ranking, options.work / "assistant", ASSIST, show_progress_bar=True)
+    vectors = _taught(options.work / "assistant", more, options.work / "assistant-vectors")
+    tuned = fit(
+        distilled,
+        [ranking, Source(_labelled(more, vectors), distillation, "distil")],
+        options.work / "tuned",
+        TUNE,
+        show_progress_bar=True,
+    )
     folder = options.work / "model"
-    student.save_pretrained(folder)
+    halfway(distilled, tuned).save_pretrained(folder)
     halve(folder / "model.safetensors")
-    scores = {name: agreement(SentenceTransformer(options.work / name))["spearman_cosine"] for name in STAGES}
-    results = counts | {"sentences": len(texts), "agreement": scores} | _facts(folder)
+    counts |= {"to distil": len(few), "to tune": len(more), "triplets": len(triplets)}
+    choices = {"agreement with the teacher": agreement, "held-out triplets": TripletEvaluator(*held_out.texts)}
+    stages = {name: SentenceTransformer(options.work / name) for name in STAGES} | {"teacher": teacher}
+    scores = {kind: {name: _score(judge, model) for name, model in stages.items()} for kind, judge in choices.items()}
+    results = {"sentences": counts, "scores": scores} | _facts(folder)
     results["stsb_test_spearman"] = _stsb_test(folder, options.data)
     print(json.dumps(results, indent=1))
     print("written:", report.write_json("student", values | {"results": results}, options.out))
     return results
 
 
-STAGES = ("start", "distilled", "tuned", "model")
+STAGES = ("start", "distilled", "assistant", "tuned", "model")
 
 
 def pruned(
@@ -125,6 +136,13 @@ def distillation(config: Any, *, name: str) -> Any:
         return distance + SIMILARITY_WEIGHT * losses.similarity_distillation(embeddings, labels)
 
     return of_embeddings(config, loss, name=name, kind="distillation", num_texts=(1, 1), labels="vector", in_batch=True)
+
+
+def halfway(first: SentenceTransformer, second: SentenceTransformer) -> SentenceTransformer:
+    """The model whose params are the means of two models', where the second was tuned from the first: it keeps most of
+    what either has learned. Wortsman et al. 2022, https://arxiv.org/abs/2109.01903."""
+    params = jax.tree.map(lambda one, other: (one + other) / 2, first.params, second.params)
+    return SentenceTransformer.from_parts(dataclasses.replace(second.parts, params=params))
 
 
 def halve(file: pathlib.Path) -> None:
@@ -172,14 +190,13 @@ def _with_pieces(tokenizer, kept):
         return Tokenizer.from_folder(pathlib.Path(folder), max_length=tokenizer.max_length)
 
 
-def _taught(options, texts, chunk=8192):
-    """The teacher's vectors, (N, D) float32, computed in bfloat16 and kept by chunks in float16: a thousandth of what a
+def _taught(teacher, texts, folder, chunk=8192):
+    """A teacher's vectors, (N, D) float32, computed in bfloat16 and kept by chunks in float16: a thousandth of what a
     student misses them by."""
-    teacher = SentenceTransformer(options.teacher, dtype="bfloat16")
-    folder = options.work / "teacher"
+    teacher = SentenceTransformer(teacher, dtype="bfloat16")
     folder.mkdir(exist_ok=True)
     found = []
-    for start in tqdm(range(0, len(texts), chunk), desc="teacher", unit="chunk"):
+    for start in tqdm(range(0, len(texts), chunk), desc=folder.name, unit="chunk"):
         rows = texts[start : start + chunk]
         file = folder / f"{start:07d}-{len(rows)}.npy"
         if not file.is_file():
@@ -187,6 +204,10 @@ def _taught(options, texts, chunk=8192):
             file.with_suffix(".part.npy").replace(file)
         found.append(np.load(file))
     return np.concatenate(found).astype(np.float32)
+
+
+def _labelled(texts, vectors):
+    return Examples.from_columns({"sentence": texts, "label": vectors})
 
 
 def _agreement(teacher, data):
@@ -200,15 +221,8 @@ def _agreement(teacher, data):
     return EmbeddingSimilarityEvaluator(firsts, seconds, scores.tolist(), name="")
 
 
-def _tune(options, student, examples):
-    triplets, held_out = nli_triplets(options.data)
-    few, labels = examples.rows(range(min(TUNE_SENTENCES, len(examples))))
-    sources = [
-        Source(triplets, objective("multiple-negatives-ranking"), "triplets"),
-        Source(Examples.from_columns({"sentence": few[0], "label": labels}), distillation, "distil"),
-    ]
-    evaluator = TripletEvaluator(*held_out.texts)
-    return fit(student, sources, options.work / "tuned", TUNE, evaluator=evaluator, show_progress_bar=True)
+def _score(evaluator, model):
+    return evaluator(model)[evaluator.primary_metric]
 
 
 def _facts(folder):
@@ -232,6 +246,7 @@ def _options(argv) -> argparse.Namespace:
     parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for the stages and the model")
     parser.add_argument("--teacher", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)")
     parser.add_argument("--sentences", type=int, default=400_000, help="sentences to distil on (400,000)")
+    parser.add_argument("--tuning-sentences", type=int, default=120_000, help="further ones to tune on (120,000)")
     return parser.parse_args(argv)
 
 

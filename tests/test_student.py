@@ -105,7 +105,7 @@ def test_half_of_the_bytes_and_read_to_float32_exactly(teacher, tmp_path):
 def small(monkeypatch):
     """As many held out, and as large batches, as the made-up data allow."""
     monkeypatch.setattr(corpus, "HELD_OUT", 4)
-    for module, names in ((student, ("DISTIL", "TUNE")), (pretrain, ("RECIPE",))):
+    for module, names in ((student, ("DISTIL", "ASSIST", "TUNE")), (pretrain, ("RECIPE",))):
         for name in names:
             recipe = dataclasses.replace(getattr(module, name), batch_size=8, log_steps=1)
             monkeypatch.setattr(module, name, recipe)
@@ -116,11 +116,26 @@ def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(teacher, data, tm
     monkeypatch.setattr(student, "VOCABULARY", 90)
     teacher.save_pretrained(tmp_path / "teacher")
     work = tmp_path / "work"
-    argv = ["--data", str(data), "--work", str(work), "--teacher", str(tmp_path / "teacher"), "--sentences", "32"]
+    argv = [
+        "--data",
+        str(data),
+        "--work",
+        str(work),
+        "--teacher",
+        str(tmp_path / "teacher"),
+        "--sentences",
+        "32",
+        "--tuning-sentences",
+        "16",
+    ]
     results = student.main([*argv, "--out", str(tmp_path / "out")])
-    assert results["sentences"] == 32
-    assert set(results["agreement"]) == {"start", "distilled", "tuned", "model"}
-    assert results["agreement"]["distilled"] != results["agreement"]["start"]
+    assert (results["sentences"]["to distil"], results["sentences"]["to tune"]) == (32, 16)
+    agreement = results["scores"]["agreement with the teacher"]
+    assert set(agreement) == {"start", "distilled", "assistant", "tuned", "model", "teacher"}
+    assert agreement["teacher"] > 0.999 > agreement["distilled"] != agreement["start"]
+    parts = [jsbert.SentenceTransformer(work / name).params for name in ("distilled", "tuned", "model")]
+    for first, second, mean in zip(*map(jax.tree.leaves, parts), strict=True):
+        assert np.abs((first + second) / 2 - mean).max() < 1e-3 * np.abs(mean).max()
     assert results["bytes"] == sum(file.stat().st_size for file in (work / "model").rglob("*") if file.is_file())
     vectors = jsbert.SentenceTransformer(work / "model").encode(["the cat sat"])
     steps = [json.loads(line)["step"] for line in (work / "distilled/metrics.jsonl").read_text().splitlines()]

@@ -11,7 +11,7 @@ import numpy as np
 
 from jsbert.batching import Batch, length_ladder, pack
 from jsbert.data import Examples, epoch_batches, masked, mixed_batches
-from jsbert.packing import packed
+from jsbert.packing import length_of_rows, packed
 from jsbert.tokenizer import Tokenizer
 from jsbert.train.objectives import BI_ENCODER, CROSS_ENCODER, Choice, Objective, objective
 from jsbert.train.recipe import Recipe
@@ -155,7 +155,8 @@ def collate(
     rows = list(zip(*columns, strict=True))
     texts = rows if pairs else [text for row in rows for text in row]
     tokens = tokenizer(texts)
-    length = next(n for n in ladder(tokenizer.max_length) if n >= tokens.lengths.max(initial=1))
+    longest = int(tokens.lengths.max(initial=1))
+    length = length_of_rows(longest) if packing else next(n for n in ladder(tokenizer.max_length) if n >= longest)
     arrays = pack(tokens, Batch(np.arange(len(texts)), len(texts), length))
     more = {}
     if objective.kind == "masked-lm":

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 against sentence-transformers on real and nasty inputs."""
+"""The bundled models against sentence-transformers on real and nasty inputs."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,8 @@ import sentence_transformers
 
 import jsbert
 from benchmarks.sentences import docstring_sentences, shuffled
+from tests import test_bundled
 from tests.parity import reference
-
-pytestmark = pytest.mark.weights
 
 NASTY = [
     "",
@@ -44,6 +43,16 @@ NASTY = [
 ]
 
 
+@pytest.fixture(scope="module", params=["jsbert-mini-en", pytest.param("all-MiniLM-L6-v2", marks=pytest.mark.weights)])
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def theirs(name):
+    return sentence_transformers.SentenceTransformer(str(jsbert.checkpoint.find_folder(name)), device="cpu")
+
+
 @pytest.fixture(scope="module")
 def texts():
     real = shuffled(docstring_sentences(3000), seed=1)
@@ -52,14 +61,14 @@ def texts():
 
 
 @pytest.fixture(scope="module")
-def vectors(texts):
-    theirs = sentence_transformers.SentenceTransformer(str(jsbert.checkpoint.find_folder()), device="cpu")
+def vectors(theirs, texts):
+    assert next(theirs.parameters()).dtype.itemsize == 4  # float16 in the file, float32 when opened
     return theirs.encode(texts)
 
 
-def test_vectors_are_the_same(texts, vectors):
+def test_vectors_are_the_same(name, texts, vectors):
     assert len(texts) >= 300
-    model = jsbert.SentenceTransformer()
+    model = jsbert.SentenceTransformer(name)
     with pytest.warns(UserWarning, match="texts are longer than 256 tokens"):
         ours = model.encode(texts)
     assert reference.largest_difference(ours, vectors) <= 1e-5
@@ -68,34 +77,36 @@ def test_vectors_are_the_same(texts, vectors):
         np.abs(np.stack([model.encode(text, on_truncate="ignore") for text in texts[:30:3]]) - ours[:30:3]).max()
         <= 1e-6
     )
-    wide = jsbert.SentenceTransformer(device=["cpu:0", "cpu:1", "cpu:2"])
+    wide = jsbert.SentenceTransformer(name, device=["cpu:0", "cpu:1", "cpu:2"])
     assert np.abs(wide.encode(texts[:60], on_truncate="ignore") - ours[:60]).max() <= 1e-6
 
 
-def test_bfloat16_vectors_point_the_same_way(texts, vectors):
-    half = jsbert.SentenceTransformer(dtype="bfloat16").encode(texts, on_truncate="ignore")
+def test_bfloat16_vectors_point_the_same_way(name, texts, vectors):
+    half = jsbert.SentenceTransformer(name, dtype="bfloat16").encode(texts, on_truncate="ignore")
     assert (half * vectors).sum(axis=1).min() > 0.999
 
 
-def test_lone_surrogates_are_refused():
+def test_lone_surrogates_are_refused(name):
     with pytest.raises(ValueError, match="text 1 is no valid Unicode"):
-        jsbert.SentenceTransformer().encode(["fine", "\udfff"])
+        jsbert.SentenceTransformer(name).encode(["fine", "\udfff"])
 
 
-def test_saved_it_opens_there_with_the_same_vectors(tmp_path, texts, vectors):
-    jsbert.SentenceTransformer().save_pretrained(tmp_path / "model")
+def test_saved_it_opens_there_with_the_same_vectors(name, tmp_path, texts, vectors):
+    jsbert.SentenceTransformer(name).save_pretrained(tmp_path / "model")
     theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "model"), device="cpu")
     assert theirs.max_seq_length == 256
     assert reference.largest_difference(theirs.encode(texts[:60]), vectors[:60]) <= 1e-6
 
 
-def test_mining_finds_the_same_paraphrases():
+def test_mining_finds_the_same_paraphrases(name, theirs):
     from sentence_transformers import util
 
     sentences = shuffled(docstring_sentences(3000), seed=2)[:120]
-    theirs = util.paraphrase_mining(
-        sentence_transformers.SentenceTransformer(str(jsbert.checkpoint.find_folder()), device="cpu"), sentences
-    )
-    ours = jsbert.util.paraphrase_mining(jsbert.SentenceTransformer(), sentences)
-    assert [pair[1:] for pair in ours[:50]] == [pair[1:] for pair in theirs[:50]]
-    assert [pair[0] for pair in ours] == pytest.approx([pair[0] for pair in theirs], abs=1e-5)
+    wanted = util.paraphrase_mining(theirs, sentences)
+    ours = jsbert.util.paraphrase_mining(jsbert.SentenceTransformer(name), sentences)
+    assert [pair[1:] for pair in ours[:50]] == [pair[1:] for pair in wanted[:50]]
+    assert [pair[0] for pair in ours] == pytest.approx([pair[0] for pair in wanted], abs=1e-5)
+
+
+def test_the_golden_vectors_are_still_those_of_torch():
+    assert np.abs(test_bundled.by_torch() - np.load(test_bundled.GOLDEN)["vectors"]).max() < 1e-6
