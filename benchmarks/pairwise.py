@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     _print_rows(rows)
     summary = _summary(rows)
     values |= {
-        "options": {name: str(value) for name, value in vars(options).items()},
+        "options": {name: report.without_places(str(value)) for name, value in vars(options).items()},
         "num_sentences": len(sentences),
         "sentences_sha256": fingerprint(sentences),
         "note": note,

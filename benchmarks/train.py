@@ -102,7 +102,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             "whole_seconds_nothing_compiled": first[name]["seconds"][-1],
         }
     _print(results, options, skip)
-    values |= {"options": {k: str(v) for k, v in vars(options).items()}, "tokens_per_update": tokens_per_update}
+    values |= {
+        "options": {k: report.without_places(str(v)) for k, v in vars(options).items()},
+        "tokens_per_update": tokens_per_update,
+    }
     name = "train" if options.dtype == "float32" else f"train-{options.dtype}"
     print("written:", report.write_json(name, values | {"results": results}, options.out))
     return values | {"results": results}
