@@ -234,15 +234,13 @@ def _draw(scores, file):
     plt = report.pyplot()
     if plt is None:
         return
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5))
     _points(left, POOLINGS, [f"{CELLS[cell].pooling}\n{CELLS[cell].tuned_on}" for cell in POOLINGS], scores)
     _points(right, CONCATENATIONS, ["\n".join(CELLS[cell].concatenation) for cell in CONCATENATIONS], scores)
     left.set(title="Pooling", ylabel="STSb dev, cosine Spearman x 100")
     right.set(title="Concatenation (NLI, mean pooling)")
     left.legend(fontsize=8)
-    figure.savefig(file, dpi=130)
-    plt.close(figure)
-    print("written:", file)
+    report.save_figure(figure, file)
 
 
 def _points(axes, cells, labels, scores):

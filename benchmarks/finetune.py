@@ -17,11 +17,10 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks import report
+from benchmarks import report, sts
 from jsbert import SentenceTransformer
 from jsbert.checkpoint import find_folder
 from jsbert.data import Examples, read_examples
-from jsbert.evaluate import EmbeddingSimilarityEvaluator
 
 TASKS = {
     "nli-softmax": ("nli/nli-train.tsv.gz", "softmax, (u, v, |u-v|)"),
@@ -68,16 +67,14 @@ def _mean(scores):
 
 
 def _score(model, data):
-    test = read_examples(data / "sts/stsb-test.tsv")
-    evaluator = EmbeddingSimilarityEvaluator(*test.texts, test.labels)
-    return evaluator(model)["spearman_cosine"]
+    return sts.evaluator(data, "STSb")(model)["spearman_cosine"]
 
 
 def _run_cell(options, task, trainer, seed):
     print(f"{task}, {trainer}, seed {seed} ...", end=" ", flush=True)
     command = [sys.executable, "-m", "benchmarks.finetune", "--data", str(options.data), "--out", str(options.out)]
     command += ["--pairs", str(options.pairs), "--triplets", str(options.triplets), "--cell", task, trainer, str(seed)]
-    command += ["--model", str(options.model)] if options.model else []
+    command += ["--model", str(options.model)]
     done = subprocess.run(
         command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
     )
@@ -156,7 +153,7 @@ def _train_sentence_transformers(task, examples, model, out, seed):
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with sts/ and nli/")
-    parser.add_argument("--model", help="where to start from; by default the default model")
+    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=4_000, help="NLI pairs for softmax (4,000)")
     parser.add_argument("--triplets", type=int, default=2_400, help="NLI triplets for in-batch negatives (2,400)")

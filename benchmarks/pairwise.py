@@ -383,10 +383,7 @@ def _draw(rows, file):
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(file, dpi=130)
-    plt.close(figure)
-    print("written:", file)
+    report.save_figure(figure, file)
 
 
 def _parser():

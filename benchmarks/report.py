@@ -119,6 +119,14 @@ def pyplot() -> Any:
     return plt
 
 
+def save_figure(figure: Any, file: pathlib.Path) -> None:
+    """Writes a figure of `pyplot`'s as a png, lets go of it, and says where it is."""
+    figure.tight_layout()
+    figure.savefig(file, dpi=130)
+    pyplot().close(figure)
+    print("written:", file)
+
+
 def parser(module_doc: str | None) -> argparse.ArgumentParser:
     """An argument parser with `--out`."""
     made = argparse.ArgumentParser(description=module_doc, formatter_class=argparse.RawDescriptionHelpFormatter)

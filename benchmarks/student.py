@@ -25,7 +25,7 @@ import tokenizers
 from tokenizers import processors
 from tqdm.auto import tqdm
 
-from benchmarks import report
+from benchmarks import report, sts
 from benchmarks.corpus import corpus_sentences, nli_triplets
 from jsbert import SentenceTransformer, losses
 from jsbert.data import Examples, read_examples
@@ -33,6 +33,7 @@ from jsbert.evaluate import EmbeddingSimilarityEvaluator, TripletEvaluator
 from jsbert.tokenizer import Tokenizer
 from jsbert.train import Recipe, Source, fit, objective, of_embeddings
 
+STAGES = ("start", "distilled", "assistant", "tuned", "model")
 LAYERS = (0, 2, 5)
 """The teacher's layers that the student begins with."""
 
@@ -95,13 +96,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     stages = {name: SentenceTransformer(options.work / name) for name in STAGES} | {"teacher": teacher}
     scores = {kind: {name: _score(judge, model) for name, model in stages.items()} for kind, judge in choices.items()}
     results = {"sentences": counts, "scores": scores} | _facts(folder)
-    results["stsb_test_spearman"] = _stsb_test(folder, options.data)
+    results["stsb_test_spearman"] = sts.evaluator(options.data, "STSb")(stages["model"])["spearman_cosine"]
     print(json.dumps(results, indent=1))
     print("written:", report.write_json("student", values | {"results": results}, options.out))
     return results
-
-
-STAGES = ("start", "distilled", "assistant", "tuned", "model")
 
 
 def pruned(
@@ -233,11 +231,6 @@ def _facts(folder):
         "bytes": sum(file.stat().st_size for file in files),
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     }
-
-
-def _stsb_test(folder, data):
-    first, second = (test := read_examples(data / "sts/stsb-test.tsv")).texts
-    return EmbeddingSimilarityEvaluator(first, second, test.labels)(SentenceTransformer(folder))["spearman_cosine"]
 
 
 def _options(argv) -> argparse.Namespace:

@@ -142,10 +142,7 @@ def _draw(results, file):
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(file, dpi=130)
-    plt.close(figure)
-    print("written:", file)
+    report.save_figure(figure, file)
 
 
 def _options(argv) -> argparse.Namespace:

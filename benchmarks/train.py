@@ -172,7 +172,7 @@ def _tokens_per_update(job):
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
     parser.add_argument("--data", type=pathlib.Path, help="a file of sentence1, sentence2 and score (0 to 5)")
-    parser.add_argument("--model", help="a folder or name; by default the default model")
+    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)")
     parser.add_argument("--steps", type=int, default=120, help="updates of each run; the second half counts (120)")
     parser.add_argument("--batch-size", type=int, default=16, help="pairs of a batch (16)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
