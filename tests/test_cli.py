@@ -297,7 +297,7 @@ def test_written_in_chunks_a_file_is_the_same(run, tiny_folder, texts, tmp_path,
     [
         ("x.txt", b"a\n\xff\xfe\n", ["x.txt, line 2", "not UTF-8"]),
         ("x.txt.gz", b"no gzip", ["x.txt.gz, after line 0", "broken gzip"]),
-        ("x.txt.gz", gzip.compress(b"a\n" * 1000)[:-9], ["x.txt.gz, after line", "broken gzip"]),
+        ("x.txt.gz", gzip.compress(b"a\n" * 1000, mtime=0)[:-9], ["x.txt.gz, after line", "broken gzip"]),
         ("x.csv", b"", ["x.csv, line 1", "no column 'text'"]),
         ("x.csv", b"text,n\na,1\nb\n", ["x.csv, line 3", "1 fields"]),
         ("x.csv", b'text\n"a', ["x.csv, line 2", "malformed csv"]),
