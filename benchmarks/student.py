@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from benchmarks import report, sts
 from benchmarks.corpus import corpus_sentences, nli_triplets
 from jsbert import SentenceTransformer, losses
+from jsbert.checkpoint.tensors import write_tensors
 from jsbert.data import Examples, read_examples
 from jsbert.evaluate import EmbeddingSimilarityEvaluator, TripletEvaluator
 from jsbert.tokenizer import Tokenizer
@@ -149,7 +150,7 @@ def halve(file: pathlib.Path) -> None:
         tensors = {name: tensor.astype(np.float16) for name, tensor in safetensors.numpy.load_file(file).items()}
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
         raise ValueError(f"{file}: a value is too large for float16")
-    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})
+    write_tensors(file, tensors)
 
 
 def _commonest_pieces(tokenizer, texts, vocabulary):

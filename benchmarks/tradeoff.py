@@ -39,7 +39,6 @@ from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.checkpoint import find_folder
 from jsbert.data import read_examples
 from jsbert.evaluate import CrossEncoderCorrelationEvaluator, EmbeddingSimilarityEvaluator
-from jsbert.text_model import DTYPES
 from jsbert.train import Recipe, Source, fit
 
 PAPER = {"BERT base, cross-encoder": 84.30, "SBERT base": 84.67}
@@ -154,7 +153,7 @@ def _options(argv) -> argparse.Namespace:
     add("--epochs", type=int, default=4, help="passes over STSb train (4)")
     add("--learning-rate", type=float, default=2e-5, help="the bi-encoder's (2e-5)")
     add("--cross-learning-rate", type=float, default=5e-5, help="the cross-encoder's, whose head is new (5e-5)")
-    add("--dtype", choices=DTYPES, default="float32", help="of training, scores and times (float32)")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of training, scores and times (float32)")
     add("--k", type=int, default=16, help="sentences retrieved to be reranked (16)")
     add("--rerank-pairs", type=int, default=1_000, help="closest pairs by cosine to be reranked (1,000)")
     add("--n", type=int, default=10_000, help="sentences whose closest pair is looked for (10,000)")

@@ -22,10 +22,10 @@ from jsbert.checkpoint import (
     write_cross_encoder,
 )
 from jsbert.config import EncoderConfig
-from jsbert.device import Device
+from jsbert.device import Device, resolve_devices, resolve_dtype
 from jsbert.inputs import as_pairs, check_choice, check_positive
 from jsbert.pooling import cls_pool, dense
-from jsbert.text_model import DTYPES, TextModel, Truncations, windows
+from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, windows
 from jsbert.tokenizer import Ragged
 
 
@@ -47,7 +47,7 @@ class CrossEncoder(TextModel):
         max_length: int | None = None,
         activation_fn: str | None = None,
         device: Device | Sequence[Device] | None = None,
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: Dtype = "float32",
         cache_folder: str | os.PathLike | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
@@ -100,9 +100,11 @@ class CrossEncoder(TextModel):
         return model
 
     def _set_up_from(self, parts, device, dtype):
-        self._parts = dataclasses.replace(parts, config=dataclasses.replace(parts.config, dtype=dtype), params=None)
+        devices = resolve_devices(device)
+        config = dataclasses.replace(parts.config, dtype=resolve_dtype(dtype, devices))
+        self._parts = dataclasses.replace(parts, config=config, params=None)
         self.num_labels, self.activation_fn = parts.num_labels, parts.activation
-        self._set_up(self.config, parts.params, parts.tokenizer, device)
+        self._set_up(self.config, parts.params, parts.tokenizer, devices)
 
     @property
     def config(self) -> EncoderConfig:
@@ -220,9 +222,13 @@ class CrossEncoder(TextModel):
 
     @property
     def parts(self) -> CrossEncoderParts:
-        """Config, params, tokenizer and settings: what `from_parts` takes."""
+        """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         return dataclasses.replace(
-            self._parts, params=self.params, tokenizer=self._tokenizer, activation=self.activation_fn
+            self._parts,
+            config=dataclasses.replace(self.config, dtype="float32"),
+            params=self._float32_params(),
+            tokenizer=self._tokenizer,
+            activation=self.activation_fn,
         )
 
     def _logits(self, params, ids, lengths, token_types):

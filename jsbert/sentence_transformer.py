@@ -17,10 +17,10 @@ from jsbert import encoders, siamese
 from jsbert.batching import Batch, pack
 from jsbert.checkpoint import BiEncoder, Settings, find_folder, read_bi_encoder, write_bi_encoder
 from jsbert.config import Config
-from jsbert.device import Device
+from jsbert.device import Device, resolve_devices, resolve_dtype
 from jsbert.inputs import as_texts, check_choice, check_positive, ragged_from_ids
 from jsbert.similarity import SIMILARITIES
-from jsbert.text_model import DTYPES, TextModel, Truncations, windows
+from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, windows
 from jsbert.tokenizer import Ragged
 
 OnTruncate = Literal["warn", "error", "ignore"]
@@ -50,7 +50,7 @@ class SentenceTransformer(TextModel):
         revision: str | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: Dtype = "float32",
         pooling: str | Sequence[str] | None = None,
     ):
         """Opens a model.
@@ -68,7 +68,9 @@ class SentenceTransformer(TextModel):
             revision: branch, tag or commit on the Hub.
             token: hub token, or True for the stored one.
             local_files_only: take hub files from the cache alone.
-            dtype: of the matrix products. "bfloat16" keeps statistics, softmax and pooling in float32.
+            dtype: of the matrix products. "bfloat16" keeps statistics, softmax and pooling in float32. "int8" holds the
+                matrices in int8, a scale a column, and rounds what they are multiplied with, a scale a token. "auto" is
+                "bfloat16" where the device has instructions for it, else "float32".
             pooling: pooling modes, overruling the folder's; see `jsbert.pooling.POOLINGS`.
 
         Raises:
@@ -111,7 +113,8 @@ class SentenceTransformer(TextModel):
             raise ValueError(
                 f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts {sorted(settings.prompts)}"
             )
-        encoder = dataclasses.replace(parts.config.encoder, dtype=dtype)
+        devices = resolve_devices(device)
+        encoder = dataclasses.replace(parts.config.encoder, dtype=resolve_dtype(dtype, devices))
         self._config: Config = dataclasses.replace(parts.config, encoder=encoder)
         self.prompts = dict(settings.prompts)
         self.default_prompt_name = settings.default_prompt_name
@@ -119,7 +122,7 @@ class SentenceTransformer(TextModel):
         check_positive("truncate_dim", settings.truncate_dim)
         self.truncate_dim = settings.truncate_dim
         self._do_lower_case = parts.do_lower_case
-        self._set_up(encoder, parts.params, parts.tokenizer, device)
+        self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
     @property
     def config(self) -> Config:
@@ -290,7 +293,7 @@ class SentenceTransformer(TextModel):
     def save_pretrained(self, path: str | os.PathLike) -> None:
         """Writes the model as a folder that sentence-transformers opens with the same vectors. All of it, or nothing.
 
-        Weights are written in float32; a bfloat16 model writes the rounded values that it computes with.
+        Weights are written in float32; a bfloat16 or int8 model writes the rounded values that it computes with.
         """
         write_bi_encoder(path, self.parts)
 
@@ -298,9 +301,10 @@ class SentenceTransformer(TextModel):
 
     @property
     def parts(self) -> BiEncoder:
-        """Config, params, tokenizer and settings: what `from_parts` takes."""
+        """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
-        return BiEncoder(self.config, self.params, self._tokenizer, settings, self._do_lower_case)
+        config = dataclasses.replace(self.config, encoder=dataclasses.replace(self.config.encoder, dtype="float32"))
+        return BiEncoder(config, self._float32_params(), self._tokenizer, settings, self._do_lower_case)
 
     def _batches(self, function, texts, prompt, batch_size, truncations, progress=None, first=0):
         if prompt and texts and not isinstance(texts[0], str):

@@ -5,22 +5,24 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
 from jsbert.batching import WINDOW, length_ladder, row_ladder
 from jsbert.config import EncoderConfig
-from jsbert.device import Device, resolve_devices, token_budget
+from jsbert.device import token_budget
+from jsbert.encoders.precision import in_dtype, in_float32
 from jsbert.inputs import check_choice, check_positive
 from jsbert.runner import Runner
 from jsbert.tokenizer import SHORTEST, Ragged, Tokenizer
 
-DTYPES = ("float32", "bfloat16")
+Dtype = Literal["float32", "bfloat16", "int8", "auto"]
 """The dtypes in which an encoder's matrix products can be computed."""
+
+DTYPES = get_args(Dtype)
 
 
 class TextModel:
@@ -30,11 +32,9 @@ class TextModel:
     _runner: Runner
     _encoder: EncoderConfig
 
-    def _set_up(
-        self, encoder: EncoderConfig, params: Any, tokenizer: Tokenizer, device: Device | Sequence[Device] | None
-    ):
+    def _set_up(self, encoder: EncoderConfig, params: Any, tokenizer: Tokenizer, devices: Sequence[jax.Device]):
         self._encoder, self._tokenizer = encoder, tokenizer
-        self._runner = Runner(_cast_kernels(params, encoder.dtype), resolve_devices(device))
+        self._runner = Runner(_in_dtype(params, encoder.dtype), devices)
 
     @property
     def params(self) -> Any:
@@ -44,7 +44,7 @@ class TextModel:
 
     @params.setter
     def params(self, params: Any) -> None:
-        self._runner.replace_params(_cast_kernels(params, self.dtype))
+        self._runner.replace_params(_in_dtype(params, self.dtype))
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
@@ -53,7 +53,7 @@ class TextModel:
 
     @property
     def dtype(self) -> str:
-        """The dtype of the matrix products."""
+        """The dtype of the matrix products; "auto" is resolved."""
         return self._encoder.dtype
 
     @property
@@ -83,6 +83,9 @@ class TextModel:
     def compile_seconds(self) -> float:
         """Seconds spent so far on compiling, or on reading programs from JAX's cache."""
         return self._runner.compile_seconds
+
+    def _float32_params(self):
+        return self.params | {"encoder": in_float32(self.params["encoder"])}
 
     def _run(
         self,
@@ -194,12 +197,6 @@ def _one_ahead(tokenize, windows, first):
             ahead.extend((window, thread.submit(tokenize, window, position)) for window, position in islice(rest, 1))
 
 
-def _cast_kernels(params, dtype):
-    """The encoder's matrices in `dtype`; everything else, and heads, in float32."""
-    if dtype == "float32":
-        return params
-
-    def cast(path, leaf):
-        return leaf.astype(jnp.dtype(dtype)) if path[-1].key == "kernel" else leaf
-
-    return params | {"encoder": jax.tree_util.tree_map_with_path(cast, params["encoder"])}
+def _in_dtype(params, dtype):
+    """The encoder's matrices in `dtype`; heads stay in float32."""
+    return params | {"encoder": in_dtype(params["encoder"], dtype)}

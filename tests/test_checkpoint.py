@@ -256,6 +256,12 @@ def test_writing_keeps_other_files_and_overwrites_its_own(tmp_path, tiny):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["er"]
 
 
+def test_the_weights_can_be_read_by_whoever_can_read_the_configs(tmp_path, tiny):
+    tiny.save_pretrained(tmp_path / "model")
+    modes = {file.stat().st_mode for file in (tmp_path / "model").rglob("*") if file.is_file()}
+    assert len(modes) == 1
+
+
 def test_an_interrupted_write_leaves_nothing_half_written(tmp_path, tiny, monkeypatch):
     target = tmp_path / "model"
     tiny.save_pretrained(target)

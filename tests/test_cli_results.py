@@ -205,6 +205,13 @@ def test_info_tells_what_a_bi_encoder_is(run, tmp_path):
     assert "model.safetensors" in table
 
 
+@pytest.mark.parametrize("features, dtype", [({"avx512_bf16"}, "bfloat16"), (set(), "float32")])
+def test_info_tells_what_auto_is(run, tiny_folder, monkeypatch, features, dtype):
+    monkeypatch.setattr("jsbert.device.cpu_features", lambda: frozenset(features))
+    _, out, _ = run("info", tiny_folder, "--json", "--dtype", "auto")
+    assert json.loads(out)["dtype"] == dtype
+
+
 def test_info_tells_what_a_cross_encoder_is(run, tiny_cross_folder):
     code, out, err = run("info", tiny_cross_folder, "--json")
     assert (code, err) == (0, "")

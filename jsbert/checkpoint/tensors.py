@@ -111,8 +111,11 @@ def from_params(params: Any, names: Mapping[tuple, str], *, prefix: str = "") ->
 
 
 def write_tensors(file: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
-    """Writes a safetensors file that transformers takes as its own."""
-    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})
+    """Writes a safetensors file that transformers takes as its own, readable by whoever may read a new file here."""
+    file.touch()
+    mode = file.stat().st_mode
+    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})  # which leaves it to its owner alone
+    file.chmod(mode)
 
 
 def write_tree(file: pathlib.Path, params: Any) -> None:

@@ -9,13 +9,13 @@ import typer
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help="A folder, a bundled model's name or a hub name.", show_default="all-MiniLM-L6-v2"
+        "--model", "-m", help="A folder, a bundled model's name or a hub name.", show_default="the default model"
     ),
 ]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Cap on the rows of a batch.", show_default="by a budget of tokens")
 ]
-Dtype = Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the matrix products.")]
+Dtype = Annotated[Literal["float32", "bfloat16", "int8", "auto"], typer.Option(help="Of the matrix products.")]
 Device = Annotated[
     str | None,
     typer.Option(help="'cpu', 'gpu', 'cuda:1', 'tpu', or several, separated by commas.", show_default="JAX's first"),

@@ -15,8 +15,9 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.encoders.attention import attention
 from jsbert.encoders.dropout import Dropout
-from jsbert.encoders.product import product
+from jsbert.encoders.product import int8_product, product
 
 PREFIX = "bert."
 """What some checkpoints put in front of every name of the trunk."""
@@ -95,6 +96,11 @@ class Config:
         return values | own
 
     @property
+    def attention_dtype(self) -> str:
+        """The dtype of attention's products, both of whose operands are activations: int8 would be too coarse."""
+        return "bfloat16" if self.dtype == "int8" else self.dtype
+
+    @property
     def wide(self) -> Any:
         """The dtype of sums, statistics and the residual stream: at least float32."""
         return jnp.promote_types(self.dtype, jnp.float32)
@@ -124,18 +130,25 @@ class Linear(nnx.Linear):
     """
 
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
-        rows = product("bi,io->bo", x.reshape(-1, x.shape[-1]), self.kernel[...], self.dtype)
+        rows, kernel = x.reshape(-1, x.shape[-1]), self.kernel[...]
+        if self.dtype == jnp.int8:
+            rows = int8_product(rows, kernel, self.kernel_scale[...])
+        else:
+            rows = product("bi,io->bo", rows, kernel, self.dtype)
         return (rows + self.bias[None]).reshape(*x.shape[:-1], -1)
 
 
 def _linear(config: Config, inputs: int, outputs: int, rngs: nnx.Rngs) -> Linear:
-    return Linear(
+    linear = Linear(
         inputs,
         outputs,
         dtype=jnp.dtype(config.dtype),
         kernel_init=nnx.initializers.normal(config.initializer_range),
         rngs=rngs,
     )
+    if config.dtype == "int8":  # see `precision.in_dtype`
+        linear.kernel_scale = nnx.Param(jnp.ones(outputs))
+    return linear
 
 
 def _layer_norm(config: Config, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -169,7 +182,7 @@ class Embeddings(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Self-attention over the unmasked tokens, heads in front: (B, H, L, d)."""
+    """Self-attention over the unmasked tokens."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         width = config.hidden_size
@@ -177,17 +190,17 @@ class Attention(nnx.Module):
         self.config = config
 
     def __call__(self, hidden, bias, dropout):
-        config = self.config
-        batch, length, width = hidden.shape
-
-        def heads(x):  # (B, L, D) -> (B, H, L, d)
-            return x.reshape(batch, length, config.num_attention_heads, -1).transpose(0, 2, 1, 3)
-
-        query, key, value = heads(self.query(hidden)), heads(self.key(hidden)), heads(self.value(hidden))
-        scores = product("bhqd,bhkd->bhqk", query, key, config.dtype) / (width // config.num_attention_heads) ** 0.5
-        weights = dropout.weights(jax.nn.softmax(scores + bias, axis=-1), config.attention_probs_dropout_prob)
-        mixed = product("bhqk,bhkd->bhqd", weights, value, config.dtype)
-        return self.output(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width))  # (B, H, L, d) -> (B, L, D)
+        mixed = attention(
+            self.query(hidden),
+            self.key(hidden),
+            self.value(hidden),
+            bias,
+            num_heads=self.config.num_attention_heads,
+            dtype=self.config.attention_dtype,
+            dropout=dropout,
+            rate=self.config.attention_probs_dropout_prob,
+        )
+        return self.output(mixed)
 
 
 class Layer(nnx.Module):

@@ -1,10 +1,12 @@
-"""Matrix products in the model's dtype, with sums in float32, forwards and backwards."""
+"""Matrix products in the model's dtype, with sums in float32; but for int8, forwards and backwards."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, DTypeLike, Float
+from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int8
+
+from jsbert.encoders.precision import quantize
 
 
 def product(spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], dtype: DTypeLike) -> Float[Array, "..."]:
@@ -18,6 +20,25 @@ def product(spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], d
     if dtype == wide:
         return jnp.einsum(spec, a, b, preferred_element_type=wide)
     return _rounded(spec, dtype, wide, a, b)
+
+
+@jax.custom_jvp
+def int8_product(
+    rows: Float[Array, "rows inputs"], kernel: Int8[Array, "inputs outputs"], kernel_scale: Float[Array, " outputs"]
+) -> Float[Array, "rows outputs"]:
+    """`rows @ (kernel * kernel_scale)`, each row rounded to int8 by its own largest entry.
+
+    Raises:
+        TypeError: under differentiation. Rounding has the gradient 0, which is nobody's wish.
+    """
+    rounded, scale = quantize(rows)
+    total = jnp.dot(rounded, kernel, preferred_element_type=jnp.int32)
+    return total.astype(jnp.float32) * scale * kernel_scale[None]
+
+
+@int8_product.defjvp
+def _no_gradient(primals, tangents):
+    raise TypeError("int8 products have no gradient; open the model with dtype='float32' or 'bfloat16'")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

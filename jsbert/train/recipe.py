@@ -9,7 +9,6 @@ import jax
 import optax
 
 from jsbert.inputs import check_choice, check_positive
-from jsbert.text_model import DTYPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Recipe:
             raise ValueError(f"seed is {self.seed!r}; it must be an integer, 0 or more")
         check_choice("schedule", self.schedule, ("linear", "constant"))
         check_choice("mix", self.mix, ("proportional", "round-robin"))
-        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("dtype", self.dtype, ("float32", "bfloat16"))
         _check_number("learning_rate", self.learning_rate, above=0)
         _check_number("weight_decay", self.weight_decay)
         _check_number("warmup", self.warmup, most=1)

@@ -1,0 +1,57 @@
+"""An encoder's matrices in the dtype of its products, and back in float32."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int8, PyTree
+
+
+def in_dtype(params: PyTree, dtype: str) -> PyTree:
+    """An encoder's float params as a model of `dtype` holds them: matrices in `dtype`, all else as it is.
+
+    With "int8" a linear layer's {"kernel" (I, O)[, "bias"]} gets an int8 kernel and beside it "kernel_scale" (O,),
+    float32, by which the kernel's columns are to be multiplied. A kernel that is int8 already stays.
+    """
+    change = {"float32": lambda linear: linear, "int8": _quantized}.get(dtype) or _rounded(dtype)
+    return _map_linear(change, params)
+
+
+def in_float32(params: PyTree) -> PyTree:
+    """The params with every matrix in float32: the values that a model of any dtype computes with."""
+    return _map_linear(_widened, params)
+
+
+def quantize(x: Float[Array, "*rows width"]) -> tuple[Int8[Array, "*rows width"], Float[Array, "*rows 1"]]:
+    """(q, scale): `x` is about q * scale, each row with the scale that makes its largest entry 127."""
+    scale = jnp.max(jnp.abs(x), axis=-1, keepdims=True) / 127
+    scale = jnp.where(scale == 0, 1.0, scale)  # a row of zeros
+    return jnp.round(x / scale).astype(jnp.int8), scale
+
+
+def _map_linear(change: Callable[[Mapping], Mapping], params: Any) -> Any:
+    """The tree with `change` applied to each linear layer's params."""
+    if not isinstance(params, Mapping):
+        return params
+    if "kernel" in params:
+        return change(params)
+    return {name: _map_linear(change, entry) for name, entry in params.items()}
+
+
+def _rounded(dtype):
+    return lambda linear: linear | {"kernel": linear["kernel"].astype(jnp.dtype(dtype))}
+
+
+def _quantized(linear):
+    if "kernel_scale" in linear:
+        return linear
+    kernel, scale = quantize(jnp.asarray(linear["kernel"], jnp.float32).T)
+    return linear | {"kernel": kernel.T, "kernel_scale": scale[:, 0]}
+
+
+def _widened(linear):
+    kernel = linear["kernel"].astype(jnp.float32)
+    if "kernel_scale" not in linear:
+        return linear | {"kernel": kernel}
+    rest = {name: leaf for name, leaf in linear.items() if name != "kernel_scale"}
+    return rest | {"kernel": kernel * linear["kernel_scale"][None]}
