@@ -28,6 +28,7 @@ def small_blocks(monkeypatch):
     """Blocks that no size here is a multiple of."""
     monkeypatch.setattr(nearest, "QUERIES", 8)
     monkeypatch.setattr(nearest, "CORPUS", 64)
+    monkeypatch.setattr(nearest, "GROUP", 4)
     monkeypatch.setattr(pairs, "ROWS", 8)
 
 
