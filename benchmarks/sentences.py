@@ -7,7 +7,7 @@ import pathlib
 import random
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 ENOUGH = 15_000
 """Distinct sentences gathered before the search stops."""
@@ -36,6 +36,17 @@ def file_sentences(file: pathlib.Path) -> list[str]:
     """The distinct lines of a text file, without empty ones."""
     lines = (line.strip() for line in file.read_text(encoding="utf8").splitlines())
     return list(dict.fromkeys(filter(None, lines)))
+
+
+def documents(sentences: Iterator[str], count: int, at_least: int, num_tokens: Callable[[str], int]) -> list[str]:
+    """`count` documents, each of as many of the sentences, one behind the other, as make `at_least` tokens."""
+    made = []
+    for _ in range(count):
+        document = next(sentences)
+        while num_tokens(document) < at_least:
+            document += " " + next(sentences)
+        made.append(document)
+    return made
 
 
 def shuffled(sentences: list[str], seed: int) -> list[str]:

@@ -1,0 +1,182 @@
+"""The engines that `benchmarks.encode` compares: what opens a model's folder and turns texts into vectors, or,
+where the folder is a cross-encoder's, pairs into scores. Nothing of jsbert's is imported unless the engine is jsbert:
+another interpreter can run the peers.
+"""
+
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.onnx_graphs import onnx_file
+
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+BATCH_SIZES = (4, 8, 16, 32)
+
+Texts = Sequence[str] | Sequence[Sequence[str]]
+
+
+class Jsbert:
+    """jsbert as it is; there is nothing to tune."""
+
+    settings = ({},)
+
+    def __init__(self, folder: str, dtype: str):
+        import jsbert
+
+        if is_cross_encoder(folder):
+            self.model = jsbert.CrossEncoder(folder, dtype=dtype)
+            self.run = functools.partial(self.model.predict, activation_fn="identity")
+        else:
+            self.model = jsbert.SentenceTransformer(folder, dtype=dtype)
+            self.run = self.model.encode
+
+    def encode(self, texts: Texts) -> np.ndarray:
+        return self.run(texts, on_truncate="ignore").reshape(len(texts), -1)
+
+    def about(self) -> dict[str, Any]:
+        return {"compile_seconds": self.model.compile_seconds, "num_compilations": self.model.num_compilations}
+
+
+class SentenceTransformers:
+    """sentence-transformers on torch, which sorts by length itself."""
+
+    settings = tuple({"batch_size": size} for size in BATCH_SIZES)
+
+    def __init__(self, folder: str, dtype: str):
+        import sentence_transformers
+        import torch
+
+        torch.set_num_threads(THREADS)
+        options = {"dtype": getattr(torch, dtype), "attn_implementation": "sdpa"}
+        if is_cross_encoder(folder):
+            model = sentence_transformers.CrossEncoder(folder, device="cpu", model_kwargs=options)
+            self.run = functools.partial(model.predict, activation_fn=torch.nn.Identity())
+        else:
+            self.run = sentence_transformers.SentenceTransformer(folder, device="cpu", model_kwargs=options).encode
+
+    def encode(self, texts: Texts, batch_size: int = 32) -> np.ndarray:
+        found = self.run(texts, batch_size=batch_size, show_progress_bar=False)
+        return found.astype(np.float32).reshape(len(texts), -1)
+
+
+class OfGraph:
+    """What runs an ONNX graph: texts tokenised at once, sorted by tokens, padded to the longest of a batch."""
+
+    def __init__(self, folder: str, dtype: str):
+        import tokenizers
+
+        self.folder, self.dtype = folder, dtype
+        self.tokenizer = tokenizers.Tokenizer.from_file(str(pathlib.Path(folder) / "tokenizer.json"))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_tokens(folder))
+
+    def batches(self, texts: Texts, batch_size: int) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """Yields (positions, inputs)."""
+        texts = [text if isinstance(text, str) else tuple(text) for text in texts]
+        rows = [(encoding.ids, encoding.type_ids) for encoding in self.tokenizer.encode_batch_fast(texts)]
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]))
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            shape = len(chosen), len(rows[chosen[0]][0])
+            ids, mask, types = (np.zeros(shape, np.int64) for _ in range(3))
+            for row, i in enumerate(chosen):
+                length = len(rows[i][0])
+                ids[row, :length], types[row, :length], mask[row, :length] = *rows[i], 1
+            yield chosen, {"ids": ids, "mask": mask, "types": types}
+
+
+class OnnxRuntime(OfGraph):
+    """onnxruntime; the settings try its own fusion of attention, too."""
+
+    settings = tuple({"batch_size": size, "graph": graph} for graph in ("plain", "fused") for size in BATCH_SIZES)
+
+    @functools.cache  # noqa: B019, for there is one engine in a process
+    def session(self, graph):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        file = onnx_file(self.folder, graph, self.dtype)
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def encode(self, texts: Texts, batch_size: int = 16, graph: str = "plain") -> np.ndarray:
+        found: list = [None] * len(texts)
+        for chosen, inputs in self.batches(texts, batch_size):
+            for i, vector in zip(chosen, self.session(graph).run(None, inputs)[0], strict=True):
+                found[i] = vector
+        return np.stack(found)
+
+
+class OpenVino(OfGraph):
+    """OpenVINO; the settings try one stream of all threads and one stream a thread."""
+
+    settings = tuple({"batch_size": size, "streams": streams} for streams in {1, THREADS} for size in BATCH_SIZES)
+
+    @functools.cache  # noqa: B019, for there is one engine in a process
+    def model(self, streams):
+        import openvino
+
+        options = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.dtype],
+            "INFERENCE_NUM_THREADS": THREADS,
+            "NUM_STREAMS": streams,
+        }
+        return openvino.Core().compile_model(str(onnx_file(self.folder, "plain", "float32")), "CPU", options)
+
+    def encode(self, texts: Texts, batch_size: int = 16, streams: int = 1) -> np.ndarray:
+        import openvino
+
+        found: list = [None] * len(texts)
+
+        def keep(request, chosen):
+            for i, vector in zip(chosen, request.get_output_tensor(0).data.copy(), strict=True):
+                found[i] = vector
+
+        queue = openvino.AsyncInferQueue(self.model(streams), streams)
+        queue.set_callback(keep)
+        for chosen, inputs in self.batches(texts, batch_size):
+            queue.start_async(inputs, chosen)
+        queue.wait_all()
+        return np.stack(found)
+
+
+LIBRARIES = {
+    "jsbert": (Jsbert, ("jsbert",)),
+    "sentence-transformers": (SentenceTransformers, ("torch", "sentence_transformers")),
+    "onnxruntime": (OnnxRuntime, ("onnxruntime", "onnx", "torch", "transformers")),
+    "openvino": (OpenVino, ("openvino", "onnx", "torch", "transformers")),
+}
+"""Each library's class, and the modules that it imports."""
+
+ENGINES = (
+    "jsbert float32", "sentence-transformers float32", "onnxruntime float32", "openvino float32",
+    "jsbert bfloat16", "sentence-transformers bfloat16", "openvino bfloat16",
+    "jsbert int8", "onnxruntime int8",
+)  # fmt: skip
+"""Library and precision."""
+
+
+def open_engine(name: str, folder: str) -> Any:
+    """The engine of `ENGINES` around a model's folder."""
+    library, dtype = name.split()
+    return LIBRARIES[library][0](folder, dtype)
+
+
+def is_cross_encoder(folder: str) -> bool:
+    """Whether a folder holds a classifier of pairs."""
+    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
+    return config["architectures"] == ["BertForSequenceClassification"]
+
+
+def max_tokens(folder: str) -> int:
+    """The model's limit, as sentence-transformers reads it."""
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        file = pathlib.Path(folder) / name
+        if file.is_file() and key in (values := json.loads(file.read_text())):
+            return values[key]
+    return json.loads((pathlib.Path(folder) / "config.json").read_text())["max_position_embeddings"]

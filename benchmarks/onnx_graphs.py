@@ -1,0 +1,73 @@
+"""A model's folder as an ONNX graph from (ids, mask, types) to unit vectors, or a cross-encoder's logits."""
+
+import json
+import pathlib
+
+
+def onnx_file(folder: str, graph: str, dtype: str) -> pathlib.Path:
+    """The graph, made from the torch reference where it is not there yet: "plain" as exported, or with onnxruntime's
+    "fused" attention; "float32", or "int8" weights by onnxruntime's dynamic quantisation.
+
+    For models of mean pooling and length 1, as the benchmark's are, and for cross-encoders.
+    """
+    file = pathlib.Path(folder) / "onnx" / f"{graph}-{dtype}.onnx"
+    if file.is_file():
+        return file
+    file.parent.mkdir(exist_ok=True)
+    unfinished = file.with_suffix(".unfinished.onnx")
+    if dtype == "int8":
+        _quantize(onnx_file(folder, graph, "float32"), unfinished)
+    elif graph == "fused":
+        _fuse(folder, onnx_file(folder, "plain", "float32"), unfinished)
+    else:
+        _export(folder, unfinished)
+    return unfinished.replace(file)
+
+
+def _quantize(source, file):
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    types = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # of what its shape inference does not know
+    quantize_dynamic(source, file, weight_type=QuantType.QInt8, extra_options=types)
+
+
+def _fuse(folder, source, file):
+    from onnxruntime.transformers import optimizer
+
+    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
+    sizes = {"num_heads": config["num_attention_heads"], "hidden_size": config["hidden_size"]}
+    optimizer.optimize_model(str(source), "bert", **sizes).save_model_to_file(str(file))
+
+
+def _export(folder, file):
+    import torch
+    import transformers
+
+    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
+    is_cross = config["architectures"] == ["BertForSequenceClassification"]
+    kind = transformers.AutoModelForSequenceClassification if is_cross else transformers.AutoModel
+
+    class Pipeline(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk = kind.from_pretrained(folder, attn_implementation="eager").eval()
+
+        def forward(self, ids, mask, types):
+            found = self.trunk(input_ids=ids, attention_mask=mask, token_type_ids=types)
+            if is_cross:
+                return found.logits
+            weights = mask[:, :, None].to(found.last_hidden_state.dtype)
+            mean = (found.last_hidden_state * weights).sum(1) / weights.sum(1)
+            return torch.nn.functional.normalize(mean, dim=-1)
+
+    names = ["ids", "mask", "types"]
+    example = (
+        torch.ones((2, 8), dtype=torch.int64),
+        torch.ones((2, 8), dtype=torch.int64),
+        torch.zeros((2, 8), dtype=torch.int64),
+    )
+    axes = {name: {0: "batch", 1: "length"} for name in names} | {"found": {0: "batch"}}
+    torch.onnx.export(
+        Pipeline(), example, str(file), input_names=names, output_names=["found"], dynamic_axes=axes, dynamo=False
+    )

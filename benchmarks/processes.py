@@ -1,0 +1,66 @@
+"""The processes of `benchmarks.serve`: started, asked, ended."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+from benchmarks.engines import LIBRARIES, THREADS
+
+
+class EngineProcess:
+    """An engine in a process of its own.
+
+    Attributes:
+        name: a key of `benchmarks.engines.ENGINES`.
+        opened: what it answered when the model was open.
+    """
+
+    def __init__(self, name: str, folder: pathlib.Path, python: str):
+        self.name = name
+        self._started = time.perf_counter()
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed with the process
+        self._process = subprocess.Popen(
+            [python, "-m", "benchmarks.serve", name, str(folder)],
+            cwd=pathlib.Path(__file__).parents[1],
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(THREADS)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self.opened = self._answer()
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The answer to a request; see `benchmarks.serve`."""
+        self._process.stdin.write(json.dumps({name: str(value) for name, value in request.items()}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def seconds_since_start(self) -> float:
+        """Seconds since the process was asked for."""
+        return time.perf_counter() - self._started
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+        self._errors.close()
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise RuntimeError(f"the engine {self.name!r} ended; the last that it said:\n{self._errors.read()[-2000:]}")
+        return json.loads(line)
+
+
+def missing_modules(name: str, python: str) -> list[str]:
+    """The modules that an engine needs and an interpreter lacks."""
+    modules = LIBRARIES[name.split()[0]][1]
+    code = f"import importlib.util, json; print(json.dumps([m for m in {modules} if not importlib.util.find_spec(m)]))"
+    found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(found.stdout)

@@ -1,0 +1,81 @@
+"""An engine in a process of its own, for `benchmarks.encode`.
+
+python -m benchmarks.serve ENGINE FOLDER reads one JSON object a line and answers each with one. Requests:
+
+    {"texts": FILE}                       encode the JSON list of texts in FILE: {"seconds"}
+    {"texts": FILE, "out": FILE}          the same, vectors to a .npy file
+    {"tune": FILE}                        try the engine's settings, keep the fastest: {"settings", "tried"}
+    {"single": FILE}                      one text at a time: {"milliseconds": [...]}
+
+Every answer has "peak_mb", the process's largest resident memory so far. The first line out, before any request, has
+"seconds": opening the model, imports included.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.engines import open_engine
+
+
+class Served:
+    """An open engine, and its answers to requests."""
+
+    def __init__(self, engine: Any):
+        self.engine, self.settings = engine, {}
+
+    def answer(self, request: dict[str, str]) -> dict[str, Any]:
+        """The answer to one request, all but "peak_mb"."""
+        kind = next(iter(request))
+        texts = json.loads(pathlib.Path(request[kind]).read_text(encoding="utf8"))
+        if kind == "tune":
+            return self._tune(texts)
+        if kind == "single":
+            return {"milliseconds": [1000 * self._encode([text], self.settings)[0] for text in texts]}
+        seconds, vectors = self._encode(texts, self.settings)
+        if "out" in request:
+            np.save(request["out"], vectors)
+        return {"seconds": seconds} | (self.engine.about() if hasattr(self.engine, "about") else {})
+
+    def _tune(self, texts):
+        tried = []
+        for settings in self.engine.settings:
+            self._encode(texts, settings)  # warm
+            tried.append((self._encode(texts, settings)[0], settings))
+        self.settings = min(tried, key=lambda pair: pair[0])[1]
+        return {"settings": self.settings, "tried": tried}
+
+    def _encode(self, texts, settings):
+        started = time.perf_counter()
+        vectors = self.engine.encode(texts, **settings)
+        return time.perf_counter() - started, vectors
+
+
+def main(name: str, folder: str) -> None:
+    """Opens an engine and answers requests until the input ends."""
+    import resource
+
+    # Libraries print; what they print must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def tell(answer):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(answer | {"peak_mb": peak}), file=answers, flush=True)
+
+    started = time.perf_counter()
+    served = Served(open_engine(name, folder))
+    tell({"seconds": time.perf_counter() - started})
+    for line in sys.stdin:
+        tell(served.answer(json.loads(line)))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main(*sys.argv[1:])
