@@ -232,7 +232,7 @@ def _print_rows(rows, loads):
             f"{row['texts_per_second']:,.0f}", f"{row['tokens_per_second']:,.0f}",
             f"{row['share_of_float32_matmul_rate']:.0%}", "" if ratio is None else f"{ratio:.2f}",
             f"{row['largest_difference']:.1e}", *("" if cosine is None else f"{cosine:.6f}" for cosine in cosines),
-            f"{row['peak_mb']:,.0f}",
+            f"{row['peak_mb'] or 0:,.0f}",
         ])  # fmt: skip
     report.print_table(header, cells)
 
@@ -243,7 +243,7 @@ def _print_starts(rows):
     for row in rows:
         median, p99 = np.percentile(row["milliseconds"], [50, 99])
         first = report.spread(row["first_vector_seconds"], 2)
-        cells.append([row["engine"], first, f"{median:.2f}", f"{p99:.2f}", f"{row['peak_mb']:,.0f}"])
+        cells.append([row["engine"], first, f"{median:.2f}", f"{p99:.2f}", f"{row['peak_mb'] or 0:,.0f}"])
     report.print_table(header, cells)
 
 

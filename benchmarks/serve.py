@@ -7,14 +7,15 @@ python -m benchmarks.serve ENGINE FOLDER reads one JSON object a line and answer
     {"tune": FILE}                        try the engine's settings, keep the fastest: {"settings", "tried"}
     {"single": FILE}                      one text at a time: {"milliseconds": [...]}
 
-Every answer has "peak_mb", the process's largest resident memory so far. The first line out, before any request, has
-"seconds": opening the model, imports included.
+Every answer has "peak_mb", the process's largest resident memory so far (null but on Linux). The first line out, before
+any request, has "seconds": opening the model, imports included.
 """
 
 import contextlib
 import json
 import os
 import pathlib
+import re
 import sys
 import time
 from typing import Any
@@ -57,17 +58,24 @@ class Served:
         return time.perf_counter() - started, vectors
 
 
+def peak_mb() -> float | None:
+    """The largest resident memory of this process so far; None where Linux's /proc is not. (What getrusage says counts
+    the process that started this one as well.)"""
+    try:
+        status = pathlib.Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+
+
 def main(name: str, folder: str) -> None:
     """Opens an engine and answers requests until the input ends."""
-    import resource
-
     # Libraries print; what they print must not stand between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
     def tell(answer):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(answer | {"peak_mb": peak}), file=answers, flush=True)
+        print(json.dumps(answer | {"peak_mb": peak_mb()}), file=answers, flush=True)
 
     started = time.perf_counter()
     served = Served(open_engine(name, folder))
