@@ -29,7 +29,8 @@ def _quantize(source, file):
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     types = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # of what its shape inference does not know
-    quantize_dynamic(source, file, weight_type=QuantType.QInt8, extra_options=types)
+    # A scale a column is as fast as one for all, and much nearer to float32.
+    quantize_dynamic(source, file, weight_type=QuantType.QInt8, per_channel=True, extra_options=types)
 
 
 def _fuse(folder, source, file):
