@@ -46,15 +46,16 @@ class EngineProcess:
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()  # closes the pipes, too
         self._errors.close()
 
     def _answer(self):
         line = self._process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            raise RuntimeError(f"the engine {self.name!r} ended; the last that it said:\n{self._errors.read()[-2000:]}")
+            said = self._errors.read()[-2000:]
+            self.close()
+            raise RuntimeError(f"the engine {self.name!r} ended; the last that it said:\n{said}")
         return json.loads(line)
 
 

@@ -72,9 +72,7 @@ def test_the_best_peer_is_of_the_same_load_and_precision():
 
 
 def test_an_engine_that_fails_says_why(tmp_path):
-    with pytest.raises(
-        RuntimeError, match=r"(?s)'jsbert float32' ended; .*no such|(?s)'jsbert float32' ended; .*No such"
-    ):
+    with pytest.raises(RuntimeError, match=r"(?s)'jsbert float32' ended; .*No such file"):
         EngineProcess("jsbert float32", tmp_path / "nothing", __import__("sys").executable)
 
 
