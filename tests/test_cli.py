@@ -77,7 +77,7 @@ def test_the_version(run):
         (["encode", "x.txt"], ["Missing option", "--output"]),
         (["encode", "x.txt", "-o", "x.npy", "--batch-size", "0"], ["--batch-size"]),
         (["encode", "x.txt", "-o", "x.npy", "--batch-size", "ten"], ["--batch-size"]),
-        (["encode", "x.txt", "-o", "x.npy", "--dtype", "int8"], ["--dtype", "bfloat16"]),
+        (["encode", "x.txt", "-o", "x.npy", "--dtype", "int4"], ["--dtype", "bfloat16"]),
         (["encode", "x.txt", "-o", "x.npz"], ["--output", ".npy or .parquet"]),
         (["encode", "x.txt", "-o", "x.npy", "--on-truncate", "cut"], ["--on-truncate"]),
         (["encode", "x.txt", "y.txt", "-o", "x.npy"], ["y.txt"]),
