@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     rows, starts, loads, rates = [], [], {}, []
     with tempfile.TemporaryDirectory() as work:
         for model in options.model:
-            folder = _copy(model, pathlib.Path(work) / model.rsplit("/")[-1])
+            folder = _copy(model, pathlib.Path(work) / pathlib.Path(model).name)
             texts, loads[model] = _loads((CrossEncoder if model == CROSS else SentenceTransformer)(folder), options)
             files = {load: report.write_json(load, chosen, folder / "texts") for load, chosen in texts.items()}
             found = _measure(names, folder, files, options, rates)
@@ -144,14 +144,14 @@ def _measure(names, folder, files, options, rates):
     try:
         rows = []
         for load, file in files.items():
-            found, turns = {}, {}
+            reference = None
             for name, engine in engines.items():
                 chosen = engine.ask(tune=_part(file))
                 warm = engine.ask(texts=file, out=folder / "vectors.npy")  # this compiles, too
-                found[name], turns[name] = np.load(folder / "vectors.npy"), []
-                rows.append({"load": load, "engine": name, "settings": chosen["settings"], "seconds": turns[name]})
-                rows[-1] |= _agreement(found[name], found[next(iter(found))])
-                rows[-1]["compile_seconds"] = warm.get("compile_seconds")
+                vectors = np.load(folder / "vectors.npy")
+                reference = vectors if reference is None else reference
+                rows.append({"load": load, "engine": name, "settings": chosen["settings"], "seconds": []})
+                rows[-1] |= _agreement(vectors, reference) | {"compile_seconds": warm.get("compile_seconds")}
             for _ in range(options.repeats):
                 rates.append(report.matmul_flops_per_second())
                 for row in rows[-len(engines) :]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.onnx_graphs import onnx_file
+from benchmarks.onnx_graphs import is_cross_encoder, onnx_file, read_config
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BATCH_SIZES = (4, 8, 16, 32)
@@ -167,16 +167,10 @@ def open_engine(name: str, folder: str) -> Any:
     return LIBRARIES[library][0](folder, dtype)
 
 
-def is_cross_encoder(folder: str) -> bool:
-    """Whether a folder holds a classifier of pairs."""
-    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
-    return config["architectures"] == ["BertForSequenceClassification"]
-
-
 def max_tokens(folder: str) -> int:
     """The model's limit, as sentence-transformers reads it."""
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         file = pathlib.Path(folder) / name
         if file.is_file() and key in (values := json.loads(file.read_text())):
             return values[key]
-    return json.loads((pathlib.Path(folder) / "config.json").read_text())["max_position_embeddings"]
+    return read_config(folder)["max_position_embeddings"]

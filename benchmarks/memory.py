@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from benchmarks import report
+from benchmarks.processes import memory_mb
 from benchmarks.sentences import docstring_sentences
 from jsbert import SentenceTransformer
 
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     vectors = model.encode(texts, show_progress_bar=True, on_truncate="ignore")
     seconds = time.perf_counter() - started
     returned = vectors.nbytes / 2**20
-    above = _memory_mb("VmHWM") - before - returned
+    above = memory_mb("VmHWM") - before - returned
     tokens = float(model.tokenizer(texts[:1000]).lengths.mean())
     print(
         f"{options.count:,} texts of {tokens:.1f} tokens in {seconds:.0f} s ({options.count / seconds:,.0f}/s): "
@@ -55,12 +56,7 @@ def short_texts(count: int, words: int) -> list[str]:
 def _reset_peak_mb():
     """Resets the peak; returns the memory in use."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")
-    return _memory_mb("VmRSS")
-
-
-def _memory_mb(name):
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
+    return memory_mb("VmRSS")
 
 
 def _options(argv):

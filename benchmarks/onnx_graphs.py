@@ -4,6 +4,16 @@ import json
 import pathlib
 
 
+def read_config(folder: str | pathlib.Path) -> dict:
+    """The folder's config.json."""
+    return json.loads((pathlib.Path(folder) / "config.json").read_text(encoding="utf8"))
+
+
+def is_cross_encoder(folder: str | pathlib.Path) -> bool:
+    """Whether a folder holds a classifier of pairs."""
+    return read_config(folder)["architectures"] == ["BertForSequenceClassification"]
+
+
 def onnx_file(folder: str, graph: str, dtype: str) -> pathlib.Path:
     """The graph, made from the torch reference where it is not there yet: "plain" as exported, or with onnxruntime's
     "fused" attention; "float32", or "int8" weights by onnxruntime's dynamic quantisation.
@@ -36,7 +46,7 @@ def _quantize(source, file):
 def _fuse(folder, source, file):
     from onnxruntime.transformers import optimizer
 
-    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
+    config = read_config(folder)
     sizes = {"num_heads": config["num_attention_heads"], "hidden_size": config["hidden_size"]}
     optimizer.optimize_model(str(source), "bert", **sizes).save_model_to_file(str(file))
 
@@ -45,8 +55,7 @@ def _export(folder, file):
     import torch
     import transformers
 
-    config = json.loads((pathlib.Path(folder) / "config.json").read_text())
-    is_cross = config["architectures"] == ["BertForSequenceClassification"]
+    is_cross = is_cross_encoder(folder)
     kind = transformers.AutoModelForSequenceClassification if is_cross else transformers.AutoModel
 
     class Pipeline(torch.nn.Module):

@@ -1,8 +1,9 @@
-"""The processes of `benchmarks.serve`: started, asked, ended."""
+"""The processes of `benchmarks.serve`: started, asked, ended; and what memory a process takes."""
 
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import time
@@ -16,7 +17,6 @@ class EngineProcess:
 
     Attributes:
         name: a key of `benchmarks.engines.ENGINES`.
-        opened: what it answered when the model was open.
     """
 
     def __init__(self, name: str, folder: pathlib.Path, python: str):
@@ -32,7 +32,7 @@ class EngineProcess:
             stderr=self._errors,
             text=True,
         )
-        self.opened = self._answer()
+        self._answer()  # that the model is open
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """The answer to a request; see `benchmarks.serve`."""
@@ -57,6 +57,16 @@ class EngineProcess:
             self.close()
             raise RuntimeError(f"the engine {self.name!r} ended; the last that it said:\n{said}")
         return json.loads(line)
+
+
+def memory_mb(name: str) -> float | None:
+    """This process's resident memory: now ("VmRSS"), or the largest so far ("VmHWM"); None where Linux's /proc is not.
+    (What getrusage says counts the process that started this one as well.)"""
+    try:
+        status = pathlib.Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
 
 
 def missing_modules(name: str, python: str) -> list[str]:

@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsbert.device import cpu_features
+
 RESULTS = pathlib.Path(__file__).parent / "results"
 WORK = pathlib.Path(__file__).parent / "work"
 """Where `benchmarks.tradeoff` keeps its models, and `benchmarks.pairwise` looks for a trained cross-encoder."""
@@ -169,10 +171,8 @@ def _machine():
     if cpuinfo.is_file():
         lines = cpuinfo.read_text(encoding="utf8", errors="replace").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-        flags = next((line for line in lines if line.startswith("flags")), "")
-        model += "".join(
-            f", {flag}" for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni") if flag in flags.split()
-        )
+    shown = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
+    model += "".join(f", {feature}" for feature in shown if feature in cpu_features())
     import os
 
     return f"{model}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"

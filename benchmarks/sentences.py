@@ -39,13 +39,19 @@ def file_sentences(file: pathlib.Path) -> list[str]:
 
 
 def documents(sentences: Iterator[str], count: int, at_least: int, num_tokens: Callable[[str], int]) -> list[str]:
-    """`count` documents, each of as many of the sentences, one behind the other, as make `at_least` tokens."""
-    made = []
-    for _ in range(count):
-        document = next(sentences)
-        while num_tokens(document) < at_least:
-            document += " " + next(sentences)
-        made.append(document)
+    """`count` documents, each of as many of the sentences, one behind the other, as make `at_least` tokens.
+
+    Raises:
+        ValueError: if there are too few sentences.
+    """
+    made, document = [], ""
+    while len(made) < count:
+        if (sentence := next(sentences, None)) is None:
+            raise ValueError(f"{count} documents of {at_least} tokens asked for; the sentences make {len(made)}")
+        document = f"{document} {sentence}" if document else sentence
+        if num_tokens(document) >= at_least:
+            made.append(document)
+            document = ""
     return made
 
 

@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import sys
 import time
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.engines import open_engine
+from benchmarks.processes import memory_mb
 
 
 class Served:
@@ -58,16 +58,6 @@ class Served:
         return time.perf_counter() - started, vectors
 
 
-def peak_mb() -> float | None:
-    """The largest resident memory of this process so far; None where Linux's /proc is not. (What getrusage says counts
-    the process that started this one as well.)"""
-    try:
-        status = pathlib.Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) / 1024
-
-
 def main(name: str, folder: str) -> None:
     """Opens an engine and answers requests until the input ends."""
     # Libraries print; what they print must not stand between the answers.
@@ -75,7 +65,7 @@ def main(name: str, folder: str) -> None:
     os.dup2(2, 1)
 
     def tell(answer):
-        print(json.dumps(answer | {"peak_mb": peak_mb()}), file=answers, flush=True)
+        print(json.dumps(answer | {"peak_mb": memory_mb("VmHWM")}), file=answers, flush=True)
 
     started = time.perf_counter()
     served = Served(open_engine(name, folder))

@@ -1,8 +1,10 @@
 """An encoder's matrices in the dtype of its products, and back in float32."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, PyTree
 
@@ -13,8 +15,9 @@ def in_dtype(params: PyTree, dtype: str) -> PyTree:
     With "int8" a linear layer's {"kernel" (I, O)[, "bias"]} gets an int8 kernel and beside it "kernel_scale" (O,),
     float32, by which the kernel's columns are to be multiplied. A kernel that is int8 already stays.
     """
-    change = {"float32": lambda linear: linear, "int8": _quantized}.get(dtype) or _rounded(dtype)
-    return _map_linear(change, params)
+    if dtype == "float32":
+        return params
+    return _map_linear(_quantized if dtype == "int8" else functools.partial(_rounded, dtype), params)
 
 
 def in_float32(params: PyTree) -> PyTree:
@@ -38,15 +41,21 @@ def _map_linear(change: Callable[[Mapping], Mapping], params: Any) -> Any:
     return {name: _map_linear(change, entry) for name, entry in params.items()}
 
 
-def _rounded(dtype):
-    return lambda linear: linear | {"kernel": linear["kernel"].astype(jnp.dtype(dtype))}
+def _rounded(dtype, linear):
+    return linear | {"kernel": linear["kernel"].astype(jnp.dtype(dtype))}
 
 
 def _quantized(linear):
     if "kernel_scale" in linear:
         return linear
-    kernel, scale = quantize(jnp.asarray(linear["kernel"], jnp.float32).T)
-    return linear | {"kernel": kernel.T, "kernel_scale": scale[:, 0]}
+    kernel, scale = _by_column(linear["kernel"])
+    return linear | {"kernel": kernel, "kernel_scale": scale}
+
+
+@jax.jit
+def _by_column(kernel):
+    quantized, scale = quantize(kernel.astype(jnp.float32).T)
+    return quantized.T, scale[:, 0]
 
 
 def _widened(linear):

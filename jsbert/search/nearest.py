@@ -59,7 +59,8 @@ def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str
     query_rows, corpus_rows = block_rows(num_queries, QUERIES), block_rows(num_corpus, CORPUS)
     # Scan the corpus once if the running best of all queries fit beside it; they are small.
     starts = range(0, num_queries, query_rows)
-    query_blocks = [block(queries, start, query_rows) for start in starts]
+    prepared = normalize_block if similarity == "cosine" else jnp.asarray
+    query_blocks = [prepared(block(queries, start, query_rows)) for start in starts]
     best = [(jnp.full((query_rows, k), -jnp.inf, jnp.float32), jnp.zeros((query_rows, k), jnp.int32)) for _ in starts]
     for start in range(0, num_corpus, corpus_rows):
         corpus_block, num_filled = block(corpus, start, corpus_rows), min(corpus_rows, num_corpus - start)
@@ -77,9 +78,9 @@ def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str
 def _merge(similarity, queries, corpus, best, start, num_filled, is_full):
     """The best of the best so far and a block, whose first `num_filled` rows are the corpus'."""
     scores, indices = best
-    if similarity == "cosine":
-        queries, corpus = normalize(queries), normalize(corpus)
-    fresh = SIMILARITIES["dot" if similarity == "cosine" else similarity][0](queries, corpus)
+    if similarity == "cosine":  # the queries have length 1 already
+        similarity, corpus = "dot", normalize(corpus)
+    fresh = SIMILARITIES[similarity][0](queries, corpus)
     if not is_full:
         fresh = jnp.where(jnp.arange(len(corpus))[None] < num_filled, fresh, -jnp.inf)
     fresh, columns = _leading_groups(fresh, scores.shape[1])
