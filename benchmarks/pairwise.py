@@ -22,6 +22,7 @@ import numpy as np
 import jsbert
 from benchmarks import report
 from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
+from jsbert import encoders
 from jsbert.batching import Batch, length_ladder, pack, plan
 from jsbert.checkpoint import (
     BiEncoder,
@@ -291,7 +292,7 @@ def _trunk(shape):
 def base_shape(parts: BiEncoder) -> BiEncoder:
     """A bi-encoder with the tokenizer and the settings of `parts` and a BERT base of random weights."""
     config = bert.Config(vocab_size=parts.config.encoder.vocab_size)
-    params = {"encoder": jax.jit(bert.init, static_argnums=0)(config, jax.random.key(0))}
+    params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}
     return dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=config), params=params)
 
 

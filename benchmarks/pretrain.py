@@ -19,7 +19,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 from benchmarks import report
 from benchmarks.corpus import corpus_sentences
 from benchmarks.student import halve
-from jsbert import SentenceTransformer
+from jsbert import SentenceTransformer, encoders
 from jsbert.checkpoint import BiEncoder, Settings
 from jsbert.config import Config
 from jsbert.data import Examples
@@ -78,7 +78,7 @@ def _untrained(texts, folder):
         encoding="utf8",
     )
     encoder = bert.Config(vocab_size=len(pieces), max_position_embeddings=LENGTH, **SIZES)
-    params = {"encoder": bert.init(encoder, jax.random.key(0))}
+    params = {"encoder": encoders.init(encoder, jax.random.key(0))}
     tokenizer = Tokenizer.from_folder(folder, max_length=LENGTH)
     return SentenceTransformer.from_parts(BiEncoder(Config(encoder), params, tokenizer, Settings()))
 

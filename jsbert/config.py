@@ -1,21 +1,129 @@
 """What a sentence encoder is made of: frozen, hashable, static under `jit`."""
 
 import dataclasses
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from jsbert.activations import ACTIVATIONS
+import jax.numpy as jnp
+
+from jsbert.activations import ACTIVATIONS, activation_name
 
 
-@runtime_checkable
-class EncoderConfig(Protocol):
-    """What every encoder family's config has; the families' own files add the rest."""
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """What the configs of all encoder families share: sizes and rates under BERT's names in HuggingFace's config.json,
+    and two things of our own that no config.json holds: `dtype`, that of the matrix products, and `remat`, whether a
+    gradient computes each layer anew instead of keeping what is inside.
 
-    model_type: ClassVar[str]
-    vocab_size: int
-    hidden_size: int
-    max_position_embeddings: int
-    type_vocab_size: int
-    dtype: str
+    A family's config adds fields, sets the defaults that transformers has, and says how its config.json differs.
+    """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+    """config.json's names for fields, where they are not ours."""
+
+    ONLY: ClassVar[Mapping[str, Any]] = {}
+    """Keys of config.json that have one supported value."""
+
+    SIZES: ClassVar[tuple[str, ...]] = (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+    )
+    """The fields that must be positive integers."""
+
+    RATES: ClassVar[tuple[str, ...]] = (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "initializer_range",
+        "layer_norm_eps",
+    )
+    """The fields that must be numbers from 0 to 1."""
+
+    model_type: str = ""
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    dtype: str = "float32"
+    remat: bool = False
+
+    def __post_init__(self):
+        self.check(vars(self))
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> None:
+        """ValueError for values, one for each field, that no encoder of this family can have."""
+        for name in cls.SIZES:
+            if not isinstance(values[name], int) or isinstance(values[name], bool) or values[name] < 1:
+                raise ValueError(f"{cls._in_json(name)} is {values[name]!r}; it must be a positive integer")
+        for name in cls.RATES:
+            value = values[name]
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
+                raise ValueError(f"{cls._in_json(name)} is {value!r}; it must be a number from 0 to 1")
+        if not isinstance(values["pad_token_id"], (int, type(None))):
+            raise ValueError(f"pad_token_id is {values['pad_token_id']!r}; it must be an integer")
+        if values["hidden_size"] % values["num_attention_heads"]:
+            raise ValueError(
+                f"{cls._in_json('num_attention_heads')} {values['num_attention_heads']} does not divide "
+                f"{cls._in_json('hidden_size')} {values['hidden_size']}"
+            )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "EncoderConfig":
+        """The config that a HuggingFace config.json describes; keys that do not change the vectors are left aside.
+
+        Raises:
+            ValueError: for sizes, activations or variants that cannot be computed here; the message names `where`.
+        """
+        for name, allowed in cls.ONLY.items():
+            if values.get(name, allowed) != allowed:
+                raise ValueError(f"{where}: {name} is {values[name]!r}; only {allowed!r} is supported")
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        known = defaults.keys() - {"dtype", "remat"}  # their dtype is the file's
+        chosen = {name: values[cls._in_json(name)] for name in known if cls._in_json(name) in values}
+        if "hidden_act" in chosen:
+            chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
+        try:
+            cls.check(defaults | chosen)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        return cls(**chosen)
+
+    def to_json(self) -> dict[str, Any]:
+        """The config.json from which transformers builds the same encoder, but for "architectures"."""
+        own = dataclasses.asdict(self) | {"dtype": "float32"}
+        del own["remat"]
+        return dict(self.ONLY) | {self._in_json(name): value for name, value in own.items()}
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text, special tokens included."""
+        return self.max_position_embeddings
+
+    @property
+    def attention_dtype(self) -> str:
+        """The dtype of attention's products, both of whose operands are activations: int8 would be too coarse."""
+        return "bfloat16" if self.dtype == "int8" else self.dtype
+
+    @property
+    def wide(self) -> Any:
+        """The dtype of sums, statistics and the residual stream: at least float32."""
+        return jnp.promote_types(self.dtype, jnp.float32)
+
+    @classmethod
+    def _in_json(cls, name):
+        return cls.RENAMED.get(name, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,6 @@ from jsbert.checkpoint import (
 from jsbert.config import EncoderConfig
 from jsbert.device import Device, resolve_devices, resolve_dtype
 from jsbert.inputs import as_pairs, check_choice, check_positive
-from jsbert.pooling import cls_pool, dense
 from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, windows
 from jsbert.tokenizer import Ragged
 
@@ -108,7 +107,7 @@ class CrossEncoder(TextModel):
 
     @property
     def config(self) -> EncoderConfig:
-        """The encoder's config, for `logits`; with `params` {"encoder", "head": {"pooler", "classifier"}}."""
+        """The encoder's config, for `logits`; with `params` {"encoder", "head"}."""
         return self._parts.config
 
     def predict(
@@ -237,15 +236,14 @@ class CrossEncoder(TextModel):
 
 
 def logits(config, params, ids, mask, key=None, *, token_types=None):
-    """The raw scores (B, num_labels) of BertForSequenceClassification: tanh pooler on the first token, then a linear
-    layer.
+    """The raw scores (B, num_labels), as of transformers' models for sequence classification.
 
-    Pure. Arguments as for `encoders.bert.forward`; params {"encoder": ..., "head": {"pooler", "classifier"}}.
+    Pure. Arguments as for `encoders.forward`; params {"encoder": ..., "head": ...}.
     """
     hidden = encoders.forward(config, params["encoder"], ids, mask, key, token_types=token_types)
-    return classify(params["head"], hidden, mask)
+    return classify(config, params["head"], hidden, mask)
 
 
-def classify(head, hidden, mask):
+def classify(config, head, hidden, mask):
     """The second half of `logits`: token vectors (B, L, D) to raw scores (B, num_labels)."""
-    return dense(head["classifier"], dense(head["pooler"], cls_pool(hidden, mask), "tanh"), "identity")
+    return encoders.family(config).head(config)(config, head, hidden, mask)

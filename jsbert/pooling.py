@@ -117,6 +117,17 @@ def dense(params: Mapping, vectors: Float[ArrayLike, "batch inputs"], activation
     return ACTIVATIONS[activation](outputs + params["bias"][None] if "bias" in params else outputs)
 
 
+def layer_norm(
+    params: Mapping, vectors: Float[ArrayLike, "*batch dim"], epsilon: float = 1e-5
+) -> Float[Array, "*batch dim"]:
+    """`vectors` with mean 0 and variance 1, times `params["scale"]`, plus `params["bias"]` if there is one."""
+    vectors = _wide(jnp.asarray(vectors))
+    centred = vectors - vectors.mean(axis=-1, keepdims=True)
+    scaled = centred / jnp.sqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
+    scaled = scaled * params["scale"][None]
+    return scaled + params["bias"][None] if "bias" in params else scaled
+
+
 def _wide(hidden):
     return hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
 

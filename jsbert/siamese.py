@@ -32,7 +32,7 @@ def encode(
         params: {"encoder": ..., "head": {i: {"kernel", "bias"}}}.
         ids: token ids, or word vectors in their place (to differentiate by).
         mask: nonzero where there is a token.
-        key: for dropout; None for none. See `encoders.bert.forward`.
+        key: for dropout; None for none. See `encoders.forward`.
         prompt_length: tokens at the start of each row to leave out of the pooling (`include_prompt: false`).
     """
     hidden = encoders.forward(config.encoder, params["encoder"], ids, mask, key)

@@ -69,7 +69,7 @@ class TextModel:
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
         check_positive("max_seq_length", value, or_none=False)
-        most = self._encoder.max_position_embeddings
+        most = self._encoder.max_tokens
         if not SHORTEST <= value <= most:
             raise ValueError(f"max_seq_length is {value}; this model takes {SHORTEST} to {most} tokens")
         self._tokenizer = self._tokenizer.with_max_length(int(value))

@@ -7,8 +7,8 @@ import random
 import jax
 import numpy as np
 
+from jsbert import encoders
 from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
-from jsbert.checkpoint.classifier import classifier_shapes
 from jsbert.config import Config, Dense, Normalize
 from jsbert.encoders import bert
 from jsbert.tokenizer import Tokenizer
@@ -87,7 +87,7 @@ def perturbed(shapes, seed: int = 0, scale: float = 0.2):
 def parts(folder: pathlib.Path, *, pooling=("mean",), head=NORMALIZE, seed=0, settings=None, **config) -> BiEncoder:
     """A random tiny bi-encoder; its vocabulary is left in `folder`."""
     encoder = bert.Config(**SIZES)
-    params = {"encoder": perturbed(bert.shapes(encoder), seed)}
+    params = {"encoder": perturbed(encoders.shapes(encoder), seed)}
     dense = {i: _dense(module, seed + i) for i, module in enumerate(head) if isinstance(module, Dense)}
     params |= {"head": dense} if dense else {}
     return BiEncoder(Config(encoder, pooling, head=head, **config), params, tokenizer(folder), settings or Settings())
@@ -102,7 +102,7 @@ def write_folder(folder: pathlib.Path, **options) -> pathlib.Path:
 def cross_parts(folder: pathlib.Path, num_labels: int = 1, activation: str = "sigmoid") -> CrossEncoderParts:
     """A random tiny cross-encoder."""
     encoder = bert.Config(**SIZES)
-    shapes = {"encoder": bert.shapes(encoder), "head": classifier_shapes(encoder, num_labels)}
+    shapes = {"encoder": encoders.shapes(encoder), "head": bert.head(encoder).shapes(encoder, num_labels)}
     return CrossEncoderParts(encoder, perturbed(shapes, 7), tokenizer(folder), num_labels, activation)
 
 

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jsbert import encoders
 from jsbert.encoders import bert
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import product
 from tests import models
 
 CONFIG = bert.Config(**models.SIZES)
-PARAMS = models.perturbed(bert.shapes(CONFIG))
-FORWARD = jax.jit(bert.forward, static_argnums=0)
+PARAMS = models.perturbed(encoders.shapes(CONFIG))
+FORWARD = jax.jit(encoders.forward, static_argnums=0)
 
 
 def tokens(batch=5, length=11, seed=0):
@@ -70,7 +71,7 @@ def test_token_types_default_to_zero():
 def test_every_float32_product_asks_for_the_highest_precision(dtype, highest):
     ids, mask = tokens()
     config = dataclasses.replace(CONFIG, dtype=dtype)
-    jaxpr = str(jax.make_jaxpr(lambda params: bert.forward(config, params, ids, mask))(PARAMS))
+    jaxpr = str(jax.make_jaxpr(lambda params: encoders.forward(config, params, ids, mask))(PARAMS))
     products = jaxpr.count("dot_general[")
     assert products == 2 * 8  # six linear layers and two attention products in each of two layers
     assert jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") + jaxpr.count(
@@ -90,7 +91,7 @@ def test_bfloat16_stays_close_to_float32_and_returns_float32():
 def test_every_bfloat16_product_of_the_backward_pass_is_of_bfloat16_too():
     ids, mask = tokens()
     config = dataclasses.replace(CONFIG, dtype="bfloat16")
-    gradient = jax.grad(lambda params: bert.forward(config, params, ids, mask)[mask != 0].sum())
+    gradient = jax.grad(lambda params: encoders.forward(config, params, ids, mask)[mask != 0].sum())
     operands = [
         {variable.aval.dtype.name for variable in equation.invars}
         for equation in equations(jax.make_jaxpr(gradient)(PARAMS).jaxpr)
@@ -174,7 +175,7 @@ def test_gradient_equals_finite_differences_in_float64():
         weights = np.random.default_rng(1).standard_normal((2, 5, CONFIG.hidden_size)) * mask[:, :, None]
 
         def loss(params):
-            hidden = bert.forward(config, params, ids, mask)
+            hidden = encoders.forward(config, params, ids, mask)
             assert hidden.dtype == jnp.float64
             return (hidden * weights).sum()
 
@@ -190,7 +191,7 @@ def test_per_example_gradients_are_vmap_of_grad():
     ids, mask = tokens(batch=3)
 
     def loss(params, ids, mask):
-        return bert.forward(CONFIG, params, ids[None], mask[None]).sum()
+        return encoders.forward(CONFIG, params, ids[None], mask[None]).sum()
 
     each = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(PARAMS, ids, mask)
     second = jax.grad(loss)(PARAMS, ids[1], mask[1])
@@ -199,8 +200,8 @@ def test_per_example_gradients_are_vmap_of_grad():
 
 
 def test_init_gives_the_shapes_and_distribution_of_a_new_bert():
-    params = bert.init(CONFIG, jax.random.key(0))
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, bert.shapes(CONFIG))
+    params = encoders.init(CONFIG, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, encoders.shapes(CONFIG))
     assert params["layers"][0]["output"]["kernel"].std() == pytest.approx(0.02, rel=0.1)
     assert params["embeddings"]["word"]["embedding"].std() == pytest.approx(0.02, rel=0.1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jsbert
-from jsbert import device
+from jsbert import device, encoders
 from jsbert.encoders import bert
 from jsbert.encoders.precision import in_dtype, in_float32, quantize
 from jsbert.encoders.product import int8_product
@@ -36,7 +36,7 @@ def test_the_int8_product_is_the_product_of_the_rounded_operands():
 
 def test_every_column_has_a_scale_of_its_own_and_only_matrices_change():
     config = bert.Config(**models.SIZES)
-    params = bert.init(config, jax.random.key(0))
+    params = encoders.init(config, jax.random.key(0))
     held = in_dtype(params, "int8")
     query, exact = held["layers"][0]["attention"]["query"], params["layers"][0]["attention"]["query"]
     assert query["kernel"].dtype == jnp.int8

@@ -13,7 +13,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jsbert import losses, siamese
+from jsbert import encoders, losses, siamese
 from jsbert.config import Dense, Normalize
 from jsbert.encoders import bert
 from jsbert.packing import packed
@@ -137,7 +137,7 @@ def test_remat_changes_memory_only(tiny_parts):
     keys = example_keys(KEY, 0, ROWS)
     plain, params, batch = setup(tiny_parts, "float32", num_hidden_layers=6)
     remat, _, _ = setup(tiny_parts, "float32", num_hidden_layers=6, remat=True)
-    params |= {"encoder": models.perturbed(bert.shapes(bert.Config(**models.SIZES | {"num_hidden_layers": 6})))}
+    params |= {"encoder": models.perturbed(encoders.shapes(bert.Config(**models.SIZES | {"num_hidden_layers": 6})))}
     assert_equal(gradients(remat, params, batch, keys), gradients(plain, params, batch, keys), "float32")
     many = {name: np.repeat(array, 16, axis=0) for name, array in batch.items()}
 

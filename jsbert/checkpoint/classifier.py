@@ -13,12 +13,13 @@ from jsbert.activations import activation_name
 from jsbert.checkpoint.paths import read_json_if_there, typed
 from jsbert.checkpoint.read import BiEncoder, read_config, read_encoder, read_modules, read_tokenizer
 from jsbert.config import EncoderConfig
+from jsbert.encoders import family
 from jsbert.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class CrossEncoderParts:
-    """What a cross-encoder's folder holds. Params: {"encoder": ..., "head": {"pooler": ..., "classifier": ...}}."""
+    """What a cross-encoder's folder holds. Params: {"encoder": ..., "head": ...}."""
 
     config: EncoderConfig
     params: dict[str, Any] = dataclasses.field(repr=False)
@@ -56,51 +57,29 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     values = read_config(trunk)
     labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
     num_labels = len(labels) if labels else typed(values, "num_labels", int, 2, where=trunk / "config.json")
-    encoder, params = read_encoder(trunk, lambda config: (CLASSIFIER_NAMES, classifier_shapes(config, num_labels)))
+    encoder, params = read_encoder(trunk, num_labels)
     tokenizer, do_lower_case = read_tokenizer(trunk, encoder)
     activation = _cross_activation(folder, trunk, values, num_labels)
     return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case)
 
 
 def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
-    """A bi-encoder's encoder under a new classifier, drawn as BERT's are: what training begins with. Its pooling and
-    head are left behind."""
+    """A bi-encoder's encoder under a new classifier, drawn as transformers draws it: what training begins with. Its
+    pooling and head are left behind."""
     encoder = trunk.config.encoder
-    shapes, keys = classifier_shapes(encoder, num_labels), jax.random.split(key)
-    head = {
-        name: {
-            "kernel": encoder.initializer_range * jax.random.normal(key, shapes[name]["kernel"].shape),
-            "bias": np.zeros(shapes[name]["bias"].shape, np.float32),
-        }
-        for name, key in zip(("pooler", "classifier"), keys, strict=True)
-    }
+    shapes = family(encoder).head(encoder).shapes(encoder, num_labels)
+    keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
+
+    def draw(path, leaf):
+        layer, kind = (entry.key for entry in path)
+        if kind == "kernel":
+            return encoder.initializer_range * jax.random.normal(keys[layer], leaf.shape)
+        return np.full(leaf.shape, 1.0 if kind == "scale" else 0.0, np.float32)
+
+    head = jax.tree_util.tree_map_with_path(draw, shapes)
     params = {"encoder": trunk.params["encoder"], "head": head}
     activation = "sigmoid" if num_labels == 1 else "identity"
     return CrossEncoderParts(encoder, params, trunk.tokenizer, num_labels, activation, trunk.do_lower_case)
-
-
-def classifier_shapes(config: EncoderConfig, num_labels: int) -> dict[str, Any]:
-    """The shapes of BertForSequenceClassification's head: pooler and classifier."""
-
-    def linear(inputs, outputs):
-        return {
-            "kernel": jax.ShapeDtypeStruct((inputs, outputs), np.float32),
-            "bias": jax.ShapeDtypeStruct((outputs,), np.float32),
-        }
-
-    return {
-        "pooler": linear(config.hidden_size, config.hidden_size),
-        "classifier": linear(config.hidden_size, num_labels),
-    }
-
-
-CLASSIFIER_NAMES = {
-    ("head", "pooler", "kernel"): "pooler.dense.weight",
-    ("head", "pooler", "bias"): "pooler.dense.bias",
-    ("head", "classifier", "kernel"): "classifier.weight",
-    ("head", "classifier", "bias"): "classifier.bias",
-}
-"""Tensor names of the same head, without prefix."""
 
 
 def _cross_activation(folder, trunk, values, num_labels):

@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from jsbert import encoders
 from jsbert.activations import activation_name
 from jsbert.checkpoint.paths import inside, read_json, read_json_if_there, typed
 from jsbert.checkpoint.tensors import read_tensors, to_params
 from jsbert.config import Config, Dense, Normalize
-from jsbert.encoders import family
 from jsbert.pooling import POOLINGS
 from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import SHORTEST, Tokenizer
@@ -139,24 +139,25 @@ def read_config(folder):
     return read_json(folder / "config.json")
 
 
-def read_encoder(folder, head=None):
-    """(config, params) of a Transformer's folder. With `head`, the names and shapes of a head's tensors in the same
-    file, params are {"encoder", "head"}."""
+def read_encoder(folder, num_labels=None):
+    """(config, params) of a Transformer's folder. With `num_labels` it holds a cross-encoder, whose params are
+    {"encoder", "head"}."""
     file, values = folder / "config.json", read_config(folder)
     if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
     try:
-        module = family(values["model_type"])
+        module = encoders.family(values["model_type"])
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     config = module.Config.from_json(values, where=str(file))
-    names, shapes, dropped = module.tensor_names(config), module.shapes(config), module.DROPPED
-    if head is not None:
-        head_names, head_shapes = head(config)
-        names = {("encoder", *path): name for path, name in names.items()} | head_names
-        shapes = {"encoder": shapes, "head": head_shapes}
+    names, shapes = encoders.tensor_names(config), encoders.shapes(config)
+    if num_labels is not None:
+        head = module.head(config)
+        names = {("encoder", *path): name for path, name in names.items()}
+        names |= {("head", *path): name.removeprefix(module.PREFIX) for path, name in head.tensor_names().items()}
+        shapes = {"encoder": shapes, "head": head.shapes(config, num_labels)}
     tensors, source = read_tensors(folder)
-    return config, to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=dropped)
+    return config, to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=module.DROPPED)
 
 
 def read_tokenizer(folder, encoder):
@@ -175,8 +176,8 @@ def read_tokenizer(folder, encoder):
             f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, but config.json has vocab_size "
             f"{encoder.vocab_size}; they do not belong together"
         )
-    limit = limit or tokenizer.model_max_length or encoder.max_position_embeddings
-    return tokenizer.with_max_length(min(limit, encoder.max_position_embeddings)), lower_case
+    limit = limit or tokenizer.model_max_length or encoder.max_tokens
+    return tokenizer.with_max_length(min(limit, encoder.max_tokens)), lower_case
 
 
 def _read_pooling(file, hidden_size):

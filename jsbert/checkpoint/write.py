@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from jsbert.checkpoint.classifier import CLASSIFIER_NAMES, CrossEncoderParts
+from jsbert.checkpoint.classifier import CrossEncoderParts
 from jsbert.checkpoint.read import DENSE_NAMES, LEGACY_POOLING_KEYS, BiEncoder
 from jsbert.checkpoint.tensors import from_params, write_tensors
 from jsbert.config import Dense
-from jsbert.encoders import family
+from jsbert.encoders import class_name, family, tensor_names
 
 TORCH_ACTIVATIONS = {
     "identity": "torch.nn.modules.linear.Identity",
@@ -38,7 +38,8 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder) -> None:
     """
     config, settings = model.config, model.settings
     with _staged(folder) as staging:
-        _write_trunk(staging, config.encoder.to_json(), _encoder_tensors(config.encoder, model.params["encoder"]))
+        values = {"architectures": [class_name(config.encoder) + "Model"]} | config.encoder.to_json()
+        _write_trunk(staging, values, from_params(model.params["encoder"], tensor_names(config.encoder)))
         model.tokenizer.save(staging)
         _write_json(
             staging / "sentence_bert_config.json",
@@ -82,18 +83,18 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder) -> None:
 
 
 def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts) -> None:
-    """Writes a folder that sentence-transformers' CrossEncoder and transformers' BertForSequenceClassification open.
+    """Writes a folder that sentence-transformers' CrossEncoder and transformers' class for sequence classification
+    open.
 
     Raises:
         OSError: if the folder cannot be written.
     """
     module = family(model.config)
-    names = {("encoder", *path): module.PREFIX + name for path, name in module.tensor_names(model.config).items()}
-    for path, name in CLASSIFIER_NAMES.items():
-        names[path] = name if name.startswith("classifier") else module.PREFIX + name
+    names = {("encoder", *path): module.PREFIX + name for path, name in tensor_names(model.config).items()}
+    names |= {("head", *path): name for path, name in module.head(model.config).tensor_names().items()}
     activation = _torch_activation(model.activation)
     values = model.config.to_json() | {
-        "architectures": ["BertForSequenceClassification"],
+        "architectures": [class_name(model.config) + "ForSequenceClassification"],
         "id2label": {str(i): f"LABEL_{i}" for i in range(model.num_labels)},
         "label2id": {f"LABEL_{i}": i for i in range(model.num_labels)},
         "sentence_transformers": {"activation_fn": activation},
@@ -150,10 +151,6 @@ def _staged(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
 def _write_trunk(folder, config, tensors):
     _write_json(folder / "config.json", config)
     write_tensors(folder / "model.safetensors", tensors)
-
-
-def _encoder_tensors(config, params):
-    return from_params(params, family(config).tensor_names(config))
 
 
 def _pooling_json(config) -> dict[str, Any]:

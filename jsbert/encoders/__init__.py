@@ -1,17 +1,25 @@
-"""The encoder families. Adding one is a file of its own and a line in `FAMILIES`.
+"""The encoder families, and the pure functions that are the same for all of them.
 
-A family's file has: `Config` (with `from_json`, `to_json`), `forward`, `init`, `shapes`, `tensor_names`, `PREFIX`,
-`DROPPED`.
+A family is a file of its own and a line in `FAMILIES`. The file has: `Config`; `Encoder`, the Flax module; `NAMES`, its
+modules' names in checkpoints; `PREFIX` and `DROPPED`, what checkpoints hold besides; `head(config)`, its
+cross-encoder's.
 """
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
+
 from jsbert.config import EncoderConfig
 from jsbert.encoders import bert
+from jsbert.encoders.dropout import Dropout
 
-FAMILIES: Mapping[str, ModuleType] = MappingProxyType({"bert": bert})
-"""The file of each supported `model_type` of config.json."""
+FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType({"bert": (bert, "Bert")})
+"""For each supported `model_type` of config.json its file, and what the names of transformers' classes begin with."""
 
 
 def family(model: EncoderConfig | str) -> ModuleType:
@@ -23,9 +31,81 @@ def family(model: EncoderConfig | str) -> ModuleType:
     model_type = model if isinstance(model, str) else model.model_type
     if model_type not in FAMILIES:
         raise ValueError(f"unsupported model_type {model_type!r}; supported: {', '.join(sorted(FAMILIES))}")
-    return FAMILIES[model_type]
+    return FAMILIES[model_type][0]
 
 
-def forward(config: EncoderConfig, params, ids, mask, key=None, *, token_types=None, positions=None):
-    """Token vectors (B, L, D) of any family; see `encoders.bert.forward` for the contract."""
-    return family(config).forward(config, params, ids, mask, key, token_types=token_types, positions=positions)
+def class_name(config: EncoderConfig) -> str:
+    """What the names of transformers' classes for this model_type begin with: "Bert" of BertModel."""
+    return FAMILIES[config.model_type][1]
+
+
+def forward(
+    config: EncoderConfig,
+    params: PyTree,
+    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
+    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    key: Key[Array, ""] | Key[Array, " examples"] | UInt32[Array, "..."] | None = None,
+    *,
+    token_types: Int[ArrayLike, "batch length"] | None = None,
+    positions: Int[ArrayLike, "batch length"] | None = None,
+) -> Float[Array, "batch length dim"]:
+    """The token vectors of the last layer, at least float32; those at masked positions mean nothing.
+
+    Pure: composes with `jit` (config static), `vmap`, `grad` and shardings.
+
+    Args:
+        config: a family's; with the dtype of the matrix products. With "float32" they are computed in float32 on every
+            device.
+        params: as `init` or `checkpoint.read_bi_encoder` return them.
+        ids: token ids below `config.vocab_size` (others give NaN), or word vectors in their place, to differentiate by.
+        mask: nonzero where there is a token.
+        key: draws the dropout; a batch of keys gives each example its own, one key is split over the rows. None: no
+            dropout.
+        token_types: 0 for a pair's first text, 1 for its second; all 0 by default. Families without types ignore them.
+        positions: given, a row holds several texts side by side (see `packing`). Then these are the tokens' places in
+            their texts, and `mask` says which text a token belongs to, 1, 2, 3, ... through the whole batch, 0 where
+            there is none; texts do not see each other. A batch of keys has one for each text.
+    """
+    # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
+    precision = "highest" if jnp.dtype(config.dtype).itemsize >= 4 else "default"
+    ids, mask, keys = jnp.asarray(ids), jnp.asarray(mask), _keys(key, ids.shape[0])
+    dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)
+    with jax.default_matmul_precision(precision):
+        return nnx.merge(_graphdef(config), params)(ids, mask, token_types, positions, dropout)
+
+
+def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
+    """Random params (float32), as before any training."""
+    return nnx.to_pure_dict(nnx.state(family(config).Encoder(config, nnx.Rngs(key)), nnx.Param))
+
+
+def shapes(config: EncoderConfig) -> PyTree:
+    """The tree of params with a `jax.ShapeDtypeStruct` for each."""
+    return nnx.to_pure_dict(nnx.state(_abstract(config), nnx.Param))
+
+
+def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
+    """For each path in params, the tensor's HuggingFace name without prefix. A "kernel" is stored transposed."""
+    names, leaves = family(config).NAMES, {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"}
+
+    def name(keys):
+        numbers = [key for key in keys if isinstance(key, int)]
+        module = ".".join("{}" if isinstance(key, int) else key for key in keys[:-1])
+        return f"{names[module].format(*numbers)}.{leaves[keys[-1]]}"
+
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(shapes(config))[0]]
+    return {keys: name(keys) for keys in (tuple(entry.key for entry in path) for path in paths)}
+
+
+def _keys(key, rows):
+    """One key an example."""
+    return jax.random.split(key, rows) if key is not None and jax.random.key_data(key).ndim == 1 else key
+
+
+def _abstract(config):
+    return nnx.eval_shape(lambda: family(config).Encoder(config, nnx.Rngs(0)))
+
+
+@functools.lru_cache
+def _graphdef(config):
+    return nnx.split(_abstract(config))[0]

@@ -1,29 +1,49 @@
 """Attention as XLA computes it fast, shared by the families."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, ArrayLike, Bool, DTypeLike, Float, Int
 
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import product
+
+
+def same_text(
+    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    positions: Int[ArrayLike, "batch length"] | None,
+) -> Bool[Array, "batch 1 #length length"]:
+    """Which token (last axis) each token (the axis before) may see: those with a mask that is not 0; in packed rows,
+    where there are `positions`, those of the same text. See `encoders.forward`."""
+    if positions is None:
+        return mask[:, None, None, :] != 0
+    return mask[:, None, :, None] == mask[:, None, None, :]
+
+
+def mask_bias(seen: Bool[Array, "..."], dtype: DTypeLike) -> Float[Array, "..."]:
+    """What to add to the scores: 0 where a token is seen, else the smallest number. Not -inf, so that a row of padding
+    alone gets finite vectors."""
+    return jnp.where(seen, 0.0, jnp.finfo(dtype).min).astype(dtype)
 
 
 def attention(
     query: Float[Array, "batch length width"],
     key: Float[Array, "batch length width"],
     value: Float[Array, "batch length width"],
-    bias: Float[Array, "#batch #heads #queries length"],
+    biases: Sequence[Float[Array, "#batch #heads #queries length"]],
     *,
     num_heads: int,
     dtype: DTypeLike,
     dropout: Dropout,
     rate: float,
 ) -> Float[Array, "batch length width"]:
-    """Each token's mixture of the values, by the softmax over its row's tokens of query * key / sqrt(d) + bias.
+    """Each token's mixture of the values, by the softmax over its row's tokens of query * key / sqrt(d) + biases.
 
     Args:
         query, key, value: of all heads, side by side.
-        bias: added to the scores; the dtype's smallest number where a token must not be seen.
+        biases: each added to the scores; `mask_bias` is one. One by one: XLA adds them within the softmax's pass, where
+            their sum would be an array of its own.
         num_heads: heads, each of `width / num_heads` = d entries.
         dtype: of the products' operands.
         dropout, rate: of the softmax's weights.
@@ -34,7 +54,9 @@ def attention(
         return x.reshape(batch, length, num_heads, -1).transpose(0, 2, 1, 3)
 
     query = query * (width // num_heads) ** -0.5
-    scores = product("bhqd,bhkd->bhqk", heads(query), heads(key), dtype) + bias
+    scores = product("bhqd,bhkd->bhqk", heads(query), heads(key), dtype)
+    for bias in biases:
+        scores = scores + bias
     # A softmax, but that its sum divides the mixture: L * d numbers a head in place of L * L.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     mixed = product("bhqk,bhkd->bhqd", dropout.weights(weights, rate), heads(value), dtype)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 
+from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder
 from jsbert.encoders import bert
 from jsbert.encoders.dropout import Dropout
@@ -48,7 +49,7 @@ def test_every_stage_equals_transformers(tmp_path, sizes, side):
             # an identity in place of the layer is not to be had: read the embeddings through their own module
             hidden = embeddings(config, params, ids, types)
         else:
-            hidden = bert.forward(shallow, params | {"layers": layers}, ids, mask, token_types=types)
+            hidden = encoders.forward(shallow, params | {"layers": layers}, ids, mask, token_types=types)
         counted = mask.astype(bool)
         difference = reference.largest_difference(np.asarray(hidden)[counted], stage.numpy()[counted])
         assert difference <= 1e-5, f"first difference after stage {depth}"
@@ -70,7 +71,7 @@ def test_large_means_do_not_cost_precision(tmp_path):
     config, params = ours(reference.write_trunk(tmp_path, model))
     ids, mask = reference.tokens()
     assert config.layer_norm_eps == 1e-12
-    hidden = np.asarray(bert.forward(config, params, ids, mask))[mask.astype(bool)]
+    hidden = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
     assert reference.largest_difference(hidden, theirs(model, ids, mask)[-1].numpy()[mask.astype(bool)]) <= 4e-5
 
 
@@ -79,7 +80,7 @@ def test_checkpoints_with_heads_open_as_trunks(tmp_path, head):
     whole = reference.perturb(getattr(transformers, head)(transformers.BertConfig(**reference.models.SIZES)))
     config, params = ours(reference.write_trunk(tmp_path, whole))
     ids, mask = reference.tokens()
-    hidden = np.asarray(bert.forward(config, params, ids, mask))[mask.astype(bool)]
+    hidden = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
     assert reference.largest_difference(hidden, theirs(whole.bert, ids, mask)[-1].numpy()[mask.astype(bool)]) <= 1e-5
 
 

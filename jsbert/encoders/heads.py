@@ -1,0 +1,63 @@
+"""What cross-encoders have on top of the encoder: token vectors to one score a label."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+
+from jsbert.config import EncoderConfig
+from jsbert.pooling import POOLINGS, dense, layer_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A pooling, then `activation(dense(x))`, then LayerNorm, then the classifier; the two in the middle where they
+    have a name.
+
+    Its params are {"pooler", "norm", "classifier"}, of those that there are.
+
+    Attributes:
+        classifier: name of the last linear layer in checkpoints, prefix and all; and so are `pooler` and `norm`.
+        biased: those of the layers that have a bias.
+    """
+
+    classifier: str = "classifier"
+    pooler: str | None = None
+    norm: str | None = None
+    activation: str = "identity"
+    pooling: str = "cls"
+    biased: frozenset[str] = frozenset({"pooler", "norm", "classifier"})
+
+    def tensor_names(self) -> dict[tuple, str]:
+        """For each path in params, the tensor's HuggingFace name."""
+        names = {name: getattr(self, name) for name in ("pooler", "norm", "classifier") if getattr(self, name)}
+        matrix = {name: "scale" if name == "norm" else "kernel" for name in names}
+        weights = {(name, matrix[name]): f"{theirs}.weight" for name, theirs in names.items()}
+        return weights | {(name, "bias"): f"{names[name]}.bias" for name in names if name in self.biased}
+
+    def shapes(self, config: EncoderConfig, num_labels: int) -> PyTree:
+        """The tree of params with a `jax.ShapeDtypeStruct` for each."""
+        width = config.hidden_size
+        outputs = {"pooler": width, "norm": width, "classifier": num_labels}
+        tree: dict[str, Any] = {}
+        for name, leaf in self.tensor_names():
+            shape = (width, outputs[name]) if leaf == "kernel" else (outputs[name],)
+            tree.setdefault(name, {})[leaf] = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return tree
+
+    def __call__(
+        self,
+        config: EncoderConfig,
+        params: PyTree,
+        hidden: Float[ArrayLike, "batch length dim"],
+        mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    ) -> Float[Array, "batch labels"]:
+        """The raw scores."""
+        vectors = POOLINGS[self.pooling](hidden, mask)
+        if self.pooler:
+            vectors = dense(params["pooler"], vectors, self.activation)
+        if self.norm:
+            vectors = layer_norm(params["norm"], vectors, config.layer_norm_eps)
+        return dense(params["classifier"], vectors, "identity")

@@ -1,0 +1,73 @@
+"""What all families are built of: linear layers, LayerNorms, embeddings, and running layers in turn."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jsbert.config import EncoderConfig
+from jsbert.encoders.product import int8_product, product
+
+
+class Linear(nnx.Linear):
+    """A linear layer over the tokens of all rows at once, (B, L, D) as (B * L, D).
+
+    With one contracted axis the kernel's gradient is a plain matrix product; with two, XLA on the CPU first copies an
+    operand transposed, and takes twice as long.
+    """
+
+    def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
+        rows, kernel = x.reshape(-1, x.shape[-1]), self.kernel[...]
+        if self.dtype == jnp.int8:
+            rows = int8_product(rows, kernel, self.kernel_scale[...])
+        else:
+            rows = product("bi,io->bo", rows, kernel, self.dtype)
+        if self.use_bias:
+            rows = rows + self.bias[None]
+        return rows.reshape(*x.shape[:-1], -1)
+
+
+def linear(config: EncoderConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> Linear:
+    """A linear layer whose product is in the config's dtype."""
+    layer = Linear(
+        inputs,
+        outputs,
+        use_bias=use_bias,
+        dtype=jnp.dtype(config.dtype),
+        kernel_init=nnx.initializers.normal(config.initializer_range),
+        rngs=rngs,
+    )
+    if config.dtype == "int8":  # see `precision.in_dtype`
+        layer.kernel_scale = nnx.Param(jnp.ones(outputs))
+    return layer
+
+
+def layer_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.LayerNorm:
+    """A LayerNorm with the config's epsilon."""
+    # The fast variance, E[x^2] - E[x]^2, loses two digits where the mean is large.
+    return nnx.LayerNorm(width, epsilon=config.layer_norm_eps, use_bias=use_bias, use_fast_variance=False, rngs=rngs)
+
+
+def embedding(config: EncoderConfig, count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
+    """A table of `count` vectors."""
+    init = nnx.initializers.normal(config.initializer_range)
+    return nnx.Embed(count, width, dtype=config.wide, embedding_init=init, rngs=rngs)
+
+
+def vectors_of(
+    table: nnx.Embed, ids: Int[Array, "batch length"] | Float[Array, "batch length dim"]
+) -> Float[Array, "batch length dim"]:
+    """The rows of `table` at `ids`; floats are word vectors already, and come back as they are."""
+    return table(ids) if jnp.issubdtype(ids.dtype, jnp.integer) else ids
+
+
+def in_turn(layers: Iterable[Callable], hidden: Float[Array, "batch length dim"], *, remat: bool, **context: Any):
+    """`hidden` through all the layers, each called with `context`; with `remat` a gradient computes each anew."""
+    for layer in layers:
+        run = functools.partial(layer, **context)
+        hidden = jax.checkpoint(run)(hidden) if remat else run(hidden)
+    return hidden
