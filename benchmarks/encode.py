@@ -2,12 +2,12 @@
 
 python -m benchmarks.encode [--quick] [--peer-python PATH]
 
-Models: the bundled one, all-MiniLM-L6-v2, the shape of a BERT base with random weights, and MiniLM as a cross-encoder
-with a random head. Loads, of distinct texts: "short" are sentences, "long" documents of 200 to 256 tokens, "mixed" four
-of five short and one of five long, shuffled; "pairs" of sentences are for the cross-encoder. Each engine is a process
-of its own (`benchmarks.serve`) with all the threads; they take turns, and each runs with the settings that were fastest
-on a part of the load. Tokenising counts; opening and compiling have a table of their own. A peer whose packages are
-missing is left out, and the output says so; --peer-python names an interpreter with them.
+Models: the bundled one, all-MiniLM-L6-v2, the shapes of a BERT base and an MPNet base with random weights, and MiniLM
+as a cross-encoder with a random head. Loads, of distinct texts: "short" are sentences, "long" documents of 200 to 256
+tokens, "mixed" four of five short and one of five long, shuffled; "pairs" of sentences are for the cross-encoder. Each
+engine is a process of its own (`benchmarks.serve`) with all the threads; they take turns, and each runs with the
+settings that were fastest on a part of the load. Tokenising counts; opening and compiling have a table of their own. A
+peer whose packages are missing is left out, and the output says so; --peer-python names an interpreter with them.
 """
 
 import argparse
@@ -38,11 +38,12 @@ from jsbert.checkpoint import (
     write_cross_encoder,
 )
 from jsbert.device import token_budget
+from jsbert.encoders import bert, mpnet
 
 TEACHER = "all-MiniLM-L6-v2"
-BASE, CROSS = "bert-base-shape", "cross-encoder"
+BASES, CROSS = {"bert-base-shape": bert, "mpnet-base-shape": mpnet}, "cross-encoder"
 COUNTS = {"short": 3000, "mixed": 600, "long": 180, "pairs": 1500}
-"""Texts of each load; a BERT base gets a tenth of them."""
+"""Texts of each load; a base gets a tenth of them."""
 
 SINGLE_TEXTS = 100
 """Texts encoded one by one for the latency."""
@@ -88,9 +89,9 @@ def _engines_here(options):
 
 def _copy(model, folder):
     """A folder of the model's own, for the ONNX graphs are put beside it."""
-    source = find_folder({BASE: None, CROSS: TEACHER}.get(model, model))
-    if model == BASE:
-        write_bi_encoder(folder, base_shape(read_bi_encoder(source)))
+    source = find_folder(TEACHER if model == CROSS else None if model in BASES else model)
+    if model in BASES:
+        write_bi_encoder(folder, base_shape(read_bi_encoder(source), BASES[model]))
     elif model == CROSS:
         write_cross_encoder(folder, new_cross_encoder(read_bi_encoder(source), 1, jax.random.key(0)))
     else:
@@ -277,7 +278,7 @@ def _draw(rows, file):
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
     add = parser.add_argument
-    add("--model", action="append", help=f"a folder, a name, {BASE} or {CROSS}; repeatable (default: all four)")
+    add("--model", action="append", help=f"a folder, a name, {', '.join(BASES)} or {CROSS}; repeatable (default: all)")
     add("--engine", action="append", choices=ENGINES, help="repeatable (default: all)")
     add("--load", action="append", choices=COUNTS, help="repeatable (default: all)")
     add("--repeats", type=int, default=3, help="turns of each engine (default 3)")
@@ -287,7 +288,7 @@ def _options(argv) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.quick:
         options.share, options.repeats = options.share / 4, 1
-    models = [*dict.fromkeys(bundled_models().values()), BASE, CROSS]
+    models = [*dict.fromkeys(bundled_models().values()), *BASES, CROSS]
     options.model = options.model or (models[:1] if options.quick else models)
     options.engine, options.load = options.engine or list(ENGINES), options.load or list(COUNTS)
     return options

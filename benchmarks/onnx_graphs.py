@@ -55,7 +55,7 @@ def _export(folder, file):
     import torch
     import transformers
 
-    is_cross = is_cross_encoder(folder)
+    is_cross, has_types = is_cross_encoder(folder), "type_vocab_size" in read_config(folder)
     kind = transformers.AutoModelForSequenceClassification if is_cross else transformers.AutoModel
 
     class Pipeline(torch.nn.Module):
@@ -64,7 +64,8 @@ def _export(folder, file):
             self.trunk = kind.from_pretrained(folder, attn_implementation="eager").eval()
 
         def forward(self, ids, mask, types):
-            found = self.trunk(input_ids=ids, attention_mask=mask, token_type_ids=types)
+            options = {"token_type_ids": types} if has_types else {}
+            found = self.trunk(input_ids=ids, attention_mask=mask, **options)
             if is_cross:
                 return found.logits
             weights = mask[:, :, None].to(found.last_hidden_state.dtype)

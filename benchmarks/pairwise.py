@@ -14,6 +14,7 @@ import itertools
 import os
 import pathlib
 import statistics
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -289,9 +290,9 @@ def _trunk(shape):
     return base_shape(parts)
 
 
-def base_shape(parts: BiEncoder) -> BiEncoder:
-    """A bi-encoder with the tokenizer and the settings of `parts` and a BERT base of random weights."""
-    config = bert.Config(vocab_size=parts.config.encoder.vocab_size)
+def base_shape(parts: BiEncoder, family: ModuleType = bert) -> BiEncoder:
+    """A bi-encoder with the tokenizer and the settings of `parts` and a family's base of random weights."""
+    config = family.Config(vocab_size=parts.config.encoder.vocab_size)
     params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}
     return dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=config), params=params)
 

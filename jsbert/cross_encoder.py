@@ -210,7 +210,11 @@ class CrossEncoder(TextModel):
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use; returns
         `num_compilations`."""
-        self._compile(self._logits, lambda length: Ragged.from_lists([[0] * length], [[0] * length]), lengths)
+
+        def pair(length):
+            return Ragged.from_lists([[0] * length], [[0] * length] if self._tokenizer.gives_types else None)
+
+        self._compile(self._logits, pair, lengths)
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike) -> None:
@@ -230,7 +234,7 @@ class CrossEncoder(TextModel):
             activation=self.activation_fn,
         )
 
-    def _logits(self, params, ids, lengths, token_types):
+    def _logits(self, params, ids, lengths, token_types=None):
         mask = jnp.arange(ids.shape[1])[None] < lengths[:, None]
         return logits(self.config, params, ids, mask, token_types=token_types)
 

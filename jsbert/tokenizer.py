@@ -5,6 +5,7 @@ reads the rest.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -131,13 +132,18 @@ class Tokenizer:
         except Exception:
             refuse_surrogates(texts, first)
             raise
-        is_pairs = len(texts) > 0 and not isinstance(texts[0], str)
+        has_types = self.gives_types and len(texts) > 0 and not isinstance(texts[0], str)
         return Ragged.from_lists(
             [encoding.ids for encoding in encodings],
-            [encoding.type_ids for encoding in encodings] if is_pairs else None,
+            [encoding.type_ids for encoding in encodings] if has_types else None,
             # `overflowing` copies what was cut off, so ask only where something can have been.
             [i for i, encoding in enumerate(encodings) if len(encoding) >= self.max_length and encoding.overflowing],
         )
+
+    @functools.cached_property
+    def gives_types(self) -> bool:
+        """Whether pairs come with token types: `model_input_names` of tokenizer_config.json may leave them out."""
+        return "token_type_ids" in (_read_settings(None, self.files).get("model_input_names") or ["token_type_ids"])
 
     def prompt_length(self, prompt: str) -> int:
         """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""

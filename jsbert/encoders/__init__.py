@@ -8,6 +8,7 @@ cross-encoder's.
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,22 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert.config import EncoderConfig
-from jsbert.encoders import bert
+from jsbert.encoders import albert, bert, distilbert, electra, mpnet, roberta
 from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.layers import layer_inputs
 
-FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType({"bert": (bert, "Bert")})
+FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
+    {
+        "bert": (bert, "Bert"),
+        "roberta": (roberta, "Roberta"),
+        "xlm-roberta": (roberta, "XLMRoberta"),
+        "camembert": (roberta, "Camembert"),
+        "mpnet": (mpnet, "MPNet"),
+        "distilbert": (distilbert, "DistilBert"),
+        "electra": (electra, "Electra"),
+        "albert": (albert, "Albert"),
+    }
+)
 """For each supported `model_type` of config.json its file, and what the names of transformers' classes begin with."""
 
 
@@ -68,10 +81,21 @@ def forward(
     """
     # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
     precision = "highest" if jnp.dtype(config.dtype).itemsize >= 4 else "default"
-    ids, mask, keys = jnp.asarray(ids), jnp.asarray(mask), _keys(key, ids.shape[0])
+    ids, mask, token_types, positions = jax.tree.map(jnp.asarray, (ids, mask, token_types, positions))
+    keys = _keys(key, ids.shape[0])
     dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)
     with jax.default_matmul_precision(precision):
         return nnx.merge(_graphdef(config), params)(ids, mask, token_types, positions, dropout)
+
+
+def hidden_states(
+    config: EncoderConfig, params: PyTree, *args: Any, **options: Any
+) -> tuple[Float[Array, "batch length dim"], ...]:
+    """The token vectors at every stage: the embeddings', then each layer's. The last are those of `forward`, whose
+    arguments it takes."""
+    with layer_inputs() as inputs:
+        last = forward(config, params, *args, **options)
+    return (*inputs, last)
 
 
 def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:

@@ -58,28 +58,33 @@ def head(config: Config) -> Head:
 
 
 class Embeddings(nnx.Module):
-    """Word, position and token-type vectors, summed and normalised."""
+    """Word, position and, in families that have them, token-type vectors, summed and normalised."""
 
-    def __init__(self, config: Config, rngs: nnx.Rngs):
-        width = config.hidden_size
+    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs, *, width: int | None = None):
+        width = width or config.hidden_size
         self.word = embedding(config, config.vocab_size, width, rngs)
         self.position = embedding(config, config.max_position_embeddings, width, rngs)
-        self.token_type = embedding(config, config.type_vocab_size, width, rngs)
+        self.has_types = hasattr(config, "type_vocab_size")
+        if self.has_types:
+            self.token_type = embedding(config, config.type_vocab_size, width, rngs)
         self.norm = layer_norm(config, width, rngs)
         self.config = config
 
     def __call__(self, ids, token_types, positions, dropout):
         words = vectors_of(self.word, ids)
-        types = self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
+        if self.has_types:
+            words = words + (
+                self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
+            )
         places = self.position.embedding[None, : words.shape[1]] if positions is None else self.position(positions)
-        hidden = self.norm((words + types + places).astype(self.config.wide))
+        hidden = self.norm((words + places).astype(self.config.wide))
         return dropout.hidden(hidden, self.config.hidden_dropout_prob)
 
 
 class Encoder(nnx.Module):
     """The whole trunk: (B, L) ids to (B, L, D) token vectors. Positions count from 0 at the left, padded or not."""
 
-    def __init__(self, config: Config, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs)
         self.layers = nnx.List([Layer(config, rngs) for _ in range(config.num_hidden_layers)])
         self.config = config

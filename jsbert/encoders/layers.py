@@ -1,13 +1,15 @@
 """What all families are built of: linear layers, LayerNorms, embeddings, and running layers in turn."""
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jsbert.config import EncoderConfig
 from jsbert.encoders.product import int8_product, product
@@ -52,6 +54,11 @@ def layer_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs, *, use_bias: b
     return nnx.LayerNorm(width, epsilon=config.layer_norm_eps, use_bias=use_bias, use_fast_variance=False, rngs=rngs)
 
 
+def rms_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    """An RMSNorm with the config's epsilon: a LayerNorm without mean and bias."""
+    return nnx.RMSNorm(width, epsilon=config.layer_norm_eps, rngs=rngs)
+
+
 def embedding(config: EncoderConfig, count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
     """A table of `count` vectors."""
     init = nnx.initializers.normal(config.initializer_range)
@@ -65,9 +72,45 @@ def vectors_of(
     return table(ids) if jnp.issubdtype(ids.dtype, jnp.integer) else ids
 
 
+def counted_positions(
+    ids: Int[Array, "batch length"] | Float[Array, "batch length dim"],
+    mask: Int[Array, "batch length"] | Bool[Array, "batch length"],
+    positions: Int[Array, "batch length"] | None,
+    *,
+    padding_id: int,
+) -> Int[Array, "batch length"]:
+    """RoBERTa's positions: a row's tokens are counted from `padding_id` + 1, wherever the padding stands.
+
+    A token that is the padding token itself, which a text can spell out, has the position `padding_id` and is not
+    counted: so the reference does. In packed rows, which have `positions`, it is counted like any other.
+    """
+    if positions is not None:
+        return positions + padding_id + 1
+    counted = mask != 0
+    if jnp.issubdtype(ids.dtype, jnp.integer):
+        counted &= ids != padding_id
+    return jnp.cumsum(counted, axis=1) * counted + padding_id
+
+
 def in_turn(layers: Iterable[Callable], hidden: Float[Array, "batch length dim"], *, remat: bool, **context: Any):
     """`hidden` through all the layers, each called with `context`; with `remat` a gradient computes each anew."""
+    watched = _WATCHED.get()
     for layer in layers:
+        if watched is not None:
+            watched.append(hidden)
         run = functools.partial(layer, **context)
         hidden = jax.checkpoint(run)(hidden) if remat else run(hidden)
     return hidden
+
+
+@contextlib.contextmanager
+def layer_inputs() -> Iterator[list[Float[Array, "batch length dim"]]]:
+    """A list that gets what each layer is given by `in_turn` inside the `with`, in this thread."""
+    token = _WATCHED.set([])
+    try:
+        yield _WATCHED.get()
+    finally:
+        _WATCHED.reset(token)
+
+
+_WATCHED: contextvars.ContextVar[list | None] = contextvars.ContextVar("layer_inputs", default=None)

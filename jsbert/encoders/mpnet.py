@@ -1,0 +1,106 @@
+"""MPNet: RoBERTa's positions without token types, and a bias for the distance of two tokens in every attention.
+
+Song et al. 2020, https://arxiv.org/abs/2004.09297; the reference is transformers' MPNetModel. The trunk of
+all-mpnet-base-v2 and multi-qa-mpnet-base-dot-v1.
+"""
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Int
+
+from jsbert.config import EncoderConfig
+from jsbert.encoders import bert
+from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.heads import Head
+from jsbert.encoders.layers import counted_positions, embedding, in_turn
+from jsbert.encoders.post_norm import Layer
+
+PREFIX = "mpnet."
+DROPPED = (*bert.DROPPED, r"lm_head\..+")
+
+NAMES = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.position": "embeddings.position_embeddings",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "distances": "encoder.relative_attention_bias",
+    "layers.{}.attention.query": "encoder.layer.{}.attention.attn.q",
+    "layers.{}.attention.key": "encoder.layer.{}.attention.attn.k",
+    "layers.{}.attention.value": "encoder.layer.{}.attention.attn.v",
+    "layers.{}.attention.output": "encoder.layer.{}.attention.attn.o",
+    "layers.{}.attention_norm": "encoder.layer.{}.attention.LayerNorm",
+    "layers.{}.intermediate": "encoder.layer.{}.intermediate.dense",
+    "layers.{}.output": "encoder.layer.{}.output.dense",
+    "layers.{}.output_norm": "encoder.layer.{}.output.LayerNorm",
+}
+
+PADDING_ID = 1
+"""The reference counts positions from here whatever its config says."""
+
+BUCKETS, FARTHEST = 32, 128
+"""Buckets of distances, and where they end. The reference takes 32, too, whatever its config says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(EncoderConfig):
+    """MPNet's sizes; see `EncoderConfig`."""
+
+    ONLY: ClassVar = {"relative_attention_num_buckets": BUCKETS}
+
+    model_type: str = "mpnet"
+    vocab_size: int = 30527
+    pad_token_id: int | None = 1
+
+    @property
+    def max_tokens(self) -> int:
+        return self.max_position_embeddings - PADDING_ID - 1
+
+
+def head(config: Config) -> Head:
+    """The cross-encoder's."""
+    return Head(pooler="classifier.dense", activation="tanh", classifier="classifier.out_proj")
+
+
+class Encoder(nnx.Module):
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.embeddings = bert.Embeddings(config, rngs)
+        self.distances = embedding(config, BUCKETS, config.num_attention_heads, rngs)
+        self.layers = nnx.List([Layer(config, rngs) for _ in range(config.num_hidden_layers)])
+        self.config = config
+
+    def __call__(self, ids, mask, token_types, positions, dropout):
+        places = jnp.arange(ids.shape[1])[None] if positions is None else positions
+        buckets = distance_buckets(places)
+        of_distance = self.distances(buckets).transpose(0, 3, 1, 2)  # (B or 1, H, L, L)
+        biases = (of_distance, mask_bias(same_text(mask, positions), self.config.wide))
+        places = counted_positions(ids, mask, positions, padding_id=PADDING_ID)
+        hidden = self.embeddings(ids, None, places, dropout)
+        return in_turn(self.layers, hidden, remat=self.config.remat, biases=biases, dropout=dropout)
+
+
+def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch length length"]:
+    """For each token (first axis) and each that it looks at the number of their distance's bucket: half of the buckets
+    for those to the left and itself, half for those to the right; in a half, one for each small distance, then wider
+    and wider ones."""
+    distance = places[:, :, None] - places[:, None, :]
+    bounds = bucket_bounds()
+    buckets = jnp.searchsorted(bounds, jnp.abs(distance), side="right", method="compare_all")
+    return buckets + jnp.where(distance < 0, BUCKETS // 2, 0)
+
+
+@functools.lru_cache
+def bucket_bounds() -> np.ndarray:
+    """The least distance of each bucket of a half but the first."""
+    num_buckets, exact = BUCKETS // 2, BUCKETS // 4
+    distances = np.arange(exact, FARTHEST + 1)
+    # Rounded down, with room for what a logarithm of a power of two is off by.
+    steps = np.log(distances / exact) / np.log(FARTHEST / exact) * (num_buckets - exact)
+    buckets = np.minimum(exact + np.floor(steps + 1e-6).astype(int), num_buckets - 1)
+    wide = [distances[np.argmax(buckets == bucket)] for bucket in range(exact + 1, num_buckets)]
+    return np.asarray([*range(1, exact + 1), *wide])

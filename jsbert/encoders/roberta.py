@@ -1,0 +1,45 @@
+"""RoBERTa, XLM-RoBERTa and CamemBERT: BERT with positions that padding does not move.
+
+Liu et al. 2019, https://arxiv.org/abs/1907.11692; the reference is transformers' RobertaModel. XLM-R is the trunk of
+paraphrase-multilingual-mpnet-base-v2 and bge-m3, RoBERTa that of all-distilroberta-v1.
+"""
+
+import dataclasses
+
+from jsbert.encoders import bert
+from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.heads import Head
+from jsbert.encoders.layers import counted_positions, in_turn
+
+PREFIX = "roberta."
+DROPPED = (*bert.DROPPED, r"lm_head\..+")
+NAMES = bert.NAMES
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(bert.Config):
+    """RoBERTa's sizes; see `EncoderConfig`. The first tokens' position is `pad_token_id` + 1, so that of 514 positions
+    512 can be used."""
+
+    model_type: str = "roberta"
+    vocab_size: int = 50265
+    pad_token_id: int = 1
+
+    @property
+    def max_tokens(self) -> int:
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+
+def head(config: Config) -> Head:
+    """The cross-encoder's."""
+    return Head(pooler="classifier.dense", activation="tanh", classifier="classifier.out_proj")
+
+
+class Encoder(bert.Encoder):
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+
+    def __call__(self, ids, mask, token_types, positions, dropout):
+        biases = (mask_bias(same_text(mask, positions), self.config.wide),)
+        places = counted_positions(ids, mask, positions, padding_id=self.config.pad_token_id)
+        hidden = self.embeddings(ids, token_types, places, dropout)
+        return in_turn(self.layers, hidden, remat=self.config.remat, biases=biases, dropout=dropout)

@@ -1,0 +1,61 @@
+"""Rotary positions: queries and keys turned by angles that grow with a token's place.
+
+Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: entry i turns with i + d/2.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+def rotated(
+    x: Float[Array, "batch length width"],
+    positions: Int[Array, "#batch length"] | None,
+    *,
+    num_heads: int,
+    theta: float,
+) -> Float[Array, "batch length width"]:
+    """Queries or keys of `num_heads` heads side by side, each turned by its token's place.
+
+    Args:
+        x: at least float32.
+        positions: each token's place; None counts from 0 at the left. Only differences of places matter.
+        num_heads: heads, each of `width / num_heads` = d entries; d is even.
+        theta: the base of the angles: entry i of d/2 turns by place * theta ** (-2i/d).
+    """
+    batch, length, width = x.shape
+    size = width // num_heads
+    places = jnp.arange(length)[None] if positions is None else positions
+    # The reference's own steps in float32: far into a text, an angle shows the last digit of its speed.
+    speeds = 1 / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+    angles = places[:, :, None] * speeds[None, None]
+    cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]  # (B or 1, L, 1, d/2)
+    first, second = jnp.split(x.reshape(batch, length, num_heads, -1), 2, axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.reshape(batch, length, width)
+
+
+def theta_of(parameters: Any, default: Any, *, where: str) -> float:
+    """The base of the angles that a config.json's `rope_parameters`, or older `rope_scaling`, describes.
+
+    Args:
+        parameters: what stands under that key, or None.
+        default: the base where `parameters` names none.
+        where: the file and the key, for messages.
+
+    Raises:
+        ValueError: for a scaling of the angles, none of which is computed here; and for a base that is no positive
+            number.
+    """
+    parameters = {} if parameters is None else parameters
+    if not isinstance(parameters, dict):
+        raise ValueError(f"{where} is {parameters!r}; it must be a dict")
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind != "default":
+        raise ValueError(f"{where}: rope_type is {kind!r}; only 'default' is supported")
+    theta = parameters.get("rope_theta", default)
+    if not isinstance(theta, (int, float)) or isinstance(theta, bool) or theta <= 0:
+        raise ValueError(f"{where}: rope_theta is {theta!r}; it must be a positive number")
+    return float(theta)

@@ -1,0 +1,203 @@
+"""The families of BERT's kin against transformers and sentence-transformers: vectors, heads, folders both ways."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sentence_transformers
+import torch
+import transformers
+
+import jsbert
+from jsbert import encoders, siamese
+from jsbert.checkpoint import read_bi_encoder
+from jsbert.packing import packed
+from tests import models
+from tests.parity import reference
+
+COMMON = {name: size for name, size in models.SIZES.items() if name != "type_vocab_size"}
+FAMILIES = {
+    "roberta": ("Roberta", COMMON | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
+    "xlm-roberta": ("XLMRoberta", COMMON | {"type_vocab_size": 1, "pad_token_id": 4}),
+    "camembert": ("Camembert", COMMON | {"type_vocab_size": 2}),
+    "mpnet": ("MPNet", COMMON | {"layer_norm_eps": 1e-5, "max_position_embeddings": 260}),
+    "distilbert": (
+        "DistilBert",
+        {"vocab_size": COMMON["vocab_size"], "dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 40}
+        | {"max_position_embeddings": 32, "activation": "relu"},
+    ),
+    "electra": ("Electra", models.SIZES | {"embedding_size": 14}),
+    "electra, one width": ("Electra", models.SIZES | {"embedding_size": 24}),
+    "albert": ("Albert", models.SIZES | {"embedding_size": 14}),
+    "albert, groups": (
+        "Albert",
+        models.SIZES | {"embedding_size": 14, "num_hidden_layers": 5, "num_hidden_groups": 2, "inner_group_num": 2},
+    ),
+}
+"""transformers' class and its sizes."""
+
+each_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+def build(name, kind="Model", seed=0, **options):
+    prefix, sizes = FAMILIES[name]
+    config = getattr(transformers, f"{prefix}Config")(**sizes | options)
+    return reference.perturb(getattr(transformers, f"{prefix}{kind}")(config), seed)
+
+
+def written(folder, model, **tokenizer):
+    if getattr(model.config, "type_vocab_size", 1) == 1:
+        tokenizer["model_input_names"] = ["input_ids", "attention_mask"]
+    return reference.write_trunk(folder, model, **tokenizer)
+
+
+def opened(folder, model):
+    parts = read_bi_encoder(written(folder, model), pooling="mean")
+    return parts.config.encoder, parts.params["encoder"]
+
+
+def tokens(model, side="right", seed=0):
+    """Padding holds the padding token: transformers finds RoBERTa's positions by it."""
+    ids, mask = reference.tokens(side=side, seed=seed)
+    return np.where(mask, ids, model.config.pad_token_id), mask
+
+
+FORWARD = jax.jit(encoders.forward, static_argnums=0)  # one program a test, not one an operation
+
+
+def last_hidden(model, ids, mask):
+    with torch.no_grad():
+        return model(torch.tensor(ids), attention_mask=torch.tensor(mask)).last_hidden_state.numpy()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@each_family
+def test_token_vectors_equal_transformers(tmp_path, name, side):
+    model = build(name)
+    config, params = opened(tmp_path, model)
+    assert config.model_type == name.partition(",")[0]
+    ids, mask = tokens(model, side)
+    counted = mask.astype(bool)
+    got = np.asarray(FORWARD(config, params, ids, mask))[counted]
+    assert reference.largest_difference(got, last_hidden(model, ids, mask)[counted]) <= 1e-5
+
+
+@each_family
+def test_folders_both_ways(tmp_path, name):
+    texts = [*models.sentences(20, seed=3), "", "a" * 300]
+    folder = written(tmp_path / "there", build(name), model_max_length=20)
+    ours = jsbert.SentenceTransformer(folder, pooling="mean")
+    got = ours.encode(texts, on_truncate="ignore")
+    wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(texts)
+    assert reference.largest_difference(got, wanted) <= 1e-5
+    ours.save_pretrained(tmp_path / "back")
+    again = sentence_transformers.SentenceTransformer(str(tmp_path / "back"), device="cpu")
+    assert reference.largest_difference(again.encode(texts), wanted) <= 1e-6
+    assert type(transformers.AutoModel.from_pretrained(tmp_path / "back")).__name__ == f"{FAMILIES[name][0]}Model"
+
+
+@pytest.mark.parametrize("kind", ["ForMaskedLM", "ForSequenceClassification"])
+@each_family
+def test_checkpoints_with_heads_open_as_trunks(tmp_path, name, kind):
+    whole = build(name, kind)
+    config, params = opened(tmp_path, whole)
+    ids, mask = tokens(whole)
+    got = np.asarray(FORWARD(config, params, ids, mask))[mask.astype(bool)]
+    assert reference.largest_difference(got, last_hidden(whole.base_model, ids, mask)[mask.astype(bool)]) <= 1e-5
+
+
+@pytest.mark.parametrize("num_labels", [1, 3])
+@each_family
+def test_cross_encoders_both_ways(tmp_path, name, num_labels):
+    first, second = models.sentences(12, seed=1), models.sentences(12, seed=2, longest=20)
+    pairs = [*zip(first, second, strict=True), ("", ""), ("", "red " * 50)]
+    whole = build(name, "ForSequenceClassification", num_labels=num_labels)
+    folder = written(tmp_path / "there", whole, model_max_length=26)
+    ours = jsbert.CrossEncoder(folder)
+    got = ours.predict(pairs, on_truncate="ignore", activation_fn="identity")
+    theirs = sentence_transformers.CrossEncoder(str(folder), device="cpu")
+    wanted = theirs.predict(pairs, activation_fn=torch.nn.Identity())
+    assert reference.largest_difference(got, wanted) <= 1e-5
+    ours.save_pretrained(tmp_path / "back")
+    assert json.loads((tmp_path / "back/config.json").read_text())["architectures"] == [type(whole).__name__]
+    back = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "back")
+    for parameter, other in zip(whole.state_dict().values(), back.state_dict().values(), strict=True):
+        assert torch.equal(parameter, other)
+
+
+@each_family
+def test_bfloat16_stays_near_float32(tmp_path, name):
+    folder = written(tmp_path, build(name, seed=1))
+    texts = models.sentences(50, seed=5)
+    exact, rounded = (
+        jsbert.SentenceTransformer(folder, pooling="mean", dtype=dtype).encode(texts, normalize_embeddings=True)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert (exact * rounded).sum(axis=1).min() >= 0.999
+
+
+@each_family
+def test_packed_rows_give_the_same_vectors(tmp_path, name):
+    parts = read_bi_encoder(written(tmp_path, build(name)), pooling="mean")
+    texts = models.sentences(9, seed=6)
+    model = jsbert.SentenceTransformer.from_parts(parts)
+    padded = model.tokenize(texts)
+    lengths = padded["attention_mask"].sum(axis=1)
+    got = siamese.encode_packed(parts.config, parts.params, packed(padded["input_ids"], lengths), lengths)
+    wanted = model.encode(texts)
+    assert reference.largest_difference(got, wanted) <= 1e-5
+
+
+@each_family
+def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
+    config, params = opened(tmp_path, build(name, **DROPOUT.get(name.partition(",")[0], {})))
+    ids, mask = map(jnp.asarray, tokens(build(name)))
+    mask = mask.at[0].set(0)  # a row of padding alone
+
+    @jax.jit
+    def total(params, key):
+        return (encoders.forward(config, params, ids, mask, key) * mask[:, :, None]).sum()
+
+    plain, one, same, other = (total(params, key) for key in (None, *map(jax.random.key, (1, 1, 2))))
+    assert one == same
+    assert len({float(plain), float(one), float(other)}) == 3
+    gradient = jax.grad(total)(params, jax.random.key(3))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
+
+
+DROPOUT = {"albert": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}}
+
+
+def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
+    # 200 tokens: the trap is a bucket's edge, where a logarithm decides.
+    model = build("mpnet")
+    config, params = opened(tmp_path, model)
+    ids = np.random.default_rng(0).integers(5, config.vocab_size, (2, 200))
+    mask = (np.arange(200)[None] < np.array([[200], [150]])).astype(np.int64)
+    ids = np.where(mask, ids, model.config.pad_token_id)
+    got = np.asarray(FORWARD(config, params, ids, mask))[mask.astype(bool)]
+    assert reference.largest_difference(got, last_hidden(model, ids, mask)[mask.astype(bool)]) <= 1e-5
+
+
+def test_roberta_can_use_all_positions_but_the_first(tmp_path):
+    # The trap: of 32 positions two are before the first token.
+    folder = written(tmp_path, build("roberta"), model_max_length=512)
+    model = jsbert.SentenceTransformer(folder, pooling="mean")
+    assert model.max_seq_length == 30
+    text = "the cat " * 30
+    ids = model.tokenizer([text]).ids[None]
+    assert ids.shape == (1, 30)
+    wanted = last_hidden(build("roberta"), ids, np.ones_like(ids)).mean(axis=1)
+    assert reference.largest_difference(model.encode([text], on_truncate="ignore"), wanted) <= 1e-5
+    with pytest.raises(ValueError, match="this model takes 3 to 30 tokens"):
+        model.max_seq_length = 31
+
+
+def test_a_text_that_spells_out_roberta_s_padding(tmp_path):
+    model = build("roberta")
+    config, params = opened(tmp_path, model)
+    ids = np.array([[7, 1, 9, 1, 1, 20, 8]])
+    got = FORWARD(config, params, ids, np.ones_like(ids))
+    assert reference.largest_difference(got, last_hidden(model, ids, np.ones_like(ids))) <= 1e-5

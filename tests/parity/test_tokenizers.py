@@ -1,0 +1,122 @@
+"""Tokenizers of every kind under encoders that were trained with them: the same vectors as sentence-transformers."""
+
+import json
+
+import pytest
+import sentence_transformers
+import tokenizers
+import transformers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+import jsbert
+from tests.models import SIZES, sentences
+from tests.parity import reference
+
+TEXTS = [
+    *sentences(25, seed=8),
+    "",
+    "  two  blanks ",
+    "Über CAFÉ naïve",
+    "a" * 200,
+    "<s> </s> <pad> <mask>",
+    "日本語 \U0001f600",
+]
+
+
+def byte_level_bpe(folder):
+    """RoBERTa's kind: <s> 0, <pad> 1, </s> 2, <unk> 3, then bytes and a few merges, <mask> last."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("c", "a"), ("d", "o")]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, *("".join(pair) for pair in merges), "<mask>"]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    fast = transformers.RobertaTokenizerFast(tokenizer_object=backend, model_max_length=20)
+    fast.save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)) + "\n")
+    return len(vocabulary)
+
+
+def unigram(folder):
+    """XLM-R's kind: <s> 0, <pad> 1, </s> 2, <unk> 3, then pieces with their log-probabilities."""
+    words = ["▁the", "▁cat", "▁dog", "▁red", "▁", "▁sat", "▁on", *"abcdefghijklmnopqrstuvwxyz.,:", "ca", "ing"]
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [*((piece, 0.0) for piece in special), *((word, -2.0 - i / 7) for i, word in enumerate(words))]
+    backend = tokenizers.Tokenizer(models.Unigram([*pieces, ("<mask>", 0.0)], unk_id=3))
+    backend.normalizer = normalizers.NFKC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    backend.add_special_tokens([*special, "<mask>"])
+    names = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>"}
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", mask_token="<mask>", model_max_length=20, **names
+    )
+    fast.save_pretrained(folder)
+    return len(pieces) + 1
+
+
+def trunk(kind, vocab_size, **sizes):
+    config = getattr(transformers, f"{kind}Config")(**SIZES | {"vocab_size": vocab_size} | sizes)
+    return reference.perturb(getattr(transformers, f"{kind}Model")(config))
+
+
+def assert_same_vectors(folder):
+    theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+    got = jsbert.SentenceTransformer(folder, pooling="mean").encode(TEXTS, on_truncate="ignore")
+    assert reference.largest_difference(got, theirs.encode(TEXTS)) <= 1e-5
+    return theirs
+
+
+@pytest.mark.parametrize("kind", ["Roberta", "MPNet"])
+def test_byte_level_bpe(tmp_path, kind):
+    # "<pad>" in a text becomes the padding token: the reference gives it the padding's position.
+    trunk(kind, byte_level_bpe(tmp_path) + 2, type_vocab_size=1).save_pretrained(tmp_path)
+    assert_same_vectors(tmp_path)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_roberta_positions_with_padding_on_either_side(tmp_path, side):
+    trunk("Roberta", byte_level_bpe(tmp_path), type_vocab_size=1).save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"padding_side": side}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
+    assert assert_same_vectors(tmp_path).tokenizer.padding_side == side
+
+
+def test_unigram(tmp_path):
+    trunk("XLMRoberta", unigram(tmp_path), type_vocab_size=1).save_pretrained(tmp_path)
+    assert_same_vectors(tmp_path)
+
+
+def test_a_bert_with_xlm_r_s_tokenizer_takes_its_mask_not_the_config_s_padding(tmp_path):
+    # paraphrase-multilingual-MiniLM-L12-v2: the tokenizer pads with 1, config.json says 0, which is <s>.
+    model = trunk("Bert", unigram(tmp_path))
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["pad_token_id"] == 0
+    values = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    assert_same_vectors(tmp_path)
+
+
+def test_an_old_folder_without_tokenizer_json(tmp_path):
+    trunk("Roberta", byte_level_bpe(tmp_path), type_vocab_size=1).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    values = {"tokenizer_class": "RobertaTokenizer", "model_max_length": 20}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
+    assert_same_vectors(tmp_path)
+
+
+@pytest.mark.parametrize("num_labels", [1, 2])
+def test_pairs_under_a_byte_level_cross_encoder(tmp_path, num_labels):
+    sizes = SIZES | {"vocab_size": byte_level_bpe(tmp_path), "type_vocab_size": 1, "num_labels": num_labels}
+    whole = transformers.RobertaForSequenceClassification(transformers.RobertaConfig(**sizes))
+    reference.perturb(whole).save_pretrained(tmp_path)
+    pairs = [("the cat", "a dog sat"), ("", ""), ("red " * 30, "blue"), ("cat", "the " * 40)]
+    wanted = sentence_transformers.CrossEncoder(str(tmp_path), device="cpu").predict(pairs)
+    got = jsbert.CrossEncoder(tmp_path).predict(pairs, on_truncate="ignore")
+    assert reference.largest_difference(got, wanted) <= 1e-5
