@@ -35,6 +35,7 @@ from jsbert.checkpoint import (
 )
 from jsbert.device import token_budget
 from jsbert.encoders import bert
+from jsbert.outputs import sentence_vectors
 from jsbert.search import most_similar_pair
 from jsbert.tokenizer import Ragged
 
@@ -125,7 +126,7 @@ def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
     """The bi-encoder as the texts come and sorted, for each n of its ladder; and the comparison alone."""
     model = jsbert.SentenceTransformer.from_parts(parts)
     function, width, ladder = (
-        model._sentence_vectors,
+        sentence_vectors(model.config),
         model.get_embedding_dimension(),
         length_ladder(model.max_seq_length),
     )

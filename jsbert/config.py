@@ -1,7 +1,7 @@
 """What a sentence encoder is made of: frozen, hashable, static under `jit`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -73,7 +73,7 @@ class EncoderConfig:
                 raise ValueError(f"{cls._in_json(name)} is {value!r}; it must be a number from 0 to 1")
         if not isinstance(values["pad_token_id"], (int, type(None))):
             raise ValueError(f"pad_token_id is {values['pad_token_id']!r}; it must be an integer")
-        if values["hidden_size"] % values["num_attention_heads"]:
+        if "head_dim" not in values and values["hidden_size"] % values["num_attention_heads"]:
             raise ValueError(
                 f"{cls._in_json('num_attention_heads')} {values['num_attention_heads']} does not divide "
                 f"{cls._in_json('hidden_size')} {values['hidden_size']}"
@@ -128,16 +128,27 @@ class EncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """A linear layer and an activation behind the pooling (sentence-transformers' module of that name)."""
+    """A linear layer and an activation (sentence-transformers' module of that name, as are those below).
+
+    With `use_residual` the input is added to the output, through a matrix of its own where the sizes differ.
+    """
 
     in_features: int
     out_features: int
     bias: bool = True
     activation: str = "tanh"
+    use_residual: bool = False
 
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}; supported: {', '.join(sorted(ACTIVATIONS))}")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNorm:
+    """Mean 0 and variance 1 over the dimensions, then a scale and a shift for each."""
+
+    dimension: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,30 +157,115 @@ class Normalize:
 
 
 @dataclasses.dataclass(frozen=True)
+class Dropout:
+    """Dropout while sentence-transformers trains; jsbert keeps it for the folder, and computes nothing."""
+
+    rate: float = 0.2
+
+
+Module = Dense | LayerNorm | Normalize | Dropout
+"""What can stand behind the pooling."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Router:
+    """Several ways for a text, of which the task decides: sentence-transformers' Router, Asym of old.
+
+    Attributes:
+        ways: each route's name, and what it leads to.
+        default: the route without a task; None if there has to be one.
+        tasks: the routes of tasks that are not called like their route; that of None is for all other tasks.
+    """
+
+    ways: tuple[tuple[str, Any], ...]
+    default: str | None = None
+    tasks: tuple[tuple[str | None, str], ...] = ()
+
+    def route(self, task: str | None) -> str:
+        """The name of the route for `task`, found as sentence-transformers finds it for texts.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        names, tasks = [name for name, _ in self.ways], dict(self.tasks)
+        if task in tasks or None in tasks:
+            return tasks.get(task, tasks.get(None))
+        for name in (task, "text"):
+            if name in names:
+                return name
+        if task is None and self.default is not None:
+            return self.default
+        raise ValueError(f"no route for task {task!r}; the model's routes are {names}, say which with task=")
+
+    def way(self, task: str | None) -> Any:
+        """What the route for `task` leads to."""
+        return dict(self.ways)[self.route(task)]
+
+    def map(self, change: Callable[[Any], Any]) -> "Router":
+        """The router whose routes lead to `change` of what they lead to here."""
+        return dataclasses.replace(self, ways=tuple((name, change(way)) for name, way in self.ways))
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A bi-encoder from token ids to vectors: encoder, pooling, and what follows the pooling.
 
-    Its params are `{"encoder": ..., "head": {i: {"kernel", "bias"}}}`, with an entry `i` for each Dense at `head[i]`.
+    Its params are `{"encoder": ..., "head": {i: ...}, "layer_weights": ...}`: an entry `i` for each module `head[i]`
+    that has params, and the layers' weights only where there is a `layer_start`.
 
     Attributes:
         encoder: the encoder family's config.
         pooling: the pooling modes, concatenated in this order; names as in `pooling.POOLINGS`.
         include_prompt: False leaves the prompt's tokens out of the pooling.
-        head: the modules behind the pooling, in order.
+        head: the modules behind the pooling.
+        layer_start: given, what is pooled is the weighted mean of the hidden states from this one on, of which the
+            embeddings are number 0 (WeightedLayerPooling); else the last layer.
+        router: its routes lead to places in `head`, through which the vectors go in that order; None: through all.
     """
 
     encoder: EncoderConfig
     pooling: tuple[str, ...] = ("mean",)
     include_prompt: bool = True
-    head: tuple[Dense | Normalize, ...] = ()
+    head: tuple[Module, ...] = ()
+    layer_start: int | None = None
+    router: Router | None = None
+
+    def for_task(self, task: str | None) -> "Config":
+        """The config with one route, that of `task`; itself without a router. The params are the same.
+
+        Raises:
+            ValueError: if there is no route for the task.
+        """
+        if self.router is None:
+            return self
+        name = self.router.route(task)
+        return dataclasses.replace(self, router=Router(((name, self.router.way(task)),), name))
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """The places in `head` through which the vectors go, in order.
+
+        Raises:
+            ValueError: if there are several ways; `for_task` chooses one.
+        """
+        ways = self._ways
+        if len(ways) > 1:
+            names = [name for name, _ in self.router.ways]
+            raise ValueError(f"the model has the routes {names}; choose one with config.for_task, or encode's task=")
+        return ways[0]
 
     @property
     def embedding_dimension(self) -> int:
-        """Length of the vectors that `siamese.encode` returns."""
-        widths = [module.out_features for module in self.head if isinstance(module, Dense)]
+        """Length of the vectors that `siamese.encode` returns; of several routes, the first one's."""
+        widths = [self.head[i].out_features for i in self._ways[0] if isinstance(self.head[i], Dense)]
         return widths[-1] if widths else len(self.pooling) * self.encoder.hidden_size
 
     @property
     def is_normalized(self) -> bool:
-        """Whether the vectors come out with length 1."""
-        return bool(self.head) and isinstance(self.head[-1], Normalize)
+        """Whether the vectors come out with length 1, by whichever route."""
+        computed = [[self.head[i] for i in way if not isinstance(self.head[i], Dropout)] for way in self._ways]
+        return all(modules and isinstance(modules[-1], Normalize) for modules in computed)
+
+    @property
+    def _ways(self):
+        return [tuple(range(len(self.head)))] if self.router is None else [way for _, way in self.router.ways]

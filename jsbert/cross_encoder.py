@@ -217,9 +217,12 @@ class CrossEncoder(TextModel):
         self._compile(self._logits, pair, lengths)
         return self.num_compilations
 
-    def save_pretrained(self, path: str | os.PathLike) -> None:
-        """Writes the model as a folder that sentence-transformers opens with the same scores. All of it, or nothing."""
-        write_cross_encoder(path, self.parts)
+    def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
+        """Writes the model as a folder that sentence-transformers opens with the same scores. All of it, or nothing.
+
+        A README.md is made where there is none, but for `create_model_card=False`.
+        """
+        write_cross_encoder(path, self.parts, create_model_card=create_model_card)
 
     save = save_pretrained
 

@@ -1,8 +1,8 @@
-"""Pooling: token vectors to one sentence vector; and the small modules that may follow.
+"""Pooling: token vectors to one sentence vector; and the small modules that may stand around it.
 
-All functions take `hidden` (B, L, D) and `mask` (B, L), where a nonzero mask entry counts, compute in at least float32,
+The poolings take `hidden` (B, L, D) and `mask` (B, L), where a nonzero mask entry counts, compute in at least float32,
 and return (B, D). Padding may stand on either side. A row whose mask is all zero gives a zero vector.
-Reference: sentence-transformers' Pooling, Dense and Normalize.
+Reference: sentence-transformers' modules of these names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,6 +101,14 @@ def pool(
     return jnp.concatenate(pooled, axis=-1)
 
 
+def mean_of_layers(
+    weights: Float[ArrayLike, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
+) -> Float[Array, "batch length dim"]:
+    """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum of the weights."""
+    total = sum(weights[i] * _wide(layer) for i, layer in enumerate(layers))
+    return total / jnp.sum(weights)
+
+
 def normalize(vectors: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
     """`vectors` scaled to Euclidean length 1; a zero vector stays zero, and its gradient finite.
 
@@ -111,10 +119,20 @@ def normalize(vectors: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim
     return vectors / jnp.sqrt(jnp.maximum(squared, 1e-24))
 
 
-def dense(params: Mapping, vectors: Float[ArrayLike, "batch inputs"], activation: str) -> Float[Array, "batch outputs"]:
-    """`activation(vectors @ kernel + bias)`, with `params` {"kernel" (inputs, outputs)[, "bias" (outputs,)]}."""
+def dense(
+    params: Mapping, vectors: Float[ArrayLike, "batch inputs"], activation: str, use_residual: bool = False
+) -> Float[Array, "batch outputs"]:
+    """`activation(vectors @ kernel + bias)`, with `params` {"kernel" (inputs, outputs)[, "bias" (outputs,)]}.
+
+    With `use_residual` `vectors` are added to that, multiplied by params["residual"]["kernel"] if there is one.
+    """
     outputs = jnp.dot(vectors, params["kernel"], precision="highest")
-    return ACTIVATIONS[activation](outputs + params["bias"][None] if "bias" in params else outputs)
+    outputs = ACTIVATIONS[activation](outputs + params["bias"][None] if "bias" in params else outputs)
+    if not use_residual:
+        return outputs
+    if "residual" in params:
+        vectors = jnp.dot(vectors, params["residual"]["kernel"], precision="highest")
+    return outputs + vectors
 
 
 def layer_norm(

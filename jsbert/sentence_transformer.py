@@ -8,17 +8,17 @@ from itertools import islice
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from tqdm.auto import tqdm
 
-from jsbert import encoders, siamese
 from jsbert.batching import Batch, pack
 from jsbert.checkpoint import BiEncoder, Settings, find_folder, read_bi_encoder, write_bi_encoder
-from jsbert.config import Config
+from jsbert.config import Config, Router
 from jsbert.device import Device, resolve_devices, resolve_dtype
 from jsbert.inputs import as_texts, check_choice, check_positive, ragged_from_ids
+from jsbert.outputs import all_vectors, collect, collect_tokens, finish, sentence_vectors
+from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
 from jsbert.similarity import SIMILARITIES
 from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, windows
 from jsbert.tokenizer import Ragged
@@ -35,7 +35,11 @@ class SentenceTransformer(TextModel):
         prompts: texts put in front of inputs, by name.
         default_prompt_name: the prompt used where `encode` is given none.
         truncate_dim: dimensions kept of each vector, or None for all.
+        router: leads from a task to the model for its texts, where the routes have encoders of their own; None else.
+            This object is itself the model of the default route.
     """
+
+    router: Router | None
 
     def __init__(
         self,
@@ -124,6 +128,11 @@ class SentenceTransformer(TextModel):
         self._do_lower_case = parts.do_lower_case
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
+        def model(way):
+            return self if way.params is parts.params else self.from_parts(way, device=device, dtype=dtype)
+
+        self.router = None if parts.router is None else parts.router.map(model)
+
     @property
     def config(self) -> Config:
         """What is computed, for the pure functions; with `params`. To compute something else, make another model."""
@@ -138,12 +147,14 @@ class SentenceTransformer(TextModel):
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         output_value: Literal["sentence_embedding", "token_embeddings"] | None = "sentence_embedding",
-        precision: Literal["float32"] = "float32",
+        precision: Precision = "float32",
+        ranges: Ranges | Literal["batch"] | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         on_truncate: OnTruncate = "warn",
+        task: str | None = None,
     ) -> Any:
         """The vectors of texts.
 
@@ -156,38 +167,52 @@ class SentenceTransformer(TextModel):
             show_progress_bar: show the texts done and the time left.
             output_value: "sentence_embedding"; "token_embeddings" for the token vectors; None for a dict of all there
                 is.
-            precision: "float32".
+            precision: "float32", or of the codes: "int8", "uint8" (a byte a dimension), "binary", "ubinary" (a bit);
+                see `jsbert.quantization`. Vectors are truncated, then normalised, then coded.
+            ranges: for "int8" and "uint8": the lowest and the highest of each dimension, (2, D), as
+                `jsbert.quantization.calibration_ranges` makes them of vectors that are truncated and normalised alike;
+                "batch" takes those of `sentences`.
             convert_to_numpy: False gives a list of vectors, `jax.Array`s.
             convert_to_tensor: give a `jax.Array`.
             normalize_embeddings: scale the vectors to length 1.
             truncate_dim: keep this many dimensions, before normalising; by default the model's `truncate_dim`.
             on_truncate: what to do if texts are longer than `max_seq_length`: one warning with their number, an error,
                 or nothing.
+            task: chooses the route of a model that has a Router; other models do not ask.
 
         Returns:
-            (D,) float32 for one text, (N, D) for several in their order, (0, D) for none. With "token_embeddings"
-            (L, D) for one text, else a list; with None a dict (input_ids, attention_mask, token_embeddings,
-            sentence_embedding), else a list of these.
+            (D,) float32 for one text, (N, D) for several in their order, (0, D) for none; codes with another
+            `precision`. With "token_embeddings" (L, D) for one text, else a list; with None a dict (input_ids,
+            attention_mask, token_embeddings, sentence_embedding), else a list of these.
 
         Raises:
             TypeError: for inputs that are no texts.
-            ValueError: for options or prompt names that do not exist, invalid Unicode, token ids out of range.
+            ValueError: for options, prompt names or routes that do not exist, invalid Unicode, token ids out of range.
         """
         check_positive("batch_size", batch_size)
         check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings", None))
-        check_choice("precision", precision, ("float32",))
+        check_choice("precision", precision, PRECISIONS)
+        if precision != "float32" and output_value != "sentence_embedding":
+            raise ValueError(
+                f"precision {precision!r} is for sentence embeddings; give other outputs to quantize_embeddings"
+            )
+        if isinstance(ranges, str):
+            check_choice("ranges", ranges, ("batch",))
         texts, is_single = as_texts(sentences)
-        truncations = Truncations(on_truncate, self.max_seq_length)
-        finish = self._finish(truncate_dim, normalize_embeddings)
-        function = self._sentence_vectors if output_value == "sentence_embedding" else self._all_vectors
+        model, config = self._for_task(task)
+        truncations = Truncations(on_truncate, model.max_seq_length)
+        precision_now = "float32" if isinstance(ranges, str) else precision  # all vectors together have ranges
+        finished = self._finish(config, truncate_dim, normalize_embeddings, precision_now, ranges)
+        function = (sentence_vectors if output_value == "sentence_embedding" else all_vectors)(config)
         with tqdm(total=len(texts), desc="encode", unit="text", disable=not show_progress_bar) as progress:
-            batches = self._batches(
+            batches = model._batches(
                 function, texts, self._resolve_prompt(prompt, prompt_name), batch_size, truncations, progress
             )
             if output_value == "sentence_embedding":
-                found = self._collect(batches, len(texts), finish)
+                found = collect(batches, len(texts), finished, config)
+                found = found if precision == precision_now else quantize_embeddings(found, precision, ranges)
             else:
-                found = _collect_tokens(batches, len(texts), finish, output_value)
+                found = collect_tokens(batches, len(texts), finished, output_value)
         truncations.warn(stacklevel=2)
         if output_value == "sentence_embedding" and (convert_to_tensor or not convert_to_numpy):
             found = jax.device_put(found, self.devices[0])
@@ -195,12 +220,13 @@ class SentenceTransformer(TextModel):
         return found[0] if is_single else found
 
     def encode_query(self, sentences: Any, **options: Any) -> Any:
-        """`encode` with the prompt named "query", if there is one and no other is given."""
-        return self.encode(sentences, **self._with_prompt(options, "query"))
+        """`encode` for the task "query", with the prompt of that name, if there is one and no other is given."""
+        return self.encode(sentences, **self._with_prompt(options, "query"), task="query")
 
     def encode_document(self, sentences: Any, **options: Any) -> Any:
-        """`encode` with the prompt named "document", "passage" or "corpus", if there is one and no other is given."""
-        return self.encode(sentences, **self._with_prompt(options, "document", "passage", "corpus"))
+        """`encode` for the task "document", with the prompt named "document", "passage" or "corpus", if there is one
+        and no other is given."""
+        return self.encode(sentences, **self._with_prompt(options, "document", "passage", "corpus"), task="document")
 
     def encode_iter(
         self,
@@ -210,9 +236,12 @@ class SentenceTransformer(TextModel):
         prompt: str | None = None,
         chunk_size: int = 8192,
         batch_size: int | None = None,
+        precision: Precision = "float32",
+        ranges: Ranges | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         on_truncate: OnTruncate = "warn",
+        task: str | None = None,
     ) -> Iterator[Float[np.ndarray, " dim"]]:
         """Yields the vector of each text of an iterable, in order, in constant memory; the iterable may be endless.
 
@@ -227,8 +256,13 @@ class SentenceTransformer(TextModel):
         """
         check_positive("batch_size", batch_size)
         check_positive("chunk_size", chunk_size, or_none=False)
-        truncations = Truncations(on_truncate, self.max_seq_length)
-        finish = self._finish(truncate_dim, normalize_embeddings)
+        check_choice("precision", precision, PRECISIONS)
+        model, config = self._for_task(task)
+        truncations = Truncations(on_truncate, model.max_seq_length)
+        if isinstance(ranges, str):
+            raise ValueError(f"ranges is {ranges!r}; encode_iter never has all the vectors: give an array (2, D)")
+        finished = self._finish(config, truncate_dim, normalize_embeddings, precision, ranges)
+        function = sentence_vectors(config)
         prompt = self._resolve_prompt(prompt, prompt_name)
         if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
             raise TypeError(f"encode_iter takes an iterable of strings; given {type(sentences).__name__}")
@@ -240,8 +274,8 @@ class SentenceTransformer(TextModel):
                     texts, is_single = as_texts(chunk)
                     if is_single:
                         raise TypeError(f"encode_iter takes an iterable of strings; text {first} is {chunk[0]!r:.40}")
-                    batches = self._batches(self._sentence_vectors, texts, prompt, batch_size, truncations, first=first)
-                    yield from self._collect(batches, len(texts), finish)
+                    batches = model._batches(function, texts, prompt, batch_size, truncations, first=first)
+                    yield from collect(batches, len(texts), finished, config)
                     first += len(texts)
             finally:
                 truncations.warn(stacklevel=2)
@@ -282,20 +316,21 @@ class SentenceTransformer(TextModel):
 
     get_sentence_embedding_dimension = get_embedding_dimension
 
-    def warmup(self, lengths: Sequence[int] | None = None) -> int:
-        """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use; returns
-        `num_compilations`."""
-        self._compile(
-            self._sentence_vectors, lambda length: Ragged.from_lists([[0] * length]), lengths, self._scalars("")
-        )
-        return self.num_compilations
+    def warmup(self, lengths: Sequence[int] | None = None, *, task: str | None = None) -> int:
+        """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use by `encode` with that
+        `task`; returns `num_compilations`."""
+        model, config = self._for_task(task)
+        function, scalars = sentence_vectors(config), model._scalars("")
+        model._compile(function, lambda length: Ragged.from_lists([[0] * length]), lengths, scalars)
+        return model.num_compilations
 
-    def save_pretrained(self, path: str | os.PathLike) -> None:
+    def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
         """Writes the model as a folder that sentence-transformers opens with the same vectors. All of it, or nothing.
 
-        Weights are written in float32; a bfloat16 or int8 model writes the rounded values that it computes with.
+        Weights are written in float32; a bfloat16 or int8 model writes the rounded values that it computes with. A
+        README.md is made where there is none, but for `create_model_card=False`.
         """
-        write_bi_encoder(path, self.parts)
+        write_bi_encoder(path, self.parts, create_model_card=create_model_card)
 
     save = save_pretrained
 
@@ -304,7 +339,15 @@ class SentenceTransformer(TextModel):
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
         config = dataclasses.replace(self.config, encoder=dataclasses.replace(self.config.encoder, dtype="float32"))
-        return BiEncoder(config, self._float32_params(), self._tokenizer, settings, self._do_lower_case)
+        parts = BiEncoder(config, self._float32_params(), self._tokenizer, settings, self._do_lower_case)
+        if self.router is None:
+            return parts
+        return dataclasses.replace(parts, router=self.router.map(lambda model: parts if model is self else model.parts))
+
+    def _for_task(self, task):
+        """The model that encodes the texts of a task, and its config with the task's route."""
+        model = self if self.router is None else self.router.way(task)
+        return model, model.config.for_task(task)
 
     def _batches(self, function, texts, prompt, batch_size, truncations, progress=None, first=0):
         if prompt and texts and not isinstance(texts[0], str):
@@ -332,36 +375,10 @@ class SentenceTransformer(TextModel):
             return {}
         return {"prompt_length": self._tokenizer.prompt_length(prompt) if prompt else 0}
 
-    def _sentence_vectors(self, params, ids, lengths, prompt_length=0):
-        return siamese.encode(self.config, params, ids, _mask(ids, lengths), prompt_length=prompt_length)
-
-    def _all_vectors(self, params, ids, lengths, prompt_length=0):
-        mask = _mask(ids, lengths)
-        hidden = encoders.forward(self.config.encoder, params["encoder"], ids, mask)
-        vectors = siamese.pool_and_finish(self.config, params, hidden, mask, prompt_length=prompt_length)
-        return {"input_ids": ids, "lengths": lengths, "token_embeddings": hidden, "sentence_embedding": vectors}
-
-    def _finish(self, truncate_dim, normalize):
-        """What happens to vectors on the host: truncation, then length 1."""
+    def _finish(self, config, truncate_dim, normalize, precision, ranges):
         check_positive("truncate_dim", truncate_dim)
-        dimension = min(
-            truncate_dim or self.truncate_dim or self.config.embedding_dimension, self.config.embedding_dimension
-        )
-
-        def finish(vectors):
-            vectors = vectors[..., :dimension]
-            if not normalize:
-                return vectors
-            return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-        return finish
-
-    def _collect(self, batches, num_texts, finish):
-        width = finish(np.empty((0, self.config.embedding_dimension), np.float32)).shape[1]
-        vectors = np.empty((num_texts, width), np.float32)
-        for positions, outputs in batches:
-            vectors[positions] = finish(outputs)
-        return vectors
+        dimension = min(truncate_dim or self.truncate_dim or config.embedding_dimension, config.embedding_dimension)
+        return finish(config, dimension, normalize, precision, ranges)
 
     def _resolve_prompt(self, prompt, prompt_name):
         name = self.default_prompt_name if prompt_name is None else prompt_name
@@ -385,22 +402,3 @@ def _checked_prompts(prompts):
     if not isinstance(prompts, Mapping) or not all(isinstance(text, str) for pair in prompts.items() for text in pair):
         raise TypeError(f"prompts is {prompts!r:.60}; give a dict from names to texts, such as {{'query': 'query: '}}")
     return dict(prompts)
-
-
-def _mask(ids, lengths):
-    return jnp.arange(ids.shape[1])[None] < lengths[:, None]
-
-
-def _collect_tokens(batches, num_texts, finish, output_value):
-    found: list = [None] * num_texts
-    for positions, outputs in batches:
-        for row, position in enumerate(positions):
-            length = outputs["lengths"][row]
-            token_embeddings = outputs["token_embeddings"][row, :length].copy()  # a view would keep the whole batch
-            found[position] = token_embeddings if output_value else {
-                "input_ids": outputs["input_ids"][row, :length].copy(),
-                "attention_mask": np.ones(length, np.int32),
-                "token_embeddings": token_embeddings,
-                "sentence_embedding": finish(outputs["sentence_embedding"][row]).copy(),
-            }  # fmt: skip
-    return found

@@ -5,13 +5,14 @@ Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084, section 3.
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert import encoders, pooling
-from jsbert.config import Config, Dense, EncoderConfig
+from jsbert.config import Config, Dense, EncoderConfig, LayerNorm, Normalize
 from jsbert.packing import unpacked
 
 
@@ -28,15 +29,23 @@ def encode(
     """Sentence vectors: encoder, pooling, and the modules behind it.
 
     Args:
-        config: static; changing it compiles anew.
-        params: {"encoder": ..., "head": {i: {"kernel", "bias"}}}.
+        config: static; changing it compiles anew. With several routes, `config.for_task` chooses one first.
+        params: as `Config` says.
         ids: token ids, or word vectors in their place (to differentiate by).
         mask: nonzero where there is a token.
         key: for dropout; None for none. See `encoders.forward`.
         prompt_length: tokens at the start of each row to leave out of the pooling (`include_prompt: false`).
     """
-    hidden = encoders.forward(config.encoder, params["encoder"], ids, mask, key)
+    hidden = token_vectors(config, params, ids, mask, key)
     return pool_and_finish(config, params, hidden, mask, prompt_length=prompt_length)
+
+
+def token_vectors(config: Config, params: PyTree, *args: Any, **options: Any) -> Float[Array, "batch length dim"]:
+    """The first part of `encode`: the vectors that are pooled. Further arguments as for `encoders.forward`."""
+    if config.layer_start is None:
+        return encoders.forward(config.encoder, params["encoder"], *args, **options)
+    states = encoders.hidden_states(config.encoder, params["encoder"], *args, **options)
+    return pooling.mean_of_layers(params["layer_weights"], states[config.layer_start :])
 
 
 def pool_and_finish(
@@ -47,13 +56,16 @@ def pool_and_finish(
     *,
     prompt_length: Int[ArrayLike, ""] = 0,
 ) -> Float[Array, "batch embedding"]:
-    """The second half of `encode`: token vectors to sentence vectors."""
+    """The second part of `encode`: token vectors to sentence vectors."""
     vectors = pooling.pool(hidden, mask, config.pooling, prompt_length=prompt_length)
-    for index, module in enumerate(config.head):
-        if isinstance(module, Dense):
-            vectors = pooling.dense(params["head"][index], vectors, module.activation)
-        else:
-            vectors = pooling.normalize(vectors)
+    for index in config.path:
+        match config.head[index]:
+            case Dense(activation=activation, use_residual=use_residual):
+                vectors = pooling.dense(params["head"][index], vectors, activation, use_residual)
+            case LayerNorm():
+                vectors = pooling.layer_norm(params["head"][index], vectors)
+            case Normalize():
+                vectors = pooling.normalize(vectors)
     return vectors
 
 
@@ -100,7 +112,7 @@ def encode_packed(
         lengths: tokens of each text.
         keys: for dropout, one a text; an example draws what it draws in a row of its own.
     """
-    hidden, mask = packed_hidden(config.encoder, params["encoder"], rows, lengths, keys)
+    hidden, mask = _unpacked(functools.partial(token_vectors, config, params), rows, lengths, keys)
     return pool_and_finish(config, params, hidden, mask)
 
 
@@ -111,21 +123,19 @@ def packed_hidden(
     lengths: Int[ArrayLike, " texts"],
     keys: Key[Array, " texts"] | None = None,
 ) -> tuple[Float[Array, "texts length dim"], Bool[Array, "texts length"]]:
-    """Token vectors of packed texts, a row a text again, and their mask."""
-    hidden = encoders.forward(
-        config,
-        params,
-        rows["ids"],
-        rows["numbers"],
-        keys,
-        token_types=rows.get("token_types"),
-        positions=rows["positions"],
-    )
-    mask = jnp.arange(hidden.shape[1])[None] < lengths[:, None]
-    return unpacked(hidden, rows["starts"]), mask
+    """An encoder's token vectors of packed texts, a row a text again, and their mask."""
+    return _unpacked(functools.partial(encoders.forward, config, params), rows, lengths, keys)
 
 
 def tower_keys(key: Key[Array, "..."], towers: int, batch: int) -> Key[Array, "towers batch"]:
     """The keys of each example's towers: its own, or its share of a single one, folded with the tower's number."""
     keys = jax.random.split(key, batch) if jax.random.key_data(key).ndim == 1 else key
     return jax.vmap(lambda tower: jax.vmap(lambda key: jax.random.fold_in(key, tower))(keys))(jnp.arange(towers))
+
+
+def _unpacked(forward, rows, lengths, keys):
+    hidden = forward(
+        rows["ids"], rows["numbers"], keys, token_types=rows.get("token_types"), positions=rows["positions"]
+    )
+    mask = jnp.arange(hidden.shape[1])[None] < lengths[:, None]
+    return unpacked(hidden, rows["starts"]), mask

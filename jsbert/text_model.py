@@ -1,6 +1,8 @@
 """What the bi-encoder and the cross-encoder share: tokenise ahead, run in batches, count what was cut off."""
 
 import collections
+import pathlib
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jsbert.batching import WINDOW, length_ladder, row_ladder
+from jsbert.checkpoint.hub import upload_folder
 from jsbert.config import EncoderConfig
 from jsbert.device import token_budget
 from jsbert.encoders.precision import in_dtype, in_float32
@@ -83,6 +86,21 @@ class TextModel:
     def compile_seconds(self) -> float:
         """Seconds spent so far on compiling, or on reading programs from JAX's cache."""
         return self._runner.compile_seconds
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Saves the model to the Hugging Face Hub; returns the address of the commit.
+
+        Args:
+            repo_id: "owner/name".
+            **options: token, private, commit_message, exist_ok, replace_model_card, revision, create_pr; see
+                `jsbert.checkpoint.hub.upload_folder`.
+
+        Raises:
+            OSError: if the Hub refuses, or cannot be reached.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return upload_folder(pathlib.Path(folder), repo_id, **options)
 
     def _float32_params(self):
         return self.params | {"encoder": in_float32(self.params["encoder"])}

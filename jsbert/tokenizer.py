@@ -72,7 +72,12 @@ class Tokenizer:
 
     @classmethod
     def from_folder(
-        cls, folder: pathlib.Path, *, max_length: int | None = None, lower_case: bool = False
+        cls,
+        folder: pathlib.Path,
+        *,
+        max_length: int | None = None,
+        lower_case: bool = False,
+        special_tokens: bool = True,
     ) -> "Tokenizer":
         """The tokenizer of a model folder.
 
@@ -80,6 +85,7 @@ class Tokenizer:
             folder: holds `tokenizer.json`, or `vocab.txt`, or whatever `AutoTokenizer` reads.
             max_length: the truncation limit; by default the one that tokenizer_config.json names, or none.
             lower_case: lower-case the text first (`do_lower_case` of sentence_bert_config.json).
+            special_tokens: False puts none around a text (`tokenizer.json` only).
 
         Raises:
             OSError: without tokenizer files.
@@ -95,6 +101,8 @@ class Tokenizer:
             backend.normalizer = normalizers.Sequence(first)
         elif lower_case:
             backend = dataclasses.replace(backend, lower_case=True)
+        if not special_tokens:
+            backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
         return cls(backend, UNLIMITED, files, limit).with_max_length(max_length or limit or UNLIMITED)
 
     def with_max_length(self, max_length: int) -> "Tokenizer":
@@ -110,6 +118,10 @@ class Tokenizer:
         else:
             backend = dataclasses.replace(backend, max_length=max_length)
         return dataclasses.replace(self, backend=backend, max_length=max_length)
+
+    def without_limit(self) -> "Tokenizer":
+        """The same tokenizer, cutting nothing off."""
+        return self.with_max_length(UNLIMITED)
 
     @property
     def largest_id(self) -> int:

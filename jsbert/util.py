@@ -8,6 +8,7 @@ from jaxtyping import ArrayLike
 
 from jsbert.data import mine_hard_negatives
 from jsbert.pooling import normalize
+from jsbert.quantization import quantize_embeddings
 from jsbert.search import close_pairs, communities
 from jsbert.search import top_k as nearest
 from jsbert.similarity import (
@@ -37,6 +38,7 @@ __all__ = [
     "paraphrase_mining",
     "paraphrase_mining_embeddings",
     "pytorch_cos_sim",
+    "quantize_embeddings",
     "semantic_search",
     "truncate_embeddings",
 ]

@@ -242,7 +242,7 @@ def test_inputs_that_are_no_texts(tiny, sentences, error, message):
         ({"truncate_dim": 0}, "truncate_dim is 0"),
         ({"on_truncate": "stop"}, "on_truncate is 'stop'; choose one of 'warn', 'error', 'ignore'"),
         ({"output_value": "tokens"}, "output_value is 'tokens'"),
-        ({"precision": "int8"}, "precision is 'int8'; choose one of 'float32'"),
+        ({"precision": "int4"}, "precision is 'int4'; choose one of 'float32'"),
         ({"prompt_name": "qeury"}, r"unknown prompt_name 'qeury'; the model's prompts are \['document', 'query'\]"),
     ],
 )

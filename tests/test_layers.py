@@ -12,10 +12,20 @@ import jsbert
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
-    {"activations", "config", "pooling", "similarity", "metrics"},
+    {"activations", "config", "pooling", "similarity", "metrics", "quantization"},
     {"device", "encoders", "losses", "tokenizer", "batching", "packing", "data", "search"},
     {"siamese", "checkpoint", "runner", "inputs"},
-    {"text_model", "sentence_transformer", "cross_encoder", "shortcut", "train", "evaluate"},
+    {
+        "text_model",
+        "outputs",
+        "sentence_transformer",
+        "cross_encoder",
+        "shortcut",
+        "train",
+        "evaluate",
+        "adapters",
+        "export",
+    },
     {"util", "cli"},
     {"__init__", "__main__"},
 ]

@@ -7,16 +7,20 @@ import pathlib
 import re
 from typing import Any
 
+from jsbert.checkpoint.tensors import FLAX
 from jsbert.tokenizer import FILES
 
 DEFAULT_ORGANIZATION = "sentence-transformers"
 """Where a hub name without a slash is looked for, as sentence-transformers does."""
 
-_MODULE = r"(\d+_[^/]+/)?"
-_CONFIGS = re.compile(_MODULE + r"(modules|config|config_sentence_transformers|sentence_[\w-]+_config)\.json")
+_MODULE = r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"  # the second is a route's, maybe in a Router's own
+_CONFIGS = re.compile(
+    _MODULE + r"(modules|config|adapter_config|config_sentence_transformers|router_config|sentence_[\w-]+_config)\.json"
+)
 _TOKENIZERS = re.compile(_MODULE + "(" + "|".join(map(re.escape, FILES)) + ")")
-_SAFETENSORS = re.compile(_MODULE + r"(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json)")
-_PICKLES = re.compile(_MODULE + r"(pytorch_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json)")
+_SAFETENSORS = re.compile(_MODULE + r"((adapter_)?model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json)")
+_PICKLES = re.compile(_MODULE + r"((pytorch|adapter)_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json)")
+_FLAX = re.compile(_MODULE + re.escape(FLAX))
 
 
 def find_folder(
@@ -26,6 +30,7 @@ def find_folder(
     token: str | bool | None = None,
     cache_folder: str | os.PathLike | None = None,
     local_files_only: bool = False,
+    organization: str | None = DEFAULT_ORGANIZATION,
 ) -> pathlib.Path:
     """The folder of a model.
 
@@ -38,6 +43,7 @@ def find_folder(
         token: hub token, or True for the stored one.
         cache_folder: where hub files are kept; by default SENTENCE_TRANSFORMERS_HOME, else the Hub's own cache.
         local_files_only: take hub files from the cache alone. HF_HUB_OFFLINE does the same.
+        organization: whose hub names those without a slash are; None: the Hub's own, such as "bert-base-uncased".
 
     Raises:
         OSError: if there is no such folder or model (FileNotFoundError, NotADirectoryError), or it cannot be fetched.
@@ -61,7 +67,7 @@ def find_folder(
             return _bundled_folder(bundled_models()[text])
         except FileNotFoundError as error:
             hint = f"; {error}"
-    repository = text if "/" in text else f"{DEFAULT_ORGANIZATION}/{text}"
+    repository = text if "/" in text or organization is None else f"{organization}/{text}"
     cache_folder = cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
     return _from_hub(repository, revision, token, cache_folder, local_files_only, hint)
 
@@ -129,7 +135,7 @@ def _cached_snapshot(repository, revision, cache_folder):
     # snapshot_download would call a snapshot incomplete that lacks files which nobody asked for.
     import huggingface_hub
 
-    for name in ("modules.json", "config.json"):
+    for name in ("modules.json", "config.json", "adapter_config.json"):
         file = huggingface_hub.try_to_load_from_cache(repository, name, cache_dir=cache_folder, revision=revision)
         if isinstance(file, str):
             return pathlib.Path(file).parent
@@ -139,10 +145,10 @@ def _cached_snapshot(repository, revision, cache_folder):
 def needed_files(files: list[str]) -> list[str]:
     """Those of a repository's files that jsbert reads: configs, tokenizer, and one form of the weights."""
     wanted = [file for file in files if _CONFIGS.fullmatch(file) or _TOKENIZERS.fullmatch(file)]
-    weights: dict[str, list[str]] = {}
-    for pattern in (_SAFETENSORS, _PICKLES):
+    weights: dict[str, tuple[re.Pattern, list[str]]] = {}  # of each module, in the first form that there is
+    for pattern in (_SAFETENSORS, _PICKLES, _FLAX):
         for file in filter(pattern.fullmatch, files):
-            module = file.rpartition("/")[0]
-            if pattern is _SAFETENSORS or not any(name.endswith(".safetensors") for name in weights.get(module, ())):
-                weights.setdefault(module, []).append(file)
-    return wanted + [file for group in weights.values() for file in group]
+            form, chosen = weights.setdefault(file.rpartition("/")[0], (pattern, []))
+            if form is pattern:
+                chosen.append(file)
+    return wanted + [file for _, chosen in weights.values() for file in chosen]

@@ -6,31 +6,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
 from jsbert import encoders
-from jsbert.activations import activation_name
-from jsbert.checkpoint.paths import inside, read_json, read_json_if_there, typed
+from jsbert.checkpoint.adapter import base_folder, is_adapter, merge_adapter
+from jsbert.checkpoint.modules import pooling_modes, read_layer_weights, read_module, read_params, read_pooling
+from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
+from jsbert.checkpoint.routes import HEADS, ORDER, Modules, find_router, read_modules
+from jsbert.checkpoint.static import is_model2vec, normalizes, read_static
 from jsbert.checkpoint.tensors import read_tensors, to_params
-from jsbert.config import Config, Dense, Normalize
-from jsbert.pooling import POOLINGS
+from jsbert.config import Config, Dense, LayerNorm, Router
 from jsbert.similarity import SIMILARITIES
-from jsbert.tokenizer import SHORTEST, Tokenizer
+from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 
-LEGACY_POOLING_KEYS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-"""The flags of pooling configs written before sentence-transformers 5.4, in the order in which the poolings are
-concatenated."""
-
-MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
-"""The modules of sentence-transformers that jsbert computes."""
+STATIC = ["StaticEmbedding"]
+"""The trunk of a model without attention."""
 
 TRANSFORMER_CONFIGS = [
     f"sentence_{name}_config.json"
@@ -51,17 +39,23 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class BiEncoder:
-    """What a sentence-transformers folder holds."""
+    """What a sentence-transformers folder holds.
+
+    Where its routes have encoders of their own, `router` leads to the parts of each. These are then those of the
+    default route, or the first.
+    """
 
     config: Config
     params: dict[str, Any] = dataclasses.field(repr=False)
     tokenizer: Tokenizer
     settings: Settings
     do_lower_case: bool = False
+    router: Router | None = None
 
 
 def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None) -> BiEncoder:
-    """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top.
+    """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top. An adapter in place of the
+    weights, or beside them, is merged.
 
     Args:
         folder: the model's folder.
@@ -73,76 +67,101 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
             the file.
     """
     if pooling is not None:
-        pooling = _pooling_modes(pooling, where="pooling=")
-    modules = read_modules(folder) or [("Transformer", folder)]
-    kinds = [kind for kind, _ in modules]
-    if kinds[0] != "Transformer" or kinds[1:2] not in ([], ["Pooling"]):
-        raise ValueError(
-            f"{folder / 'modules.json'}: modules {kinds}; supported: Transformer, Pooling, then Dense and Normalize"
-        )
-    if len(kinds) == 1 and pooling is None:
+        pooling = pooling_modes(pooling, where="pooling=")
+    modules = read_modules(folder) or _without_modules(folder)
+    router = find_router(modules)
+    ways = [modules] if router is None else [way for _, way in router.ways]
+    for way in ways:
+        _check_order(way, folder / "modules.json")
+    if [kind for kind, _ in _trunk(ways[0])] == ["Transformer"] and pooling is None:
         warnings.warn(
             f"{folder} names no pooling: taken as a plain encoder with mean pooling, as sentence-transformers does. "
             "If another pooling is right, say pooling='cls', for example.",
             stacklevel=3,
         )
 
-    trunk = modules[0][1]
-    encoder, params = read_encoder(trunk)
-    tokenizer, do_lower_case = read_tokenizer(trunk, encoder)
+    settings = _read_settings(folder)
+    if all(_trunk(way) == _trunk(ways[0]) for way in ways):
+        return _read_ways(ways, router, pooling, settings)
+    router = router.map(lambda way: _read_ways([way], None, pooling, settings))
+    own = dict(router.ways).get(router.default, router.ways[0][1])
+    return dataclasses.replace(own, router=router)
+
+
+def _without_modules(folder):
+    if not is_model2vec(folder):
+        return [("Transformer", folder)]
+    return [("StaticEmbedding", folder), *([("Normalize", folder / "Normalize")] if normalizes(folder) else [])]
+
+
+def _trunk(way: Modules) -> Modules:
+    return [module for module in way if module[0] not in HEADS]
+
+
+def _check_order(way, file):
+    kinds = [kind for kind, _ in way]
+    trunk = [kind for kind, _ in _trunk(way)]
+    orders = (["Transformer"], ["Transformer", "Pooling"], ["Transformer", "WeightedLayerPooling", "Pooling"], STATIC)
+    in_order = trunk in orders and kinds[: len(trunk)] == trunk and (trunk != ["Transformer"] or kinds == trunk)
+    if not in_order or len(set(way)) < len(way):
+        raise ValueError(f"{file}: modules {kinds}; {ORDER}")
+
+
+def _read_ways(ways: Sequence[Modules], router: Router | None, pooling, settings) -> BiEncoder:
+    """The parts of a model whose routes share a trunk, and differ in what stands behind the pooling."""
+    trunk, do_lower_case = dict(_trunk(ways[0])), False
+    if [*trunk] == STATIC:
+        if pooling not in (None, ("mean",)):
+            raise ValueError(f"pooling={pooling}: the pooling of static embeddings is 'mean'")
+        encoder, params, tokenizer = read_static(trunk["StaticEmbedding"])
+    else:
+        encoder, params = read_encoder(trunk["Transformer"])
+        tokenizer, do_lower_case = read_tokenizer(trunk["Transformer"], encoder)
     modes, include_prompt = ("mean",), True
-    if kinds[1:2] == ["Pooling"]:
-        modes, include_prompt = _read_pooling(modules[1][1] / "config.json", encoder.hidden_size)
-    config = Config(encoder, pooling or modes, include_prompt)
-    params = {"encoder": params}
-    for kind, path in modules[2:]:
-        config, params = _append(config, params, kind, path)
-    return BiEncoder(config, params, tokenizer, _read_settings(folder), do_lower_case)
+    if "Pooling" in trunk:
+        modes, include_prompt = read_pooling(trunk["Pooling"], encoder.hidden_size)
+    config, params = Config(encoder, pooling or modes, include_prompt), {"encoder": params}
+    if "WeightedLayerPooling" in trunk:
+        start, weights = read_layer_weights(trunk["WeightedLayerPooling"], trunk["Transformer"], config)
+        config, params = dataclasses.replace(config, layer_start=start), params | weights
+
+    heads = [way[len(trunk) :] for way in ways]
+    modules = {entry: read_module(*entry) for head in heads for entry in head}
+    for head in heads:
+        _check_widths(config.embedding_dimension, [(modules[entry], entry[1]) for entry in head])
+    own = [read_params(module, folder) for (_, folder), module in modules.items()]
+    head = {place: found for place, found in enumerate(own) if found is not None}
+    if router is not None:
+        places = {entry: place for place, entry in enumerate(modules)}
+        router = router.map(lambda way: tuple(places[entry] for entry in way[len(trunk) :]))
+    config = dataclasses.replace(config, head=tuple(modules.values()), router=router)
+    params |= {"head": head} if head else {}
+    return BiEncoder(config, params, tokenizer, settings, do_lower_case)
 
 
-DENSE_NAMES = {("kernel",): "linear.weight", ("bias",): "linear.bias"}
-"""Tensor names of a Dense module."""
-
-
-def read_modules(folder):
-    """[(last segment of the type, the module's folder)], or None without modules.json."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {str(folder)!r}")
-    file = folder / "modules.json"
-    if not file.is_file():
-        return None
-    entries = read_json(file, list)
-    if not entries:
-        raise ValueError(f"{file}: modules []; supported: Transformer, Pooling, then Dense and Normalize")
-    modules = []
-    for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or "path" not in entry:
-            raise ValueError(f"{file}: an entry is {entry!r}; each needs a 'type' and a 'path'")
-        package, _, kind = entry["type"].rpartition(".")
-        if package.partition(".")[0] != "sentence_transformers" or kind not in (
-            "Transformer",
-            "Pooling",
-            "Dense",
-            "Normalize",
-        ):
-            raise ValueError(
-                f"{file}: unsupported module {entry['type']!r}; of sentence_transformers: {', '.join(MODULES)}"
-            )
-        modules.append((kind, inside(folder, entry["path"], where=file)))
-    return modules
+def _check_widths(width, modules):
+    for module, folder in modules:
+        if isinstance(module, (Dense, LayerNorm)):
+            name = "in_features" if isinstance(module, Dense) else "dimension"
+            given = getattr(module, name)
+            if given != width:
+                raise ValueError(f"{folder / 'config.json'}: {name} is {given}, but the module before gives {width}")
+            width = module.out_features if isinstance(module, Dense) else width
 
 
 def read_config(folder):
-    """The content of a Transformer's config.json."""
+    """The content of a Transformer's config.json; for an adapter, its base model's."""
+    folder = base_folder(folder)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder}: no config.json; is this a model folder?")
     return read_json(folder / "config.json")
 
 
 def read_encoder(folder, num_labels=None):
-    """(config, params) of a Transformer's folder. With `num_labels` it holds a cross-encoder, whose params are
-    {"encoder", "head"}."""
-    file, values = folder / "config.json", read_config(folder)
+    """(config, params) of a Transformer's folder, with the adapter merged if there is one. With `num_labels` it holds a
+    cross-encoder, whose params are {"encoder", "head"}."""
+    base = base_folder(folder)
+    file, values = base / "config.json", read_config(base)
     if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
     try:
@@ -156,12 +175,17 @@ def read_encoder(folder, num_labels=None):
         names = {("encoder", *path): name for path, name in names.items()}
         names |= {("head", *path): name.removeprefix(module.PREFIX) for path, name in head.tensor_names().items()}
         shapes = {"encoder": shapes, "head": head.shapes(config, num_labels)}
-    tensors, source = read_tensors(folder)
-    return config, to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=module.DROPPED)
+    tensors, source = read_tensors(base)
+    params = to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=module.DROPPED)
+    if is_adapter(folder):
+        params = merge_adapter(config, params, folder, head=num_labels is not None)
+    return config, params
 
 
 def read_tokenizer(folder, encoder):
-    """(tokenizer, do_lower_case) of a Transformer's folder."""
+    """(tokenizer, do_lower_case) of a Transformer's folder; of its base model's, if it is an adapter without one."""
+    if not any((folder / name).is_file() for name in FILES):
+        folder = base_folder(folder)
     file, settings = folder / TRANSFORMER_CONFIGS[0], {}
     for name in TRANSFORMER_CONFIGS:
         if not settings and (folder / name).is_file():
@@ -178,70 +202,6 @@ def read_tokenizer(folder, encoder):
         )
     limit = limit or tokenizer.model_max_length or encoder.max_tokens
     return tokenizer.with_max_length(min(limit, encoder.max_tokens)), lower_case
-
-
-def _read_pooling(file, hidden_size):
-    values = read_json(file)
-    names = {"word_embedding_dimension", "embedding_dimension"}
-    unknown = set(values) - names - {"pooling_mode", "include_prompt"} - set(LEGACY_POOLING_KEYS)
-    if unknown:
-        raise ValueError(
-            f"{file}: unknown keys {sorted(unknown)}; supported: {sorted(names | set(LEGACY_POOLING_KEYS))}"
-        )
-    for name in names & set(values):
-        if values[name] != hidden_size:
-            raise ValueError(f"{file}: {name} is {values[name]!r}, but config.json has hidden_size {hidden_size}")
-    modes = typed(values, "pooling_mode", (str, list), None, where=file)
-    if modes is None:
-        flags = {key: typed(values, key, bool, False, where=file) for key in LEGACY_POOLING_KEYS}
-        modes = [mode for key, mode in LEGACY_POOLING_KEYS.items() if flags[key]] or ["mean"]
-    return _pooling_modes(modes, where=file), typed(values, "include_prompt", bool, True, where=file)
-
-
-def _pooling_modes(modes, where):
-    if not isinstance(modes, (str, list, tuple)):
-        raise TypeError(
-            f"{where} {modes!r}: give a pooling's name or a list of names; supported: {', '.join(POOLINGS)}"
-        )
-    modes = (modes,) if isinstance(modes, str) else tuple(modes)
-    unknown = [mode for mode in modes if not isinstance(mode, str) or mode not in POOLINGS]
-    if unknown or not modes:
-        raise ValueError(f"{where}: unknown pooling {unknown}; supported: {', '.join(POOLINGS)}")
-    return modes
-
-
-def _append(config, params, kind, folder):
-    values = read_json_if_there(folder / "config.json")
-    for name in ("module_input_name", "module_output_name"):
-        if values.get(name) not in (None, "sentence_embedding"):
-            raise ValueError(
-                f"{folder / 'config.json'}: {name} is {values[name]!r}; only 'sentence_embedding' is supported"
-            )
-    if kind == "Normalize":
-        return dataclasses.replace(config, head=(*config.head, Normalize())), params
-    if kind != "Dense":
-        raise ValueError(f"{folder}: a {kind} module cannot stand behind the pooling")
-    file = folder / "config.json"
-    if not values:
-        raise FileNotFoundError(f"{file} is missing")
-    if typed(values, "use_residual", bool, False, where=file):
-        raise ValueError(f"{file}: use_residual is not supported")
-    sizes = [typed(values, name, int, where=file) for name in ("in_features", "out_features")]
-    if sizes[0] != config.embedding_dimension:
-        raise ValueError(f"{file}: in_features is {sizes[0]}, but the module before gives {config.embedding_dimension}")
-    name = values.get("activation_function", "torch.nn.modules.activation.Tanh")
-    if not isinstance(name, str) or not name.startswith("torch.nn."):
-        raise ValueError(f"{file}: activation_function is {name!r}; only classes of torch.nn are supported")
-    module = Dense(
-        *sizes, bias=typed(values, "bias", bool, True, where=file), activation=activation_name(name, where=str(file))
-    )
-    shapes = {"kernel": jax.ShapeDtypeStruct(tuple(sizes), np.float32)}
-    if module.bias:
-        shapes["bias"] = jax.ShapeDtypeStruct((sizes[1],), np.float32)
-    tensors, source = read_tensors(folder)
-    names = {path: name for path, name in DENSE_NAMES.items() if path[0] in shapes}
-    head = {**params.get("head", {}), len(config.head): to_params(tensors, names, shapes, where=source)}
-    return dataclasses.replace(config, head=(*config.head, module)), params | {"head": head}
 
 
 def _read_settings(folder):

@@ -18,20 +18,25 @@ import safetensors
 import safetensors.numpy
 
 from jsbert.checkpoint.paths import inside, read_json, typed
+from jsbert.encoders.flax_files import torch_tensors
+
+FLAX = "flax_model.msgpack"
 
 Named = list[tuple[str, np.ndarray]]
 """Tensors with their names, in file order; a name may stand twice."""
 
 
-def read_tensors(folder: pathlib.Path) -> tuple[Named, pathlib.Path]:
+def read_tensors(
+    folder: pathlib.Path, files: tuple[str, str] = ("model.safetensors", "pytorch_model.bin")
+) -> tuple[Named, pathlib.Path]:
     """All tensors of a folder, and the file that holds or lists them. The first there of: safetensors, sharded
-    safetensors, `.bin`.
+    safetensors, `.bin`, `flax_model.msgpack`; `files` are the names of the first and the third.
 
     Raises:
         FileNotFoundError: if there is none of them, or a shard is missing.
         ValueError: for a file that cannot be read; and for `.bin` without torch, saying how to convert.
     """
-    for stem, read in (("model.safetensors", _read_safetensors), ("pytorch_model.bin", _read_pickle)):
+    for stem, read in zip(files, (_read_safetensors, _read_pickle), strict=True):
         if (folder / stem).is_file():
             return read(folder / stem), folder / stem
         index = folder / f"{stem}.index.json"
@@ -42,7 +47,9 @@ def read_tensors(folder: pathlib.Path) -> tuple[Named, pathlib.Path]:
             if absent:
                 raise FileNotFoundError(f"{index}: the folder lacks the shards {absent}")
             return [tensor for shard in shards for tensor in read(shard)], index
-    raise FileNotFoundError(f"{folder}: no weights; expected model.safetensors, its .index.json, or pytorch_model.bin")
+    if (folder / FLAX).is_file():
+        return _read_flax(folder / FLAX), folder / FLAX
+    raise FileNotFoundError(f"{folder}: no weights; expected {files[0]}, its .index.json, or {files[1]}")
 
 
 def to_params(
@@ -147,6 +154,13 @@ def _keys(path):
 def _modern_name(name):
     # TensorFlow's names of LayerNorm's scale and bias, in checkpoints converted before 2020
     return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}", name)
+
+
+def _read_flax(file):
+    try:
+        return torch_tensors(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _read_safetensors(file):

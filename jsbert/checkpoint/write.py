@@ -1,6 +1,7 @@
 """Configs, params and tokenizers to model folders that sentence-transformers opens."""
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -10,42 +11,45 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jsbert.checkpoint import card
+from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names, is_adapter
+from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
 from jsbert.checkpoint.classifier import CrossEncoderParts
-from jsbert.checkpoint.read import DENSE_NAMES, LEGACY_POOLING_KEYS, BiEncoder
+from jsbert.checkpoint.modules import torch_activation, write_json, write_layer_weights, write_module, write_pooling
+from jsbert.checkpoint.read import BiEncoder
+from jsbert.checkpoint.routes import write_modules, write_router
+from jsbert.checkpoint.static import write_static
 from jsbert.checkpoint.tensors import from_params, write_tensors
-from jsbert.config import Dense
-from jsbert.encoders import class_name, family, tensor_names
-
-TORCH_ACTIVATIONS = {
-    "identity": "torch.nn.modules.linear.Identity",
-    "gelu": "torch.nn.modules.activation.GELU",
-    "relu": "torch.nn.modules.activation.ReLU",
-    "sigmoid": "torch.nn.modules.activation.Sigmoid",
-    "silu": "torch.nn.modules.activation.SiLU",
-    "swish": "torch.nn.modules.activation.SiLU",
-    "tanh": "torch.nn.modules.activation.Tanh",
-}
-"""The torch class that a folder's json names for each activation."""
+from jsbert.config import EncoderConfig
+from jsbert.encoders import class_name, family, static, tensor_names
 
 
-def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder) -> None:
+def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_model_card: bool = True) -> None:
     """Writes a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer, configs.
 
-    All files are complete before the first reaches `folder`; an existing folder keeps its other files.
+    All files are complete before the first reaches `folder`; an existing folder keeps its other files, and its
+    README.md. Without one there, `create_model_card` writes it.
 
     Raises:
         OSError: if the folder cannot be written.
     """
-    config, settings = model.config, model.settings
-    with _staged(folder) as staging:
-        values = {"architectures": [class_name(config.encoder) + "Model"]} | config.encoder.to_json()
-        _write_trunk(staging, values, from_params(model.params["encoder"], tensor_names(config.encoder)))
-        model.tokenizer.save(staging)
-        _write_json(
-            staging / "sentence_bert_config.json",
-            {"max_seq_length": model.tokenizer.max_length, "do_lower_case": model.do_lower_case},
-        )
-        _write_json(
+    _refuse_adapter(folder)
+    settings = model.settings
+    with staged(folder) as staging:
+        if model.router is None:
+            write_modules(staging, _write_pipeline(staging, model))
+        else:
+            ways, first = [], 0
+            for name, way in model.router.ways:
+                ways.append((name, _write_pipeline(staging, way, first)))
+                first += len(ways[-1][1])
+            write_router(staging, dataclasses.replace(model.router, ways=tuple(ways)))
+            write_modules(staging, [("Router", "")])
+        write_json(
             staging / "config_sentence_transformers.json",
             {
                 "__version__": _version(),
@@ -56,56 +60,43 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder) -> None:
             }
             | ({"truncate_dim": settings.truncate_dim} if settings.truncate_dim is not None else {}),
         )
-        pooling = staging / "1_Pooling"
-        pooling.mkdir()
-        _write_json(pooling / "config.json", _pooling_json(config))
-        modules = ["Transformer", "Pooling"]
-        for index, module in enumerate(config.head):
-            modules.append(type(module).__name__)
-            path = staging / f"{len(modules) - 1}_{modules[-1]}"
-            path.mkdir()
-            if isinstance(module, Dense):
-                _write_dense(path, module, model.params["head"][index])
-            else:
-                _write_json(path / "config.json", {})
-        _write_json(
-            staging / "modules.json",
-            [
-                {
-                    "idx": i,
-                    "name": str(i),
-                    "path": f"{i}_{kind}" if i else "",
-                    "type": f"sentence_transformers.models.{kind}",
-                }
-                for i, kind in enumerate(modules)
-            ],
-        )
+        if create_model_card:
+            prompts = [f"`{name}`: {text!r}" for name, text in settings.prompts.items() if text]
+            facts = {
+                "encoder": model.config.encoder.model_type,
+                "tokens kept of a text": f"{model.tokenizer.max_length:,}",
+                "dimensions": model.config.embedding_dimension,
+                "pooling": ", ".join(model.config.pooling),
+                "modules behind it": ", ".join(type(module).__name__ for module in model.config.head) or "none",
+                "similarity": settings.similarity_fn_name or "cosine",
+                "prompts": ", ".join(prompts) or "none",
+            }
+            _write_card(folder, staging, facts, is_cross_encoder=False)
 
 
-def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts) -> None:
+def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, create_model_card: bool = True) -> None:
     """Writes a folder that sentence-transformers' CrossEncoder and transformers' class for sequence classification
-    open.
+    open; a README.md as `write_bi_encoder`.
 
     Raises:
         OSError: if the folder cannot be written.
     """
-    module = family(model.config)
-    names = {("encoder", *path): module.PREFIX + name for path, name in tensor_names(model.config).items()}
-    names |= {("head", *path): name for path, name in module.head(model.config).tensor_names().items()}
-    activation = _torch_activation(model.activation)
+    _refuse_adapter(folder)
+    names = full_names(model.config, head=True)
+    activation = torch_activation(model.activation)
     values = model.config.to_json() | {
         "architectures": [class_name(model.config) + "ForSequenceClassification"],
         "id2label": {str(i): f"LABEL_{i}" for i in range(model.num_labels)},
         "label2id": {f"LABEL_{i}": i for i in range(model.num_labels)},
         "sentence_transformers": {"activation_fn": activation},
     }
-    with _staged(folder) as staging:
+    with staged(folder) as staging:
         _write_trunk(staging, values, from_params(model.params, names))
         model.tokenizer.save(staging)
         file = staging / "tokenizer_config.json"  # the limit's only place for transformers
         settings = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
-        _write_json(file, settings | {"model_max_length": model.tokenizer.max_length})
-        _write_json(
+        write_json(file, settings | {"model_max_length": model.tokenizer.max_length})
+        write_json(
             staging / "sentence_bert_config.json",
             {
                 "transformer_task": "sequence-classification",
@@ -113,16 +104,76 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts) -> 
                 "do_lower_case": model.do_lower_case,
             },
         )
-        _write_json(
+        write_json(
             staging / "config_sentence_transformers.json",
             {"__version__": _version(), "model_type": "CrossEncoder", "activation_fn": activation},
         )
         kind = "sentence_transformers.base.modules.transformer.Transformer"
-        _write_json(staging / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": kind}])
+        write_json(staging / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": kind}])
+        if create_model_card:
+            facts = {
+                "encoder": model.config.model_type,
+                "tokens kept of a pair": f"{model.tokenizer.max_length:,}",
+                "labels": model.num_labels,
+                "activation": model.activation,
+            }
+            _write_card(folder, staging, facts, is_cross_encoder=True)
+
+
+def write_adapter(
+    folder: str | os.PathLike,
+    config: EncoderConfig,
+    lora: PyTree,
+    *,
+    alpha: float,
+    head: PyTree | None = None,
+    base: str | None = None,
+) -> None:
+    """Writes an adapter that peft opens on the base model.
+
+    Args:
+        folder: where to.
+        config: the encoder's.
+        lora: a tree like the encoder's params, with {"lora_A" (I, r), "lora_B" (r, O)} for a linear layer.
+        alpha: the layer's kernel is W + alpha / r * A B.
+        head: a cross-encoder's other params, written whole.
+        base: what the adapter calls its base model: a folder or a hub name.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    prefix, names = family(config).PREFIX, full_names(config, head=head is not None)
+    tensors, ranks = {}, {}
+    for path, matrix in jax.tree_util.tree_flatten_with_path(lora)[0]:
+        *layer, kind = (entry.key for entry in path)
+        module = names[(*(("encoder",) if head is not None else ()), *layer, "kernel")].removesuffix(".weight")
+        module = module if head is not None else module.removeprefix(prefix)
+        tensors[f"{IN_FRONT}{module}.{kind}.weight"] = np.ascontiguousarray(np.asarray(matrix, np.float32).T)
+        ranks[module] = matrix.shape[1 if kind == "lora_A" else 0]
+    own = {} if head is None else {path[1:]: name for path, name in names.items() if path[0] == "head"}
+    # A module outside the trunk is saved with all that it consists of, as peft does by itself.
+    saved = {name.rpartition(".")[0] if name.startswith(prefix) else name.partition(".")[0] for name in own.values()}
+    rank = next(iter(ranks.values()))
+    asked = AdapterConfig(
+        r=rank,
+        lora_alpha=alpha,
+        rank_pattern={module: other for module, other in ranks.items() if other != rank},
+        target_modules=sorted(ranks),
+        modules_to_save=sorted(saved),
+    )
+    values: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": "FEATURE_EXTRACTION" if head is None else "SEQ_CLS",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+    }
+    with staged(folder) as staging:
+        write_json(staging / CONFIG, values | dataclasses.asdict(asked))
+        write_tensors(staging / WEIGHTS[0], tensors | from_params(head or {}, own, prefix=IN_FRONT))
 
 
 @contextlib.contextmanager
-def _staged(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+def staged(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A folder beside `folder` to write into, moved to it when all is written, and removed if anything fails."""
     target = pathlib.Path(folder).expanduser().absolute()
     if target.exists() and not target.is_dir():
@@ -148,44 +199,64 @@ def _staged(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def _refuse_adapter(folder):
+    if is_adapter(pathlib.Path(folder).expanduser()):
+        raise FileExistsError(
+            f"{folder} holds an adapter, which would be merged into the model again; give another folder"
+        )
+
+
+def _write_card(folder, staging, facts, *, is_cross_encoder):
+    if not (pathlib.Path(folder).expanduser() / card.FILE).exists():
+        text = card.model_card(facts, is_cross_encoder=is_cross_encoder)
+        (staging / card.FILE).write_text(text, encoding="utf8")
+
+
 def _write_trunk(folder, config, tensors):
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     write_tensors(folder / "model.safetensors", tensors)
 
 
-def _pooling_json(config) -> dict[str, Any]:
-    values = {"include_prompt": config.include_prompt}
-    legacy_order = [mode for mode in LEGACY_POOLING_KEYS.values() if mode in config.pooling]
-    if list(config.pooling) == legacy_order:  # the older keys, which every version of sentence-transformers reads
-        flags = {key: mode in config.pooling for key, mode in LEGACY_POOLING_KEYS.items()}
-        return {"word_embedding_dimension": config.encoder.hidden_size} | flags | values
-    return {"embedding_dimension": config.encoder.hidden_size, "pooling_mode": list(config.pooling)} | values
+def _write_pipeline(folder, model, first=None):
+    """Writes a model's modules, and returns their kinds and their folders' names. The names are numbered from `first`;
+    without it from 0, and the first goes into `folder` itself."""
+    config, modules = model.config, []
+
+    def place(kind):
+        path = "" if first is None and not modules else f"{(first or 0) + len(modules)}_{kind}"
+        modules.append((kind, path))
+        return folder / path
+
+    if isinstance(config.encoder, static.Config):
+        write_static(place("StaticEmbedding"), config.encoder, model.params["encoder"], model.tokenizer)
+    else:
+        _write_transformer(place("Transformer"), model)
+        if config.layer_start is not None:
+            write_layer_weights(place("WeightedLayerPooling"), config, model.params["layer_weights"])
+        write_pooling(place("Pooling"), config)
+    if config.router is None:
+        paths = [place(type(module).__name__) for module in config.head]
+    else:
+        router = place("Router")
+        entries = [(type(module).__name__, f"{i}_{type(module).__name__}") for i, module in enumerate(config.head)]
+        write_router(router, config.router.map(lambda way: [entries[i] for i in way]))
+        paths = [router / path for _, path in entries]
+    for index, (path, module) in enumerate(zip(paths, config.head, strict=True)):
+        write_module(path, module, model.params.get("head", {}).get(index))
+    return modules
 
 
-def _write_dense(folder, module, params):
-    _write_json(
-        folder / "config.json",
-        {
-            "in_features": module.in_features,
-            "out_features": module.out_features,
-            "bias": module.bias,
-            "activation_function": _torch_activation(module.activation),
-        },
-    )
-    write_tensors(folder / "model.safetensors", from_params(params, DENSE_NAMES))
-
-
-def _torch_activation(name):
-    if name not in TORCH_ACTIVATIONS:
-        raise ValueError(
-            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} can be saved"
-        )
-    return TORCH_ACTIVATIONS[name]
+def _write_transformer(folder, model):
+    config = model.config.encoder
+    values = {"architectures": [class_name(config) + "Model"]} | config.to_json()
+    if model.config.layer_start is not None:
+        values["output_hidden_states"] = True
+    folder.mkdir(exist_ok=True)
+    _write_trunk(folder, values, from_params(model.params["encoder"], tensor_names(config)))
+    model.tokenizer.save(folder)
+    limits = {"max_seq_length": model.tokenizer.max_length, "do_lower_case": model.do_lower_case}
+    write_json(folder / "sentence_bert_config.json", limits)
 
 
 def _version():
     return {"jsbert": importlib.metadata.version("jsbert")}
-
-
-def _write_json(file, values):
-    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf8")

@@ -27,7 +27,9 @@ MANIFEST = "manifest.json"
 def convert(
     source: Annotated[
         str,
-        typer.Argument(help="A hub name, a HuggingFace or sentence-transformers folder, or its weights file (.bin)."),
+        typer.Argument(
+            help="A hub name, a HuggingFace or sentence-transformers folder, or its weights file (.bin, .msgpack)."
+        ),
     ],
     output: Annotated[pathlib.Path, typer.Argument(help="The folder to write; new or empty.")],
     pooling: options.Pooling = None,
@@ -79,12 +81,12 @@ def _folder_of(source):
     path = pathlib.Path(source).expanduser()
     if not path.is_file():
         return source
-    if path.name == "model.safetensors":
-        return path.parent
-    if path.name != "pytorch_model.bin":
-        raise ValueError(f"{source}: give the model's folder, or its model.safetensors or pytorch_model.bin")
-    if (path.parent / "model.safetensors").is_file():
-        raise ValueError(f"{path.parent} holds model.safetensors too, which is read first; give the folder, or move it")
+    readable = ("model.safetensors", "pytorch_model.bin", "flax_model.msgpack")  # in the order in which one is taken
+    if path.name not in readable:
+        raise ValueError(f"{source}: give the model's folder, or one of its files {', '.join(readable)}")
+    first = next(name for name in readable if (path.parent / name).is_file())
+    if first != path.name:
+        raise ValueError(f"{path.parent} holds {first} too, which is read first; give the folder, or move it")
     return path.parent
 
 

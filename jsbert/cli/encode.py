@@ -23,6 +23,13 @@ def encode(
     prompt_name: Annotated[str | None, typer.Option(help="The name of one of the model's prompts.")] = None,
     truncate_dim: options.TruncateDim = None,
     pooling: options.Pooling = None,
+    precision: options.Precision = "float32",
+    calibration: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="With int8 and uint8: a .npy file of float32 vectors like these; the bytes span their entries."
+        ),
+    ] = None,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     on_truncate: options.OnTruncate = "warn",
@@ -33,16 +40,23 @@ def encode(
     model is opened, so that a malformed row or a full disk is found at once; texts and vectors are streamed. The result
     is written beside and renamed when it is complete: an interrupted run leaves none.
     """
+    import numpy as np
+
     from jsbert.cli.models import open_bi_encoder
     from jsbert.cli.output import WRITERS, check_space, staged_file, write_vectors
+    from jsbert.quantization import calibration_ranges, code_dtype, code_width
 
     if output.suffix not in WRITERS:
         raise typer.BadParameter(f"{output.name!r} must end in {' or '.join(WRITERS)}", param_hint="'--output'")
+    if (precision in ("int8", "uint8")) != (calibration is not None):
+        raise typer.BadParameter("--precision int8 and uint8 need it, others take none", param_hint="'--calibration'")
     with staged_file(output) as staging:
+        ranges = None if calibration is None else calibration_ranges(np.load(calibration, mmap_mode="r"))
         num_texts, num_bytes = _measure(input, column)
         opened = open_bi_encoder(model, device=device, pooling=pooling, dtype=dtype, truncate_dim=truncate_dim)
-        dim = opened.get_embedding_dimension()
-        check_space(staging.parent, 4 * dim * (num_texts or 0) + (num_bytes if output.suffix == ".parquet" else 0))
+        width, kind = code_width(opened.get_embedding_dimension(), precision), code_dtype(precision)
+        text_bytes = num_bytes if output.suffix == ".parquet" else 0
+        check_space(staging.parent, kind.itemsize * width * (num_texts or 0) + text_bytes)
         texts, kept = itertools.tee(read_texts(input, column))
         vectors = opened.encode_iter(
             options.with_progress(texts, num_texts, "text"),
@@ -50,9 +64,11 @@ def encode(
             prompt_name=prompt_name,
             batch_size=batch_size,
             normalize_embeddings=normalize,
+            precision=precision,
+            ranges=ranges,
             on_truncate=on_truncate,
         )
-        write_vectors(staging, dim, zip(kept, vectors, strict=True))
+        write_vectors(staging, width, kind, zip(kept, vectors, strict=True))
 
 
 def _measure(input, column):

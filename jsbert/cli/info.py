@@ -45,11 +45,14 @@ def info(
 
 def _bi_encoder_facts(model) -> dict[str, Any]:
     config = model.config
-    modules = ["Transformer", "Pooling", *(type(module).__name__ for module in config.head)]
+    trunk = ["Transformer", *([] if config.layer_start is None else ["WeightedLayerPooling"]), "Pooling"]
+    modules = [*trunk, *(type(module).__name__ for module in config.head)]
+    router = model.router or config.router
     return {
         "kind": "bi-encoder (SentenceTransformer)",
         **_encoder_facts(model, config.encoder),
         "modules": ", ".join(modules),
+        "routes": ", ".join(name for name, _ in router.ways) if router else "none",
         "pooling": ", ".join(config.pooling),
         "embedding dimension": model.get_embedding_dimension(),
         "similarity": model.similarity_fn_name,

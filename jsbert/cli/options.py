@@ -16,6 +16,10 @@ BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Cap on the rows of a batch.", show_default="by a budget of tokens")
 ]
 Dtype = Annotated[Literal["float32", "bfloat16", "int8", "auto"], typer.Option(help="Of the matrix products.")]
+Precision = Annotated[
+    Literal["float32", "int8", "uint8", "binary", "ubinary"],
+    typer.Option(help="Of the vectors: a float, a byte (int8, uint8) or a bit for each dimension."),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="'cpu', 'gpu', 'cuda:1', 'tpu', or several, separated by commas.", show_default="JAX's first"),

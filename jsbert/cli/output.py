@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 
 from jsbert.cli.inputs import import_pyarrow
 
@@ -83,23 +83,26 @@ def check_space(folder: pathlib.Path, num_bytes: int) -> None:
         raise OSError(f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write elsewhere")
 
 
-def write_vectors(path: pathlib.Path, dim: int, rows: Iterator[tuple[str, Float[np.ndarray, " dim"]]]) -> None:
+def write_vectors(
+    path: pathlib.Path, dim: int, dtype: np.dtype, rows: Iterator[tuple[str, Num[np.ndarray, " dim"]]]
+) -> None:
     """Writes texts and their vectors as they come, by the writer for the file's ending."""
-    with contextlib.closing(WRITERS[path.suffix](path, dim)) as writer:
+    with contextlib.closing(WRITERS[path.suffix](path, dim, dtype)) as writer:
         while chunk := list(itertools.islice(rows, ROWS)):
             writer.write([text for text, _ in chunk], np.stack([vector for _, vector in chunk]))
 
 
 class NpyWriter:
-    """A .npy file of float32 vectors (N, D), written row by row without knowing N."""
+    """A .npy file of vectors (N, D), written row by row without knowing N."""
 
-    def __init__(self, path: pathlib.Path, dim: int):
+    def __init__(self, path: pathlib.Path, dim: int, dtype: np.dtype):
         self._file, self._dim, self._rows = path.open("wb"), dim, 0
+        self._dtype = dtype.newbyteorder("<")
         self._write_header()
 
-    def write(self, texts: Sequence[str], vectors: Float[np.ndarray, "rows dim"]) -> None:
+    def write(self, texts: Sequence[str], vectors: Num[np.ndarray, "rows dim"]) -> None:
         """Adds rows; the texts are not kept."""
-        self._file.write(np.ascontiguousarray(vectors, np.dtype("<f4")).data)
+        self._file.write(np.ascontiguousarray(vectors, self._dtype).data)
         self._rows += len(vectors)
 
     def close(self) -> None:
@@ -114,20 +117,20 @@ class NpyWriter:
 
     def _write_header(self):
         # NumPy pads it so that the first axis can grow in place.
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._dim)}
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, self._dim)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
 class ParquetWriter:
-    """A .parquet file with the columns `text` and `embedding`, a list of D float32."""
+    """A .parquet file with the columns `text` and `embedding`, a list of D numbers."""
 
-    def __init__(self, path: pathlib.Path, dim: int):
+    def __init__(self, path: pathlib.Path, dim: int, dtype: np.dtype):
         self._arrow, parquet = import_pyarrow()
-        vector = self._arrow.list_(self._arrow.float32(), dim)
+        vector = self._arrow.list_(self._arrow.from_numpy_dtype(dtype), dim)
         self._schema = self._arrow.schema([("text", self._arrow.string()), ("embedding", vector)])
         self._writer = parquet.ParquetWriter(path, self._schema)
 
-    def write(self, texts: Sequence[str], vectors: Float[np.ndarray, "rows dim"]) -> None:
+    def write(self, texts: Sequence[str], vectors: Num[np.ndarray, "rows dim"]) -> None:
         """Adds rows."""
         flat = self._arrow.array(vectors.reshape(-1))
         embeddings = self._arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])

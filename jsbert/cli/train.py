@@ -73,6 +73,15 @@ def train(
         list[str] | None,
         Option(help="Pattern of params to leave alone, such as encoder/embeddings; may be repeated.", metavar="REGEX"),
     ] = None,
+    lora_rank: Annotated[
+        int | None,
+        Option(help="Train low-rank matrices beside the kernels, not the encoder itself.", min=1, show_default="no"),
+    ] = None,
+    lora_alpha: Annotated[float, Option(help="Their product is scaled by alpha / rank.")] = 16.0,
+    lora_targets: Annotated[
+        list[str] | None,
+        Option("--lora-target", help="Pattern of the kernels; may be repeated.", metavar="REGEX", show_default="all"),
+    ] = None,
     no_dropout: Annotated[bool, Option("--no-dropout", help="No dropout, instead of the model's rates.")] = False,
     seed: Annotated[int, Option(help="Of order, dropout and new params.")] = 0,
     mix: Annotated[
@@ -98,7 +107,7 @@ def train(
     again. The folder's path is printed at the end.
     """
     given = locals() | {"dropout": False if no_dropout else None, "max_grad_norm": max_grad_norm or None}
-    given["frozen"] = tuple(frozen or ())
+    given |= {"frozen": tuple(frozen or ()), "lora_targets": lora_targets and tuple(lora_targets)}
 
     from jsbert.cli.evaluators import make_scorer
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder

@@ -8,7 +8,6 @@ cross-encoder's.
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +15,21 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert.config import EncoderConfig
-from jsbert.encoders import albert, bert, distilbert, electra, mpnet, roberta
+from jsbert.encoders import (
+    albert,
+    bert,
+    distilbert,
+    electra,
+    gte,
+    modernbert,
+    mpnet,
+    new,
+    nomic_bert,
+    qwen3,
+    roberta,
+    static,
+)
 from jsbert.encoders.dropout import Dropout
-from jsbert.encoders.layers import layer_inputs
 
 FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
     {
@@ -30,6 +41,12 @@ FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
         "distilbert": (distilbert, "DistilBert"),
         "electra": (electra, "Electra"),
         "albert": (albert, "Albert"),
+        "modernbert": (modernbert, "ModernBert"),
+        "qwen3": (qwen3, "Qwen3"),
+        "nomic_bert": (nomic_bert, "NomicBert"),
+        "gte": (gte, "Gte"),
+        "new": (new, "New"),
+        static.MODEL_TYPE: (static, ""),
     }
 )
 """For each supported `model_type` of config.json its file, and what the names of transformers' classes begin with."""
@@ -79,6 +96,23 @@ def forward(
             their texts, and `mask` says which text a token belongs to, 1, 2, 3, ... through the whole batch, 0 where
             there is none; texts do not see each other. A batch of keys has one for each text.
     """
+    return hidden_states(config, params, ids, mask, key, token_types=token_types, positions=positions)[-1]
+
+
+def hidden_states(
+    config: EncoderConfig,
+    params: PyTree,
+    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
+    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    key: Key[Array, ""] | Key[Array, " examples"] | UInt32[Array, "..."] | None = None,
+    *,
+    token_types: Int[ArrayLike, "batch length"] | None = None,
+    positions: Int[ArrayLike, "batch length"] | None = None,
+) -> tuple[Float[Array, "batch length dim"], ...]:
+    """The token vectors at every stage: the embeddings', then each layer's.
+
+    Pure; the arguments are those of `forward`.
+    """
     # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
     precision = "highest" if jnp.dtype(config.dtype).itemsize >= 4 else "default"
     ids, mask, token_types, positions = jax.tree.map(jnp.asarray, (ids, mask, token_types, positions))
@@ -86,16 +120,6 @@ def forward(
     dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)
     with jax.default_matmul_precision(precision):
         return nnx.merge(_graphdef(config), params)(ids, mask, token_types, positions, dropout)
-
-
-def hidden_states(
-    config: EncoderConfig, params: PyTree, *args: Any, **options: Any
-) -> tuple[Float[Array, "batch length dim"], ...]:
-    """The token vectors at every stage: the embeddings', then each layer's. The last are those of `forward`, whose
-    arguments it takes."""
-    with layer_inputs() as inputs:
-        last = forward(config, params, *args, **options)
-    return (*inputs, last)
 
 
 def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:

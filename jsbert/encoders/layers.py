@@ -1,9 +1,7 @@
 """What all families are built of: linear layers, LayerNorms, embeddings, and running layers in turn."""
 
-import contextlib
-import contextvars
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -92,25 +90,15 @@ def counted_positions(
     return jnp.cumsum(counted, axis=1) * counted + padding_id
 
 
-def in_turn(layers: Iterable[Callable], hidden: Float[Array, "batch length dim"], *, remat: bool, **context: Any):
-    """`hidden` through all the layers, each called with `context`; with `remat` a gradient computes each anew."""
-    watched = _WATCHED.get()
+def in_turn(
+    layers: Iterable[Callable], hidden: Float[Array, "batch length dim"], *, remat: bool, **context: Any
+) -> tuple[Float[Array, "batch length dim"], ...]:
+    """`hidden`, and what each layer makes of what the one before made; each is called with `context`.
+
+    With `remat` a gradient computes each layer anew.
+    """
+    stages = [hidden]
     for layer in layers:
-        if watched is not None:
-            watched.append(hidden)
         run = functools.partial(layer, **context)
-        hidden = jax.checkpoint(run)(hidden) if remat else run(hidden)
-    return hidden
-
-
-@contextlib.contextmanager
-def layer_inputs() -> Iterator[list[Float[Array, "batch length dim"]]]:
-    """A list that gets what each layer is given by `in_turn` inside the `with`, in this thread."""
-    token = _WATCHED.set([])
-    try:
-        yield _WATCHED.get()
-    finally:
-        _WATCHED.reset(token)
-
-
-_WATCHED: contextvars.ContextVar[list | None] = contextvars.ContextVar("layer_inputs", default=None)
+        stages.append(jax.checkpoint(run)(stages[-1]) if remat else run(stages[-1]))
+    return tuple(stages)

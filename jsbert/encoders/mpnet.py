@@ -89,8 +89,7 @@ def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch le
     for those to the left and itself, half for those to the right; in a half, one for each small distance, then wider
     and wider ones."""
     distance = places[:, :, None] - places[:, None, :]
-    bounds = bucket_bounds()
-    buckets = jnp.searchsorted(bounds, jnp.abs(distance), side="right", method="compare_all")
+    buckets = jnp.sum(jnp.abs(distance)[..., None] >= bucket_bounds()[None, None, None], axis=-1)
     return buckets + jnp.where(distance < 0, BUCKETS // 2, 0)
 
 

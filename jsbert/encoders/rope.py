@@ -16,6 +16,7 @@ def rotated(
     *,
     num_heads: int,
     theta: float,
+    factor: float = 1.0,
 ) -> Float[Array, "batch length width"]:
     """Queries or keys of `num_heads` heads side by side, each turned by its token's place.
 
@@ -23,13 +24,14 @@ def rotated(
         x: at least float32.
         positions: each token's place; None counts from 0 at the left. Only differences of places matter.
         num_heads: heads, each of `width / num_heads` = d entries; d is even.
-        theta: the base of the angles: entry i of d/2 turns by place * theta ** (-2i/d).
+        theta: the base of the angles: entry i of d/2 turns by place * theta ** (-2i/d) / factor.
+        factor: by what the angles are divided ("linear" scaling).
     """
     batch, length, width = x.shape
     size = width // num_heads
     places = jnp.arange(length)[None] if positions is None else positions
     # The reference's own steps in float32: far into a text, an angle shows the last digit of its speed.
-    speeds = 1 / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+    speeds = 1 / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size)) / np.float32(factor)
     angles = places[:, :, None] * speeds[None, None]
     cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]  # (B or 1, L, 1, d/2)
     first, second = jnp.split(x.reshape(batch, length, num_heads, -1), 2, axis=-1)

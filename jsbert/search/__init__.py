@@ -3,5 +3,6 @@
 from jsbert.search.communities import communities
 from jsbert.search.nearest import top_k
 from jsbert.search.pairs import close_pairs, most_similar_pair
+from jsbert.search.quantized import top_k_quantized
 
-__all__ = ["close_pairs", "communities", "most_similar_pair", "top_k"]
+__all__ = ["close_pairs", "communities", "most_similar_pair", "top_k", "top_k_quantized"]

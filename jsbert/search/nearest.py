@@ -1,15 +1,16 @@
 """The k nearest of a corpus for each query."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, Int
+from jaxtyping import ArrayLike, DTypeLike, Float, Int
 
 from jsbert.pooling import normalize
-from jsbert.similarity import SIMILARITIES
+from jsbert.similarity import SIMILARITIES, dot_score
 
 QUERIES, CORPUS = 1024, 4096
 """Rows of one block: its similarities take 16 MB. With 32 MB the product takes a third longer on a CPU."""
@@ -48,24 +49,49 @@ def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str
     queries, corpus = checked_vectors(queries, "queries"), checked_vectors(corpus, "corpus")
     if queries.shape[1] != corpus.shape[1]:
         raise ValueError(f"queries have {queries.shape[1]} dimensions, the corpus has {corpus.shape[1]}")
-    if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k is {k!r}; it must be a positive integer")
+    check_count("k", k)
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; supported: {', '.join(SIMILARITIES)}")
-    num_queries, num_corpus, k = len(queries), len(corpus), min(int(k), len(corpus))
+    if similarity == "cosine":
+        return scan(_cosine_to_units, queries, corpus, int(k), prepare=normalize_block)
+    return scan(SIMILARITIES[similarity][0], queries, corpus, int(k))
+
+
+def scan(
+    score: Callable,
+    queries: Float[ArrayLike, "queries dim"],
+    corpus: ArrayLike,
+    k: int,
+    *,
+    prepare: Callable = jnp.asarray,
+    dtype: DTypeLike = jnp.float32,
+    rows: tuple[int, int] | None = None,
+) -> TopK:
+    """The `k` rows of `corpus` with the highest scores for each of `queries`, best first, ties by lower index.
+
+    Args:
+        score: pure, hashable, the same object in each call: (a prepared block of q queries, n rows of the corpus) ->
+            (q, n) float32.
+        queries: (Q, D), read as float32.
+        corpus: (N, ...), read block by block.
+        k: matches wanted; with k > N all N come back.
+        prepare: applied to each block of queries, once.
+        dtype: in which blocks of the corpus go to the device.
+        rows: queries and rows of the corpus in a block at most; by default `QUERIES` and `CORPUS`.
+    """
+    num_queries, num_corpus, k = len(queries), len(corpus), min(k, len(corpus))
     results = TopK(np.zeros((num_queries, k), np.float32), np.zeros((num_queries, k), np.int32))
     if num_queries == 0 or k == 0:
         return results
-    query_rows, corpus_rows = block_rows(num_queries, QUERIES), block_rows(num_corpus, CORPUS)
+    query_rows, corpus_rows = map(block_rows, (num_queries, num_corpus), rows or (QUERIES, CORPUS))
     # Scan the corpus once if the running best of all queries fit beside it; they are small.
     starts = range(0, num_queries, query_rows)
-    prepared = normalize_block if similarity == "cosine" else jnp.asarray
-    query_blocks = [prepared(block(queries, start, query_rows)) for start in starts]
+    query_blocks = [prepare(block(queries, start, query_rows)) for start in starts]
     best = [(jnp.full((query_rows, k), -jnp.inf, jnp.float32), jnp.zeros((query_rows, k), jnp.int32)) for _ in starts]
     for start in range(0, num_corpus, corpus_rows):
-        corpus_block, num_filled = block(corpus, start, corpus_rows), min(corpus_rows, num_corpus - start)
+        corpus_block, num_filled = block(corpus, start, corpus_rows, dtype), min(corpus_rows, num_corpus - start)
         best = [
-            _merge(similarity, query_block, corpus_block, running, start, num_filled, num_filled == corpus_rows)
+            _merge(score, query_block, corpus_block, running, start, num_filled, num_filled == corpus_rows)
             for query_block, running in zip(query_blocks, best, strict=True)
         ]
     for start, (scores, indices) in zip(starts, best, strict=True):
@@ -74,13 +100,11 @@ def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str
     return results
 
 
-@functools.partial(jax.jit, static_argnames=("similarity", "is_full"))
-def _merge(similarity, queries, corpus, best, start, num_filled, is_full):
+@functools.partial(jax.jit, static_argnames=("score", "is_full"))
+def _merge(score, queries, corpus, best, start, num_filled, is_full):
     """The best of the best so far and a block, whose first `num_filled` rows are the corpus'."""
     scores, indices = best
-    if similarity == "cosine":  # the queries have length 1 already
-        similarity, corpus = "dot", normalize(corpus)
-    fresh = SIMILARITIES[similarity][0](queries, corpus)
+    fresh = score(queries, corpus)
     if not is_full:
         fresh = jnp.where(jnp.arange(len(corpus))[None] < num_filled, fresh, -jnp.inf)
     fresh, columns = _leading_groups(fresh, scores.shape[1])
@@ -110,6 +134,16 @@ normalize_block = jax.jit(normalize)
 """`normalize`, compiled: the same for every block of a search."""
 
 
+def _cosine_to_units(queries, corpus):
+    return dot_score(queries, normalize(corpus))
+
+
+def check_count(name: str, value: int) -> None:
+    """ValueError unless `value` is a positive integer."""
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a positive integer")
+
+
 def checked_vectors(vectors, name: str):
     """`vectors` as a float32 (N, D) array where it lies (NumPy or JAX), one vector as (1, D); ValueError unless all
     finite."""
@@ -120,6 +154,8 @@ def checked_vectors(vectors, name: str):
         not np.issubdtype(np.dtype(vectors.dtype).type, np.number) and vectors.dtype != jnp.bfloat16
     ):
         raise ValueError(f"{name} must be numbers of shape (N, D); given {vectors.dtype} of shape {vectors.shape}")
+    if np.issubdtype(vectors.dtype, np.integer):
+        return vectors
     for start in range(0, len(vectors), CORPUS):
         rows = vectors[start : start + CORPUS]
         if not bool((jnp if isinstance(rows, jax.Array) else np).isfinite(rows).all()):
@@ -135,7 +171,7 @@ def block_rows(num_rows: int, most: int) -> int:
     return min(rows, most)
 
 
-def block(vectors, start: int, rows: int) -> jax.Array:
-    """`rows` rows from `start` on the device, float32, filled up with zeros."""
-    part = jnp.asarray(vectors[start : start + rows], jnp.float32)
+def block(vectors, start: int, rows: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """`rows` rows from `start` on the device, filled up with zeros."""
+    part = jnp.asarray(vectors[start : start + rows], dtype)
     return part if len(part) == rows else jnp.pad(part, ((0, rows - len(part)), (0, 0)))

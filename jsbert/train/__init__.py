@@ -8,6 +8,7 @@ except ImportError as error:
 
 from jsbert.train.batches import Source
 from jsbert.train.loop import fit
+from jsbert.train.lora import adapted, init_lora, merge
 from jsbert.train.objectives import (
     BI_ENCODER,
     CROSS_ENCODER,
@@ -28,13 +29,16 @@ __all__ = [
     "Recipe",
     "Source",
     "State",
+    "adapted",
     "example_keys",
     "fit",
     "gradients",
+    "init_lora",
     "init_state",
     "learning_rate",
     "make_optimizer",
     "make_step",
+    "merge",
     "objective",
     "of_embeddings",
     "of_logits",

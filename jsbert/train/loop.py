@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm.auto import tqdm
 
+from jsbert.adapters import save_adapter
 from jsbert.config import Config
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.data import prefetched
@@ -27,6 +28,7 @@ from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.train import folder
 from jsbert.train.batches import Source, collate, plan
 from jsbert.train.checkpoints import Checkpoints
+from jsbert.train.lora import adapted, init_lora, merged
 from jsbert.train.recipe import Recipe, learning_rate, make_optimizer
 from jsbert.train.record import Record, card, draw, read_metrics
 from jsbert.train.step import all_params, init_state, make_step
@@ -95,6 +97,8 @@ class _Run:
         self.packing = recipe.packing and is_whole
         config = _training_config(model.config, recipe)
         self.objectives = [source.build(config, num_labels=getattr(model, "num_labels", None)) for source in sources]
+        if recipe.lora_rank is not None:
+            self.objectives = [adapted(objective, recipe.lora_alpha) for objective in self.objectives]
         self.updates = plan(sources, self.objectives, recipe)
         self.description = self._describe()
         self.optimizer = make_optimizer(recipe, len(self.updates))
@@ -139,8 +143,12 @@ class _Run:
             for number, objective in enumerate(self.objectives)
             if objective.init is not None
         }
-        params = dict(self.model.params) | ({"objectives": own} if own else {})
-        state = init_state(params, self.optimizer, frozen=self.recipe.frozen)
+        params, frozen = dict(self.model.params) | ({"objectives": own} if own else {}), self.recipe.frozen
+        if (rank := self.recipe.lora_rank) is not None:
+            key = jax.random.fold_in(self.key, len(self.objectives))
+            params["lora"] = init_lora(params["encoder"], key, rank=rank, targets=self.recipe.lora_targets)
+            frozen = (*frozen, "^encoder/")
+        state = init_state(params, self.optimizer, frozen=frozen)
         return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf), self._everywhere), state)
 
     def collate(self, update):
@@ -163,10 +171,17 @@ class _Run:
 
     def take_on(self, state):
         """The model with the params of `state`, and the objectives' own params."""
-        params = dict(all_params(state.params, state.frozen))
+        params = dict(merged(all_params(state.params, state.frozen), self.recipe.lora_alpha))
         own = params.pop("objectives", {})
         self.model.params = jax.tree.map(jnp.copy, params)
         return self.model, own
+
+    def save(self, state, path):
+        """Writes the model with the params of `state`, and beside it what else there is of it."""
+        folder.save_model(*self.take_on(state), path)
+        if self.recipe.lora_rank is not None:
+            lora = all_params(state.params, state.frozen)["lora"]
+            save_adapter(self.model, lora, path / folder.ADAPTER, alpha=self.recipe.lora_alpha)
 
 
 def _train(run, out, evaluator, show_progress_bar):
@@ -210,7 +225,7 @@ def _train(run, out, evaluator, show_progress_bar):
             scores, metric, score = _score(evaluator, run.take_on(state)[0])
             record.add_scores(step, metric, scores)
             if step and _is_better(evaluator, score, notes["best"]):
-                folder.save_model(*run.take_on(state), out / folder.BEST)
+                run.save(state, out / folder.BEST)
                 notes["best"] = {"step": step, "metric": metric, "score": score}
 
         if begin == 0:
@@ -247,7 +262,7 @@ def _train(run, out, evaluator, show_progress_bar):
 def _finish(run, out, state, notes):
     """The folder as it stays: the best model or the last, picture, card; and no checkpoints."""
     if notes["best"] is None:
-        folder.save_model(*run.take_on(state), out / folder.BEST)
+        run.save(state, out / folder.BEST)
     shutil.copytree(out / folder.BEST, out, dirs_exist_ok=True)
     entries = read_metrics(out / folder.METRICS)
     draw(entries, out / folder.PICTURE)

@@ -31,6 +31,10 @@ class Recipe:
         packing: put several texts in a row, so that next to nothing is padding; the same gradient, in half the time.
             Where one device computes whole batches; with chunks, accumulation or several devices rows are padded.
         frozen: patterns of params to leave alone, searched in paths such as "encoder/layers/0/output/kernel".
+        lora_rank: given, of the encoder only low-rank matrices beside its kernels are trained (see `train.lora`); the
+            run's folder then has them as a PEFT adapter too, in `adapter`.
+        lora_alpha: the kernels are W + lora_alpha / lora_rank * A B.
+        lora_targets: patterns of the kernels that get matrices, searched as those of `frozen`; None: all.
         dropout: None for the model's own rates, False for none.
         seed: of the data's order, dropout and new params.
         mix: how several data sets take turns: "proportional" or "round-robin" (until the shortest is used up).
@@ -55,6 +59,9 @@ class Recipe:
     remat: bool = False
     packing: bool = True
     frozen: tuple[str, ...] = ()
+    lora_rank: int | None = None
+    lora_alpha: float = 16.0
+    lora_targets: tuple[str, ...] | None = None
     dropout: bool | None = None
     seed: int = 0
     mix: str = "proportional"
@@ -68,7 +75,7 @@ class Recipe:
     def __post_init__(self):
         for name in ("epochs", "batch_size", "accumulate", "checkpoint_steps", "log_steps", "num_workers"):
             check_positive(name, getattr(self, name), or_none=False)
-        for name in ("chunk_size", "max_steps", "eval_steps"):
+        for name in ("chunk_size", "max_steps", "eval_steps", "lora_rank"):
             check_positive(name, getattr(self, name))
         if self.dropout not in (None, False) or (isinstance(self.dropout, (int, float)) and self.dropout is not False):
             raise ValueError(f"dropout is {self.dropout!r}; give None for the model's own rates, or False for none")
@@ -79,16 +86,24 @@ class Recipe:
         check_choice("dtype", self.dtype, ("float32", "bfloat16"))
         _check_number("learning_rate", self.learning_rate, above=0)
         _check_number("weight_decay", self.weight_decay)
+        _check_number("lora_alpha", self.lora_alpha, above=0)
         _check_number("warmup", self.warmup, most=1)
         if self.max_grad_norm is not None:
             _check_number("max_grad_norm", self.max_grad_norm, above=0)
-        if isinstance(self.frozen, str) or not all(isinstance(pattern, str) for pattern in self.frozen):
-            raise ValueError(f"frozen is {self.frozen!r}; give a sequence of patterns")
-        object.__setattr__(self, "frozen", tuple(self.frozen))
+        for name in ("frozen", "lora_targets"):
+            patterns = getattr(self, name)
+            if name == "lora_targets" and patterns is None:
+                continue
+            if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
+                raise ValueError(f"{name} is {patterns!r}; give a sequence of patterns")
+            object.__setattr__(self, name, tuple(patterns))
+        if self.lora_targets is not None and self.lora_rank is None:
+            raise ValueError(f"lora_targets is {self.lora_targets!r}, without a lora_rank; give one")
 
     def to_json(self) -> dict[str, Any]:
         """The options as json holds them."""
-        return dataclasses.asdict(self) | {"frozen": list(self.frozen)}
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def learning_rate(recipe: Recipe, num_steps: int) -> Callable[[Any], Any]:
@@ -108,8 +123,12 @@ def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformati
     return optax.chain(*clip, adamw)
 
 
+MATRICES = ("kernel", "embedding", "lora_A", "lora_B")
+"""The names of params to which weight decay applies."""
+
+
 def _is_matrix(params):
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in ("kernel", "embedding"), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in MATRICES, params)
 
 
 def _check_number(name, value, *, above=None, most=None):

@@ -25,7 +25,8 @@ class State(NamedTuple):
     """All that an update changes, and the params that it leaves alone.
 
     Attributes:
-        params: those that are trained: {"encoder": ..., "head": ..., "objectives": {name: ...}}, float32.
+        params: those that are trained: {"encoder": ..., "head": ..., "objectives": {name: ...}}, float32;
+            and "lora", see `train.lora`.
         frozen: the others, in a tree of the same form.
         opt_state: the optimizer's.
         step: updates made so far.

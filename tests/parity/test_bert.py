@@ -1,6 +1,5 @@
 """The encoder against transformers' BertModel, stage by stage."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -8,12 +7,10 @@ import transformers
 
 from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder
-from jsbert.encoders import bert
-from jsbert.encoders.dropout import Dropout
 from tests.parity import reference
 
 
-def ours(folder):
+def opened(folder):
     parts = read_bi_encoder(folder, pooling="mean")
     return parts.config.encoder, parts.params["encoder"]
 
@@ -36,31 +33,16 @@ def theirs(model, ids, mask, token_types=None):
 )
 def test_every_stage_equals_transformers(tmp_path, sizes, side):
     model = reference.bert(**sizes)
-    config, params = ours(reference.write_trunk(tmp_path, model))
+    config, params = opened(reference.write_trunk(tmp_path, model))
     ids, mask = reference.tokens(side=side)
     types = np.random.default_rng(5).integers(0, config.type_vocab_size, ids.shape)
     stages = theirs(model, ids, mask, types)
     assert len(stages) == 1 + config.num_hidden_layers
-    for depth, stage in enumerate(stages):
-        # the first `depth` layers alone
-        shallow = bert.Config.from_json(config.to_json() | {"num_hidden_layers": max(depth, 1)})
-        layers = {i: params["layers"][i] for i in range(max(depth, 1))}
-        if depth == 0:
-            # an identity in place of the layer is not to be had: read the embeddings through their own module
-            hidden = embeddings(config, params, ids, types)
-        else:
-            hidden = encoders.forward(shallow, params | {"layers": layers}, ids, mask, token_types=types)
-        counted = mask.astype(bool)
+    counted = mask.astype(bool)
+    ours = encoders.hidden_states(config, params, ids, mask, token_types=types)
+    for depth, (hidden, stage) in enumerate(zip(ours, stages, strict=True)):
         difference = reference.largest_difference(np.asarray(hidden)[counted], stage.numpy()[counted])
         assert difference <= 1e-5, f"first difference after stage {depth}"
-
-
-def embeddings(config, params, ids, types):
-    from flax import nnx
-
-    module = nnx.eval_shape(lambda: bert.Embeddings(config, nnx.Rngs(0)))
-    merged = nnx.merge(nnx.split(module)[0], params["embeddings"])
-    return merged(jnp.asarray(ids), jnp.asarray(types), None, Dropout(None))
 
 
 def test_large_means_do_not_cost_precision(tmp_path):
@@ -68,7 +50,7 @@ def test_large_means_do_not_cost_precision(tmp_path):
     model = reference.bert()
     with torch.no_grad():
         model.embeddings.word_embeddings.weight += 30.0
-    config, params = ours(reference.write_trunk(tmp_path, model))
+    config, params = opened(reference.write_trunk(tmp_path, model))
     ids, mask = reference.tokens()
     assert config.layer_norm_eps == 1e-12
     hidden = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
@@ -78,7 +60,7 @@ def test_large_means_do_not_cost_precision(tmp_path):
 @pytest.mark.parametrize("head", ["BertForMaskedLM", "BertForSequenceClassification", "BertForPreTraining"])
 def test_checkpoints_with_heads_open_as_trunks(tmp_path, head):
     whole = reference.perturb(getattr(transformers, head)(transformers.BertConfig(**reference.models.SIZES)))
-    config, params = ours(reference.write_trunk(tmp_path, whole))
+    config, params = opened(reference.write_trunk(tmp_path, whole))
     ids, mask = reference.tokens()
     hidden = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
     assert reference.largest_difference(hidden, theirs(whole.bert, ids, mask)[-1].numpy()[mask.astype(bool)]) <= 1e-5
@@ -89,10 +71,10 @@ def test_sharded_and_half_precision_checkpoints(tmp_path):
     model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
     assert len(list((tmp_path / "sharded").glob("model-*-of-*.safetensors"))) > 2
     reference.models.write_vocabulary(tmp_path / "sharded")
-    _, whole = ours(reference.write_trunk(tmp_path / "whole", model))
-    _, sharded = ours(tmp_path / "sharded")
-    _, half = ours(reference.write_trunk(tmp_path / "half", model.half()))
-    _, brain = ours(reference.write_trunk(tmp_path / "brain", model.bfloat16()))
+    _, whole = opened(reference.write_trunk(tmp_path / "whole", model))
+    _, sharded = opened(tmp_path / "sharded")
+    _, half = opened(reference.write_trunk(tmp_path / "half", model.half()))
+    _, brain = opened(reference.write_trunk(tmp_path / "brain", model.bfloat16()))
     kernel = np.asarray(whole["layers"][1]["intermediate"]["kernel"])
     assert np.array_equal(kernel, sharded["layers"][1]["intermediate"]["kernel"])
     assert np.array_equal(kernel.astype(np.float16).astype(np.float32), half["layers"][1]["intermediate"]["kernel"])
@@ -102,10 +84,10 @@ def test_sharded_and_half_precision_checkpoints(tmp_path):
 
 def test_a_pickled_checkpoint_is_read_with_torch(tmp_path):
     model = reference.bert()
-    _, whole = ours(reference.write_trunk(tmp_path, model))
+    _, whole = opened(reference.write_trunk(tmp_path, model))
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    _, pickled = ours(tmp_path)
+    _, pickled = opened(tmp_path)
     assert np.array_equal(whole["layers"][0]["output"]["kernel"], pickled["layers"][0]["output"]["kernel"])
 
 
@@ -119,5 +101,5 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, capsys):
     (tmp_path / "model.safetensors").unlink()
     torch.save({"embeddings": Planted()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin: torch cannot read it with weights_only=True"):
-        ours(tmp_path)
+        opened(tmp_path)
     assert "executed" not in capsys.readouterr().out

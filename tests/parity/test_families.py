@@ -64,7 +64,9 @@ def tokens(model, side="right", seed=0):
     return np.where(mask, ids, model.config.pad_token_id), mask
 
 
-FORWARD = jax.jit(encoders.forward, static_argnums=0)  # one program a test, not one an operation
+FORWARD, STAGES = (  # one program a test, not one an operation
+    jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
+)
 
 
 def last_hidden(model, ids, mask):
@@ -74,14 +76,18 @@ def last_hidden(model, ids, mask):
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @each_family
-def test_token_vectors_equal_transformers(tmp_path, name, side):
+def test_every_stage_equals_transformers(tmp_path, name, side):
     model = build(name)
     config, params = opened(tmp_path, model)
     assert config.model_type == name.partition(",")[0]
     ids, mask = tokens(model, side)
     counted = mask.astype(bool)
-    got = np.asarray(FORWARD(config, params, ids, mask))[counted]
-    assert reference.largest_difference(got, last_hidden(model, ids, mask)[counted]) <= 1e-5
+    with torch.no_grad():
+        options = {"attention_mask": torch.tensor(mask), "output_hidden_states": True}
+        wanted = model(torch.tensor(ids), **options).hidden_states
+    for depth, (ours, theirs) in enumerate(zip(STAGES(config, params, ids, mask), wanted, strict=True)):
+        difference = reference.largest_difference(np.asarray(ours)[counted], theirs.numpy()[counted])
+        assert difference <= 1e-5, f"first difference after stage {depth}"
 
 
 @each_family
@@ -183,13 +189,14 @@ def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
 
 def test_roberta_can_use_all_positions_but_the_first(tmp_path):
     # The trap: of 32 positions two are before the first token.
-    folder = written(tmp_path, build("roberta"), model_max_length=512)
+    reference_model = build("roberta")
+    folder = written(tmp_path, reference_model, model_max_length=512)
     model = jsbert.SentenceTransformer(folder, pooling="mean")
     assert model.max_seq_length == 30
     text = "the cat " * 30
     ids = model.tokenizer([text]).ids[None]
     assert ids.shape == (1, 30)
-    wanted = last_hidden(build("roberta"), ids, np.ones_like(ids)).mean(axis=1)
+    wanted = last_hidden(reference_model, ids, np.ones_like(ids)).mean(axis=1)
     assert reference.largest_difference(model.encode([text], on_truncate="ignore"), wanted) <= 1e-5
     with pytest.raises(ValueError, match="this model takes 3 to 30 tokens"):
         model.max_seq_length = 31
@@ -201,3 +208,49 @@ def test_a_text_that_spells_out_roberta_s_padding(tmp_path):
     ids = np.array([[7, 1, 9, 1, 1, 20, 8]])
     got = FORWARD(config, params, ids, np.ones_like(ids))
     assert reference.largest_difference(got, last_hidden(model, ids, np.ones_like(ids))) <= 1e-5
+
+
+def flax_tree(state):
+    """The tree that transformers' Flax models saved, by their own rules, from a torch state."""
+    tree = {}
+    for name, tensor in state.items():
+        *path, leaf = name.split(".")
+        array = tensor.numpy()
+        if leaf == "weight":
+            leaf = "scale" if "LayerNorm" in path[-1] else "embedding" if "embeddings" in path[-1] else "kernel"
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[leaf] = array.T if leaf == "kernel" else array
+    return tree
+
+
+@pytest.mark.parametrize("kind", ["Model", "ForSequenceClassification"])
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_checkpoints_of_flax_models(tmp_path, name, kind):
+    from flax.serialization import msgpack_serialize
+
+    model = reference.perturb(getattr(transformers, f"{FLAX[name]}{kind}")(FLAX_CONFIGS[name]))
+    written(tmp_path, model)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "flax_model.msgpack").write_bytes(msgpack_serialize(flax_tree(model.state_dict())))
+    parts = read_bi_encoder(tmp_path, pooling="mean")
+    ids, mask = tokens(model)
+    got = np.asarray(FORWARD(parts.config.encoder, parts.params["encoder"], ids, mask))[mask.astype(bool)]
+    assert reference.largest_difference(got, last_hidden(model.base_model, ids, mask)[mask.astype(bool)]) <= 1e-5
+    if kind != "Model":
+        pair = ("the cat", "a dog")
+        got = jsbert.CrossEncoder(tmp_path).predict(pair)
+        model.save_pretrained(tmp_path)
+        assert np.allclose(got, jsbert.CrossEncoder(tmp_path).predict(pair), atol=1e-6)
+    (tmp_path / "model.safetensors").unlink(missing_ok=True)
+    (tmp_path / "flax_model.msgpack").write_bytes(b"\xc1 not msgpack")
+    with pytest.raises(ValueError, match="flax_model.msgpack: not a checkpoint of Flax"):
+        read_bi_encoder(tmp_path, pooling="mean")
+
+
+FLAX = {"bert": "Bert", "roberta": "Roberta"}
+FLAX_CONFIGS = {
+    "bert": transformers.BertConfig(**models.SIZES),
+    "roberta": transformers.RobertaConfig(**FAMILIES["roberta"][1]),
+}

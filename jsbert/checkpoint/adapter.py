@@ -1,0 +1,203 @@
+"""LoRA adapters as PEFT keeps them, read and merged into params.
+
+Hu et al. 2021, https://arxiv.org/abs/2106.09685; DoRA: Liu et al. 2024, https://arxiv.org/abs/2402.09353. The reference
+is peft 0.21.
+"""
+
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig, read_adapter_config
+from jsbert.checkpoint.find import find_folder
+from jsbert.checkpoint.paths import read_json, typed
+from jsbert.checkpoint.tensors import Named, read_tensors
+from jsbert.config import EncoderConfig
+from jsbert.encoders import family, tensor_names
+
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+IN_FRONT = "base_model.model."
+"""What peft puts in front of every name."""
+
+MATRICES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"kernel": ("lora_A.weight", "lora_B.weight"), "embedding": ("lora_embedding_A", "lora_embedding_B")}
+)
+"""How peft calls A and B of our linear layers and our embeddings."""
+
+Modules = Mapping[str, Mapping[str, tuple]]
+"""For each module, by peft's name for it, the paths of its "weight" and its "bias" in the params."""
+
+
+def is_adapter(folder: pathlib.Path) -> bool:
+    """Whether a folder holds an adapter, alone or beside its base model."""
+    return (folder / CONFIG).is_file()
+
+
+def base_folder(folder: pathlib.Path) -> pathlib.Path:
+    """The folder with config.json and weights of the model that an adapter is for; of other folders, the folder itself.
+
+    Raises:
+        OSError: if the base model is not to be found.
+        ValueError: if the adapter names none.
+    """
+    file = folder / CONFIG
+    if not file.is_file() or (folder / "config.json").is_file():
+        return folder
+    values = read_json(file)
+    name = typed(values, "base_model_name_or_path", str, None, where=file)
+    if not name:
+        raise ValueError(
+            f"{file}: base_model_name_or_path is {name!r}; open the base model, and put the adapter on it with "
+            "jsbert.adapters.load_adapter"
+        )
+    try:
+        return find_folder(name, revision=typed(values, "revision", str, None, where=file), organization=None)
+    except OSError as error:
+        raise OSError(f"{file}: its base model is not to be found: {error}") from error
+
+
+def full_names(config: EncoderConfig, *, head: bool) -> dict[tuple, str]:
+    """For each path in the params the tensor's name in a model with a head, prefix and all.
+
+    The params are the encoder's; with `head` they are {"encoder", "head"} of a cross-encoder.
+    """
+    module = family(config)
+    names = {path: module.PREFIX + name for path, name in tensor_names(config).items()}
+    if not head:
+        return names
+    own = {("head", *path): name for path, name in module.head(config).tensor_names().items()}
+    return {("encoder", *path): name for path, name in names.items()} | own
+
+
+def merge_adapter(config: EncoderConfig, params: PyTree, folder: pathlib.Path, *, head: bool = False) -> PyTree:
+    """The params with a folder's adapter merged: W + scale * B A for its targets, its other tensors in their place.
+
+    Args:
+        config: the encoder's.
+        params: the encoder's, float32; with `head` a cross-encoder's, {"encoder", "head"}.
+        folder: with adapter_config.json and adapter_model.safetensors.
+
+    Raises:
+        OSError: for files that are not there.
+        ValueError: for an adapter that cannot be merged, naming the field; for tensors that fit neither its config nor
+            the model, with all their names.
+    """
+    asked, prefix = read_adapter_config(folder), family(config).PREFIX
+    tensors, source = read_tensors(folder, WEIGHTS)
+    tensors = [(name.removeprefix(IN_FRONT), array) for name, array in tensors]
+    wrapper, prefixed = _wrapping([name for name, _ in tensors], prefix)
+    modules: dict[str, dict[str, tuple]] = {}
+    for path, name in full_names(config, head=head).items():
+        module, _, part = (wrapper + (name if prefixed else name.removeprefix(prefix))).rpartition(".")
+        modules.setdefault(module, {})[part] = path
+    leaves = {_keys(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+
+    def is_dropped(name):
+        bare = re.sub(r"\.lora_\w+(\.\w+)?$", ".weight", name.removeprefix(wrapper).removeprefix(prefix))
+        return any(re.fullmatch(pattern, bare) for pattern in family(config).DROPPED)
+
+    targets = _targets(asked, modules, folder / CONFIG)
+    shapes, required = _expected(asked, modules, targets, leaves)
+    found = _fitting(tensors, shapes, required, is_dropped, where=source)
+    return _merged(asked, params, leaves, modules, targets, found)
+
+
+def _wrapping(names, prefix):
+    """(what a SentenceTransformer around the model puts in front of names, whether the family's prefix follows)."""
+    match = re.match(r"0\.(auto_)?model\.", names[0]) if names else None
+    wrapper = match[0] if match else ""
+    return wrapper, any(name.startswith(wrapper + prefix) for name in names)
+
+
+def _targets(asked: AdapterConfig, modules: Modules, file: pathlib.Path) -> list[str]:
+    targets = []
+    for module, parts in modules.items():
+        kind = parts["weight"][-1] if "weight" in parts else None
+        if asked.is_target(module, is_linear=kind == "kernel"):
+            targets.append(module)
+            if kind not in MATRICES:
+                raise ValueError(f"{file}: the target {module} is neither a linear layer nor an embedding")
+            if asked.lora_bias and "bias" not in parts:
+                raise ValueError(f"{file}: lora_bias is True, but {module} has no bias to add to")
+    return targets
+
+
+def _expected(asked: AdapterConfig, modules: Modules, targets, leaves):
+    """(the shape of every tensor that has a place, the names of those that must be there)."""
+    shapes, required = {}, set()
+    for module, parts in modules.items():
+        for part, path in parts.items():
+            shapes[f"{module}.{part}"] = leaves[path].shape[:: -1 if path[-1] == "kernel" else 1]
+            if asked.is_saved(module) or (part == "bias" and asked.has_bias(module in targets)):
+                required.add(f"{module}.{part}")
+    for module in targets:
+        path, rank = modules[module]["weight"], asked.rank(module)
+        inputs, outputs = leaves[path].shape
+        own = dict(zip(MATRICES[path[-1]], [(rank, inputs), (outputs, rank)], strict=True))
+        own |= {"lora_magnitude_vector": (outputs,)} if asked.use_dora else {}
+        own |= {"lora_B.bias": (outputs,)} if asked.lora_bias else {}
+        shapes |= {f"{module}.{name}": shape for name, shape in own.items()}
+        required |= {f"{module}.{name}" for name in own}
+    return shapes, required
+
+
+def _fitting(
+    tensors: Named,
+    shapes: Mapping[str, tuple[int, ...]],
+    required: set[str],
+    is_dropped: Callable[[str], bool],
+    *,
+    where: pathlib.Path,
+) -> dict[str, np.ndarray]:
+    """The tensors by name, float32; ValueError with a list of all that have no place, the wrong shape, or are not
+    there."""
+    problems, found = [], {}
+    for full_name, array in tensors:
+        name = full_name.replace(".base_layer.", ".")
+        # bias="all" brings copies of what modules_to_save wraps.
+        if re.search(r"\.(modules_to_save|original_module)\.", name):
+            continue
+        if name in found:
+            problems.append(f"double: {full_name}")
+        elif name not in shapes:
+            if not is_dropped(name):
+                problems.append(f"without a place: {full_name} {list(array.shape)}")
+        elif array.shape != shapes[name]:
+            problems.append(f"misshapen: {full_name} is {list(array.shape)}, not {list(shapes[name])}")
+        found[name] = np.asarray(array, np.float32)
+    problems += [f"missing: {name}" for name in sorted(required - found.keys())]
+    if problems:
+        raise ValueError(
+            f"{where}: the tensors do not fit {CONFIG} and the model ({len(problems)} of them):\n  "
+            + "\n  ".join(problems)
+        )
+    return found
+
+
+def _merged(asked: AdapterConfig, params, leaves, modules: Modules, targets, found):
+    changed = {}
+    for module, parts in modules.items():
+        for part, path in parts.items():
+            if (own := found.get(f"{module}.{part}")) is not None:
+                changed[path] = own.T if path[-1] == "kernel" else own
+    for module in targets:
+        path, scale = modules[module]["weight"], np.float32(asked.scale(module))
+        first, second = (found[f"{module}.{name}"] for name in MATRICES[path[-1]])
+        weight = changed.get(path, leaves[path]) + scale * (second @ first).T
+        if asked.use_dora:
+            weight *= (found[f"{module}.lora_magnitude_vector"] / np.linalg.norm(weight, axis=0))[None]
+        changed[path] = weight
+        if asked.lora_bias:
+            path = modules[module]["bias"]
+            changed[path] = changed.get(path, leaves[path]) + scale * found[f"{module}.lora_B.bias"]
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: changed.get(_keys(path), leaf), params)
+
+
+def _keys(path):
+    return tuple(entry.key for entry in path)

@@ -1,0 +1,170 @@
+"""What an adapter_config.json asks for: which of a model's modules PEFT's LoRA changes, and by how much.
+
+The reference is peft 0.21's LoraConfig. Modules are called as in the torch model that peft wrapped.
+"""
+
+import dataclasses
+import math
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jsbert.checkpoint.paths import read_json, typed
+
+CONFIG = "adapter_config.json"
+
+LEFT_ASIDE = frozenset(
+    {"peft_type", "init_lora_weights"}  # checked by themselves
+    | {"base_model_name_or_path", "revision", "auto_mapping", "peft_version", "task_type", "inference_mode"}
+    | {"lora_dropout", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"}
+    | {"megatron_core", "qalora_group_size"}  # nothing without megatron_config, use_qalora
+    | {"fan_in_fan_out", "ensure_weight_tying"}  # torch's linear layers lie one way; a trunk ties no weights
+)
+"""Fields that say who made the adapter and how, not what it computes."""
+
+STARTS = (True, False, None, "gaussian", "orthogonal", "eva", "mica")
+"""The values of init_lora_weights that leave the base model's weights as they are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """The fields of LoraConfig that say what is computed, with peft's defaults."""
+
+    r: int = 8
+    lora_alpha: float = 8
+    rank_pattern: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    use_rslora: bool = False
+    use_dora: bool = False
+    lora_bias: bool = False
+    bias: str = "none"
+    target_modules: str | Sequence[str] = ()
+    exclude_modules: str | Sequence[str] = ()
+    modules_to_save: Sequence[str] = ()
+    layers_to_transform: int | Sequence[int] = ()
+    layers_pattern: str | Sequence[str] = ()
+
+    def is_target(self, module: str, *, is_linear: bool) -> bool:
+        """Whether a module has low-rank matrices."""
+        if _is_named(self.exclude_modules, module):
+            return False
+        if any(re.match(rf"(.*\.)?({saved})(\..*)?$", module) for saved in self.modules_to_save):
+            return False
+        if isinstance(self.target_modules, str):
+            is_all = self.target_modules.lower() == "all-linear"
+            return is_linear if is_all else _is_named(self.target_modules, module)
+        # A module's whole name is stronger than the choice of layers.
+        return module in self.target_modules or (_is_named(self.target_modules, module) and self._is_in_layers(module))
+
+    def is_saved(self, module: str) -> bool:
+        """Whether the adapter has a module's own tensors, trained along."""
+        ends = [dot.start() for dot in re.finditer(r"\.|$", module)]
+        return any(module[:end].endswith(saved) for end in ends for saved in self.modules_to_save)
+
+    def has_bias(self, is_target: bool) -> bool:
+        """Whether the adapter has the biases of targets, or of other modules, trained along."""
+        return self.bias == "all" or (self.bias == "lora_only" and is_target)
+
+    def rank(self, module: str) -> int:
+        """The rank of a module's matrices."""
+        return _by_pattern(self.rank_pattern, module, self.r)
+
+    def scale(self, module: str) -> float:
+        """What the matrices' product is multiplied by."""
+        alpha, rank = _by_pattern(self.alpha_pattern, module, self.lora_alpha), self.rank(module)
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+    def _is_in_layers(self, module):
+        if not _as_list(self.layers_to_transform):
+            return True
+        # Its layer is the first number behind a pattern; without patterns, the first behind two names.
+        starts = [rf"(?:.*?\.)?{pattern}" for pattern in _as_list(self.layers_pattern)] or [r".*?\.[^.]*"]
+        found = [match for start in starts if (match := re.match(rf"{start}\.(?P<layer>\d+)\.", module))]
+        return bool(found) and int(found[0]["layer"]) in _as_list(self.layers_to_transform)
+
+
+def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
+    """What a folder's adapter_config.json asks for.
+
+    Raises:
+        OSError: if it is not there.
+        ValueError: if it is broken, or asks for what is not a matter of plain weights; the message names the field.
+    """
+    file = folder / CONFIG
+    values = read_json(file)
+    if values.get("peft_type") != "LORA":
+        raise ValueError(f"{file}: peft_type is {values.get('peft_type')!r}; only 'LORA' is supported")
+    if values.get("init_lora_weights", True) not in STARTS:
+        raise ValueError(
+            f"{file}: init_lora_weights is {values['init_lora_weights']!r}, by which peft changes the base model's "
+            "weights; save the adapter with peft's path_initial_model_for_weight_conversion, which makes a plain one"
+        )
+    for name, value in values.items():
+        if value and name not in LEFT_ASIDE | TYPES.keys():
+            raise ValueError(
+                f"{file}: {name} is {value!r}, which jsbert does not compute; merge the adapter with peft's "
+                "merge_and_unload, and save the model"
+            )
+    given = {name: typed(values, name, kinds, None, where=file) for name, kinds in TYPES.items()}
+    config = AdapterConfig(**{name: value for name, value in given.items() if value is not None})
+    _check(config, file)
+    return config
+
+
+TYPES: Mapping[str, Any] = {
+    "r": int,
+    "lora_alpha": (int, float),
+    "rank_pattern": dict,
+    "alpha_pattern": dict,
+    "use_rslora": bool,
+    "use_dora": bool,
+    "lora_bias": bool,
+    "bias": str,
+    "target_modules": (str, list),
+    "exclude_modules": (str, list),
+    "modules_to_save": list,
+    "layers_to_transform": (int, list),
+    "layers_pattern": (str, list),
+}
+"""What json has for each field of `AdapterConfig`."""
+
+
+def _check(config, file):
+    for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
+        if not all(isinstance(entry, str) for entry in getattr(config, name)):
+            raise ValueError(f"{file}: {name} is {getattr(config, name)!r}; it must hold strings")
+    for rank in (config.r, *config.rank_pattern.values()):
+        if not isinstance(rank, int) or rank < 1:
+            raise ValueError(f"{file}: a rank is {rank!r}; it must be a positive integer")
+    for alpha in config.alpha_pattern.values():
+        if not isinstance(alpha, (int, float)):
+            raise ValueError(f"{file}: alpha_pattern has {alpha!r}; it must be a number")
+    if config.bias not in ("none", "all", "lora_only"):
+        raise ValueError(f"{file}: bias is {config.bias!r}; it must be 'none', 'all' or 'lora_only'")
+    whole = [names for names in (config.target_modules, config.exclude_modules) if isinstance(names, str)]
+    for pattern in (
+        *whole,
+        *config.modules_to_save,
+        *config.rank_pattern,
+        *config.alpha_pattern,
+        *_as_list(config.layers_pattern),
+    ):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{file}: {pattern!r} is no regular expression: {error}") from None
+
+
+def _is_named(names, module):
+    if isinstance(names, str):
+        return re.fullmatch(names, module) is not None
+    return module in names or any(module.endswith(f".{name}") for name in names)
+
+
+def _by_pattern(values, module, default):
+    return next((value for pattern, value in values.items() if re.match(rf"(.*\.)?({pattern})$", module)), default)
+
+
+def _as_list(value):
+    return [value] if isinstance(value, (int, str)) and value != "" else list(value)

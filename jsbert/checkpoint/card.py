@@ -1,0 +1,44 @@
+"""The README of a saved model: what it is, and how to call it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FILE = "README.md"
+
+
+def model_card(facts: Mapping[str, Any], *, is_cross_encoder: bool) -> str:
+    """A model card for the Hub.
+
+    Args:
+        facts: rows of its table, name to value.
+        is_cross_encoder: whether the model scores pairs.
+    """
+    kind, task, title = "SentenceTransformer", "sentence-similarity", "A sentence encoder"
+    if is_cross_encoder:
+        kind, task, title = "CrossEncoder", "text-ranking", "A cross-encoder"
+        call = 'scores = model.predict([("one text", "another")])'
+    else:
+        call = 'vectors = model.encode(["one text", "another"])\nprint(model.similarity(vectors, vectors))'
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return f"""---
+library_name: sentence-transformers
+pipeline_tag: {task}
+tags:
+- sentence-transformers
+- {task}
+- jsbert
+---
+
+# {title}
+
+| | |
+|---|---|
+{rows}
+
+```python
+from jsbert import {kind}  # or: from sentence_transformers import {kind}
+
+model = {kind}("this folder or repository")
+{call}
+```
+"""

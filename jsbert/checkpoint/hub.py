@@ -1,0 +1,55 @@
+"""A model's folder to the Hugging Face Hub."""
+
+import pathlib
+
+from jsbert.checkpoint.card import FILE
+
+
+def upload_folder(
+    folder: pathlib.Path,
+    repo_id: str,
+    *,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    commit_message: str | None = None,
+    exist_ok: bool = False,
+    replace_model_card: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """The address of the commit, or pull request, by which a folder's files went to the Hub.
+
+    Args:
+        folder: whose files to upload.
+        repo_id: "owner/name".
+        token: hub token, or True for the stored one.
+        private: whether a repository that is made now is private; None leaves it to the owner's settings.
+        commit_message: by default it says that a model was added.
+        exist_ok: go on where the repository exists already.
+        replace_model_card: replace a README.md that the repository has.
+        revision: the branch to commit to, made if it is not there.
+        create_pr: open a pull request instead of committing.
+
+    Raises:
+        OSError: if the Hub refuses, or cannot be reached.
+    """
+    import huggingface_hub
+    import huggingface_hub.errors
+
+    api = huggingface_hub.HfApi(token=token, library_name="jsbert")
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=exist_ok or create_pr).repo_id
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        keeps_card = not replace_model_card and api.file_exists(repo_id, FILE, revision=revision)
+        done = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message or "Add a model saved by jsbert",
+            revision=revision,
+            create_pr=create_pr,
+            ignore_patterns=[FILE] if keeps_card else None,
+        )
+    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError) as error:
+        raise OSError(f"{repo_id!r} was not uploaded: {type(error).__name__}: {error}") from error
+    return done.pr_url if create_pr else done.commit_url

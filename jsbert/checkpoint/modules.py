@@ -1,0 +1,229 @@
+"""The modules around a Transformer, each from its folder to config and params, and back.
+
+One table, `_TENSORS`, and one function of shapes serve both directions.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jsbert.activations import activation_name
+from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
+from jsbert.checkpoint.tensors import from_params, read_tensors, to_params, write_tensors
+from jsbert.config import Config, Dense, Dropout, LayerNorm, Module, Normalize
+from jsbert.pooling import POOLINGS
+
+LEGACY_POOLING_KEYS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""The flags of pooling configs written before sentence-transformers 5.4, in the order in which the poolings are
+concatenated."""
+
+TORCH_ACTIVATIONS = {
+    "identity": "torch.nn.modules.linear.Identity",
+    "gelu": "torch.nn.modules.activation.GELU",
+    "relu": "torch.nn.modules.activation.ReLU",
+    "sigmoid": "torch.nn.modules.activation.Sigmoid",
+    "silu": "torch.nn.modules.activation.SiLU",
+    "swish": "torch.nn.modules.activation.SiLU",
+    "tanh": "torch.nn.modules.activation.Tanh",
+}
+"""The torch class that a folder's json names for each activation."""
+
+_TENSORS = {
+    Dense: {("kernel",): "linear.weight", ("bias",): "linear.bias", ("residual", "kernel"): "residual.weight"},
+    LayerNorm: {("scale",): "norm.weight", ("bias",): "norm.bias"},
+}
+"""Tensor names of each module that has params."""
+
+_LAYERS = {("layer_weights",): "layer_weights"}
+"""Those of WeightedLayerPooling."""
+
+_WIDTHS = ("word_embedding_dimension", "embedding_dimension")
+
+
+def read_module(kind: str, folder: pathlib.Path) -> Module:
+    """The config of a module that stands behind the pooling.
+
+    Raises:
+        OSError, ValueError: for files that are missing, wrong, or ask for what is not computed.
+    """
+    file = folder / "config.json"
+    values = read_json_if_there(file)
+    for name in ("module_input_name", "module_output_name"):
+        if values.get(name) not in (None, "sentence_embedding"):
+            raise ValueError(f"{file}: {name} is {values[name]!r}; only 'sentence_embedding' is supported")
+    if kind == "Normalize":
+        return Normalize()
+    if not values:
+        raise FileNotFoundError(f"{file} is missing")
+    if kind == "Dropout":
+        return Dropout(typed(values, "dropout", (float, int), 0.2, where=file))
+    return LayerNorm(typed(values, "dimension", int, where=file)) if kind == "LayerNorm" else _dense(values, file)
+
+
+def read_params(module: Module, folder: pathlib.Path) -> dict[str, Any] | None:
+    """The params of a module in its folder; None if it has none.
+
+    Raises:
+        OSError, ValueError: for tensors that are missing, or do not fit the config.
+    """
+    if type(module) not in _TENSORS:
+        return None
+    tensors, source = read_tensors(folder)
+    shapes = _shapes(module)
+    names = {path: name for path, name in _TENSORS[type(module)].items() if path[0] in shapes}
+    return to_params(tensors, names, shapes, where=source)
+
+
+def write_module(folder: pathlib.Path, module: Module, params: dict[str, Any] | None) -> None:
+    """Writes what `read_module` and `read_params` read."""
+    match module:
+        case Dense():
+            values = {
+                "in_features": module.in_features,
+                "out_features": module.out_features,
+                "bias": module.bias,
+                "activation_function": torch_activation(module.activation),
+            } | ({"use_residual": True} if module.use_residual else {})  # which versions before 5.7 do not know
+        case LayerNorm(dimension):
+            values = {"dimension": dimension}
+        case Dropout(rate):
+            values = {"dropout": rate}
+        case _:
+            values = {}
+    write_json(folder / "config.json", values)
+    if params is not None:
+        write_tensors(folder / "model.safetensors", from_params(params, _TENSORS[type(module)]))
+
+
+def read_pooling(folder: pathlib.Path, hidden_size: int) -> tuple[tuple[str, ...], bool]:
+    """A Pooling's modes, and whether it includes the prompt."""
+    file = folder / "config.json"
+    values = read_json(file)
+    unknown = set(values) - {*_WIDTHS, "pooling_mode", "include_prompt", *LEGACY_POOLING_KEYS}
+    if unknown:
+        known = sorted({*_WIDTHS, *LEGACY_POOLING_KEYS})
+        raise ValueError(f"{file}: unknown keys {sorted(unknown)}; supported: {known}")
+    _check_width(values, hidden_size, file)
+    modes = typed(values, "pooling_mode", (str, list), None, where=file)
+    if modes is None:
+        flags = {key: typed(values, key, bool, False, where=file) for key in LEGACY_POOLING_KEYS}
+        modes = [mode for key, mode in LEGACY_POOLING_KEYS.items() if flags[key]] or ["mean"]
+    return pooling_modes(modes, where=file), typed(values, "include_prompt", bool, True, where=file)
+
+
+def write_pooling(folder: pathlib.Path, config: Config) -> None:
+    """Writes a Pooling's config, with the older keys, which every version knows, where they can say it."""
+    values: dict[str, Any] = {"include_prompt": config.include_prompt}
+    legacy_order = [mode for mode in LEGACY_POOLING_KEYS.values() if mode in config.pooling]
+    if list(config.pooling) == legacy_order:
+        values |= {key: mode in config.pooling for key, mode in LEGACY_POOLING_KEYS.items()}
+        values["word_embedding_dimension"] = config.encoder.hidden_size
+    else:
+        values |= {"embedding_dimension": config.encoder.hidden_size, "pooling_mode": list(config.pooling)}
+    write_json(folder / "config.json", values)
+
+
+def pooling_modes(modes: Any, *, where: Any) -> tuple[str, ...]:
+    """`modes` as a tuple of names.
+
+    Raises:
+        TypeError, ValueError: for what is no pooling, or none.
+    """
+    if not isinstance(modes, (str, list, tuple)):
+        raise TypeError(
+            f"{where} {modes!r}: give a pooling's name or a list of names; supported: {', '.join(POOLINGS)}"
+        )
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    unknown = [mode for mode in modes if not isinstance(mode, str) or mode not in POOLINGS]
+    if unknown or not modes:
+        raise ValueError(f"{where}: unknown pooling {unknown}; supported: {', '.join(POOLINGS)}")
+    return modes
+
+
+def read_layer_weights(folder: pathlib.Path, transformer: pathlib.Path, config: Config) -> tuple[int, dict[str, Any]]:
+    """A WeightedLayerPooling's `layer_start`, and {"layer_weights": ...}; for the Transformer in its folder.
+
+    Raises:
+        OSError, ValueError: as `read_module`; also where sentence-transformers would pass over the module.
+    """
+    file, hidden_states = folder / "config.json", config.encoder.num_hidden_layers + 1
+    values = read_json(file)
+    if read_json(transformer / "config.json").get("output_hidden_states") is not True:
+        raise ValueError(
+            f"{transformer / 'config.json'}: output_hidden_states is not true, without which sentence-transformers "
+            f"passes over {folder.name}; set it, or take the module out of modules.json"
+        )
+    _check_width(values, config.encoder.hidden_size, file)
+    num_layers, start = (typed(values, name, int, where=file) for name in ("num_hidden_layers", "layer_start"))
+    if num_layers + 1 != hidden_states or not 0 <= start < hidden_states:
+        raise ValueError(
+            f"{file}: num_hidden_layers is {num_layers} and layer_start {start}, but the encoder has "
+            f"{hidden_states - 1} layers"
+        )
+    tensors, source = read_tensors(folder)
+    shapes = {"layer_weights": jax.ShapeDtypeStruct((hidden_states - start,), np.float32)}
+    return start, to_params(tensors, _LAYERS, shapes, where=source)
+
+
+def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> None:
+    """Writes a WeightedLayerPooling; the Transformer's config.json has to say `output_hidden_states`."""
+    values = {
+        "word_embedding_dimension": config.encoder.hidden_size,
+        "num_hidden_layers": config.encoder.num_hidden_layers,
+        "layer_start": config.layer_start,
+    }
+    write_json(folder / "config.json", values)
+    write_tensors(folder / "model.safetensors", from_params({"layer_weights": weights}, _LAYERS))
+
+
+def torch_activation(name: str) -> str:
+    """The torch class of an activation; ValueError if there is none."""
+    if name not in TORCH_ACTIVATIONS:
+        raise ValueError(
+            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} can be saved"
+        )
+    return TORCH_ACTIVATIONS[name]
+
+
+def write_json(file: pathlib.Path, values: Any) -> None:
+    """Writes a json file, in a folder that is made if there is none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+
+
+def _dense(values, file):
+    sizes = [typed(values, name, int, where=file) for name in ("in_features", "out_features")]
+    name = values.get("activation_function", "torch.nn.modules.activation.Tanh")
+    if not isinstance(name, str) or not name.startswith("torch.nn."):
+        raise ValueError(f"{file}: activation_function is {name!r}; only classes of torch.nn are supported")
+    flags = {key: typed(values, key, bool, key == "bias", where=file) for key in ("bias", "use_residual")}
+    return Dense(*sizes, activation=activation_name(name, where=str(file)), **flags)
+
+
+def _shapes(module):
+    if isinstance(module, LayerNorm):
+        shapes = {"scale": (module.dimension,), "bias": (module.dimension,)}
+    else:
+        matrix = (module.in_features, module.out_features)
+        shapes = {"kernel": matrix} | ({"bias": matrix[1:]} if module.bias else {})
+        if module.use_residual and module.in_features != module.out_features:
+            shapes["residual"] = {"kernel": matrix}
+    return jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, np.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
+    )
+
+
+def _check_width(values, hidden_size, file):
+    for name in _WIDTHS:
+        if name in values and values[name] != hidden_size:
+            raise ValueError(f"{file}: {name} is {values[name]!r}, but config.json has hidden_size {hidden_size}")

@@ -1,0 +1,137 @@
+"""Which modules a folder has, in what order, and by which routes: modules.json and a Router's config, both ways."""
+
+import ast
+import pathlib
+
+from jsbert.checkpoint.modules import write_json
+from jsbert.checkpoint.paths import inside, read_json, typed
+from jsbert.config import Router
+
+HEADS = ("Dense", "LayerNorm", "Normalize", "Dropout")
+"""The modules that may stand behind the pooling."""
+
+ROUTERS = ("Router", "Asym")
+"""The names of the module that has routes."""
+
+MODULES = ("Transformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling", *HEADS, *ROUTERS)
+"""The modules of sentence-transformers that jsbert computes."""
+
+ORDER = (
+    f"supported: Transformer, Pooling, then any of {', '.join(HEADS)}; a WeightedLayerPooling between the first two; a "
+    "StaticEmbedding in place of these; and one Router, each of whose routes is such a list, with what stands before "
+    "and behind the Router"
+)
+"""What the lists of modules can be, for messages."""
+
+Modules = list[tuple[str, pathlib.Path]]
+"""Modules in the order in which they compute: the last segment of the type, and the folder."""
+
+
+def read_modules(folder: pathlib.Path) -> Modules | None:
+    """The modules in a folder's modules.json; None without it.
+
+    Raises:
+        OSError, ValueError: for a folder that is not there, and for modules that are not supported.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {str(folder)!r}")
+    file = folder / "modules.json"
+    if not file.is_file():
+        return None
+    modules = []
+    for entry in read_json(file, list):
+        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or "path" not in entry:
+            raise ValueError(f"{file}: an entry is {entry!r}; each needs a 'type' and a 'path'")
+        modules.append((_kind(entry["type"], file), inside(folder, entry["path"], where=file)))
+    if not modules:
+        raise ValueError(f"{file}: modules []; {ORDER}")
+    return modules
+
+
+def write_modules(folder: pathlib.Path, modules: list[tuple[str, str]]) -> None:
+    """Writes modules.json for kinds and their folders' names."""
+    entries = [{"idx": i, "name": str(i), "path": path, "type": _type(kind)} for i, (kind, path) in enumerate(modules)]
+    write_json(folder / "modules.json", entries)
+
+
+def find_router(modules: Modules) -> Router | None:
+    """The Router among the modules, its routes leading to all the modules of a route, from the first to the last.
+
+    Raises:
+        OSError, ValueError: for a Router's config that is missing or wrong, or asks for what is not supported.
+    """
+    places = [place for place, (kind, _) in enumerate(modules) if kind in ROUTERS]
+    if not places:
+        return None
+    if len(places) > 1:
+        raise ValueError(f"{modules[places[1]][1]}: a second Router; one is supported")
+    before, (_, folder), behind = modules[: places[0]], modules[places[0]], modules[places[0] + 1 :]
+    return _read_router(folder).map(lambda way: [*before, *way, *behind])
+
+
+def write_router(folder: pathlib.Path, router: Router) -> None:
+    """Writes the config of a Router whose routes lead to lists of kinds and their folders' names."""
+    types = {path: _type(kind) for _, way in router.ways for kind, path in way}
+    parameters = {"default_route": router.default, "allow_empty_key": router.default is not None}
+    if router.tasks:  # a key that older versions do not know
+        parameters["route_mappings"] = {str((task, None)): name for task, name in router.tasks}
+    structure = {name: [path for _, path in way] for name, way in router.ways}
+    values = {"types": types, "structure": structure, "parameters": parameters}
+    write_json(folder / "router_config.json", values)
+
+
+def _read_router(folder):
+    file = folder / "router_config.json"
+    file = file if file.is_file() else folder / "config.json"  # its name before sentence-transformers 5
+    values = read_json(file)
+    types, structure = (typed(values, name, dict, where=file) for name in ("types", "structure"))
+    kinds = {name: _kind(typed(types, name, str, where=file), file) for name in types}
+    ways = {}
+    for route in structure:
+        names = typed(structure, route, list, where=file)
+        unknown = [name for name in names if not isinstance(name, str) or name not in kinds]
+        if unknown:
+            raise ValueError(f"{file}: the route {route!r} is {names}; the modules are {sorted(kinds)}")
+        ways[route] = [(kinds[name], inside(folder, name, where=file)) for name in names]
+    nested = [name for name, kind in kinds.items() if kind in ROUTERS]
+    if not ways or nested:
+        raise ValueError(f"{file}: {f'the Router {nested[0]!r} inside a Router' if nested else 'no routes'}; {ORDER}")
+
+    parameters = typed(values, "parameters", dict, {}, where=file)
+    unknown = sorted(parameters.keys() - {"default_route", "allow_empty_key", "route_mappings"})
+    if unknown:
+        raise ValueError(f"{file}: unknown parameters {unknown}")
+    default = typed(parameters, "default_route", str, None, where=file)
+    if default is None and typed(parameters, "allow_empty_key", bool, True, where=file):
+        default = next(iter(ways))
+    tasks = _tasks(typed(parameters, "route_mappings", dict, {}, where=file), file)
+    for name in filter(None, [default, *tasks.values()]):
+        if name not in ways:
+            raise ValueError(f"{file}: no route {name!r}; the routes are {sorted(ways)}")
+    return Router(tuple(ways.items()), default, tuple(tasks.items()))
+
+
+def _tasks(mappings, file):
+    """{task: route} of {"(task, modality)": route}, as they are for texts."""
+    found = {}
+    for key, route in mappings.items():
+        try:
+            task, modality = ast.literal_eval(key)
+        except (ValueError, SyntaxError, TypeError):
+            raise ValueError(f"{file}: the route mapping {key!r} is not of the form \"('task', 'modality')\"") from None
+        if modality not in (None, "text"):
+            raise ValueError(f"{file}: the route mapping {key!r} is for {modality!r}; only 'text' is supported")
+        if modality == "text" or task not in found:
+            found[task] = route
+    return found
+
+
+def _kind(name, file):
+    package, _, kind = name.rpartition(".")
+    if package.partition(".")[0] != "sentence_transformers" or kind not in MODULES:
+        raise ValueError(f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(MODULES)}")
+    return kind
+
+
+def _type(kind):
+    return f"sentence_transformers.models.{kind}"

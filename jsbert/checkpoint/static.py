@@ -1,0 +1,74 @@
+"""StaticEmbedding modules and model2vec's folders, to a static encoder and back."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jsbert.checkpoint.paths import read_json, typed
+from jsbert.checkpoint.tensors import from_params, read_tensors, to_params, write_tensors
+from jsbert.encoders import shapes, static, tensor_names
+from jsbert.tokenizer import Tokenizer
+
+
+def is_model2vec(folder: pathlib.Path) -> bool:
+    """Whether a folder without modules.json is one of model2vec's."""
+    file = folder / "config.json"
+    return file.is_file() and read_json(file).get("model_type") == "model2vec"
+
+
+def normalizes(folder: pathlib.Path) -> bool:
+    """Whether a model2vec folder asks for vectors of length 1."""
+    return typed(read_json(folder / "config.json"), "normalize", bool, True, where=folder / "config.json")
+
+
+def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], Tokenizer]:
+    """(config, params, tokenizer) of a folder with one vector a token.
+
+    The table is "embedding.weight", or model2vec's "embeddings", whose rows "mapping" assigns to the tokens and
+    "weights" scales.
+
+    Raises:
+        OSError: for files that are missing.
+        ValueError: for tensors that do not fit each other or the tokenizer.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise FileNotFoundError(f"{folder}: no tokenizer.json, which static embeddings need")
+    tokenizer = Tokenizer.from_folder(folder, special_tokens=False).without_limit()
+    tensors, source = read_tensors(folder)
+    named = dict(tensors)
+    if "embeddings" in named:
+        tensors = [("embedding.weight", _folded(named, source))]
+    table = dict(tensors).get("embedding.weight")
+    if table is None or table.ndim != 2:
+        raise ValueError(f"{source}: no matrix 'embedding.weight' or 'embeddings' among {sorted(named)}")
+    if tokenizer.largest_id >= len(table):
+        raise ValueError(f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the table {len(table)} rows")
+    config = static.Config(vocab_size=table.shape[0], hidden_size=table.shape[1])
+    return config, to_params(tensors, tensor_names(config), shapes(config), where=source), tokenizer
+
+
+def write_static(folder: pathlib.Path, config: static.Config, params: Any, tokenizer: Tokenizer) -> None:
+    """Writes what sentence-transformers' StaticEmbedding reads."""
+    folder.mkdir(exist_ok=True)
+    write_tensors(folder / "model.safetensors", from_params(params, tensor_names(config)))
+    tokenizer.save(folder)
+
+
+def _folded(named, source):
+    """A row for each token."""
+    unknown = sorted(named.keys() - {"embeddings", "mapping", "weights"})
+    if unknown:
+        raise ValueError(f"{source}: unknown tensors {unknown} beside 'embeddings'")
+    table = named["embeddings"].astype(np.float32)
+    if "mapping" in named:
+        mapping = named["mapping"]
+        if mapping.ndim != 1 or mapping.min(initial=0) < 0 or mapping.max(initial=0) >= len(table):
+            raise ValueError(f"{source}: 'mapping' leads out of the {len(table)} rows of 'embeddings'")
+        table = table[mapping]
+    if "weights" in named:
+        weights = named["weights"].astype(np.float32)
+        if weights.shape != table.shape[:1]:
+            raise ValueError(f"{source}: {weights.shape} 'weights' for {len(table)} tokens")
+        table = table * weights[:, None]
+    return table

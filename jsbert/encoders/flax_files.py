@@ -1,0 +1,27 @@
+"""The checkpoints that transformers' Flax models left behind: `flax_model.msgpack`."""
+
+import flax.serialization
+import flax.traverse_util
+import numpy as np
+
+LEAVES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
+"""torch's names of Flax's leaves; others are the same."""
+
+
+def torch_tensors(content: bytes) -> list[tuple[str, np.ndarray]]:
+    """The tensors in such a file, under torch's names and in torch's layout: kernels transposed.
+
+    Raises:
+        ValueError: for content that is no such file.
+    """
+    try:
+        tree = flax.serialization.msgpack_restore(content)
+        leaves = flax.traverse_util.flatten_dict(tree)
+    except Exception as error:
+        raise ValueError(f"not a checkpoint of Flax ({type(error).__name__}: {error})") from None
+    tensors = []
+    for path, leaf in leaves.items():
+        array = np.asarray(leaf)
+        name = ".".join((*path[:-1], LEAVES.get(path[-1], path[-1])))
+        tensors.append((name, array.T if path[-1] == "kernel" else array))
+    return tensors

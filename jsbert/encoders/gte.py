@@ -1,0 +1,124 @@
+"""GTE of 2024: rotary positions and gated perceptrons in BERT's order: gte-base-en-v1.5, gte-multilingual-base, their
+rerankers.
+
+Zhang et al. 2024, https://arxiv.org/abs/2407.19669; the reference is transformers' GteModel. Alibaba's own folders call
+it "new", see `new`. (gte-base of 2023 is a BERT.)
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jsbert.activations import ACTIVATIONS
+from jsbert.config import EncoderConfig
+from jsbert.encoders import nomic_bert
+from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.heads import Head
+from jsbert.encoders.layers import layer_norm, linear
+from jsbert.encoders.rope import rotated, theta_of
+
+PREFIX = "gte."
+DROPPED = (r"pooler\.dense\.(weight|bias)", r"(lm_head|classifier|qa_outputs)\..+")
+NAMES = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.token_type": "embeddings.token_type_embeddings",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "layers.{}.attention.qkv": "encoder.layer.{}.attention.qkv_proj",
+    "layers.{}.attention.output": "encoder.layer.{}.attention.o_proj",
+    "layers.{}.attention_norm": "encoder.layer.{}.attn_ln",
+    "layers.{}.inner_gate": "encoder.layer.{}.mlp.up_gate_proj",
+    "layers.{}.output": "encoder.layer.{}.mlp.down_proj",
+    "layers.{}.output_norm": "encoder.layer.{}.mlp_ln",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(EncoderConfig):
+    """GTE's sizes; see `EncoderConfig`.
+
+    Attributes:
+        type_vocab_size: 0 for no token types.
+        rope_theta: the base of the rotary angles.
+        rope_factor: what the angles are divided by ("linear" scaling).
+    """
+
+    model_type: str = "gte"
+    vocab_size: int = 250048
+    attention_probs_dropout_prob: float = 0.0
+    max_position_embeddings: int = 8192
+    type_vocab_size: int = 1
+    pad_token_id: int | None = 1
+    rope_theta: float = 160000.0
+    rope_factor: float = 1.0
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> None:
+        super().check(values)
+        nomic_bert.check_head_size(values)
+        types, factor = values["type_vocab_size"], values["rope_factor"]
+        if not isinstance(types, int) or isinstance(types, bool) or types < 0:
+            raise ValueError(f"type_vocab_size is {types!r}; it must be a whole number, 0 for no token types")
+        if not isinstance(factor, (int, float)) or isinstance(factor, bool) or factor < 1:
+            raise ValueError(f"the rotary scaling's factor is {factor!r}; it must be a number from 1 up")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+        """See `EncoderConfig.from_json`; `rope_parameters` may ask for "linear" scaling."""
+        rope, factor = values.get("rope_scaling") or values.get("rope_parameters") or {}, 1.0
+        if isinstance(rope, dict) and rope.get("rope_type", rope.get("type")) == "linear":
+            rope, factor = rope | {"rope_type": "default"}, rope.get("factor")
+        theta = theta_of(rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: rope_parameters")
+        return super().from_json({**values, "rope_theta": theta, "rope_factor": factor}, where=where)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `EncoderConfig.to_json`."""
+        values = super().to_json()
+        rope = {"rope_type": "default", "rope_theta": values.pop("rope_theta")}
+        factor = values.pop("rope_factor")
+        return values | {"rope_parameters": rope if factor == 1 else rope | {"rope_type": "linear", "factor": factor}}
+
+
+def head(config: Config) -> Head:
+    """The cross-encoder's."""
+    return Head(pooler="gte.pooler.dense", activation="tanh")
+
+
+class Attention(nomic_bert.Attention):
+    """Self-attention with rotary positions, whose angles may be scaled."""
+
+    def turned(self, x, positions):
+        config = self.config
+        rope = {"theta": config.rope_theta, "factor": config.rope_factor}
+        return rotated(x, positions, num_heads=config.num_attention_heads, **rope)
+
+
+class Layer(nnx.Module):
+    """Attention and a gated perceptron, each added to its input and then normalised."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        self.attention = Attention(config, rngs, use_bias=True)
+        self.attention_norm = layer_norm(config, width, rngs)
+        self.inner_gate = linear(config, width, 2 * inner, rngs, use_bias=False)
+        self.output = linear(config, inner, width, rngs)
+        self.output_norm = layer_norm(config, width, rngs)
+        self.config = config
+
+    def __call__(
+        self, hidden: Float[Array, "batch length dim"], *, positions: Any, biases: tuple[Array, ...], dropout: Dropout
+    ) -> Float[Array, "batch length dim"]:
+        rate = self.config.hidden_dropout_prob
+        hidden = self.attention_norm(hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate))
+        inner, gate = jnp.split(self.inner_gate(hidden), 2, axis=-1)
+        inner = dropout.hidden(inner * ACTIVATIONS[self.config.hidden_act](gate), rate)
+        return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))
+
+
+class Encoder(nomic_bert.Encoder):
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+
+    LAYER: ClassVar = Layer

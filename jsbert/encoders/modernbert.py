@@ -1,0 +1,230 @@
+"""ModernBERT: rotary positions, gated perceptrons, norms in front of the layers' halves, and most layers local.
+
+Warner et al. 2024, https://arxiv.org/abs/2412.13663; the reference is transformers' ModernBertModel.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.config import EncoderConfig
+from jsbert.encoders.attention import attention, mask_bias, same_text
+from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.heads import Head
+from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
+from jsbert.encoders.rope import rotated, theta_of
+
+PREFIX = "model."
+DROPPED = (r"(head|decoder|classifier)\..+",)
+NAMES = {
+    "embeddings.word": "embeddings.tok_embeddings",
+    "embeddings.norm": "embeddings.norm",
+    "layers.{}.attention_norm": "layers.{}.attn_norm",
+    "layers.{}.attention.qkv": "layers.{}.attn.Wqkv",
+    "layers.{}.attention.output": "layers.{}.attn.Wo",
+    "layers.{}.inner_norm": "layers.{}.mlp_norm",
+    "layers.{}.inner": "layers.{}.mlp.Wi",
+    "layers.{}.output": "layers.{}.mlp.Wo",
+    "norm": "final_norm",
+}
+
+THETAS = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
+"""The two kinds of layers, and the field with the base of their rotary angles."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(EncoderConfig):
+    """ModernBERT's sizes; see `EncoderConfig`.
+
+    Attributes:
+        layer_types: each layer's kind, "full_attention" or "sliding_attention"; if empty, every
+            `global_attn_every_n_layers`th is full, from the first on.
+        local_attention: the window of sliding layers: a token sees half of it to each side.
+    """
+
+    RENAMED: ClassVar = {
+        "hidden_act": "hidden_activation",
+        "hidden_dropout_prob": "embedding_dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+        "layer_norm_eps": "norm_eps",
+    }
+    SIZES: ClassVar = (*EncoderConfig.SIZES, "global_attn_every_n_layers", "local_attention")
+    RATES: ClassVar = (*EncoderConfig.RATES, "mlp_dropout")
+
+    model_type: str = "modernbert"
+    vocab_size: int = 50368
+    num_hidden_layers: int = 22
+    intermediate_size: int = 1152
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    mlp_dropout: float = 0.0
+    max_position_embeddings: int = 8192
+    layer_norm_eps: float = 1e-5
+    pad_token_id: int | None = 50283
+    layer_types: tuple[str, ...] = ()
+    global_attn_every_n_layers: int = 3
+    local_attention: int = 128
+    global_rope_theta: float = 160000.0
+    local_rope_theta: float = 10000.0
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    norm_bias: bool = False
+    classifier_pooling: str = "cls"
+    classifier_bias: bool = False
+    classifier_activation: str = "gelu"
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> None:
+        super().check(values)
+        if values["hidden_size"] // values["num_attention_heads"] % 2:
+            raise ValueError(
+                f"hidden_size {values['hidden_size']} over num_attention_heads {values['num_attention_heads']} is odd; "
+                "rotary positions need it even"
+            )
+        kinds, count = values["layer_types"], values["num_hidden_layers"]
+        if kinds and (len(kinds) != count or set(kinds) - set(THETAS)):
+            raise ValueError(f"layer_types is {list(kinds)}; it must name each of {count} layers one of {[*THETAS]}")
+        if values["classifier_pooling"] not in ("cls", "mean"):
+            raise ValueError(f"classifier_pooling is {values['classifier_pooling']!r}; it must be 'cls' or 'mean'")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+        """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys that say the same,
+        the former count where both are there."""
+        ropes, scaling = values.get("rope_parameters") or {}, values.get("rope_scaling") or {}
+        thetas = {
+            name: theta_of(
+                (ropes.get(kind) or {}) | scaling,
+                values.get(name, getattr(cls, name)),
+                where=f"{where}: rope_parameters of {kind}",
+            )
+            for kind, name in THETAS.items()
+        }
+        every = values.get("global_attn_every_n_layers") or cls.global_attn_every_n_layers
+        layers = {"layer_types": tuple(values.get("layer_types") or ()), "global_attn_every_n_layers": every}
+        return super().from_json({**values, **thetas, **layers}, where=where)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `EncoderConfig.to_json`. In the new keys and the older ones: each version of transformers would take its
+        defaults for those it misses. The period is None where the layers have none."""
+        ropes = {kind: {"rope_type": "default", "rope_theta": getattr(self, name)} for kind, name in THETAS.items()}
+        periods = [n for n in range(1, self.num_hidden_layers + 1) if self._kinds_of_period(n) == self.kinds]
+        return super().to_json() | {
+            "layer_types": list(self.kinds),
+            "rope_parameters": ropes,
+            "global_attn_every_n_layers": periods[0] if periods else None,
+        }
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Each layer's kind of attention."""
+        return self.layer_types or self._kinds_of_period(self.global_attn_every_n_layers)
+
+    def _kinds_of_period(self, every):
+        return tuple("sliding_attention" if i % every else "full_attention" for i in range(self.num_hidden_layers))
+
+
+def head(config: Config) -> Head:
+    """The cross-encoder's."""
+    biased = {"pooler": config.classifier_bias, "norm": config.norm_bias, "classifier": True}
+    return Head(
+        pooler="head.dense",
+        norm="head.norm",
+        activation=activation_name(config.classifier_activation, where="config.json: classifier_activation"),
+        pooling=config.classifier_pooling,
+        biased=frozenset(name for name, has_bias in biased.items() if has_bias),
+    )
+
+
+class Embeddings(nnx.Module):
+    """Word vectors, normalised; positions come in with the layers."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
+        self.norm = layer_norm(config, config.hidden_size, rngs, use_bias=config.norm_bias)
+        self.config = config
+
+    def __call__(self, ids, dropout):
+        hidden = self.norm(vectors_of(self.word, ids).astype(self.config.wide))
+        return dropout.hidden(hidden, self.config.hidden_dropout_prob)
+
+
+class Attention(nnx.Module):
+    """Self-attention with rotary positions; query, key and value in one product."""
+
+    def __init__(self, config: Config, kind: str, rngs: nnx.Rngs):
+        width = config.hidden_size
+        self.qkv = linear(config, width, 3 * width, rngs, use_bias=config.attention_bias)
+        self.output = linear(config, width, width, rngs, use_bias=config.attention_bias)
+        self.theta = getattr(config, THETAS[kind])
+        self.config = config
+
+    def __call__(self, hidden, positions, biases, dropout):
+        heads, rate = self.config.num_attention_heads, self.config.attention_probs_dropout_prob
+        query, key, value = jnp.split(self.qkv(hidden), 3, axis=-1)
+        mixed = attention(
+            rotated(query, positions, num_heads=heads, theta=self.theta),
+            rotated(key, positions, num_heads=heads, theta=self.theta),
+            value,
+            biases,
+            num_heads=heads,
+            dtype=self.config.attention_dtype,
+            dropout=dropout,
+            rate=rate,
+        )
+        return dropout.hidden(self.output(mixed), rate)
+
+
+class Layer(nnx.Module):
+    """Attention and a gated perceptron (GeGLU), each added to what comes in, and reading it normalised; but for the
+    first layer's attention, behind the embeddings' own norm."""
+
+    def __init__(self, config: Config, index: int, rngs: nnx.Rngs):
+        width = config.hidden_size
+        self.kind = config.kinds[index]
+        self.attention_norm = layer_norm(config, width, rngs, use_bias=config.norm_bias) if index else None
+        self.attention = Attention(config, self.kind, rngs)
+        self.inner_norm = layer_norm(config, width, rngs, use_bias=config.norm_bias)
+        self.inner = linear(config, width, 2 * config.intermediate_size, rngs, use_bias=config.mlp_bias)
+        self.output = linear(config, config.intermediate_size, width, rngs, use_bias=config.mlp_bias)
+        self.config = config
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch length dim"],
+        *,
+        positions: Array,
+        biases: Mapping[str, tuple[Array, ...]],
+        dropout: Dropout,
+    ) -> Float[Array, "batch length dim"]:
+        normed = self.attention_norm(hidden) if self.attention_norm else hidden
+        hidden = hidden + self.attention(normed, positions, biases[self.kind], dropout)
+        inner, gate = jnp.split(self.inner(self.inner_norm(hidden)), 2, axis=-1)
+        inner = ACTIVATIONS[self.config.hidden_act](inner) * gate
+        return hidden + self.output(dropout.hidden(inner, self.config.mlp_dropout))
+
+
+class Encoder(nnx.Module):
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.embeddings = Embeddings(config, rngs)
+        self.layers = nnx.List([Layer(config, index, rngs) for index in range(config.num_hidden_layers)])
+        self.norm = layer_norm(config, config.hidden_size, rngs, use_bias=config.norm_bias)
+        self.config = config
+
+    def __call__(self, ids, mask, token_types, positions, dropout):
+        config = self.config
+        places = jnp.arange(ids.shape[1])[None] if positions is None else positions
+        near = jnp.abs(places[:, None, :, None] - places[:, None, None, :]) <= config.local_attention // 2
+        everything = mask_bias(same_text(mask, positions), config.wide)
+        biases = {"full_attention": (everything,), "sliding_attention": (everything, mask_bias(near, config.wide))}
+        hidden = self.embeddings(ids, dropout)
+        context = {"positions": places, "biases": biases, "dropout": dropout}
+        *stages, last = in_turn(self.layers, hidden, remat=config.remat, **context)
+        return (*stages, self.norm(last))

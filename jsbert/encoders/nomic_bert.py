@@ -1,0 +1,230 @@
+"""Nomic BERT: BERT with rotary positions, gated perceptrons and no biases: nomic-embed-text-v1 and -v1.5.
+
+Nussbaum et al. 2024, https://arxiv.org/abs/2402.01613; the reference is transformers' NomicBertModel. It computes what
+the original's code does (nomic-ai/contrastors), and has keys of its own in config.json.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jsbert.activations import ACTIVATIONS
+from jsbert.config import EncoderConfig
+from jsbert.encoders.attention import attention, mask_bias, same_text
+from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.heads import Head
+from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
+from jsbert.encoders.rope import rotated, theta_of
+
+PREFIX = "nomic_bert."
+DROPPED = (r"pooler\.dense\.(weight|bias)", r"(cls|classifier)\..+")
+NAMES = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.token_type": "embeddings.token_type_embeddings",
+    "embeddings.norm": "emb_ln",
+    "layers.{}.attention.qkv": "encoder.layers.{}.attn.Wqkv",
+    "layers.{}.attention.output": "encoder.layers.{}.attn.out_proj",
+    "layers.{}.attention_norm": "encoder.layers.{}.norm1",
+    "layers.{}.inner": "encoder.layers.{}.mlp.fc11",
+    "layers.{}.gate": "encoder.layers.{}.mlp.fc12",
+    "layers.{}.output": "encoder.layers.{}.mlp.fc2",
+    "layers.{}.output_norm": "encoder.layers.{}.norm2",
+}
+
+ORIGINAL = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "intermediate_size": "n_inner",
+    "hidden_dropout_prob": "resid_pdrop",
+    "attention_probs_dropout_prob": "attn_pdrop",
+    "layer_norm_eps": "layer_norm_epsilon",
+    "rope_theta": "rotary_emb_base",
+}
+"""The original repository's keys of config.json, for fields."""
+
+GATES = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}
+"""The original's `activation_function`: what the gate goes through."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(EncoderConfig):
+    """Nomic BERT's sizes; see `EncoderConfig`.
+
+    Attributes:
+        rope_theta: the base of the rotary angles.
+        rotary_scaling_factor: given, the original bends the angles of batches longer than `max_trained_positions`, by
+            the batch's length. That is not computed: texts end there.
+    """
+
+    ONLY: ClassVar = {
+        "prenorm": False,
+        "parallel_block": False,
+        "causal": False,
+        "use_rms_norm": False,
+        "norm_mlp": False,
+        "qkv_proj_bias": False,
+        "mlp_fc1_bias": False,
+        "mlp_fc2_bias": False,
+        "rotary_emb_fraction": 1.0,
+        "rotary_emb_interleaved": False,
+        "rotary_emb_scale_base": None,
+    }
+    SIZES: ClassVar = (*EncoderConfig.SIZES, "type_vocab_size", "max_trained_positions")
+
+    model_type: str = "nomic_bert"
+    vocab_size: int = 30528
+    hidden_act: str = "silu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    max_position_embeddings: int = 2048
+    type_vocab_size: int = 2
+    rope_theta: float = 1000.0
+    rotary_scaling_factor: float | None = None
+    max_trained_positions: int = 2048
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> None:
+        super().check(values)
+        check_head_size(values)
+        if values["hidden_act"] not in GATES.values():
+            raise ValueError(f"hidden_act is {values['hidden_act']!r}; it must be one of {[*GATES.values()]}")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+        """See `EncoderConfig.from_json`. Of the original's keys and transformers' the latter count where both are
+        there, but for `n_positions`: beside it `max_position_embeddings` may be the longest text of the training."""
+        experts = values.get("moe_every_n_layers")
+        if experts not in (None, 0, -1):
+            raise ValueError(f"{where}: moe_every_n_layers is {experts!r}; layers of experts are not supported, only 0")
+        gate = values.get("activation_function", "swiglu")
+        if gate not in GATES:
+            raise ValueError(f"{where}: activation_function is {gate!r}; supported: {', '.join(GATES)}")
+        ours = {name: values[theirs] for name, theirs in ORIGINAL.items() if theirs in values}
+        values = {"hidden_act": GATES[gate]} | ours | dict(values)
+        if "n_positions" in values:
+            values["max_position_embeddings"] = values["n_positions"]
+        rope = values.get("rope_scaling") or values.get("rope_parameters")
+        theta = theta_of(rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: rope_parameters")
+        return super().from_json(values | {"rope_theta": theta}, where=where)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `EncoderConfig.to_json`. In transformers' keys and the original's: other readers know only these."""
+        values = super().to_json()
+        original = {theirs: values[name] for name, theirs in ORIGINAL.items()}
+        return (
+            values
+            | original
+            | {
+                "n_positions": self.max_position_embeddings,
+                "activation_function": next(name for name, gate in GATES.items() if gate == self.hidden_act),
+                "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            }
+        )
+
+    @property
+    def max_tokens(self) -> int:
+        limits = (self.max_position_embeddings, self.max_trained_positions)
+        return min(limits) if self.rotary_scaling_factor else limits[0]
+
+
+def check_head_size(values: Mapping[str, Any]) -> None:
+    """ValueError where rotary positions find no pairs of entries."""
+    if values["hidden_size"] // values["num_attention_heads"] % 2:
+        raise ValueError(
+            f"hidden_size {values['hidden_size']} over num_attention_heads {values['num_attention_heads']} is odd; "
+            "rotary positions need it even"
+        )
+
+
+def head(config: Config) -> Head:
+    """The cross-encoder's."""
+    return Head(pooler="nomic_bert.pooler.dense", activation="tanh")
+
+
+class Embeddings(nnx.Module):
+    """Word and, where there are types, token-type vectors, summed and normalised; positions come in with the layers."""
+
+    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
+        self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
+        if config.type_vocab_size:
+            self.token_type = embedding(config, config.type_vocab_size, config.hidden_size, rngs)
+        self.norm = layer_norm(config, config.hidden_size, rngs)
+        self.config = config
+
+    def __call__(self, ids, token_types, dropout):
+        hidden = vectors_of(self.word, ids)
+        if self.config.type_vocab_size:
+            types = self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
+            hidden = hidden + types
+        return dropout.hidden(self.norm(hidden.astype(self.config.wide)), self.config.hidden_dropout_prob)
+
+
+class Attention(nnx.Module):
+    """Self-attention with rotary positions; query, key and value in one product."""
+
+    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs, *, use_bias: bool = False):
+        width = config.hidden_size
+        self.qkv = linear(config, width, 3 * width, rngs, use_bias=use_bias)
+        self.output = linear(config, width, width, rngs, use_bias=use_bias)
+        self.config = config
+
+    def __call__(self, hidden, positions, biases, dropout):
+        query, key, value = jnp.split(self.qkv(hidden), 3, axis=-1)
+        mixed = attention(
+            self.turned(query, positions),
+            self.turned(key, positions),
+            value,
+            biases,
+            num_heads=self.config.num_attention_heads,
+            dtype=self.config.attention_dtype,
+            dropout=dropout,
+            rate=self.config.attention_probs_dropout_prob,
+        )
+        return self.output(mixed)
+
+    def turned(self, x, positions):
+        """Queries or keys, each turned by its token's place."""
+        return rotated(x, positions, num_heads=self.config.num_attention_heads, theta=self.config.rope_theta)
+
+
+class Layer(nnx.Module):
+    """Attention and a gated perceptron, each added to its input and then normalised."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        self.attention = Attention(config, rngs)
+        self.attention_norm = layer_norm(config, width, rngs)
+        self.inner, self.gate = (linear(config, width, inner, rngs, use_bias=False) for _ in range(2))
+        self.output = linear(config, inner, width, rngs, use_bias=False)
+        self.output_norm = layer_norm(config, width, rngs)
+        self.config = config
+
+    def __call__(
+        self, hidden: Float[Array, "batch length dim"], *, positions: Any, biases: tuple[Array, ...], dropout: Dropout
+    ) -> Float[Array, "batch length dim"]:
+        rate = self.config.hidden_dropout_prob
+        hidden = self.attention_norm(hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate))
+        inner = self.inner(hidden) * ACTIVATIONS[self.config.hidden_act](self.gate(hidden))
+        return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))
+
+
+class Encoder(nnx.Module):
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+
+    LAYER: ClassVar = Layer
+
+    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
+        self.embeddings = Embeddings(config, rngs)
+        self.layers = nnx.List([self.LAYER(config, rngs) for _ in range(config.num_hidden_layers)])
+        self.config = config
+
+    def __call__(self, ids, mask, token_types, positions, dropout):
+        config = self.config
+        biases = (mask_bias(same_text(mask, positions), config.wide),)
+        hidden = self.embeddings(ids, token_types, dropout)
+        return in_turn(self.layers, hidden, remat=config.remat, positions=positions, biases=biases, dropout=dropout)

@@ -1,0 +1,189 @@
+"""Qwen3 as an embedder: a decoder, whose tokens see those before them only, so the last one's vector is the text's.
+
+Yang et al. 2025, https://arxiv.org/abs/2505.09388, and Zhang et al. 2025, https://arxiv.org/abs/2506.05176
+(Qwen3-Embedding); the reference is transformers' Qwen3Model.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jsbert.activations import ACTIVATIONS
+from jsbert.config import EncoderConfig
+from jsbert.encoders.attention import attention, mask_bias, same_text
+from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.heads import Head
+from jsbert.encoders.layers import embedding, in_turn, linear, rms_norm, vectors_of
+from jsbert.encoders.rope import rotated, theta_of
+
+PREFIX = "model."
+DROPPED = (r"(lm_head|score)\..+",)
+NAMES = {
+    "word": "embed_tokens",
+    "layers.{}.attention_norm": "layers.{}.input_layernorm",
+    "layers.{}.attention.query": "layers.{}.self_attn.q_proj",
+    "layers.{}.attention.query_norm": "layers.{}.self_attn.q_norm",
+    "layers.{}.attention.key": "layers.{}.self_attn.k_proj",
+    "layers.{}.attention.key_norm": "layers.{}.self_attn.k_norm",
+    "layers.{}.attention.value": "layers.{}.self_attn.v_proj",
+    "layers.{}.attention.output": "layers.{}.self_attn.o_proj",
+    "layers.{}.inner_norm": "layers.{}.post_attention_layernorm",
+    "layers.{}.gate": "layers.{}.mlp.gate_proj",
+    "layers.{}.inner": "layers.{}.mlp.up_proj",
+    "layers.{}.output": "layers.{}.mlp.down_proj",
+    "norm": "norm",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(EncoderConfig):
+    """Qwen3's sizes; see `EncoderConfig`. Only attention has dropout.
+
+    Attributes:
+        num_key_value_heads: heads of keys and values; each serves as many heads of queries, side by side.
+        head_dim: entries of a head, whatever the width of the token vectors.
+    """
+
+    RENAMED: ClassVar = {"attention_probs_dropout_prob": "attention_dropout", "layer_norm_eps": "rms_norm_eps"}
+    ONLY: ClassVar = {"use_sliding_window": False}
+    SIZES: ClassVar = (*EncoderConfig.SIZES, "num_key_value_heads", "head_dim")
+
+    model_type: str = "qwen3"
+    vocab_size: int = 151936
+    hidden_size: int = 4096
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int = 32
+    head_dim: int = 128
+    intermediate_size: int = 22016
+    hidden_act: str = "silu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    max_position_embeddings: int = 32768
+    layer_norm_eps: float = 1e-6
+    pad_token_id: int | None = None
+    rope_theta: float = 10000.0
+    attention_bias: bool = False
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> None:
+        super().check(values)
+        if values["num_attention_heads"] % values["num_key_value_heads"]:
+            raise ValueError(
+                f"num_key_value_heads {values['num_key_value_heads']} does not divide "
+                f"num_attention_heads {values['num_attention_heads']}"
+            )
+        if values["head_dim"] % 2:
+            raise ValueError(f"head_dim is {values['head_dim']}; rotary positions need it even")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+        """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older files, beside
+        `rope_scaling`."""
+        kinds = set(values.get("layer_types") or ()) - {"full_attention"}
+        if kinds:
+            raise ValueError(f"{where}: layer_types has {sorted(kinds)}; only 'full_attention' is supported")
+        key = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
+        theta = theta_of(values.get(key), values.get("rope_theta", cls.rope_theta), where=f"{where}: {key}")
+        values = {**values, "rope_theta": theta}
+        if values.get("num_key_value_heads", 0) is None:
+            values["num_key_value_heads"] = values.get("num_attention_heads", cls.num_attention_heads)
+        return super().from_json(values, where=where)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `EncoderConfig.to_json`. `rope_theta` stands in both places."""
+        return super().to_json() | {"rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta}}
+
+
+def head(config: Config) -> Head:
+    """The cross-encoder's, on the last token by the mask. transformers takes the last that is not `pad_token_id`: the
+    one before, where a tokenizer ends texts with the padding token."""
+    return Head(classifier="score", pooling="lasttoken", biased=frozenset())
+
+
+class Attention(nnx.Module):
+    """Causal self-attention with rotary positions, each head of queries and keys normalised before it is turned."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        def project(inputs, outputs):
+            return linear(config, inputs, outputs, rngs, use_bias=config.attention_bias)
+
+        width, size = config.hidden_size, config.head_dim
+        self.query = project(width, config.num_attention_heads * size)
+        self.key, self.value = (project(width, config.num_key_value_heads * size) for _ in range(2))
+        self.query_norm, self.key_norm = (rms_norm(config, size, rngs) for _ in range(2))
+        self.output = project(config.num_attention_heads * size, width)
+        self.config = config
+
+    def __call__(self, hidden, positions, biases, dropout):
+        config = self.config
+        mixed = attention(
+            self._turned(self.query_norm, self.query(hidden), positions),
+            self._shared(self._turned(self.key_norm, self.key(hidden), positions)),
+            self._shared(self.value(hidden)),
+            biases,
+            num_heads=config.num_attention_heads,
+            dtype=config.attention_dtype,
+            dropout=dropout,
+            rate=config.attention_probs_dropout_prob,
+        )
+        return self.output(mixed)
+
+    def _turned(self, norm, x, positions):
+        heads = x.reshape(*x.shape[:2], -1, self.config.head_dim)
+        return rotated(norm(heads).reshape(x.shape), positions, num_heads=heads.shape[2], theta=self.config.rope_theta)
+
+    def _shared(self, x):
+        """Keys or values with each head as often as there are heads of queries for it."""
+        heads = x.reshape(*x.shape[:2], -1, self.config.head_dim)
+        times = self.config.num_attention_heads // self.config.num_key_value_heads
+        return jnp.repeat(heads, times, axis=2).reshape(*x.shape[:2], -1)
+
+
+class Layer(nnx.Module):
+    """Attention and a gated perceptron (SwiGLU), each added to what comes in, and reading it normalised."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        width, inner = config.hidden_size, config.intermediate_size
+        self.attention_norm = rms_norm(config, width, rngs)
+        self.attention = Attention(config, rngs)
+        self.inner_norm = rms_norm(config, width, rngs)
+        self.gate, self.inner = (linear(config, width, inner, rngs, use_bias=False) for _ in range(2))
+        self.output = linear(config, inner, width, rngs, use_bias=False)
+        self.config = config
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch length dim"],
+        *,
+        positions: Array,
+        biases: tuple[Array, ...],
+        dropout: Dropout,
+    ) -> Float[Array, "batch length dim"]:
+        hidden = hidden + self.attention(self.attention_norm(hidden), positions, biases, dropout)
+        normed = self.inner_norm(hidden)
+        return hidden + self.output(ACTIVATIONS[self.config.hidden_act](self.gate(normed)) * self.inner(normed))
+
+
+class Encoder(nnx.Module):
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
+        self.layers = nnx.List([Layer(config, rngs) for _ in range(config.num_hidden_layers)])
+        self.norm = rms_norm(config, config.hidden_size, rngs)
+        self.config = config
+
+    def __call__(self, ids, mask, token_types, positions, dropout):
+        config = self.config
+        places = jnp.arange(ids.shape[1])[None] if positions is None else positions
+        before = places[:, None, :, None] >= places[:, None, None, :]
+        biases = tuple(mask_bias(seen, config.wide) for seen in (same_text(mask, positions), before))
+        hidden = vectors_of(self.word, ids).astype(config.wide)
+        context = {"positions": places, "biases": biases, "dropout": dropout}
+        *stages, last = in_turn(self.layers, hidden, remat=config.remat, **context)
+        return (*stages, self.norm(last))

@@ -1,0 +1,50 @@
+"""Static embeddings: a vector a token, whatever stands beside it (sentence-transformers' StaticEmbedding, model2vec).
+
+Tulkens & van Dongen 2024, https://github.com/MinishLab/model2vec.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+from flax import nnx
+
+from jsbert.config import EncoderConfig
+from jsbert.encoders.heads import Head
+from jsbert.encoders.layers import embedding, vectors_of
+from jsbert.tokenizer import UNLIMITED
+
+MODEL_TYPE = "static-embedding"
+"""Stands in no config.json: modules.json says what such a folder is."""
+
+PREFIX = ""
+DROPPED = ()
+NAMES = {"word": "embedding"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(EncoderConfig):
+    """`vocab_size` and `hidden_size`; nothing else means anything here."""
+
+    SIZES: ClassVar = ("vocab_size", "hidden_size")
+
+    model_type: str = MODEL_TYPE
+    num_hidden_layers: int = 0
+    num_attention_heads: int = 1
+    intermediate_size: int = 0
+    max_position_embeddings: int = UNLIMITED
+
+
+def head(config: Config) -> Head:
+    """Raises ValueError: there is no cross-encoder of static embeddings."""
+    raise ValueError("static embeddings cannot be a cross-encoder: no token sees another")
+
+
+class Encoder(nnx.Module):
+    """(B, L) ids to (B, L, D) token vectors."""
+
+    def __init__(self, config: Config, rngs: nnx.Rngs):
+        self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
+        self.config = config
+
+    def __call__(self, ids, mask, token_types, positions, dropout):
+        return (vectors_of(self.word, ids).astype(self.config.wide),)

@@ -1,0 +1,191 @@
+"""Vectors in fewer bits: a byte or a bit for each dimension, and back.
+
+Codes as in sentence_transformers.util.quantization, value for value. NumPy arrays give NumPy arrays, JAX arrays give
+JAX arrays, under `jit` too.
+"""
+
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+Ranges = Float[ArrayLike, "2 dim"]
+"""The smallest and the largest entry of each dimension, between which lie the 256 buckets of int8 and uint8."""
+
+OFFSET = np.uint8(128)
+"""The bit in which the bytes of "int8" and "binary" differ from those of "uint8" and "ubinary": 128 less."""
+
+
+def quantize_embeddings(
+    embeddings: Any,
+    precision: Precision,
+    ranges: Ranges | Literal["batch"] | None = None,
+    calibration_embeddings: Float[ArrayLike, "rows dim"] | None = None,
+) -> Any:
+    """The codes of vectors.
+
+    "int8" and "uint8" give a byte a dimension: floor((x - lowest) / step) with step = (highest - lowest) / 255, less
+    128 for "int8". What lies outside the range is clipped. "binary" and "ubinary" give a bit, 1 above 0: eight to a
+    byte, the first highest, the last byte filled up with zeros; "binary" has the same bytes less 128.
+
+    Args:
+        embeddings: float vectors (N, D), or one (D,); or a list of matrices (L, D), which gives a list.
+        precision: "float32", "int8", "uint8", "binary" or "ubinary".
+        ranges: for "int8" and "uint8": (2, D), lowest and highest of each dimension, see `calibration_ranges`; or
+            "batch" for those of `embeddings` themselves: codes made with different ranges cannot be compared.
+        calibration_embeddings: vectors of the same kind, of which the ranges are taken where `ranges` is None.
+
+    Returns:
+        float32 or codes (N, D); (N, ceil(D / 8)) for "binary" and "ubinary".
+
+    Raises:
+        ValueError: for an unknown precision, vectors that are no floats or not finite, "int8" and "uint8" without
+            ranges, or ranges that do not fit.
+
+    >>> import numpy as np
+    >>> quantize_embeddings(np.float32([[-1, 0, 9]]), "uint8", ranges=np.float32([[-1, -1, -1], [1, 1, 1]])).tolist()
+    [[0, 127, 255]]
+    >>> quantize_embeddings(np.float32([[-1, 0, 9]]), "ubinary").tolist()
+    [[32]]
+    """
+    dtype = code_dtype(precision)
+    if isinstance(embeddings, (list, tuple)) and len(embeddings) and np.ndim(embeddings[0]) == 2:
+        if isinstance(ranges, str) and precision in ("int8", "uint8"):
+            together = np.concatenate([np.asarray(matrix) for matrix in embeddings])
+            ranges = _resolved_ranges(ranges, together, precision)
+        return [quantize_embeddings(matrix, precision, ranges, calibration_embeddings) for matrix in embeddings]
+    embeddings = _floats(embeddings)
+    if precision == "float32":
+        return embeddings.astype(np.float32)
+    module = _module(embeddings)
+    if precision in ("binary", "ubinary"):
+        codes = module.packbits(embeddings > 0, axis=-1)
+    else:
+        if ranges is None and calibration_embeddings is not None:
+            ranges = calibration_ranges(calibration_embeddings)
+        lowest, step = _buckets(_resolved_ranges(ranges, embeddings, precision), embeddings.ndim)
+        step = module.where(step == 0, 1, step)  # all are alike: bucket 0
+        codes = module.clip(module.floor((embeddings - lowest) / step), 0, 255).astype(np.uint8)
+    return (codes ^ OFFSET).view(np.int8) if dtype == np.int8 else codes
+
+
+def dequantize_embeddings(
+    codes: Any, precision: Precision, ranges: Ranges | None = None, dim: int | None = None
+) -> Any:
+    """The float32 vectors that codes stand for: (..., D) of codes (..., D) or (..., ceil(D / 8)).
+
+    For "int8" and "uint8" the middle of each bucket, at most half a bucket from what was coded unless that lay outside
+    the ranges; for "binary" and "ubinary" 1 and -1.
+
+    Args:
+        codes: from `quantize_embeddings`.
+        precision: that of the codes.
+        ranges: those of the codes, (2, D); for "int8" and "uint8".
+        dim: D, for "binary" and "ubinary"; by default eight times the bytes.
+
+    Raises:
+        ValueError: for codes of another dtype than the precision's, and missing ranges or ranges that do not fit.
+
+    >>> import numpy as np
+    >>> dequantize_embeddings(np.uint8([[32]]), "ubinary", dim=3).tolist()
+    [[-1.0, -1.0, 1.0]]
+    """
+    codes = codes if isinstance(codes, (np.ndarray, jax.Array)) else np.asarray(codes)
+    wanted = code_dtype(precision)
+    if codes.dtype != wanted:
+        raise ValueError(f"{precision} codes must be {wanted.name}; given {codes.dtype}")
+    module = _module(codes)
+    if precision == "float32":
+        return codes
+    codes = codes.view(np.uint8) ^ OFFSET if wanted == np.int8 else codes
+    if precision in ("binary", "ubinary"):
+        if codes.size == 0:  # which jnp.unpackbits does not take
+            return module.zeros((*codes.shape[:-1], 8 * codes.shape[-1] if dim is None else dim), np.float32)
+        return module.unpackbits(codes, axis=-1)[..., :dim].astype(np.float32) * 2 - 1
+    lowest, step = _buckets(checked_ranges(ranges, codes.shape[-1], precision), codes.ndim)
+    return lowest + (codes.astype(np.float32) + np.float32(0.5)) * step
+
+
+def calibration_ranges(embeddings: Float[ArrayLike, "rows dim"]) -> Any:
+    """The ranges (2, D) of vectors (N, D): float32, the smallest of each dimension and the largest.
+
+    The vectors should be like those that are to be coded: of the same model, truncated and normalised alike.
+
+    Raises:
+        ValueError: for fewer than two vectors, or entries that are not finite.
+
+    >>> import numpy as np
+    >>> calibration_ranges(np.float32([[1, 5], [2, 4]])).tolist()
+    [[1.0, 4.0], [2.0, 5.0]]
+    """
+    embeddings = _floats(embeddings)
+    if embeddings.ndim != 2 or len(embeddings) < 2:
+        raise ValueError(f"ranges need at least two vectors (N, D); given shape {embeddings.shape}; give more")
+    return _module(embeddings).stack([embeddings.min(axis=0), embeddings.max(axis=0)]).astype(np.float32)
+
+
+def code_dtype(precision: Precision) -> np.dtype:
+    """The dtype of a precision's codes; ValueError for an unknown precision."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; choose one of {', '.join(map(repr, PRECISIONS))}")
+    return np.dtype(precision.replace("binary", "int8"))
+
+
+def code_width(dim: int, precision: Precision) -> int:
+    """How many codes a vector of `dim` dimensions has."""
+    return -(-dim // 8) if precision in ("binary", "ubinary") else dim
+
+
+def checked_ranges(ranges: Ranges | None, dim: int, precision: Precision) -> Any:
+    """`ranges` as float32 (2, D); ValueError if there are none, or they do not fit."""
+    if ranges is None:
+        raise ValueError(
+            f"precision {precision!r} needs the ranges of the dimensions: give ranges=calibration_ranges(vectors) of "
+            "jsbert.quantization, with a sample of vectors of the same model, truncated and normalised alike; or "
+            "ranges='batch' to take them from the vectors of this call, whose codes then fit no other call's"
+        )
+    ranges = ranges if isinstance(ranges, jax.Array) else np.asarray(ranges)
+    if ranges.shape != (2, dim):
+        raise ValueError(
+            f"ranges have shape {ranges.shape}, the vectors {dim} dimensions; give (2, {dim}), made of vectors that "
+            "are truncated alike"
+        )
+    if not isinstance(ranges, jax.core.Tracer) and not (np.isfinite(ranges).all() and (ranges[0] <= ranges[1]).all()):
+        raise ValueError("ranges must be finite, with the lowest in row 0 and the highest in row 1")
+    return ranges.astype(np.float32)
+
+
+def _resolved_ranges(ranges, embeddings, precision):
+    dim = embeddings.shape[-1]
+    if not isinstance(ranges, str):
+        return checked_ranges(ranges, dim, precision)
+    if ranges != "batch":
+        raise ValueError(f"ranges is {ranges!r}; give an array (2, {dim}), or 'batch'")
+    return calibration_ranges(embeddings) if len(embeddings) else np.zeros((2, dim), np.float32)
+
+
+def _buckets(ranges, ndim):
+    """(lowest, width of a bucket), to stand beside arrays of `ndim` axes."""
+    lowest, highest = ranges.reshape(2, *[1] * (ndim - 1), -1)
+    return lowest, (highest - lowest) / 255
+
+
+def _floats(embeddings):
+    embeddings = embeddings if isinstance(embeddings, (np.ndarray, jax.Array)) else np.asarray(embeddings)
+    if not jnp.issubdtype(embeddings.dtype, jnp.floating) or embeddings.ndim not in (1, 2):
+        raise ValueError(
+            f"embeddings must be float vectors (N, D), or one (D,); given {embeddings.dtype} of shape "
+            f"{embeddings.shape}"
+        )
+    if not isinstance(embeddings, jax.core.Tracer) and not _module(embeddings).isfinite(embeddings).all():
+        raise ValueError("embeddings hold NaN or infinity, which have no code")
+    return embeddings
+
+
+def _module(array):
+    return jnp if isinstance(array, jax.Array) else np
