@@ -24,7 +24,7 @@ from tests import command_line
 from tests.command_line import is_one_line
 
 LINES = ["a cat sat", "", "the red tree", "a dog ran quickly", "  the house ", "query: a cat\tand more"]
-COMMANDS = ("encode", "similarity", "search", "rank", "eval", "train", "info", "convert")
+COMMANDS = ("encode", "similarity", "search", "rank", "eval", "train", "info", "convert", "export")
 
 
 @pytest.fixture

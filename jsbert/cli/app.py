@@ -13,6 +13,7 @@ from jsbert.cli.convert import convert
 from jsbert.cli.encode import encode
 from jsbert.cli.errors import TRACEBACK, is_usage_error, lasting_interrupts, one_line, report, reported
 from jsbert.cli.eval import eval
+from jsbert.cli.export import export
 from jsbert.cli.info import info
 from jsbert.cli.rank import rank
 from jsbert.cli.search import search
@@ -34,7 +35,7 @@ def paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-COMMANDS = (encode, similarity, search, rank, eval, train, info, convert)
+COMMANDS = (encode, similarity, search, rank, eval, train, info, convert, export)
 
 app = typer.Typer(name="jsbert", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in COMMANDS:

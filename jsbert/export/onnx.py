@@ -1,0 +1,111 @@
+"""ONNX: the whole pipeline as a graph of standard operators, for onnxruntime and whatever else reads it.
+
+The graph is written here from the jaxpr, a primitive at a time, so that every family is covered at once. jax2onnx
+0.17.1 does not convert these pipelines where batch and length are free (its `arange` of a symbolic length cannot be
+indexed), swaps JAX's own functions while it traces, and would bring equinox, netron and an orbax older than ours.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jsbert.cross_encoder import CrossEncoder
+from jsbert.export.graph import Graph, Value, as_dim
+from jsbert.export.jaxpr import written
+from jsbert.export.pipeline import SHAPES, Pipeline, pipeline
+from jsbert.export.staging import staged_into
+from jsbert.sentence_transformer import SentenceTransformer
+
+OPSET = 18
+"""The first in which every operator used here has its present form; onnxruntime reads it since 1.14 (2023)."""
+
+LARGEST = 2**31 - 2**20
+"""Bytes of params up to which all is one file: protobuf's limit is 2^31."""
+
+
+def to_onnx(
+    model: SentenceTransformer | CrossEncoder,
+    path: str | os.PathLike,
+    *,
+    opset: int = OPSET,
+    task: str | None = None,
+) -> None:
+    """Writes the model from token ids to its final vector (of a CrossEncoder: to its logits) as an ONNX file.
+
+    The inputs are int64: input_ids and attention_mask (batch, length), then token_type_ids for cross-encoders whose
+    encoder has types, or prompt_length () for models that leave the prompt out of the pooling. The output,
+    sentence_embedding or logits, is float32. Ids out of range are an error when it runs. The facts that `to_stablehlo`
+    writes as json are in the file's metadata, under "jsbert". From 2 GB of params on, these are in a second file,
+    `path` with ".data" behind. All is complete before the first file reaches its place.
+
+    Args:
+        model: with dtype "float32".
+        path: the file.
+        opset: the version of ONNX's operators, from 18.
+        task: for a model with several routes, the one to take.
+
+    Raises:
+        ImportError: without onnx (the extra `onnx`).
+        OSError: if the file cannot be written.
+        ValueError: for a model of another dtype, unknown opsets or tasks, and primitives that have no ONNX nodes here.
+    """
+    onnx = _import_onnx()
+    newest = onnx.defs.onnx_opset_version()
+    if not OPSET <= opset <= newest:
+        raise ValueError(f"opset is {opset}; onnx {onnx.__version__} writes {OPSET} to {newest} here")
+    source = pipeline(model, task)
+    if source.facts["dtype"] != "float32":
+        raise ValueError(f"the model computes in {source.facts['dtype']}; ONNX files need dtype='float32', open it so")
+    path = pathlib.Path(path).expanduser().absolute()
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file to write")
+    proto = as_proto(onnx, source, opset)
+    is_large = sum(leaf.nbytes for leaf in source.params.values()) > LARGEST
+    with staged_into(path.parent) as staging:
+        onnx.save_model(proto, staging / path.name, save_as_external_data=is_large, location=f"{path.name}.data")
+        onnx.checker.check_model(staging / path.name)
+
+
+def _import_onnx():
+    try:
+        import onnx
+    except ImportError:
+        raise ImportError("ONNX files need the package onnx: pip install 'jsbert[onnx]'") from None
+    return onnx
+
+
+def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
+    """The pipeline as an `onnx.ModelProto`; `onnx` is the module."""
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    arguments = source.arguments()
+    closed = jax.make_jaxpr(source.function)(*arguments)
+    graph = Graph(helper)
+    params = {name: Value(name, leaf.shape, np.dtype(leaf.dtype)) for name, leaf in source.params.items()}
+    inputs = []
+    for name in source.inputs:
+        graph.add_sizes(name, SHAPES[name])
+        narrow = graph.node("Cast", name, to=graph.code(np.int32))
+        inputs.append(Value(narrow, SHAPES[name], np.dtype(np.int32)))
+    (vectors,) = written(graph, closed, jax.tree.leaves((params, *inputs)))
+    shape = tuple(map(as_dim, closed.out_avals[0].shape))
+    graph.nodes.append(helper.make_node("Identity", [graph.widened(vectors, shape).name], [source.output]))
+    nodes = graph.used([source.output])
+    names = {name for node in nodes for name in node.input}
+    arrays = {name: np.asarray(leaf) for name, leaf in source.params.items()} | graph.constants
+    body = helper.make_graph(
+        nodes,
+        "jsbert",
+        [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, SHAPES[name]) for name in source.inputs],
+        [helper.make_tensor_value_info(source.output, float32, shape)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name in names],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(
+        body, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets), producer_name="jsbert"
+    )
+    helper.set_model_props(model, {"jsbert": json.dumps(dict(source.facts), ensure_ascii=False)})
+    return model

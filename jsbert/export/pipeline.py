@@ -1,0 +1,129 @@
+"""What is exported: a model from token ids to its final vector, as a pure function of arrays."""
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jsbert import siamese
+from jsbert.cross_encoder import CrossEncoder, logits
+from jsbert.sentence_transformer import SentenceTransformer
+
+SHAPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "input_ids": ("batch", "length"),
+        "attention_mask": ("batch", "length"),
+        "token_type_ids": ("batch", "length"),
+        "prompt_length": (),
+    }
+)
+"""Every input that a pipeline can have, with its axes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """A model as a function.
+
+    Attributes:
+        function: `function(params, *inputs)` is the output.
+        params: arrays by name, as the model holds them: "encoder.layers.0.attention.query.kernel".
+        inputs: the inputs' names, in order; keys of `SHAPES`. All are integers.
+        output: the output's name.
+        max_tokens: the largest length that can be computed.
+        facts: what a reader of the file wants to know, for json.
+    """
+
+    function: Callable
+    params: Mapping[str, Array]
+    inputs: tuple[str, ...]
+    output: str
+    max_tokens: int
+    facts: Mapping[str, Any]
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What to trace `function` with: shapes and dtypes, in which batch and length are symbols."""
+        shape = jax.export.symbolic_shape("batch, length", constraints=[f"length <= {self.max_tokens}"])
+        sizes = dict(zip(("batch", "length"), shape, strict=True))
+        inputs = [jax.ShapeDtypeStruct(tuple(sizes[axis] for axis in SHAPES[name]), jnp.int32) for name in self.inputs]
+        params = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in self.params.items()}
+        return params, *inputs
+
+
+def pipeline(model: SentenceTransformer | CrossEncoder, task: str | None = None) -> Pipeline:
+    """The model's computation, with its params.
+
+    Args:
+        model: of a SentenceTransformer everything but the tokenizer is computed, `truncate_dim` too; of a CrossEncoder
+            everything but the tokenizer and the activation behind the logits.
+        task: for a SentenceTransformer with several routes, the one to take.
+
+    Raises:
+        TypeError: for what is no model.
+        ValueError: if there is no route for the task.
+    """
+    if isinstance(model, CrossEncoder):
+        if task is not None:
+            raise ValueError(f"task is {task!r}; a CrossEncoder has no routes, leave it out")
+        return _of_cross_encoder(model)
+    if isinstance(model, SentenceTransformer):
+        return _of_bi_encoder(model, task)
+    raise TypeError(f"given {type(model).__name__}; give an opened SentenceTransformer or CrossEncoder")
+
+
+def _of_bi_encoder(model, task):
+    routed = model if model.router is None else model.router.way(task)
+    config = routed.config.for_task(task)
+    dimension = min(config.embedding_dimension, model.truncate_dim or config.embedding_dimension)
+    params, nested = _named(routed.params)
+
+    def sentence_vectors(params, ids, mask, prompt_length=0):
+        return siamese.encode(config, nested(params), ids, mask, prompt_length=prompt_length)[:, :dimension]
+
+    inputs = ("input_ids", "attention_mask") + (() if config.include_prompt else ("prompt_length",))
+    facts = {
+        "embedding_dimension": dimension,
+        "normalized": config.is_normalized and dimension == config.embedding_dimension,
+        "similarity": model.similarity_fn_name,
+    }
+    return _pipeline(routed, sentence_vectors, params, inputs, "sentence_embedding", dimension, config.encoder, facts)
+
+
+def _of_cross_encoder(model):
+    config = model.config
+    params, nested = _named(model.params)
+
+    def scores(params, ids, mask, token_types=None):
+        return logits(config, nested(params), ids, mask, token_types=token_types)
+
+    has_types = getattr(config, "type_vocab_size", 0) > 1
+    inputs = ("input_ids", "attention_mask") + (("token_type_ids",) if has_types else ())
+    facts = {"num_labels": model.num_labels, "activation_not_applied": model.activation_fn}
+    return _pipeline(model, scores, params, inputs, "logits", model.num_labels, config, facts)
+
+
+def _pipeline(model, function, params, inputs, output, width, encoder, facts):
+    shared = {
+        "kind": type(model).__name__,
+        "family": encoder.model_type,
+        "dtype": encoder.dtype,
+        "vocab_size": encoder.vocab_size,
+        "inputs": {name: list(SHAPES[name]) for name in inputs},
+        "output": {output: ["batch", width]},
+        "max_tokens": encoder.max_tokens,
+        "max_seq_length": model.max_seq_length,
+    }
+    versions = {"jsbert": importlib.metadata.version("jsbert"), "jax": jax.__version__}
+    return Pipeline(function, params, inputs, output, encoder.max_tokens, shared | facts | {"versions": versions})
+
+
+def _named(tree):
+    """Params by name, and the function from these back to the nested tree."""
+    leaves, form = jax.tree_util.tree_flatten_with_path(tree)
+    named = {".".join(str(entry.key) for entry in path): leaf for path, leaf in leaves}
+    names = tuple(named)
+    return named, lambda params: form.unflatten([params[name] for name in names])
