@@ -14,6 +14,7 @@ from jsbert import encoders
 from jsbert.activations import ACTIVATIONS, activation_name
 from jsbert.checkpoint import (
     CrossEncoderParts,
+    brings_classifier,
     find_folder,
     is_cross_encoder,
     new_cross_encoder,
@@ -76,6 +77,11 @@ class CrossEncoder(TextModel):
             local_files_only=local_files_only,
         )
         check_positive("num_labels", num_labels)
+        if brings_classifier(folder):
+            raise ValueError(
+                f"{folder} is an adapter with a classifier, for a base model without one; open that with num_labels, "
+                "and put the adapter on it with jsbert.adapters.load_adapter"
+            )
         if num_labels is None or is_cross_encoder(folder):
             parts = read_cross_encoder(folder)
         else:

@@ -105,7 +105,7 @@ def mean_of_layers(
     weights: Float[ArrayLike, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
 ) -> Float[Array, "batch length dim"]:
     """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum of the weights."""
-    total = sum(weights[i] * _wide(layer) for i, layer in enumerate(layers))
+    total = sum(weight * _wide(layer) for weight, layer in zip(weights, layers, strict=True))
     return total / jnp.sum(weights)
 
 

@@ -19,11 +19,18 @@ from tokenizers.models import WordPiece
 FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
     "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
+    "chat_template.jinja",
 )  # fmt: skip
 """The names under which tokenizers keep their files."""
 
 BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", None)
 """The tokenizer classes that a `vocab.txt` alone describes."""
+
+TYPED_CLASSES = frozenset(
+    f"{name}Tokenizer"
+    for name in ("Bert", "ConvBert", "DebertaV2", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert")
+)
+"""The tokenizer classes that give transformers' models token types without being asked (5.23)."""
 
 UNLIMITED = 1_000_000
 """A `model_max_length` above this means that the tokenizer knows no limit (transformers writes 1e30 or 2**63 - 1)."""
@@ -85,7 +92,7 @@ class Tokenizer:
             folder: holds `tokenizer.json`, or `vocab.txt`, or whatever `AutoTokenizer` reads.
             max_length: the truncation limit; by default the one that tokenizer_config.json names, or none.
             lower_case: lower-case the text first (`do_lower_case` of sentence_bert_config.json).
-            special_tokens: False puts none around a text (`tokenizer.json` only).
+            special_tokens: False puts none around a text, and leaves the limit to `tokenizer.json`.
 
         Raises:
             OSError: without tokenizer files.
@@ -103,6 +110,7 @@ class Tokenizer:
             backend = dataclasses.replace(backend, lower_case=True)
         if not special_tokens:
             backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
+            limit = (backend.truncation or {}).get("max_length")
         return cls(backend, UNLIMITED, files, limit).with_max_length(max_length or limit or UNLIMITED)
 
     def with_max_length(self, max_length: int) -> "Tokenizer":
@@ -118,10 +126,6 @@ class Tokenizer:
         else:
             backend = dataclasses.replace(backend, max_length=max_length)
         return dataclasses.replace(self, backend=backend, max_length=max_length)
-
-    def without_limit(self) -> "Tokenizer":
-        """The same tokenizer, cutting nothing off."""
-        return self.with_max_length(UNLIMITED)
 
     @property
     def largest_id(self) -> int:
@@ -154,8 +158,12 @@ class Tokenizer:
 
     @functools.cached_property
     def gives_types(self) -> bool:
-        """Whether pairs come with token types: `model_input_names` of tokenizer_config.json may leave them out."""
-        return "token_type_ids" in (_read_settings(None, self.files).get("model_input_names") or ["token_type_ids"])
+        """Whether pairs come with token types: as `model_input_names` of tokenizer_config.json says; else as
+        transformers does for its `tokenizer_class`."""
+        settings = _read_settings(None, self.files)
+        if settings.get("model_input_names"):
+            return "token_type_ids" in settings["model_input_names"]
+        return str(settings.get("tokenizer_class") or "BertTokenizer").removesuffix("Fast") in TYPED_CLASSES
 
     def prompt_length(self, prompt: str) -> int:
         """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""
@@ -229,7 +237,8 @@ def _load_backend(folder, files, settings):
     plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
     if "vocab.txt" in files and plain and settings.get("tokenizer_class", "BertTokenizer") in BERT_CLASSES:
         return _wordpiece(folder, settings)
-    if not set(files) - {"tokenizer_config.json", "special_tokens_map.json"} and "tokenizer_class" not in settings:
+    beside = {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+    if not set(files) - beside and "tokenizer_class" not in settings:
         raise FileNotFoundError(f"{folder}: no tokenizer files; expected tokenizer.json, vocab.txt or one of {FILES}")
     return _auto_tokenizer(folder)
 

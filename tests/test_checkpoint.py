@@ -366,3 +366,57 @@ def test_the_older_limits_are_capped_by_the_positions(folder):
     assert jsbert.SentenceTransformer(folder).max_seq_length == 20
     edit_json(folder / "tokenizer_config.json", model_max_length=1e30)
     assert jsbert.SentenceTransformer(folder).max_seq_length == 32
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"query_length": 6}, "query_length would change"),
+        ({"processing_kwargs": {"text": {"max_length": 6}}}, "text would change"),
+        ({"modality_config": {"text": {}, "message": {}}}, "the modality 'message'"),
+    ],
+)
+def test_settings_that_give_the_encoder_other_tokens_are_refused(folder, settings, message):
+    file = folder / "sentence_bert_config.json"
+    edit_json(file, query_length=None, unpad_inputs=True, processing_kwargs={}, modality_config={"text": {}})
+    read_bi_encoder(folder)
+    edit_json(file, **settings)
+    with pytest.raises(ValueError, match=f"sentence_bert_config.json: .*{message}"):
+        read_bi_encoder(folder)
+
+
+def test_a_plain_folder_with_a_chat_template_is_refused(folder):
+    edit_json(folder / "tokenizer_config.json", chat_template="{{ messages }}")
+    read_bi_encoder(folder)  # modules.json says how it was used
+    (folder / "modules.json").unlink()
+    with pytest.raises(ValueError, match="the tokenizer has a chat template"):
+        read_bi_encoder(folder)
+
+
+def test_another_tokenizers_files_do_not_stay_behind(tmp_path):
+    parts = models.parts(tmp_path / "v")
+    write_bi_encoder(tmp_path / "model", parts)
+    for name in ("added_tokens.json", "special_tokens_map.json"):
+        (tmp_path / "model" / name).write_text("{}")
+    (tmp_path / "model/mine.txt").write_text("kept")
+    write_bi_encoder(tmp_path / "model", parts)
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert not names & {"added_tokens.json", "special_tokens_map.json"}
+    assert "mine.txt" in names
+
+
+def test_the_names_of_labels_are_kept(tmp_path):
+    folder = models.write_cross_folder(tmp_path / "cross", num_labels=3)
+    names = ["contradiction", "entailment", "neutral"]
+    edit_json(folder / "config.json", id2label=dict(enumerate(names)))
+    jsbert.CrossEncoder(folder).save_pretrained(tmp_path / "saved")
+    values = json.loads((tmp_path / "saved/config.json").read_text())
+    assert values["id2label"] == {str(i): name for i, name in enumerate(names)}
+    assert values["label2id"]["neutral"] == 2
+
+
+def test_a_cross_encoders_default_prompt_is_refused(tmp_path):
+    folder = models.write_cross_folder(tmp_path / "cross")
+    edit_json(folder / "config_sentence_transformers.json", prompts={"q": "query: "}, default_prompt_name="q")
+    with pytest.raises(ValueError, match="default_prompt_name would stand before each pair"):
+        read_cross_encoder(folder)

@@ -1,7 +1,13 @@
 """Model folders in the sentence-transformers layout, to params and back; and where folders come from."""
 
 from jsbert.checkpoint.adapter import merge_adapter
-from jsbert.checkpoint.classifier import CrossEncoderParts, is_cross_encoder, new_cross_encoder, read_cross_encoder
+from jsbert.checkpoint.classifier import (
+    CrossEncoderParts,
+    brings_classifier,
+    is_cross_encoder,
+    new_cross_encoder,
+    read_cross_encoder,
+)
 from jsbert.checkpoint.find import bundled_models, find_folder
 from jsbert.checkpoint.read import BiEncoder, Settings, read_bi_encoder
 from jsbert.checkpoint.tensors import read_tree, write_tree
@@ -11,6 +17,7 @@ __all__ = [
     "BiEncoder",
     "CrossEncoderParts",
     "Settings",
+    "brings_classifier",
     "bundled_models",
     "find_folder",
     "is_cross_encoder",

@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from jsbert.activations import activation_name
-from jsbert.checkpoint.paths import read_json_if_there, typed
+from jsbert.checkpoint.adapter import base_folder, is_adapter
+from jsbert.checkpoint.adapter_config import CONFIG
+from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
 from jsbert.checkpoint.read import BiEncoder, read_config, read_encoder, read_modules, read_tokenizer
 from jsbert.config import EncoderConfig
 from jsbert.encoders import family
@@ -27,6 +29,8 @@ class CrossEncoderParts:
     num_labels: int
     activation: str
     do_lower_case: bool = False
+    labels: tuple[str, ...] = ()
+    """The labels' names, where the folder has any."""
 
 
 def is_cross_encoder(folder: str | os.PathLike) -> bool:
@@ -39,6 +43,13 @@ def is_cross_encoder(folder: str | os.PathLike) -> bool:
         return False
     architectures = read_json_if_there(folder / "config.json").get("architectures") or []
     return any(str(name).endswith("ForSequenceClassification") for name in architectures)
+
+
+def brings_classifier(folder: pathlib.Path) -> bool:
+    """Whether a folder holds an adapter with the classifier that its base model lacks."""
+    if not is_adapter(folder) or read_json(folder / CONFIG).get("task_type") != "SEQ_CLS":
+        return False
+    return not is_cross_encoder(base_folder(folder))
 
 
 def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
@@ -56,11 +67,17 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     trunk = modules[0][1] if modules else folder
     values = read_config(trunk)
     labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
-    num_labels = len(labels) if labels else typed(values, "num_labels", int, 2, where=trunk / "config.json")
+    names = tuple(map(str, labels.values() if isinstance(labels, dict) else labels or ()))
+    num_labels = len(names) if names else typed(values, "num_labels", int, 2, where=trunk / "config.json")
     encoder, params = read_encoder(trunk, num_labels)
     tokenizer, do_lower_case = read_tokenizer(trunk, encoder)
     activation = _cross_activation(folder, trunk, values, num_labels)
-    return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case)
+    file = folder / "config_sentence_transformers.json"
+    if read_json_if_there(file).get("default_prompt_name") is not None:
+        raise ValueError(
+            f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders are not supported"
+        )
+    return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case, names)
 
 
 def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:

@@ -17,6 +17,9 @@ from jsbert.config import Config, Dense, LayerNorm, Router
 from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 
+OTHER_INPUT = ("query_length", "document_length", "query_expansion", "config_args", "config_kwargs")
+"""Settings of sentence-transformers' Transformer by which the same text makes other tokens, or another encoder."""
+
 STATIC = ["StaticEmbedding"]
 """The trunk of a model without attention."""
 
@@ -90,6 +93,12 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
 
 def _without_modules(folder):
     if not is_model2vec(folder):
+        settings = read_json_if_there(folder / "tokenizer_config.json")
+        if settings.get("chat_template") or (folder / "chat_template.jinja").is_file():
+            raise ValueError(
+                f"{folder}: the tokenizer has a chat template, which sentence-transformers puts around each text of a "
+                "folder without modules.json; jsbert does not. Take the template away, or write a modules.json"
+            )
         return [("Transformer", folder)]
     return [("StaticEmbedding", folder), *([("Normalize", folder / "Normalize")] if normalizes(folder) else [])]
 
@@ -190,6 +199,7 @@ def read_tokenizer(folder, encoder):
     for name in TRANSFORMER_CONFIGS:
         if not settings and (folder / name).is_file():
             file, settings = folder / name, read_json(folder / name)
+    _refuse_other_input(settings, file)
     lower_case = typed(settings, "do_lower_case", bool, False, where=file)
     limit = typed(settings, "max_seq_length", int, None, where=file)
     if limit is not None and limit < SHORTEST:
@@ -202,6 +212,16 @@ def read_tokenizer(folder, encoder):
         )
     limit = limit or tokenizer.model_max_length or encoder.max_tokens
     return tokenizer.with_max_length(min(limit, encoder.max_tokens)), lower_case
+
+
+def _refuse_other_input(settings, file):
+    """ValueError where sentence-transformers would give the encoder other tokens than a text's."""
+    changed = [name for name in OTHER_INPUT if settings.get(name)]
+    changed += [name for name in ("text", "common") if (settings.get("processing_kwargs") or {}).get(name)]
+    if "message" in (settings.get("modality_config") or {}):
+        changed.append("the modality 'message' (a chat template around each text)")
+    if changed:
+        raise ValueError(f"{file}: {', '.join(changed)} would change the vectors, and is not supported")
 
 
 def _read_settings(folder):

@@ -26,6 +26,7 @@ from jsbert.checkpoint.static import write_static
 from jsbert.checkpoint.tensors import from_params, write_tensors
 from jsbert.config import EncoderConfig
 from jsbert.encoders import class_name, family, static, tensor_names
+from jsbert.tokenizer import FILES
 
 
 def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_model_card: bool = True) -> None:
@@ -84,10 +85,11 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, 
     _refuse_adapter(folder)
     names = full_names(model.config, head=True)
     activation = torch_activation(model.activation)
+    labels = model.labels or tuple(f"LABEL_{i}" for i in range(model.num_labels))
     values = model.config.to_json() | {
         "architectures": [class_name(model.config) + "ForSequenceClassification"],
-        "id2label": {str(i): f"LABEL_{i}" for i in range(model.num_labels)},
-        "label2id": {f"LABEL_{i}": i for i in range(model.num_labels)},
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
         "sentence_transformers": {"activation_fn": activation},
     }
     with staged(folder) as staging:
@@ -188,13 +190,16 @@ def staged(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
             return
         files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
         for file in files:  # all that can be known to fail fails before the first file is replaced
-            if (target / file).is_dir() or not os.access(target, os.W_OK):
-                raise IsADirectoryError(
-                    f"{target / file} is a folder or cannot be written; the model needs a file there"
-                )
+            if (target / file).is_dir():
+                raise IsADirectoryError(f"{target / file} is a folder; the model needs a file there")
             (target / file).parent.mkdir(parents=True, exist_ok=True)
+            if not os.access((target / file).parent, os.W_OK):
+                raise PermissionError(f"{(target / file).parent} cannot be written to; the model needs files there")
         for file in files:
             (staging / file).replace(target / file)
+        for folder in {file.parent for file in files if file.name in FILES}:
+            for name in set(FILES) - {file.name for file in files if file.parent == folder}:
+                (target / folder / name).unlink(missing_ok=True)  # of another tokenizer, which would overrule ours
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

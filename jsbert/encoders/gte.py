@@ -19,7 +19,7 @@ from jsbert.encoders import nomic_bert
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import layer_norm, linear
-from jsbert.encoders.rope import rotated, theta_of
+from jsbert.encoders.rope import check_head_size, rotated, theta_of
 
 PREFIX = "gte."
 DROPPED = (r"pooler\.dense\.(weight|bias)", r"(lm_head|classifier|qa_outputs)\..+")
@@ -58,7 +58,7 @@ class Config(EncoderConfig):
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
         super().check(values)
-        nomic_bert.check_head_size(values)
+        check_head_size(values)
         types, factor = values["type_vocab_size"], values["rope_factor"]
         if not isinstance(types, int) or isinstance(types, bool) or types < 0:
             raise ValueError(f"type_vocab_size is {types!r}; it must be a whole number, 0 for no token types")

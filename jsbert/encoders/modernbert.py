@@ -17,7 +17,7 @@ from jsbert.encoders.attention import attention, mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
-from jsbert.encoders.rope import rotated, theta_of
+from jsbert.encoders.rope import check_head_size, rotated, theta_of
 
 PREFIX = "model."
 DROPPED = (r"(head|decoder|classifier)\..+",)
@@ -81,11 +81,7 @@ class Config(EncoderConfig):
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
         super().check(values)
-        if values["hidden_size"] // values["num_attention_heads"] % 2:
-            raise ValueError(
-                f"hidden_size {values['hidden_size']} over num_attention_heads {values['num_attention_heads']} is odd; "
-                "rotary positions need it even"
-            )
+        check_head_size(values)
         kinds, count = values["layer_types"], values["num_hidden_layers"]
         if kinds and (len(kinds) != count or set(kinds) - set(THETAS)):
             raise ValueError(f"layer_types is {list(kinds)}; it must name each of {count} layers one of {[*THETAS]}")

@@ -57,6 +57,7 @@ class Config(EncoderConfig):
 
     @property
     def max_tokens(self) -> int:
+        """The longest text: positions are counted from behind the padding's."""
         return self.max_position_embeddings - PADDING_ID - 1
 
 

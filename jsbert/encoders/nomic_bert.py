@@ -18,7 +18,7 @@ from jsbert.encoders.attention import attention, mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
-from jsbert.encoders.rope import rotated, theta_of
+from jsbert.encoders.rope import check_head_size, rotated, theta_of
 
 PREFIX = "nomic_bert."
 DROPPED = (r"pooler\.dense\.(weight|bias)", r"(cls|classifier)\..+")
@@ -128,17 +128,9 @@ class Config(EncoderConfig):
 
     @property
     def max_tokens(self) -> int:
+        """The longest text whose angles are not bent by the batch's length."""
         limits = (self.max_position_embeddings, self.max_trained_positions)
         return min(limits) if self.rotary_scaling_factor else limits[0]
-
-
-def check_head_size(values: Mapping[str, Any]) -> None:
-    """ValueError where rotary positions find no pairs of entries."""
-    if values["hidden_size"] // values["num_attention_heads"] % 2:
-        raise ValueError(
-            f"hidden_size {values['hidden_size']} over num_attention_heads {values['num_attention_heads']} is odd; "
-            "rotary positions need it even"
-        )
 
 
 def head(config: Config) -> Head:

@@ -49,7 +49,7 @@ class Config(EncoderConfig):
     """
 
     RENAMED: ClassVar = {"attention_probs_dropout_prob": "attention_dropout", "layer_norm_eps": "rms_norm_eps"}
-    ONLY: ClassVar = {"use_sliding_window": False}
+    ONLY: ClassVar = {"use_sliding_window": False, "is_causal": True}
     SIZES: ClassVar = (*EncoderConfig.SIZES, "num_key_value_heads", "head_dim")
 
     model_type: str = "qwen3"

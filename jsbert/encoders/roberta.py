@@ -5,6 +5,8 @@ paraphrase-multilingual-mpnet-base-v2 and bge-m3, RoBERTa that of all-distilrobe
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from jsbert.encoders import bert
 from jsbert.encoders.attention import mask_bias, same_text
@@ -25,8 +27,16 @@ class Config(bert.Config):
     vocab_size: int = 50265
     pad_token_id: int = 1
 
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> None:
+        """See `EncoderConfig.check`."""
+        super().check(values)
+        if values["pad_token_id"] is None:
+            raise ValueError("pad_token_id is null; positions are counted from it, so it must be an integer")
+
     @property
     def max_tokens(self) -> int:
+        """The longest text: positions are counted from behind the padding's."""
         return self.max_position_embeddings - self.pad_token_id - 1
 
 

@@ -3,6 +3,7 @@
 Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: entry i turns with i + d/2.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,6 +38,15 @@ def rotated(
     first, second = jnp.split(x.reshape(batch, length, num_heads, -1), 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return turned.reshape(batch, length, width)
+
+
+def check_head_size(values: Mapping[str, Any]) -> None:
+    """ValueError where rotary positions find no pairs of entries."""
+    if values["hidden_size"] // values["num_attention_heads"] % 2:
+        raise ValueError(
+            f"hidden_size {values['hidden_size']} over num_attention_heads {values['num_attention_heads']} is odd; "
+            "rotary positions need it even"
+        )
 
 
 def theta_of(parameters: Any, default: Any, *, where: str) -> float:

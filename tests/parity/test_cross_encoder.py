@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import sentence_transformers
+import torch
 import transformers
 
 import jsbert
@@ -97,3 +98,15 @@ def test_token_types_matter(tmp_path):
 
     without = logits(model.config, model.params, tokens.ids[None], np.ones((1, len(tokens.ids)), bool))
     assert abs(float(without[0, 0]) - float(with_types)) > 1e-3
+
+
+@pytest.mark.parametrize("tokenizer_class", ["BertTokenizer", "TokenizersBackend", "PreTrainedTokenizerFast"])
+def test_the_tokenizers_class_decides_on_token_types(tmp_path, tokenizer_class):
+    folder = write_reference(tmp_path)
+    transformers.BertTokenizerFast.from_pretrained(folder).save_pretrained(folder)
+    values = json.loads((folder / "tokenizer_config.json").read_text()) | {"tokenizer_class": tokenizer_class}
+    values.pop("model_input_names", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(values))
+    got = jsbert.CrossEncoder(folder).predict(PAIRS, on_truncate="ignore", activation_fn="identity")
+    wanted = theirs(folder).predict(PAIRS, activation_fn=torch.nn.Identity())
+    assert reference.largest_difference(got, wanted) <= 1e-5

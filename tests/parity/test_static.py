@@ -86,3 +86,16 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, tensors, message):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "model2vec"}))
     with pytest.raises(ValueError, match=message):
         jsbert.SentenceTransformer(tmp_path)
+
+
+def test_a_limit_in_tokenizer_json_stays(tmp_path):
+    backend = wordpiece()
+    backend.enable_truncation(4)
+    modules = [st.StaticEmbedding(backend, embedding_weights=table())]
+    sentence_transformers.SentenceTransformer(modules=modules, device="cpu").save_pretrained(
+        str(tmp_path), create_model_card=False
+    )
+    model = jsbert.SentenceTransformer(tmp_path)
+    assert model.max_seq_length == 4
+    got = model.encode(TEXTS, on_truncate="ignore")
+    assert reference.largest_difference(got, theirs(tmp_path).encode(TEXTS)) <= 1e-5
