@@ -47,6 +47,13 @@ def pytest_report_header(config):
     return [f"jax {jax.__version__}; parity tests: {PARITY}; demonstration weights: {WEIGHTS}"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_one_module():
+    """JAX keeps every program that it compiled: over the whole suite six gigabytes a worker."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     """A sentence-transformers folder of a random tiny BERT: mean pooling and Normalize."""
