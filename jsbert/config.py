@@ -112,6 +112,11 @@ class EncoderConfig:
         return self.max_position_embeddings
 
     @property
+    def num_layers(self) -> int:
+        """The layers that a text goes through: one less than its hidden states."""
+        return self.num_hidden_layers
+
+    @property
     def attention_dtype(self) -> str:
         """The dtype of attention's products, both of whose operands are activations: int8 would be too coarse."""
         return "bfloat16" if self.dtype == "int8" else self.dtype

@@ -292,6 +292,19 @@ def test_a_cross_encoders_classifier_is_trained_and_goes_along(tiny_cross_folder
     )
 
 
+def test_an_adapter_with_a_classifier_needs_a_base_that_has_one(tiny_folder, tiny_cross_folder, tmp_path):
+    cross = CrossEncoder(tiny_cross_folder)
+    lora = matrices(cross.params["encoder"], targets=("query",))
+    save_adapter(cross, lora, tmp_path / "adapter", alpha=5, base=str(tiny_cross_folder))
+    wanted = load_adapter(cross, tmp_path / "adapter").predict(("a cat", "a dog"))
+    np.testing.assert_allclose(CrossEncoder(tmp_path / "adapter").predict(("a cat", "a dog")), wanted, atol=1e-6)
+    change(tmp_path / "adapter", base_model_name_or_path=str(tiny_folder))
+    with pytest.raises(ValueError, match="an adapter with a classifier, for a base model without one; open that with"):
+        CrossEncoder(tmp_path / "adapter", num_labels=1)
+    start = CrossEncoder(tiny_folder, num_labels=1)
+    assert load_adapter(start, tmp_path / "adapter").predict(("a cat", "a dog")) != start.predict(("a cat", "a dog"))
+
+
 def test_wrong_options_are_refused():
     with pytest.raises(ValueError, match="lora_rank is 0"):
         Recipe(lora_rank=0)

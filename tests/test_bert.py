@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jsbert import encoders
-from jsbert.encoders import bert
+from jsbert.encoders import bert, roberta
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import product
 from tests import models
@@ -220,6 +220,11 @@ def test_init_gives_the_shapes_and_distribution_of_a_new_bert():
 def test_configs_that_cannot_be_computed_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         bert.Config.from_json(models.SIZES | values, where="there/config.json")
+
+
+def test_positions_counted_from_the_padding_token_need_one():
+    with pytest.raises(ValueError, match=r"there/config.json: pad_token_id is null; positions are counted from it"):
+        roberta.Config.from_json(models.SIZES | {"pad_token_id": None}, where="there/config.json")
 
 
 def test_config_goes_to_json_and_back():

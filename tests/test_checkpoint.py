@@ -309,6 +309,15 @@ def test_a_folder_in_a_files_place_stops_the_write_before_it_begins(tmp_path, ti
     assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
 
 
+def test_a_folder_that_cannot_be_written_to_stops_the_write_before_it_begins(tmp_path, tiny, monkeypatch):
+    target = models.write_folder(tmp_path / "model", seed=9)
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != "1_Pooling")  # of root's tests, too
+    with pytest.raises(PermissionError, match="1_Pooling cannot be written to; the model needs files there"):
+        tiny.save_pretrained(target)
+    assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
+
+
 def test_a_cross_encoder_may_replace_any_model(tmp_path, folder):
     cross = jsbert.CrossEncoder(models.write_cross_folder(tmp_path / "cross"), activation_fn="tanh")
     for target in (folder, tmp_path / "cross"):

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import jsbert
 from jsbert import util
@@ -203,6 +205,20 @@ def test_info_tells_what_a_bi_encoder_is(run, tmp_path):
     _, table, _ = run("info", folder)
     assert "cls, max" in table
     assert "model.safetensors" in table
+
+
+def test_info_tells_what_static_embeddings_are(run, tiny_folder, tmp_path):
+    shutil.copy(tiny_folder / "tokenizer.json", tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "model2vec", "normalize": True}))
+    save_file({"embeddings": np.ones((models.SIZES["vocab_size"], 8), np.float32)}, tmp_path / "model.safetensors")
+    code, out, err = run("info", tmp_path, "--json")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert (facts["family"], facts["modules"], facts["embedding dimension"]) == (
+        "static-embedding",
+        "StaticEmbedding, Normalize",
+        8,
+    )
 
 
 @pytest.mark.parametrize("features, dtype", [({"avx512_bf16"}, "bfloat16"), (set(), "float32")])

@@ -65,15 +65,18 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
             "alone. Is this a bi-encoder? Open it with SentenceTransformer"
         )
     trunk = modules[0][1] if modules else folder
-    values = read_config(trunk)
+    base = base_folder(trunk)
+    values = read_config(base)
     labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
     names = tuple(map(str, labels.values() if isinstance(labels, dict) else labels or ()))
     num_labels = len(names) if names else typed(values, "num_labels", int, 2, where=trunk / "config.json")
-    encoder, params = read_encoder(trunk, num_labels)
-    tokenizer, do_lower_case = read_tokenizer(trunk, encoder)
-    activation = _cross_activation(folder, trunk, values, num_labels)
+    encoder, params = read_encoder(trunk, base, num_labels)
+    tokenizer, do_lower_case = read_tokenizer(trunk, base, encoder)
     file = folder / "config_sentence_transformers.json"
-    if read_json_if_there(file).get("default_prompt_name") is not None:
+    settings = read_json_if_there(file)
+    name = typed(settings, "activation_fn", str, None, where=file)
+    activation = _activation(name, file) if name else _trunk_activation(values, trunk / "config.json", num_labels)
+    if settings.get("default_prompt_name") is not None:
         raise ValueError(
             f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders are not supported"
         )
@@ -99,16 +102,16 @@ def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) ->
     return CrossEncoderParts(encoder, params, trunk.tokenizer, num_labels, activation, trunk.do_lower_case)
 
 
-def _cross_activation(folder, trunk, values, num_labels):
-    file = folder / "config_sentence_transformers.json"
-    name = typed(read_json_if_there(file), "activation_fn", str, None, where=file)
-    if name is None:
-        file = trunk / "config.json"
-        own = typed(values, "sentence_transformers", dict, {}, where=file)
-        name = typed(own, "activation_fn", str, None, where=file)
-        name = name or typed(values, "sbert_ce_default_activation_function", str, None, where=file)
+def _trunk_activation(values, file, num_labels):
+    own = typed(values, "sentence_transformers", dict, {}, where=file)
+    name = typed(own, "activation_fn", str, None, where=file)
+    name = name or typed(values, "sbert_ce_default_activation_function", str, None, where=file)
     if name is None:
         return "sigmoid" if num_labels == 1 else "identity"
+    return _activation(name, file)
+
+
+def _activation(name, file):
     if not name.startswith("torch.nn."):
         raise ValueError(f"{file}: the activation is {name!r}; only classes of torch.nn are supported")
     return activation_name(name, where=str(file))

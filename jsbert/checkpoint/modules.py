@@ -156,7 +156,7 @@ def read_layer_weights(folder: pathlib.Path, transformer: pathlib.Path, config: 
     Raises:
         OSError, ValueError: as `read_module`; also where sentence-transformers would pass over the module.
     """
-    file, hidden_states = folder / "config.json", config.encoder.num_hidden_layers + 1
+    file, hidden_states = folder / "config.json", config.encoder.num_layers + 1
     values = read_json(file)
     if read_json(transformer / "config.json").get("output_hidden_states") is not True:
         raise ValueError(
@@ -179,7 +179,7 @@ def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> N
     """Writes a WeightedLayerPooling; the Transformer's config.json has to say `output_hidden_states`."""
     values = {
         "word_embedding_dimension": config.encoder.hidden_size,
-        "num_hidden_layers": config.encoder.num_hidden_layers,
+        "num_hidden_layers": config.encoder.num_layers,
         "layer_start": config.layer_start,
     }
     write_json(folder / "config.json", values)

@@ -124,8 +124,9 @@ def _read_ways(ways: Sequence[Modules], router: Router | None, pooling, settings
             raise ValueError(f"pooling={pooling}: the pooling of static embeddings is 'mean'")
         encoder, params, tokenizer = read_static(trunk["StaticEmbedding"])
     else:
-        encoder, params = read_encoder(trunk["Transformer"])
-        tokenizer, do_lower_case = read_tokenizer(trunk["Transformer"], encoder)
+        base = base_folder(trunk["Transformer"])
+        encoder, params = read_encoder(trunk["Transformer"], base)
+        tokenizer, do_lower_case = read_tokenizer(trunk["Transformer"], base, encoder)
     modes, include_prompt = ("mean",), True
     if "Pooling" in trunk:
         modes, include_prompt = read_pooling(trunk["Pooling"], encoder.hidden_size)
@@ -159,17 +160,15 @@ def _check_widths(width, modules):
 
 
 def read_config(folder):
-    """The content of a Transformer's config.json; for an adapter, its base model's."""
-    folder = base_folder(folder)
+    """The content of a Transformer's config.json."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder}: no config.json; is this a model folder?")
     return read_json(folder / "config.json")
 
 
-def read_encoder(folder, num_labels=None):
-    """(config, params) of a Transformer's folder, with the adapter merged if there is one. With `num_labels` it holds a
-    cross-encoder, whose params are {"encoder", "head"}."""
-    base = base_folder(folder)
+def read_encoder(folder, base, num_labels=None):
+    """(config, params) of a Transformer's folder, with the adapter merged if there is one; `base` is its `base_folder`.
+    With `num_labels` it holds a cross-encoder, whose params are {"encoder", "head"}."""
     file, values = base / "config.json", read_config(base)
     if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
@@ -179,7 +178,7 @@ def read_encoder(folder, num_labels=None):
         raise ValueError(f"{file}: {error}") from None
     config = module.Config.from_json(values, where=str(file))
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
-    if num_labels is not None:
+    if num_labels is not None:  # of the folder's own family, which need not be the config's: "new" is read as "gte"
         head = module.head(config)
         names = {("encoder", *path): name for path, name in names.items()}
         names |= {("head", *path): name.removeprefix(module.PREFIX) for path, name in head.tensor_names().items()}
@@ -191,10 +190,10 @@ def read_encoder(folder, num_labels=None):
     return config, params
 
 
-def read_tokenizer(folder, encoder):
+def read_tokenizer(folder, base, encoder):
     """(tokenizer, do_lower_case) of a Transformer's folder; of its base model's, if it is an adapter without one."""
     if not any((folder / name).is_file() for name in FILES):
-        folder = base_folder(folder)
+        folder = base
     file, settings = folder / TRANSFORMER_CONFIGS[0], {}
     for name in TRANSFORMER_CONFIGS:
         if not settings and (folder / name).is_file():

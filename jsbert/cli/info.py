@@ -44,8 +44,11 @@ def info(
 
 
 def _bi_encoder_facts(model) -> dict[str, Any]:
+    from jsbert.encoders import static
+
     config = model.config
     trunk = ["Transformer", *([] if config.layer_start is None else ["WeightedLayerPooling"]), "Pooling"]
+    trunk = ["StaticEmbedding"] if isinstance(config.encoder, static.Config) else trunk
     modules = [*trunk, *(type(module).__name__ for module in config.head)]
     router = model.router or config.router
     return {

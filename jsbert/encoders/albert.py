@@ -57,10 +57,16 @@ class Config(bert.Config):
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
+        """See `EncoderConfig.check`."""
         super().check(values)
         layers, groups = values["num_hidden_layers"], values["num_hidden_groups"]
         if layers < groups:
             raise ValueError(f"num_hidden_groups {groups} is more than num_hidden_layers {layers}")
+
+    @property
+    def num_layers(self) -> int:
+        """Of the groups' layers, each as often as it runs."""
+        return self.num_hidden_layers * self.inner_group_num
 
 
 def head(config: Config) -> Head:

@@ -19,7 +19,7 @@ from jsbert.encoders import nomic_bert
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import layer_norm, linear
-from jsbert.encoders.rope import check_head_size, rotated, theta_of
+from jsbert.encoders.rope import Attention, check_head_size, theta_of
 
 PREFIX = "gte."
 DROPPED = (r"pooler\.dense\.(weight|bias)", r"(lm_head|classifier|qa_outputs)\..+")
@@ -57,6 +57,7 @@ class Config(EncoderConfig):
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
+        """See `EncoderConfig.check`."""
         super().check(values)
         check_head_size(values)
         types, factor = values["type_vocab_size"], values["rope_factor"]
@@ -87,21 +88,13 @@ def head(config: Config) -> Head:
     return Head(pooler="gte.pooler.dense", activation="tanh")
 
 
-class Attention(nomic_bert.Attention):
-    """Self-attention with rotary positions, whose angles may be scaled."""
-
-    def turned(self, x, positions):
-        config = self.config
-        rope = {"theta": config.rope_theta, "factor": config.rope_factor}
-        return rotated(x, positions, num_heads=config.num_attention_heads, **rope)
-
-
 class Layer(nnx.Module):
     """Attention and a gated perceptron, each added to its input and then normalised."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
-        self.attention = Attention(config, rngs, use_bias=True)
+        rope = {"theta": config.rope_theta, "factor": config.rope_factor}
+        self.attention = Attention(config, rngs, **rope, use_bias=True)
         self.attention_norm = layer_norm(config, width, rngs)
         self.inner_gate = linear(config, width, 2 * inner, rngs, use_bias=False)
         self.output = linear(config, inner, width, rngs)

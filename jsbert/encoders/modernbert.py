@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS, activation_name
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import attention, mask_bias, same_text
+from jsbert.encoders.attention import mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
-from jsbert.encoders.rope import check_head_size, rotated, theta_of
+from jsbert.encoders.rope import Attention, check_head_size, theta_of
 
 PREFIX = "model."
 DROPPED = (r"(head|decoder|classifier)\..+",)
@@ -80,6 +80,7 @@ class Config(EncoderConfig):
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
+        """See `EncoderConfig.check`."""
         super().check(values)
         check_head_size(values)
         kinds, count = values["layer_types"], values["num_hidden_layers"]
@@ -150,32 +151,6 @@ class Embeddings(nnx.Module):
         return dropout.hidden(hidden, self.config.hidden_dropout_prob)
 
 
-class Attention(nnx.Module):
-    """Self-attention with rotary positions; query, key and value in one product."""
-
-    def __init__(self, config: Config, kind: str, rngs: nnx.Rngs):
-        width = config.hidden_size
-        self.qkv = linear(config, width, 3 * width, rngs, use_bias=config.attention_bias)
-        self.output = linear(config, width, width, rngs, use_bias=config.attention_bias)
-        self.theta = getattr(config, THETAS[kind])
-        self.config = config
-
-    def __call__(self, hidden, positions, biases, dropout):
-        heads, rate = self.config.num_attention_heads, self.config.attention_probs_dropout_prob
-        query, key, value = jnp.split(self.qkv(hidden), 3, axis=-1)
-        mixed = attention(
-            rotated(query, positions, num_heads=heads, theta=self.theta),
-            rotated(key, positions, num_heads=heads, theta=self.theta),
-            value,
-            biases,
-            num_heads=heads,
-            dtype=self.config.attention_dtype,
-            dropout=dropout,
-            rate=rate,
-        )
-        return dropout.hidden(self.output(mixed), rate)
-
-
 class Layer(nnx.Module):
     """Attention and a gated perceptron (GeGLU), each added to what comes in, and reading it normalised; but for the
     first layer's attention, behind the embeddings' own norm."""
@@ -184,7 +159,8 @@ class Layer(nnx.Module):
         width = config.hidden_size
         self.kind = config.kinds[index]
         self.attention_norm = layer_norm(config, width, rngs, use_bias=config.norm_bias) if index else None
-        self.attention = Attention(config, self.kind, rngs)
+        theta = getattr(config, THETAS[self.kind])
+        self.attention = Attention(config, rngs, theta=theta, use_bias=config.attention_bias)
         self.inner_norm = layer_norm(config, width, rngs, use_bias=config.norm_bias)
         self.inner = linear(config, width, 2 * config.intermediate_size, rngs, use_bias=config.mlp_bias)
         self.output = linear(config, config.intermediate_size, width, rngs, use_bias=config.mlp_bias)
@@ -199,7 +175,8 @@ class Layer(nnx.Module):
         dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
         normed = self.attention_norm(hidden) if self.attention_norm else hidden
-        hidden = hidden + self.attention(normed, positions, biases[self.kind], dropout)
+        mixed = self.attention(normed, positions, biases[self.kind], dropout)
+        hidden = hidden + dropout.hidden(mixed, self.config.attention_probs_dropout_prob)
         inner, gate = jnp.split(self.inner(self.inner_norm(hidden)), 2, axis=-1)
         inner = ACTIVATIONS[self.config.hidden_act](inner) * gate
         return hidden + self.output(dropout.hidden(inner, self.config.mlp_dropout))

@@ -8,17 +8,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import attention, mask_bias, same_text
+from jsbert.encoders.attention import mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
-from jsbert.encoders.rope import check_head_size, rotated, theta_of
+from jsbert.encoders.rope import Attention, check_head_size, theta_of
 
 PREFIX = "nomic_bert."
 DROPPED = (r"pooler\.dense\.(weight|bias)", r"(cls|classifier)\..+")
@@ -89,6 +88,7 @@ class Config(EncoderConfig):
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
+        """See `EncoderConfig.check`."""
         super().check(values)
         check_head_size(values)
         if values["hidden_act"] not in GATES.values():
@@ -156,40 +156,12 @@ class Embeddings(nnx.Module):
         return dropout.hidden(self.norm(hidden.astype(self.config.wide)), self.config.hidden_dropout_prob)
 
 
-class Attention(nnx.Module):
-    """Self-attention with rotary positions; query, key and value in one product."""
-
-    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs, *, use_bias: bool = False):
-        width = config.hidden_size
-        self.qkv = linear(config, width, 3 * width, rngs, use_bias=use_bias)
-        self.output = linear(config, width, width, rngs, use_bias=use_bias)
-        self.config = config
-
-    def __call__(self, hidden, positions, biases, dropout):
-        query, key, value = jnp.split(self.qkv(hidden), 3, axis=-1)
-        mixed = attention(
-            self.turned(query, positions),
-            self.turned(key, positions),
-            value,
-            biases,
-            num_heads=self.config.num_attention_heads,
-            dtype=self.config.attention_dtype,
-            dropout=dropout,
-            rate=self.config.attention_probs_dropout_prob,
-        )
-        return self.output(mixed)
-
-    def turned(self, x, positions):
-        """Queries or keys, each turned by its token's place."""
-        return rotated(x, positions, num_heads=self.config.num_attention_heads, theta=self.config.rope_theta)
-
-
 class Layer(nnx.Module):
     """Attention and a gated perceptron, each added to its input and then normalised."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
-        self.attention = Attention(config, rngs)
+        self.attention = Attention(config, rngs, theta=config.rope_theta)
         self.attention_norm = layer_norm(config, width, rngs)
         self.inner, self.gate = (linear(config, width, inner, rngs, use_bias=False) for _ in range(2))
         self.output = linear(config, inner, width, rngs, use_bias=False)

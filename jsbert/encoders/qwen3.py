@@ -71,6 +71,7 @@ class Config(EncoderConfig):
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
+        """See `EncoderConfig.check`."""
         super().check(values)
         if values["num_attention_heads"] % values["num_key_value_heads"]:
             raise ValueError(

@@ -3,12 +3,18 @@
 Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: entry i turns with i + d/2.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int
+
+from jsbert.config import EncoderConfig
+from jsbert.encoders.attention import attention
+from jsbert.encoders.layers import linear
 
 
 def rotated(
@@ -38,6 +44,33 @@ def rotated(
     first, second = jnp.split(x.reshape(batch, length, num_heads, -1), 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return turned.reshape(batch, length, width)
+
+
+class Attention(nnx.Module):
+    """Self-attention with rotary positions; query, key and value in one product."""
+
+    def __init__(
+        self, config: EncoderConfig, rngs: nnx.Rngs, *, theta: float, factor: float = 1.0, use_bias: bool = False
+    ):
+        width = config.hidden_size
+        self.qkv = linear(config, width, 3 * width, rngs, use_bias=use_bias)
+        self.output = linear(config, width, width, rngs, use_bias=use_bias)
+        self.turned = functools.partial(rotated, num_heads=config.num_attention_heads, theta=theta, factor=factor)
+        self.config = config
+
+    def __call__(self, hidden, positions, biases, dropout):
+        query, key, value = jnp.split(self.qkv(hidden), 3, axis=-1)
+        mixed = attention(
+            self.turned(query, positions),
+            self.turned(key, positions),
+            value,
+            biases,
+            num_heads=self.config.num_attention_heads,
+            dtype=self.config.attention_dtype,
+            dropout=dropout,
+            rate=self.config.attention_probs_dropout_prob,
+        )
+        return self.output(mixed)
 
 
 def check_head_size(values: Mapping[str, Any]) -> None:

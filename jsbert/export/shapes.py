@@ -7,7 +7,7 @@ import numpy as np
 
 from jsbert.export.elementwise import ELEMENTWISE, converted
 from jsbert.export.graph import Graph, Value, as_dim
-from jsbert.export.products import dot_general, gather
+from jsbert.export.products import dot_general, gather, transposed
 
 
 def reduction(kind: str) -> Callable:
@@ -83,9 +83,7 @@ def squeeze(graph, operands, out, params):
 
 
 def transpose(graph, operands, out, params):
-    (value,), order = operands, params["permutation"]
-    name = graph.node("Transpose", value.name, perm=[int(axis) for axis in order])
-    return Value(name, tuple(value.shape[axis] for axis in order), value.dtype)
+    return transposed(graph, operands[0], params["permutation"])
 
 
 def reverse(graph, operands, out, params):

@@ -43,6 +43,22 @@ def tokens(seed: int = 0, batch: int = 6, length: int = 13, side: str = "right")
     return ids, mask.astype(np.int64)
 
 
+def hidden_states(model: transformers.PreTrainedModel, ids, mask, **options) -> tuple[torch.Tensor, ...]:
+    """The model's token vectors at every stage."""
+    with torch.no_grad():
+        return model(
+            torch.tensor(ids), attention_mask=torch.tensor(mask), output_hidden_states=True, **options
+        ).hidden_states
+
+
+def assert_same_stages(ours, theirs, mask) -> None:
+    """Both have the same number of stages, which agree to 1e-5 at the unmasked tokens."""
+    counted = mask.astype(bool)
+    for depth, (mine, stage) in enumerate(zip(ours, theirs, strict=True)):
+        difference = largest_difference(np.asarray(mine)[counted], stage[counted])
+        assert difference <= 1e-5, f"first difference after stage {depth}"
+
+
 def largest_difference(ours, theirs) -> float:
     """max |ours - theirs| over max(1, largest entry)."""
     theirs = theirs.detach().float().numpy() if isinstance(theirs, torch.Tensor) else np.asarray(theirs)

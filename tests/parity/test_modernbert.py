@@ -67,22 +67,15 @@ def opened(folder, model):
     return parts.config.encoder, parts.params["encoder"]
 
 
-def theirs(model, ids, mask):
-    with torch.no_grad():
-        return model(torch.tensor(ids), attention_mask=torch.tensor(mask), output_hidden_states=True).hidden_states
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_stage_equals_transformers(tmp_path, variant):
     model = build(**VARIANTS[variant])
     config, params = opened(tmp_path, model)
     for side in ("right", "left"):
         ids, mask = reference.tokens(side=side, length=16)
-        counted = mask.astype(bool)
-        stages = zip(encoders.hidden_states(config, params, ids, mask), theirs(model, ids, mask), strict=True)
-        for depth, (ours, stage) in enumerate(stages):
-            difference = reference.largest_difference(np.asarray(ours)[counted], stage[counted])
-            assert difference <= 1e-5, f"first difference after stage {depth}, padding {side}"
+        reference.assert_same_stages(
+            encoders.hidden_states(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask
+        )
 
 
 def test_windows_and_angles_hold_far_into_a_text(tmp_path):
@@ -91,7 +84,7 @@ def test_windows_and_angles_hold_far_into_a_text(tmp_path):
     ids, mask = reference.tokens(batch=2, length=600)
     mask[0] = 1
     got = np.asarray(encoders.forward(config, params, ids, mask))[0]
-    assert reference.largest_difference(got, theirs(model, ids, mask)[-1][0]) <= 1e-5
+    assert reference.largest_difference(got, reference.hidden_states(model, ids, mask)[-1][0]) <= 1e-5
 
 
 @pytest.mark.parametrize("every", [1, 2])
@@ -111,7 +104,9 @@ def test_older_and_newer_configs_say_the_same(tmp_path, every):
     for name in ("older", "newer"):
         parts = read_bi_encoder(tmp_path / name, pooling="mean")
         got = np.asarray(encoders.forward(parts.config.encoder, parts.params["encoder"], ids, mask))
-        assert reference.largest_difference(got[counted], theirs(model, ids, mask)[-1][counted]) <= 1e-5
+        assert (
+            reference.largest_difference(got[counted], reference.hidden_states(model, ids, mask)[-1][counted]) <= 1e-5
+        )
         back = parts.config.encoder.to_json()
         assert {key: back[key] for key in older} == older
         assert back["layer_types"] == model.config.layer_types
@@ -147,7 +142,10 @@ def test_checkpoints_with_heads_open_as_trunks(tmp_path, kind):
     config, params = opened(tmp_path, whole)
     ids, mask = reference.tokens()
     got = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(got, theirs(whole.model, ids, mask)[-1][mask.astype(bool)]) <= 1e-5
+    assert (
+        reference.largest_difference(got, reference.hidden_states(whole.model, ids, mask)[-1][mask.astype(bool)])
+        <= 1e-5
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sentence_transformers
 import torch
+import transformers
 from safetensors.torch import load_file
 from sentence_transformers.base.modules import Router as TorchRouter
 from sentence_transformers.sentence_transformer import modules as st
@@ -115,6 +116,16 @@ def test_weighted_layers_under_every_pooling_without_the_prompt(tmp_path, old):
         strict=True,
     )
     assert max(reference.largest_difference(a, b) for a, b in tokens) <= 1e-5
+
+
+def test_weighted_layers_count_each_run_of_an_alberts_layers(tmp_path):
+    sizes = models.SIZES | {"embedding_size": 14, "num_hidden_layers": 3, "num_hidden_groups": 2, "inner_group_num": 2}
+    albert = reference.perturb(transformers.AlbertModel(transformers.AlbertConfig(**sizes)), 0)
+    transformer = st.Transformer(str(reference.write_trunk(tmp_path / "trunk", albert)), max_seq_length=20)
+    transformer.auto_model.config.output_hidden_states = True
+    layers = st.WeightedLayerPooling(24, num_hidden_layers=6, layer_start=2)
+    folder = write(tmp_path / "model", transformer, layers, st.Pooling(24, "mean"))
+    assert_same_both_ways(folder, tmp_path / "back", tasks=[None])
 
 
 def test_all_stages_are_those_of_transformers():

@@ -230,11 +230,8 @@ def same_arrays(params, others):
 def assert_same_stages(folder, stages, ids, mask, types):
     config, params = opened(folder)
     compute = jax.jit(encoders.hidden_states, static_argnums=0)
-    ours, counted = compute(config, params, ids, mask, token_types=types), mask.astype(bool)
-    assert len(ours) == len(stages) == 1 + config.num_hidden_layers
-    for depth, (got, stage) in enumerate(zip(ours, stages, strict=True)):
-        difference = reference.largest_difference(np.asarray(got)[counted], stage.numpy()[counted])
-        assert difference <= 1e-5, f"first difference after stage {depth}"
+    assert len(stages) == 1 + config.num_hidden_layers
+    reference.assert_same_stages(compute(config, params, ids, mask, token_types=types), stages, mask)
 
 
 @pytest.mark.parametrize(

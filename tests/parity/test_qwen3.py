@@ -73,22 +73,15 @@ def opened(folder, model):
     return parts.config.encoder, parts.params["encoder"]
 
 
-def theirs(model, ids, mask):
-    with torch.no_grad():
-        return model(torch.tensor(ids), attention_mask=torch.tensor(mask), output_hidden_states=True).hidden_states
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_stage_equals_transformers(tmp_path, variant):
     model = build(**VARIANTS[variant])
     config, params = opened(tmp_path, model)
     for side in ("right", "left"):
         ids, mask = reference.tokens(side=side, length=16)
-        counted = mask.astype(bool)
-        stages = zip(encoders.hidden_states(config, params, ids, mask), theirs(model, ids, mask), strict=True)
-        for depth, (ours, stage) in enumerate(stages):
-            difference = reference.largest_difference(np.asarray(ours)[counted], stage[counted])
-            assert difference <= 1e-5, f"first difference after stage {depth}, padding {side}"
+        reference.assert_same_stages(
+            encoders.hidden_states(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask
+        )
 
 
 def test_angles_hold_far_into_a_text(tmp_path):
@@ -97,7 +90,7 @@ def test_angles_hold_far_into_a_text(tmp_path):
     ids, mask = reference.tokens(batch=1, length=600)
     mask[:] = 1
     got = encoders.forward(config, params, ids, mask)
-    assert reference.largest_difference(got, theirs(model, ids, mask)[-1]) <= 1e-5
+    assert reference.largest_difference(got, reference.hidden_states(model, ids, mask)[-1]) <= 1e-5
 
 
 def test_older_and_newer_configs_say_the_same(tmp_path):
@@ -112,7 +105,9 @@ def test_older_and_newer_configs_say_the_same(tmp_path):
     for name in ("older", "newer"):
         parts = read_bi_encoder(tmp_path / name, pooling="lasttoken")
         got = np.asarray(encoders.forward(parts.config.encoder, parts.params["encoder"], ids, mask))
-        assert reference.largest_difference(got[counted], theirs(model, ids, mask)[-1][counted]) <= 1e-5
+        assert (
+            reference.largest_difference(got[counted], reference.hidden_states(model, ids, mask)[-1][counted]) <= 1e-5
+        )
         back = parts.config.encoder.to_json()
         assert back["rope_theta"] == 9.0
         assert back["rope_parameters"] == model.config.rope_parameters
@@ -150,7 +145,10 @@ def test_checkpoints_with_heads_open_as_trunks(tmp_path, kind):
     config, params = opened(tmp_path, whole)
     ids, mask = reference.tokens()
     got = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(got, theirs(whole.model, ids, mask)[-1][mask.astype(bool)]) <= 1e-5
+    assert (
+        reference.largest_difference(got, reference.hidden_states(whole.model, ids, mask)[-1][mask.astype(bool)])
+        <= 1e-5
+    )
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])
