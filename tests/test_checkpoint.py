@@ -313,7 +313,7 @@ def test_a_folder_that_cannot_be_written_to_stops_the_write_before_it_begins(tmp
     target = models.write_folder(tmp_path / "model", seed=9)
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
     monkeypatch.setattr("os.access", lambda path, mode: path.name != "1_Pooling")  # of root's tests, too
-    with pytest.raises(PermissionError, match="1_Pooling cannot be written to; the model needs files there"):
+    with pytest.raises(PermissionError, match="1_Pooling cannot be written to; files have to go there"):
         tiny.save_pretrained(target)
     assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
 

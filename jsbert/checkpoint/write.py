@@ -6,9 +6,6 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import shutil
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,6 +23,7 @@ from jsbert.checkpoint.static import write_static
 from jsbert.checkpoint.tensors import from_params, write_tensors
 from jsbert.config import EncoderConfig
 from jsbert.encoders import class_name, family, static, tensor_names
+from jsbert.files import staged_folder
 from jsbert.tokenizer import FILES
 
 
@@ -40,7 +38,7 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_mode
     """
     _refuse_adapter(folder)
     settings = model.settings
-    with staged(folder) as staging:
+    with _staged_model(folder) as staging:
         if model.router is None:
             write_modules(staging, _write_pipeline(staging, model))
         else:
@@ -92,7 +90,7 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, 
         "label2id": {label: i for i, label in enumerate(labels)},
         "sentence_transformers": {"activation_fn": activation},
     }
-    with staged(folder) as staging:
+    with _staged_model(folder) as staging:
         _write_trunk(staging, values, from_params(model.params, names))
         model.tokenizer.save(staging)
         file = staging / "tokenizer_config.json"  # the limit's only place for transformers
@@ -169,39 +167,20 @@ def write_adapter(
         "base_model_name_or_path": base,
         "inference_mode": True,
     }
-    with staged(folder) as staging:
+    with _staged_model(folder) as staging:
         write_json(staging / CONFIG, values | dataclasses.asdict(asked))
         write_tensors(staging / WEIGHTS[0], tensors | from_params(head or {}, own, prefix=IN_FRONT))
 
 
 @contextlib.contextmanager
-def staged(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A folder beside `folder` to write into, moved to it when all is written, and removed if anything fails."""
-    target = pathlib.Path(folder).expanduser().absolute()
-    if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"{target} is a file; give a folder to write the model to")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
-    staging.mkdir()
-    try:
+def _staged_model(folder):
+    """`staged_folder`, and no other tokenizer's files are left in `folder`, which would overrule ours."""
+    folder = pathlib.Path(folder).expanduser()
+    with staged_folder(folder) as staging:
         yield staging
-        if not target.exists():
-            staging.rename(target)
-            return
-        files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if path.is_file()]
-        for file in files:  # all that can be known to fail fails before the first file is replaced
-            if (target / file).is_dir():
-                raise IsADirectoryError(f"{target / file} is a folder; the model needs a file there")
-            (target / file).parent.mkdir(parents=True, exist_ok=True)
-            if not os.access((target / file).parent, os.W_OK):
-                raise PermissionError(f"{(target / file).parent} cannot be written to; the model needs files there")
-        for file in files:
-            (staging / file).replace(target / file)
-        for folder in {file.parent for file in files if file.name in FILES}:
-            for name in set(FILES) - {file.name for file in files if file.parent == folder}:
-                (target / folder / name).unlink(missing_ok=True)  # of another tokenizer, which would overrule ours
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        ours = {path.relative_to(staging) for path in staging.rglob("*") if path.name in FILES}
+    for file in {path.with_name(name) for path in ours for name in FILES} - ours:
+        (folder / file).unlink(missing_ok=True)
 
 
 def _refuse_adapter(folder):

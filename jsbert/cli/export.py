@@ -42,12 +42,14 @@ def export(
     written is run once and compared with the model; on other platforms than this one it is not run.
     """
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
-    from jsbert.cli.output import check_space, staged_folder
+    from jsbert.cli.output import check_new, check_space
     from jsbert.export import to_onnx, to_stablehlo
     from jsbert.export.pipeline import pipeline
+    from jsbert.files import staged_folder
 
     if format == "onnx" and platform is not None:
         raise typer.BadParameter("ONNX files run wherever there is a runtime", param_hint="'--platform'")
+    check_new(output)
     with staged_folder(output) as staging:
         folder = find_model(source)
         is_cross = is_cross_encoder(folder)

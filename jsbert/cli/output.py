@@ -17,50 +17,11 @@ ROWS = 8192
 """Rows written together."""
 
 
-@contextlib.contextmanager
-def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """An empty file beside `path` to write into, moved to `path` at the end, and removed if anything fails.
-
-    Raises:
-        OSError: if there is no such folder, it cannot be written to, or `path` is no regular file.
-    """
-    path = path.expanduser().resolve()  # through a link to the file that is meant
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is not a regular file; give the name of a file to write")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name} to; make it first")
-    staging = path.parent / f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
-    try:
-        staging.touch()
-    except OSError as error:
-        raise OSError(f"{path.parent} cannot be written to: {error.strerror}") from None
-    try:
-        yield staging
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def staged_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder beside `path` to write into, moved to `path` at the end, and removed if anything fails.
-
-    Raises:
-        OSError: if `path` is a file or a folder that is not empty, or its parent cannot be written to.
-    """
-    path = path.expanduser().resolve()
+def check_new(path: pathlib.Path) -> None:
+    """FileExistsError if `path` is a file, or a folder that is not empty."""
+    path = path.expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} is there already; give a new or empty folder")
-    staging = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(f"{path.parent} cannot be written to: {error.strerror}") from None
-    try:
-        yield staging
-        staging.replace(path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def prepare_folder(path: pathlib.Path) -> None:

@@ -17,7 +17,7 @@ from jsbert.cross_encoder import CrossEncoder
 from jsbert.export.graph import Graph, Value, as_dim
 from jsbert.export.jaxpr import written
 from jsbert.export.pipeline import SHAPES, Pipeline, pipeline
-from jsbert.export.staging import staged_into
+from jsbert.files import staged_folder
 from jsbert.sentence_transformer import SentenceTransformer
 
 OPSET = 18
@@ -65,7 +65,7 @@ def to_onnx(
         raise IsADirectoryError(f"{path} is a folder; give the name of a file to write")
     proto = as_proto(onnx, source, opset)
     is_large = sum(leaf.nbytes for leaf in source.params.values()) > LARGEST
-    with staged_into(path.parent) as staging:
+    with staged_folder(path.parent) as staging:
         onnx.save_model(proto, staging / path.name, save_as_external_data=is_large, location=f"{path.name}.data")
         onnx.checker.check_model(staging / path.name)
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.export.pipeline import SHAPES, pipeline
-from jsbert.export.staging import staged_into
+from jsbert.files import staged_folder
 from jsbert.sentence_transformer import SentenceTransformer
 
 PROGRAM, PARAMS, FACTS = "program.jax_export", "params.npz", "export.json"
@@ -69,7 +69,7 @@ def to_stablehlo(
     _, *inputs = source.arguments()
     exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(params, *inputs)
     facts = {"platforms": list(platforms), "calling_convention": exported.calling_convention_version}
-    with staged_into(path) as staging:
+    with staged_folder(path) as staging:
         (staging / PROGRAM).write_bytes(exported.serialize())
         np.savez(staging / PARAMS, **params)
         text = json.dumps(dict(source.facts) | facts, indent=2, ensure_ascii=False) + "\n"
