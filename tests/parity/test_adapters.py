@@ -20,7 +20,7 @@ from jsbert.cross_encoder import logits
 from jsbert.data import Examples
 from jsbert.train import Recipe, Source, fit, init_lora, merge
 from tests import models
-from tests.parity import reference, test_families
+from tests.parity import families, reference
 from tests.train_process import texts
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft tells much of what it does
@@ -124,15 +124,9 @@ def test_every_option_of_peft(tmp_path, base, ours, name):
     assert_same_tokens(load_adapter(ours, tmp_path), theirs, torch_model(base))
 
 
-TINY = {"vocab_size": models.SIZES["vocab_size"], "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
-        "intermediate_size": 40, "max_position_embeddings": 32, "pad_token_id": 0}  # fmt: skip
-OTHERS = {"modernbert": ("ModernBert", TINY), "qwen3": ("Qwen3", TINY | {"num_key_value_heads": 1, "head_dim": 8})}
-
-
 @pytest.mark.parametrize("name", ["roberta", "mpnet", "albert", "modernbert", "qwen3"])
-def test_every_linear_layer_and_embedding_of_a_family(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(test_families, "FAMILIES", OTHERS | test_families.FAMILIES)
-    base = test_families.written(tmp_path / "base", test_families.build(name))
+def test_every_linear_layer_and_embedding_of_a_family(tmp_path, name):
+    base = families.written(tmp_path / "base", families.build(name))
     kinds = (torch.nn.Linear, torch.nn.Embedding)
     targets = [module for module, kind in torch_model(base).named_modules() if isinstance(kind, kinds)]
     adapted = trained(torch_model(base), target_modules=targets, rank_pattern={targets[-1]: 3})
@@ -190,12 +184,10 @@ def test_folders_with_an_adapter_open_as_models(tmp_path, base, layout):
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
-def test_adapters_of_cross_encoders_both_ways(tmp_path, monkeypatch, name):
-    families = {"bert": ("Bert", models.SIZES)} | OTHERS | test_families.FAMILIES
-    monkeypatch.setattr(test_families, "FAMILIES", families)
-    start = test_families.build(name, "ForSequenceClassification", num_labels=3)
-    base = test_families.written(tmp_path / "base", start)
-    ids, mask = test_families.tokens(start)
+def test_adapters_of_cross_encoders_both_ways(tmp_path, name):
+    start = families.build(name, "ForSequenceClassification", num_labels=3)
+    base = families.written(tmp_path / "base", start)
+    ids, mask = families.tokens(start)
 
     def theirs(model):
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The families of BERT's kin against transformers and sentence-transformers: vectors, heads, folders both ways."""
+"""Every encoder family against transformers and sentence-transformers: vectors, heads, folders both ways."""
 
 import json
 
@@ -15,53 +15,13 @@ from jsbert import encoders, siamese
 from jsbert.checkpoint import read_bi_encoder
 from jsbert.packing import packed
 from tests import models
-from tests.parity import reference
-
-COMMON = {name: size for name, size in models.SIZES.items() if name != "type_vocab_size"}
-FAMILIES = {
-    "roberta": ("Roberta", COMMON | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
-    "xlm-roberta": ("XLMRoberta", COMMON | {"type_vocab_size": 1, "pad_token_id": 4}),
-    "camembert": ("Camembert", COMMON | {"type_vocab_size": 2}),
-    "mpnet": ("MPNet", COMMON | {"layer_norm_eps": 1e-5, "max_position_embeddings": 260}),
-    "distilbert": (
-        "DistilBert",
-        {"vocab_size": COMMON["vocab_size"], "dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 40}
-        | {"max_position_embeddings": 32, "activation": "relu"},
-    ),
-    "electra": ("Electra", models.SIZES | {"embedding_size": 14}),
-    "electra, one width": ("Electra", models.SIZES | {"embedding_size": 24}),
-    "albert": ("Albert", models.SIZES | {"embedding_size": 14}),
-    "albert, groups": (
-        "Albert",
-        models.SIZES | {"embedding_size": 14, "num_hidden_layers": 5, "num_hidden_groups": 2, "inner_group_num": 2},
-    ),
-}
-"""transformers' class and its sizes."""
-
-each_family = pytest.mark.parametrize("name", FAMILIES)
+from tests.parity import families, reference
+from tests.parity.families import FAMILIES, build, tokens, written
 
 
-def build(name, kind="Model", seed=0, **options):
-    prefix, sizes = FAMILIES[name]
-    config = getattr(transformers, f"{prefix}Config")(**sizes | options)
-    return reference.perturb(getattr(transformers, f"{prefix}{kind}")(config), seed)
-
-
-def written(folder, model, **tokenizer):
-    if getattr(model.config, "type_vocab_size", 1) == 1:
-        tokenizer["model_input_names"] = ["input_ids", "attention_mask"]
-    return reference.write_trunk(folder, model, **tokenizer)
-
-
-def opened(folder, model):
-    parts = read_bi_encoder(written(folder, model), pooling="mean")
+def opened(folder, model, **tokenizer):
+    parts = read_bi_encoder(written(folder, model, **tokenizer), pooling="mean")
     return parts.config.encoder, parts.params["encoder"]
-
-
-def tokens(model, side="right", seed=0):
-    """Padding holds the padding token: transformers finds RoBERTa's positions by it."""
-    ids, mask = reference.tokens(side=side, seed=seed)
-    return np.where(mask, ids, model.config.pad_token_id), mask
 
 
 FORWARD, STAGES = (  # one program a test, not one an operation
@@ -75,18 +35,26 @@ def last_hidden(model, ids, mask):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@each_family
+@families.each
 def test_every_stage_equals_transformers(tmp_path, name, side):
     model = build(name)
     config, params = opened(tmp_path, model)
     assert config.model_type == name.partition(",")[0]
-    ids, mask = tokens(model, side)
-    reference.assert_same_stages(STAGES(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask)
+    ids, mask = tokens(model, side=side)
+    types = np.random.default_rng(5).integers(0, 2, ids.shape) if takes_types(model) else None
+    options = {} if types is None else {"token_type_ids": torch.tensor(types)}
+    stages = reference.hidden_states(model, ids, mask, **options)
+    assert len(stages) == 1 + config.num_layers
+    reference.assert_same_stages(STAGES(config, params, ids, mask, token_types=types), stages, mask)
 
 
-@each_family
+def takes_types(model):
+    return getattr(model.config, "type_vocab_size", 1) > 1
+
+
+@families.each
 def test_folders_both_ways(tmp_path, name):
-    texts = [*models.sentences(20, seed=3), "", "a" * 300]
+    texts = [*models.sentences(20, seed=3), "", "a" * 300, "the red cat sat under " * 20]
     folder = written(tmp_path / "there", build(name), model_max_length=20)
     ours = jsbert.SentenceTransformer(folder, pooling="mean")
     got = ours.encode(texts, on_truncate="ignore")
@@ -95,21 +63,21 @@ def test_folders_both_ways(tmp_path, name):
     ours.save_pretrained(tmp_path / "back")
     again = sentence_transformers.SentenceTransformer(str(tmp_path / "back"), device="cpu")
     assert reference.largest_difference(again.encode(texts), wanted) <= 1e-6
-    assert type(transformers.AutoModel.from_pretrained(tmp_path / "back")).__name__ == f"{FAMILIES[name][0]}Model"
+    trunk = transformers.AutoModel.from_pretrained(tmp_path / "back")
+    assert type(trunk).__name__ == f"{FAMILIES[name].prefix}Model"
 
 
-@pytest.mark.parametrize("kind", ["ForMaskedLM", "ForSequenceClassification"])
-@each_family
+@pytest.mark.parametrize("kind", ["language_model", "ForSequenceClassification"])
+@families.each
 def test_checkpoints_with_heads_open_as_trunks(tmp_path, name, kind):
-    whole = build(name, kind)
-    config, params = opened(tmp_path, whole)
-    ids, mask = tokens(whole)
-    got = np.asarray(FORWARD(config, params, ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(got, last_hidden(whole.base_model, ids, mask)[mask.astype(bool)]) <= 1e-5
+    whole = build(name, getattr(FAMILIES[name], kind, kind))
+    _, params = opened(tmp_path / "whole", whole)
+    _, trunk = opened(tmp_path / "trunk", whole.base_model)
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, trunk))
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])
-@each_family
+@families.each
 def test_cross_encoders_both_ways(tmp_path, name, num_labels):
     first, second = models.sentences(12, seed=1), models.sentences(12, seed=2, longest=20)
     pairs = [*zip(first, second, strict=True), ("", ""), ("", "red " * 50)]
@@ -123,51 +91,55 @@ def test_cross_encoders_both_ways(tmp_path, name, num_labels):
     ours.save_pretrained(tmp_path / "back")
     assert json.loads((tmp_path / "back/config.json").read_text())["architectures"] == [type(whole).__name__]
     back = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "back")
+    assert type(back) is type(whole)
     for parameter, other in zip(whole.state_dict().values(), back.state_dict().values(), strict=True):
         assert torch.equal(parameter, other)
 
 
-@each_family
+@families.each
 def test_bfloat16_stays_near_float32(tmp_path, name):
     folder = written(tmp_path, build(name, seed=1))
     texts = models.sentences(50, seed=5)
+    pooling = FAMILIES[name].pooling
     exact, rounded = (
-        jsbert.SentenceTransformer(folder, pooling="mean", dtype=dtype).encode(texts, normalize_embeddings=True)
+        jsbert.SentenceTransformer(folder, pooling=pooling, dtype=dtype).encode(texts, normalize_embeddings=True)
         for dtype in ("float32", "bfloat16")
     )
+    assert np.abs(exact - rounded).max() > 1e-4
     assert (exact * rounded).sum(axis=1).min() >= 0.999
 
 
-@each_family
+@families.each
 def test_packed_rows_give_the_same_vectors(tmp_path, name):
-    parts = read_bi_encoder(written(tmp_path, build(name)), pooling="mean")
-    texts = models.sentences(9, seed=6)
-    model = jsbert.SentenceTransformer.from_parts(parts)
-    padded = model.tokenize(texts)
-    lengths = padded["attention_mask"].sum(axis=1)
-    got = siamese.encode_packed(parts.config, parts.params, packed(padded["input_ids"], lengths), lengths)
-    wanted = model.encode(texts)
+    model = build(name)
+    parts = read_bi_encoder(written(tmp_path, model), pooling=FAMILIES[name].pooling)
+    ids, mask = tokens(model, batch=9, length=25)
+    lengths = mask.sum(axis=1)
+    rows = packed(ids, lengths)
+    assert rows["ids"].shape[0] < len(lengths)
+    got = jax.jit(siamese.encode_packed, static_argnums=0)(parts.config, parts.params, rows, lengths)
+    wanted = jax.jit(siamese.encode, static_argnums=0)(parts.config, parts.params, ids, mask)
     assert reference.largest_difference(got, wanted) <= 1e-5
 
 
-@each_family
+FEW_LAYERS = {"distilbert": {"n_layers": 1}, "albert, groups": {"num_hidden_layers": 2}}
+
+
+@families.each
 def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
-    config, params = opened(tmp_path, build(name, **DROPOUT.get(name.partition(",")[0], {})))
-    ids, mask = map(jnp.asarray, tokens(build(name)))
+    model = build(name, **{**FAMILIES[name].dropout, **FEW_LAYERS.get(name, {"num_hidden_layers": 1})})
+    config, params = opened(tmp_path, model)
+    ids, mask = map(jnp.asarray, tokens(model))
     mask = mask.at[0].set(0)  # a row of padding alone
 
-    @jax.jit
     def total(params, key):
         return (encoders.forward(config, params, ids, mask, key) * mask[:, :, None]).sum()
 
-    plain, one, same, other = (total(params, key) for key in (None, *map(jax.random.key, (1, 1, 2))))
+    drawn = jax.jit(jax.value_and_grad(total))
+    (one, gradient), (same, _), (other, _) = (drawn(params, jax.random.key(seed)) for seed in (1, 1, 2))
     assert one == same
-    assert len({float(plain), float(one), float(other)}) == 3
-    gradient = jax.grad(total)(params, jax.random.key(3))
+    assert len({float(jax.jit(total)(params, None)), float(one), float(other)}) == 3
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
-
-
-DROPOUT = {"albert": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}}
 
 
 def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
@@ -246,5 +218,5 @@ def test_checkpoints_of_flax_models(tmp_path, name, kind):
 FLAX = {"bert": "Bert", "roberta": "Roberta"}
 FLAX_CONFIGS = {
     "bert": transformers.BertConfig(**models.SIZES),
-    "roberta": transformers.RobertaConfig(**FAMILIES["roberta"][1]),
+    "roberta": transformers.RobertaConfig(**FAMILIES["roberta"].sizes),
 }

@@ -14,24 +14,13 @@ import torch
 import transformers
 
 import jsbert
-from jsbert import encoders, siamese
+from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder
 from jsbert.encoders import modernbert
-from jsbert.packing import packed
-from jsbert.pooling import mean_pool, normalize
 from tests import models
-from tests.parity import reference
+from tests.parity import families, reference
+from tests.parity.families import written
 
-SIZES = dict(
-    vocab_size=models.SIZES["vocab_size"],
-    hidden_size=24,
-    num_hidden_layers=4,
-    num_attention_heads=3,
-    intermediate_size=40,
-    max_position_embeddings=700,
-    local_attention=6,
-    **{f"{kind}_token_id": 0 for kind in ("pad", "bos", "eos", "cls", "sep")},
-)
 VARIANTS = {
     "as published": {},
     "biases": {"attention_bias": True, "mlp_bias": True, "norm_bias": True},
@@ -47,24 +36,17 @@ VARIANTS = {
 TEXTS = [*models.sentences(20, seed=3, longest=20), "", "a" * 300]
 
 
-def build(kind="Model", seed=0, **options):
-    config = transformers.ModernBertConfig(**SIZES | options)
-    return reference.perturb(getattr(transformers, f"ModernBert{kind}")(config), seed)
-
-
-def written(folder, model, **tokenizer):
-    """With a tokenizer.json, without which transformers knows no tokenizer for this model_type."""
-    names = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
-    reference.write_trunk(folder, model)
-    models.tokenizer(folder).save(folder)
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
-    models.write_vocabulary(folder, **settings, **names, **tokenizer)
-    return folder
+build = functools.partial(families.build, "modernbert", num_hidden_layers=4, global_attn_every_n_layers=3)
 
 
 def opened(folder, model):
     parts = read_bi_encoder(written(folder, model), pooling="mean")
     return parts.config.encoder, parts.params["encoder"]
+
+
+FORWARD, STAGES = (  # one program a test, not one an operation
+    jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
+)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -73,9 +55,7 @@ def test_every_stage_equals_transformers(tmp_path, variant):
     config, params = opened(tmp_path, model)
     for side in ("right", "left"):
         ids, mask = reference.tokens(side=side, length=16)
-        reference.assert_same_stages(
-            encoders.hidden_states(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask
-        )
+        reference.assert_same_stages(STAGES(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask)
 
 
 def test_windows_and_angles_hold_far_into_a_text(tmp_path):
@@ -83,7 +63,7 @@ def test_windows_and_angles_hold_far_into_a_text(tmp_path):
     config, params = opened(tmp_path, model)
     ids, mask = reference.tokens(batch=2, length=600)
     mask[0] = 1
-    got = np.asarray(encoders.forward(config, params, ids, mask))[0]
+    got = np.asarray(FORWARD(config, params, ids, mask))[0]
     assert reference.largest_difference(got, reference.hidden_states(model, ids, mask)[-1][0]) <= 1e-5
 
 
@@ -103,7 +83,7 @@ def test_older_and_newer_configs_say_the_same(tmp_path, every):
     counted = mask.astype(bool)
     for name in ("older", "newer"):
         parts = read_bi_encoder(tmp_path / name, pooling="mean")
-        got = np.asarray(encoders.forward(parts.config.encoder, parts.params["encoder"], ids, mask))
+        got = np.asarray(FORWARD(parts.config.encoder, parts.params["encoder"], ids, mask))
         assert (
             reference.largest_difference(got[counted], reference.hidden_states(model, ids, mask)[-1][counted]) <= 1e-5
         )
@@ -136,22 +116,9 @@ def test_folders_both_ways(tmp_path, variant):
     assert type(transformers.AutoModel.from_pretrained(tmp_path / "back")).__name__ == "ModernBertModel"
 
 
-@pytest.mark.parametrize("kind", ["ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"])
-def test_checkpoints_with_heads_open_as_trunks(tmp_path, kind):
-    whole = build(kind)
-    config, params = opened(tmp_path, whole)
-    ids, mask = reference.tokens()
-    got = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
-    assert (
-        reference.largest_difference(got, reference.hidden_states(whole.model, ids, mask)[-1][mask.astype(bool)])
-        <= 1e-5
-    )
-
-
 @pytest.mark.parametrize(
     "num_labels, options",
     [
-        (1, {}),
         (3, {"classifier_pooling": "mean", "classifier_bias": True, "norm_bias": True}),
         (2, {"classifier_pooling": "mean", "classifier_activation": "silu"}),
     ],
@@ -160,7 +127,7 @@ def test_checkpoints_with_heads_open_as_trunks(tmp_path, kind):
 def test_cross_encoders_both_ways(tmp_path, num_labels, options):
     first, second = models.sentences(12, seed=1), models.sentences(12, seed=2, longest=20)
     pairs = [*zip(first, second, strict=True), ("", ""), ("", "red " * 50)]
-    whole = build("ForSequenceClassification", num_labels=num_labels, **options)
+    whole = build(kind="ForSequenceClassification", num_labels=num_labels, **options)
     folder = written(tmp_path / "there", whole, model_max_length=26)
     ours = jsbert.CrossEncoder(folder)
     got = ours.predict(pairs, on_truncate="ignore", activation_fn="identity")
@@ -174,29 +141,6 @@ def test_cross_encoders_both_ways(tmp_path, num_labels, options):
     assert all(getattr(back.config, name) == value for name, value in options.items())
     for name, parameter in whole.state_dict().items():
         assert torch.equal(parameter, back.state_dict()[name])
-
-
-def test_bfloat16_stays_near_float32(tmp_path):
-    config, params = opened(tmp_path, build(seed=1, num_hidden_layers=2))
-    ids, mask = reference.tokens(batch=20, length=30)
-    exact, rounded = (
-        normalize(mean_pool(encoders.forward(dataclasses.replace(config, dtype=dtype), params, ids, mask), mask))
-        for dtype in ("float32", "bfloat16")
-    )
-    assert 0.999 <= (exact * rounded).sum(axis=1).min() < 0.999999
-
-
-def test_packed_rows_give_the_same_vectors(tmp_path):
-    parts = read_bi_encoder(written(tmp_path, build(num_hidden_layers=2)), pooling="mean")
-    model = jsbert.SentenceTransformer.from_parts(parts)
-    padded = model.tokenize(models.sentences(9, seed=6, longest=25))
-    lengths = padded["attention_mask"].sum(axis=1)
-    rows = packed(padded["input_ids"], lengths)
-    assert rows["ids"].shape[0] < len(lengths)
-    wanted = siamese.encode(parts.config, parts.params, padded["input_ids"], padded["attention_mask"])
-    assert (
-        reference.largest_difference(siamese.encode_packed(parts.config, parts.params, rows, lengths), wanted) <= 1e-5
-    )
 
 
 def test_each_dropout_draws_and_gradients_are_finite(tmp_path):

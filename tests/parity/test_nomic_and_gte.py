@@ -4,38 +4,22 @@ The originals' references are torch modules written here from their published de
 and formulas of nomic-ai/contrastors and Alibaba-NLP/new-impl); their `state_dict` has the checkpoints' names.
 """
 
-import dataclasses
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.torch
-import sentence_transformers
 import torch
 import transformers
 from torch import nn
 
 import jsbert
-from jsbert import encoders, siamese
+from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder, read_cross_encoder
-from jsbert.packing import packed
-from jsbert.pooling import normalize
 from tests import models
 from tests.parity import reference
-
-DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2}
-THEIRS = {
-    "nomic_bert": ("NomicBert", {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}),
-    "nomic_bert, GeGLU": ("NomicBert", {"hidden_act": "gelu", "layer_norm_eps": 0.1}),
-    "gte": ("Gte", {"type_vocab_size": 1, "pad_token_id": 0}),
-    "gte, scaled": (
-        "Gte",
-        {"type_vocab_size": 0, "rope_parameters": {"rope_type": "linear", "rope_theta": 80.0, "factor": 1.7}},
-    ),
-}
-"""transformers' class, and its sizes beside the usual."""
+from tests.parity.families import build, written
 
 ORIGINALS = {
     "nomic_bert": {
@@ -86,7 +70,6 @@ ORIGINALS = {
 }
 """The originals' config.json, as published but for the sizes."""
 
-each_family = pytest.mark.parametrize("name", ["nomic_bert", "gte, scaled"])
 each_original = pytest.mark.parametrize("name", ORIGINALS)
 
 
@@ -194,18 +177,6 @@ def mixture(qkv, mask, heads, speeds):
     return (weights @ value).transpose(1, 2).flatten(2)
 
 
-def build(name, kind="Model", seed=0, **options):
-    prefix, sizes = THEIRS[name]
-    config = getattr(transformers, f"{prefix}Config")(**models.SIZES | DROPOUT | sizes | options)
-    return reference.perturb(getattr(transformers, f"{prefix}{kind}")(config), seed)
-
-
-def written(folder, model, **tokenizer):
-    if model.config.type_vocab_size == 1:
-        tokenizer["model_input_names"] = ["input_ids", "attention_mask"]
-    return reference.write_trunk(folder, model, **tokenizer)
-
-
 def write_original(folder, name, prefix="", **keys):
     """The original's folder, and the torch reference for it."""
     config = ORIGINALS[name] | keys
@@ -235,27 +206,6 @@ def assert_same_stages(folder, stages, ids, mask, types):
 
 
 @pytest.mark.parametrize(
-    "name, side",
-    [
-        ("nomic_bert", "right"),
-        ("nomic_bert", "left"),
-        ("nomic_bert, GeGLU", "right"),
-        ("gte", "left"),
-        ("gte, scaled", "right"),
-        ("gte, scaled", "left"),
-    ],
-)
-def test_every_stage_equals_transformers(tmp_path, name, side):
-    model = build(name)
-    ids, mask = reference.tokens(side=side)
-    types = np.random.default_rng(5).integers(0, max(model.config.type_vocab_size, 1), ids.shape)
-    inputs = dict(attention_mask=torch.tensor(mask), token_type_ids=torch.tensor(types), output_hidden_states=True)
-    with torch.no_grad():
-        stages = model(torch.tensor(ids), **inputs).hidden_states
-    assert_same_stages(written(tmp_path, model), stages, ids, mask, types)
-
-
-@pytest.mark.parametrize(
     "name, keys, side",
     [
         ("nomic_bert", {}, "left"),
@@ -274,22 +224,6 @@ def test_every_stage_equals_the_original(tmp_path, name, keys, side):
     with torch.no_grad():
         stages = list(model(*map(torch.tensor, (ids, mask, types))))
     assert_same_stages(tmp_path, stages, ids, mask, types)
-
-
-TEXTS = [*models.sentences(7, seed=3), "", "a" * 300]
-
-
-@each_family
-def test_folders_both_ways(tmp_path, name):
-    folder = written(tmp_path / "there", build(name), model_max_length=20)
-    ours = jsbert.SentenceTransformer(folder, pooling="mean")
-    got = ours.encode(TEXTS, on_truncate="ignore")
-    wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
-    assert reference.largest_difference(got, wanted) <= 1e-5
-    ours.save_pretrained(tmp_path / "back")
-    assert reference.largest_difference(jsbert.SentenceTransformer(tmp_path / "back").encode(TEXTS), got) == 0
-    again = sentence_transformers.SentenceTransformer(str(tmp_path / "back"), device="cpu")
-    assert reference.largest_difference(again.encode(TEXTS), wanted) <= 1e-6
 
 
 @each_original
@@ -320,24 +254,6 @@ def test_saved_nomic_folders_have_the_keys_of_the_original_too(tmp_path):
     assert type(config).from_json(saved | {"rotary_scaling_factor": 2.0}).max_tokens == 16
 
 
-@pytest.mark.parametrize("name, num_labels", [("nomic_bert", 3), ("gte", 1)])
-def test_cross_encoders_both_ways(tmp_path, name, num_labels):
-    first, second = models.sentences(6, seed=1), models.sentences(6, seed=2, longest=20)
-    pairs = [*zip(first, second, strict=True), ("", ""), ("", "red " * 50)]
-    whole = build(name, "ForSequenceClassification", num_labels=num_labels)
-    folder = written(tmp_path / "there", whole, model_max_length=26)
-    ours = jsbert.CrossEncoder(folder)
-    got = ours.predict(pairs, on_truncate="ignore", activation_fn="identity")
-    theirs = sentence_transformers.CrossEncoder(str(folder), device="cpu")
-    wanted = theirs.predict(pairs, activation_fn=torch.nn.Identity())
-    assert reference.largest_difference(got, wanted) <= 1e-5
-    ours.save_pretrained(tmp_path / "back")
-    back = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "back")
-    assert type(back) is type(whole)
-    for parameter, other in zip(whole.state_dict().values(), back.state_dict().values(), strict=True):
-        assert torch.equal(parameter, other)
-
-
 def test_original_rerankers_are_read_with_their_head(tmp_path):
     whole = build("gte", "ForSequenceClassification", num_labels=1)
     theirs = read_cross_encoder(written(tmp_path, whole))
@@ -352,15 +268,6 @@ def test_original_rerankers_are_read_with_their_head(tmp_path):
     assert same_arrays(original.params, theirs.params)
 
 
-@pytest.mark.parametrize("kind", ["ForMaskedLM", "ForSequenceClassification"])
-@each_family
-def test_checkpoints_with_heads_open_as_trunks(tmp_path, name, kind):
-    whole = build(name, kind)
-    _, params = opened(written(tmp_path / "whole", whole))
-    _, trunk = opened(written(tmp_path / "trunk", whole.base_model))
-    assert same_arrays(params, trunk)
-
-
 @each_original
 def test_remote_code_is_not_run(tmp_path, name):
     auto = {"AutoConfig": "modeling.Config", "AutoModel": "modeling.Model"}
@@ -368,41 +275,6 @@ def test_remote_code_is_not_run(tmp_path, name):
     (tmp_path / "modeling.py").write_text("raise SystemExit('run')")
     config, _ = opened(tmp_path)
     assert config.hidden_size == 24
-
-
-@each_family
-def test_bfloat16_stays_near_float32(tmp_path, name):
-    parts = read_bi_encoder(written(tmp_path, build(name, seed=1)), pooling="mean")
-    rounded = dataclasses.replace(parts.config, encoder=dataclasses.replace(parts.config.encoder, dtype="bfloat16"))
-    ids, mask = reference.tokens(batch=30)
-    vectors, near = (siamese.encode(config, parts.params, ids, mask) for config in (parts.config, rounded))
-    assert np.abs(vectors - near).max() > 1e-4
-    assert (normalize(vectors) * normalize(near)).sum(axis=1).min() >= 0.999
-
-
-@each_family
-def test_packed_rows_give_the_same_vectors(tmp_path, name):
-    parts = read_bi_encoder(written(tmp_path, build(name)), pooling="mean")
-    ids, mask = reference.tokens(batch=30)
-    lengths = mask.sum(axis=1)
-    got = jax.jit(siamese.encode_packed, static_argnums=0)(parts.config, parts.params, packed(ids, lengths), lengths)
-    assert reference.largest_difference(got, siamese.encode(parts.config, parts.params, ids, mask)) <= 1e-5
-
-
-@each_family
-def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
-    config, params = opened(written(tmp_path, build(name, num_hidden_layers=1)))
-    ids, mask = map(jnp.asarray, reference.tokens())
-    mask = mask.at[0].set(0)  # a row of padding alone
-
-    def total(params, key):
-        return (encoders.forward(config, params, ids, mask, key) * mask[:, :, None]).sum()
-
-    drawn = jax.jit(jax.value_and_grad(total))
-    (one, gradient), (same, _), (other, _) = (drawn(params, jax.random.key(seed)) for seed in (1, 1, 2))
-    assert one == same
-    assert len({float(jax.jit(total)(params, None)), float(one), float(other)}) == 3
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
 
 
 @pytest.mark.parametrize(

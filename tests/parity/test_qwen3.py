@@ -1,6 +1,5 @@
 """Qwen3 against transformers and sentence-transformers: stages, configs old and new, left padding, folders both ways."""
 
-import dataclasses
 import functools
 import json
 import re
@@ -10,31 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sentence_transformers
-import tokenizers
-import torch
 import transformers
 from sentence_transformers.sentence_transformer import modules as st
 
 import jsbert
-from jsbert import encoders, siamese
+from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder
 from jsbert.encoders import qwen3
-from jsbert.packing import packed
-from jsbert.pooling import last_token_pool, normalize
 from tests import models
-from tests.parity import reference
+from tests.parity import families, reference
+from tests.parity.families import DECODER_VOCABULARY, written
 
-SIZES = dict(
-    vocab_size=models.SIZES["vocab_size"],
-    hidden_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=6,
-    num_key_value_heads=2,
-    head_dim=10,
-    intermediate_size=40,
-    max_position_embeddings=700,
-    pad_token_id=0,
-)
 VARIANTS = {
     "shared heads": {},
     "one head of keys": {"num_key_value_heads": 1, "head_dim": 4, "rope_parameters": {"rope_theta": 7.0}},
@@ -43,34 +28,17 @@ VARIANTS = {
 TEXTS = [*models.sentences(20, seed=3), "", "the red cat sat under " * 20]
 
 
-def build(kind="Model", seed=0, **options):
-    config = transformers.Qwen3Config(**SIZES | options)
-    return reference.perturb(getattr(transformers, f"Qwen3{kind}")(config), seed)
-
-
-def written(folder, model, pad="<pad>", **settings):
-    """With a tokenizer as Qwen's: it pads left, has no class token, and appends an end of its own."""
-    model.save_pretrained(folder)
-    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(VOCABULARY)}, "<unk>"))
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    backend.post_processor = tokenizers.processors.TemplateProcessing(
-        single="$A <end>", pair="$A $B <end>", special_tokens=[("<end>", 2)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        **{"pad_token": pad, "unk_token": "<unk>", "eos_token": "<end>"},
-        **{"padding_side": "left", "model_input_names": ["input_ids", "attention_mask"]},
-        **settings,
-    ).save_pretrained(folder)
-    return folder
-
-
-VOCABULARY = ["<pad>", "<unk>", "<end>", *models.WORDS]
+build = functools.partial(families.build, "qwen3")
 
 
 def opened(folder, model):
     parts = read_bi_encoder(written(folder, model), pooling="lasttoken")
     return parts.config.encoder, parts.params["encoder"]
+
+
+FORWARD, STAGES = (  # one program a test, not one an operation
+    jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
+)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -79,9 +47,7 @@ def test_every_stage_equals_transformers(tmp_path, variant):
     config, params = opened(tmp_path, model)
     for side in ("right", "left"):
         ids, mask = reference.tokens(side=side, length=16)
-        reference.assert_same_stages(
-            encoders.hidden_states(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask
-        )
+        reference.assert_same_stages(STAGES(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask)
 
 
 def test_angles_hold_far_into_a_text(tmp_path):
@@ -89,7 +55,7 @@ def test_angles_hold_far_into_a_text(tmp_path):
     config, params = opened(tmp_path, model)
     ids, mask = reference.tokens(batch=1, length=600)
     mask[:] = 1
-    got = encoders.forward(config, params, ids, mask)
+    got = FORWARD(config, params, ids, mask)
     assert reference.largest_difference(got, reference.hidden_states(model, ids, mask)[-1]) <= 1e-5
 
 
@@ -104,7 +70,7 @@ def test_older_and_newer_configs_say_the_same(tmp_path):
     counted = mask.astype(bool)
     for name in ("older", "newer"):
         parts = read_bi_encoder(tmp_path / name, pooling="lasttoken")
-        got = np.asarray(encoders.forward(parts.config.encoder, parts.params["encoder"], ids, mask))
+        got = np.asarray(FORWARD(parts.config.encoder, parts.params["encoder"], ids, mask))
         assert (
             reference.largest_difference(got[counted], reference.hidden_states(model, ids, mask)[-1][counted]) <= 1e-5
         )
@@ -115,7 +81,7 @@ def test_older_and_newer_configs_say_the_same(tmp_path):
 
 @pytest.mark.parametrize("variant, pad", [("shared heads", "<pad>"), ("biases", "<end>")])  # Qwen pads with its end
 def test_left_padding_and_the_appended_end_give_the_same_vectors_both_ways(tmp_path, variant, pad):
-    written(tmp_path / "trunk", build(**VARIANTS[variant]), pad)
+    written(tmp_path / "trunk", build(**VARIANTS[variant]), pad=pad)
     transformer = st.Transformer(str(tmp_path / "trunk"), max_seq_length=15)
     prompts = {"query": "query : the cat ran on ", "document": ""}
     reference_model = sentence_transformers.SentenceTransformer(
@@ -123,7 +89,7 @@ def test_left_padding_and_the_appended_end_give_the_same_vectors_both_ways(tmp_p
     )
     reference_model.save_pretrained(str(tmp_path / "there"), create_model_card=False)
     padded = reference_model.tokenize(["cat", "the red dog sat"])
-    assert padded["input_ids"][0].tolist() == [*[VOCABULARY.index(pad)] * 3, VOCABULARY.index("cat"), 2]
+    assert padded["input_ids"][0].tolist() == [*[DECODER_VOCABULARY.index(pad)] * 3, DECODER_VOCABULARY.index("cat"), 2]
 
     ours = jsbert.SentenceTransformer(tmp_path / "there")
     wanted = reference_model.encode(TEXTS)
@@ -137,74 +103,6 @@ def test_left_padding_and_the_appended_end_give_the_same_vectors_both_ways(tmp_p
     assert again.tokenizer.padding_side == "left"
     assert reference.largest_difference(again.encode_query(TEXTS), queries) <= 1e-6
     assert type(transformers.AutoModel.from_pretrained(tmp_path / "back")).__name__ == "Qwen3Model"
-
-
-@pytest.mark.parametrize("kind", ["ForCausalLM", "ForSequenceClassification"])
-def test_checkpoints_with_heads_open_as_trunks(tmp_path, kind):
-    whole = build(kind)
-    config, params = opened(tmp_path, whole)
-    ids, mask = reference.tokens()
-    got = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
-    assert (
-        reference.largest_difference(got, reference.hidden_states(whole.model, ids, mask)[-1][mask.astype(bool)])
-        <= 1e-5
-    )
-
-
-@pytest.mark.parametrize("num_labels", [1, 3])
-def test_cross_encoders_both_ways(tmp_path, num_labels):
-    first, second = models.sentences(12, seed=1), models.sentences(12, seed=2, longest=20)
-    pairs = [*zip(first, second, strict=True), ("", ""), ("", "red " * 50)]
-    whole = build("ForSequenceClassification", num_labels=num_labels)
-    folder = written(tmp_path / "there", whole, model_max_length=26)
-    ours = jsbert.CrossEncoder(folder)
-    got = ours.predict(pairs, on_truncate="ignore", activation_fn="identity")
-    model = sentence_transformers.CrossEncoder(str(folder), device="cpu")
-    assert reference.largest_difference(got, model.predict(pairs, activation_fn=torch.nn.Identity())) <= 1e-5
-    ours.save_pretrained(tmp_path / "back")
-    back = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "back")
-    assert type(back) is type(whole)
-    for name, parameter in whole.state_dict().items():
-        assert torch.equal(parameter, back.state_dict()[name])
-
-
-def test_bfloat16_stays_near_float32(tmp_path):
-    config, params = opened(tmp_path, build(seed=1))
-    ids, mask = reference.tokens(batch=20, length=30)
-    exact, rounded = (
-        normalize(last_token_pool(encoders.forward(dataclasses.replace(config, dtype=dtype), params, ids, mask), mask))
-        for dtype in ("float32", "bfloat16")
-    )
-    assert 0.999 <= (exact * rounded).sum(axis=1).min() < 0.999999
-
-
-def test_packed_rows_give_the_same_vectors(tmp_path):
-    parts = read_bi_encoder(written(tmp_path, build()), pooling="lasttoken")
-    ids, mask = reference.tokens(batch=9, length=25)
-    lengths = mask.sum(axis=1)
-    rows = packed(ids, lengths)
-    assert rows["ids"].shape[0] < len(lengths)
-    wanted = siamese.encode(parts.config, parts.params, ids, mask)
-    assert (
-        reference.largest_difference(siamese.encode_packed(parts.config, parts.params, rows, lengths), wanted) <= 1e-5
-    )
-
-
-def test_dropout_draws_and_gradients_are_finite(tmp_path):
-    config, params = opened(tmp_path, build(num_hidden_layers=1, attention_dropout=0.3))
-    ids, mask = map(jnp.asarray, reference.tokens(side="left"))
-    mask = mask.at[0].set(0)  # a row of padding alone
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def total(params, config, key):
-        return (encoders.forward(config, params, ids, mask, key) * mask[:, :, None]).sum()
-
-    keys = [None, *map(jax.random.key, (1, 1, 2))]
-    plain, one, same, other = (total(params, config, key) for key in keys)
-    assert one == same
-    assert len({float(plain), float(one), float(other)}) == 3
-    gradient = jax.grad(total)(params, dataclasses.replace(config, remat=True), keys[1])
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
 
 
 def test_what_is_before_a_token_is_computed_once_for_all_layers():

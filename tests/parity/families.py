@@ -1,0 +1,131 @@
+"""A small random reference of every encoder family, as transformers builds it and then perturbed, and its folder."""
+
+import pathlib
+import types
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+
+from tests import models
+from tests.parity import reference
+
+
+class Family(NamedTuple):
+    """How transformers' classes begin, their config, and what differs from most."""
+
+    prefix: str
+    sizes: dict[str, Any]
+    dropout: Mapping[str, float] = types.MappingProxyType({})  # where the config's own rates are 0
+    language_model: str = "ForMaskedLM"
+    pooling: str = "mean"
+
+
+SIZES = {name: size for name, size in models.SIZES.items() if name != "type_vocab_size"}
+RATES = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2}
+SPECIAL = {f"{kind}_token_id": 0 for kind in ("pad", "bos", "eos", "cls", "sep")}
+
+FAMILIES = {
+    "bert": Family("Bert", models.SIZES),
+    "roberta": Family("Roberta", SIZES | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
+    "xlm-roberta": Family("XLMRoberta", SIZES | {"type_vocab_size": 1, "pad_token_id": 4}),
+    "camembert": Family("Camembert", SIZES | {"type_vocab_size": 2}),
+    "mpnet": Family("MPNet", SIZES | {"layer_norm_eps": 1e-5, "max_position_embeddings": 260}),
+    "distilbert": Family(
+        "DistilBert",
+        {"vocab_size": SIZES["vocab_size"], "dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 40}
+        | {"max_position_embeddings": 32, "activation": "relu"},
+    ),
+    "electra": Family("Electra", models.SIZES | {"embedding_size": 14}),
+    "electra, one width": Family("Electra", models.SIZES | {"embedding_size": 24}),
+    "albert": Family("Albert", models.SIZES | {"embedding_size": 14}, RATES),
+    "albert, groups": Family(
+        "Albert",
+        models.SIZES | {"embedding_size": 14, "num_hidden_layers": 5, "num_hidden_groups": 2, "inner_group_num": 2},
+        RATES,
+    ),
+    "modernbert": Family(
+        "ModernBert",
+        SIZES | SPECIAL | {"max_position_embeddings": 700, "local_attention": 6, "global_attn_every_n_layers": 2},
+        {"attention_dropout": 0.1},
+    ),
+    "nomic_bert": Family(
+        "NomicBert", models.SIZES | {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}, RATES
+    ),
+    "nomic_bert, GeGLU": Family("NomicBert", models.SIZES | {"hidden_act": "gelu", "layer_norm_eps": 0.1}, RATES),
+    "gte": Family("Gte", models.SIZES | {"type_vocab_size": 1, "pad_token_id": 0}, RATES),
+    "gte, scaled": Family(
+        "Gte",
+        SIZES | {"type_vocab_size": 0, "rope_parameters": {"rope_type": "linear", "rope_theta": 80.0, "factor": 1.7}},
+        RATES,
+    ),
+    "qwen3": Family(
+        "Qwen3",
+        SIZES | {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10}
+        | {"max_position_embeddings": 700, "pad_token_id": 0},
+        {"attention_dropout": 0.1},
+        "ForCausalLM",
+        "lasttoken",
+    ),
+}  # fmt: skip
+
+each = pytest.mark.parametrize("name", FAMILIES)
+
+
+def build(name: str, kind: str = "Model", seed: int = 0, **options: Any) -> transformers.PreTrainedModel:
+    """transformers' `kind` of a family, every parameter perturbed; `options` change its config."""
+    prefix, sizes = FAMILIES[name][:2]
+    config = getattr(transformers, f"{prefix}Config")(**sizes | options)
+    return reference.perturb(getattr(transformers, f"{prefix}{kind}")(config), seed)
+
+
+def written(folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer: Any) -> pathlib.Path:
+    """The model's folder with a tokenizer of its family's kind; `tokenizer` changes tokenizer_config.json."""
+    write = {"modernbert": _write_with_tokenizer_json, "qwen3": write_decoder}.get(model.config.model_type)
+    if write is not None:
+        return write(folder, model, **tokenizer)
+    if getattr(model.config, "type_vocab_size", 1) == 1:
+        tokenizer["model_input_names"] = ["input_ids", "attention_mask"]
+    return reference.write_trunk(folder, model, **tokenizer)
+
+
+def _write_with_tokenizer_json(folder, model, **tokenizer):
+    """Without one transformers knows no tokenizer for this model_type."""
+    names = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
+    reference.write_trunk(folder, model)
+    models.tokenizer(folder).save(folder)
+    models.write_vocabulary(folder, **settings, **names, **tokenizer)
+    return folder
+
+
+DECODER_VOCABULARY = ["<pad>", "<unk>", "<end>", *models.WORDS]
+
+
+def write_decoder(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, pad: str = "<pad>", **settings: Any
+) -> pathlib.Path:
+    """With a tokenizer as Qwen's: it pads left, has no class token, and appends an end of its own."""
+    model.save_pretrained(folder)
+    ids = {word: i for i, word in enumerate(DECODER_VOCABULARY)}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, "<unk>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A <end>", pair="$A $B <end>", special_tokens=[("<end>", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        **{"pad_token": pad, "unk_token": "<unk>", "eos_token": "<end>"},
+        **{"padding_side": "left", "model_input_names": ["input_ids", "attention_mask"]},
+        **settings,
+    ).save_pretrained(folder)
+    return folder
+
+
+def tokens(model: transformers.PreTrainedModel, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """`reference.tokens`, with the padding token in the padding: transformers finds RoBERTa's positions by it."""
+    ids, mask = reference.tokens(**options)
+    return np.where(mask, ids, model.config.pad_token_id), mask
