@@ -86,24 +86,23 @@ def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
         return False
     import matplotlib.figure
 
-    figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    losses = [entry for entry in entries if "loss" in entry]
+    losses, scores = ([entry for entry in entries if name in entry] for name in ("loss", "score"))
+    panels = 2 if scores else 1
+    figure = matplotlib.figure.Figure(figsize=(4.5 * panels, 3.6), layout="constrained")
+    left, *right = figure.subplots(1, panels, squeeze=False)[0]
     for source in dict.fromkeys(entry["source"] for entry in losses):
         own = [entry for entry in losses if entry["source"] == source]
         steps, values = np.array([[entry["step"], entry["loss"]] for entry in own], float).T
         line = left.plot(steps, values, alpha=0.3, linewidth=1)[0]
         width = max(1, len(values) // 20)
         smooth = np.convolve(values, np.ones(width) / width, "valid")
-        left.plot(steps[width - 1 :], smooth, color=line.get_color(), label=source)
+        left.plot(steps[(width - 1) // 2 :][: len(smooth)], smooth, color=line.get_color(), label=source)
     left.set(xlabel="update", ylabel="loss", title="Loss (thin: as it came; thick: running mean)")
     if losses:
         left.legend()
-    scores = [entry for entry in entries if "score" in entry]
-    right.plot([entry["step"] for entry in scores], [entry["score"] for entry in scores], marker="o")
-    right.set(
-        xlabel="update", ylabel=scores[0]["metric"] if scores else "", title="Score" if scores else "No evaluation"
-    )
+    for axes in right:
+        axes.plot([entry["step"] for entry in scores], [entry["score"] for entry in scores], marker="o")
+        axes.set(xlabel="update", ylabel=scores[0]["metric"], title="Score")
     with replacing(file) as unfinished:
         figure.savefig(unfinished, dpi=120, format="png")
     return True
