@@ -75,7 +75,10 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     file = folder / "config_sentence_transformers.json"
     settings = read_json_if_there(file)
     name = typed(settings, "activation_fn", str, None, where=file)
-    activation = _activation(name, file) if name else _trunk_activation(values, trunk / "config.json", num_labels)
+    if name is None:
+        activation = _trunk_activation(values, trunk / "config.json", num_labels)
+    else:
+        activation = _activation(name, file)
     if settings.get("default_prompt_name") is not None:
         raise ValueError(
             f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders are not supported"

@@ -13,6 +13,7 @@ import numpy as np
 from jsbert.data.candidates import cross_scores, leave_out, ranked, sampled, similarities
 from jsbert.data.examples import Examples
 from jsbert.data.mined import FORMATS, Mined, statistics
+from jsbert.files import staged_file
 from jsbert.search import top_k
 
 
@@ -196,10 +197,8 @@ def _vectors(model, role, texts, prompt, options, cache_folder):
     file = folder / f"{role}_embeddings_{_fingerprint(model, prompt, texts)}.npy"
     if not file.exists():
         vectors = encode(texts, normalize_embeddings=True, **prompt, **options)
-        beside = file.with_suffix(f".{os.getpid()}.tmp")
-        with beside.open("wb") as stream:
-            np.save(stream, vectors)
-        os.replace(beside, file)
+        with staged_file(file) as staging:
+            np.save(staging, vectors)
     return np.load(file)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, DTypeLike, Float, Int
 
+from jsbert.config import EncoderConfig
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import product
 
@@ -33,10 +34,8 @@ def attention(
     value: Float[Array, "batch length width"],
     biases: Sequence[Float[Array, "#batch #heads #queries length"]],
     *,
-    num_heads: int,
-    dtype: DTypeLike,
+    config: EncoderConfig,
     dropout: Dropout,
-    rate: float,
 ) -> Float[Array, "batch length width"]:
     """Each token's mixture of the values, by the softmax over its row's tokens of query * key / sqrt(d) + biases.
 
@@ -44,11 +43,12 @@ def attention(
         query, key, value: of all heads, side by side.
         biases: each added to the scores; `mask_bias` is one. One by one: XLA adds them within the softmax's pass, where
             their sum would be an array of its own.
-        num_heads: heads, each of `width / num_heads` = d entries.
-        dtype: of the products' operands.
-        dropout, rate: of the softmax's weights.
+        config: says how many heads there are, each of `width / num_attention_heads` = d entries, the dtype of the
+            products' operands, and the rate of the dropout.
+        dropout: of the softmax's weights.
     """
     batch, length, width = query.shape
+    num_heads, dtype = config.num_attention_heads, config.attention_dtype
 
     def heads(x):  # (B, L, D) -> (B, H, L, d): with the heads in front, both products are plain ones
         return x.reshape(batch, length, num_heads, -1).transpose(0, 2, 1, 3)
@@ -59,6 +59,7 @@ def attention(
         scores = scores + bias
     # A softmax, but that its sum divides the mixture: L * d numbers a head in place of L * L.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    mixed = product("bhqk,bhkd->bhqd", dropout.weights(weights, rate), heads(value), dtype)
+    dropped = dropout.weights(weights, config.attention_probs_dropout_prob)
+    mixed = product("bhqk,bhkd->bhqd", dropped, heads(value), dtype)
     mixed = mixed / weights.sum(axis=-1, keepdims=True)
     return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)

@@ -25,10 +25,8 @@ class Attention(nnx.Module):
             self.key(hidden),
             self.value(hidden),
             biases,
-            num_heads=self.config.num_attention_heads,
-            dtype=self.config.attention_dtype,
+            config=self.config,
             dropout=dropout,
-            rate=self.config.attention_probs_dropout_prob,
         )
         return self.output(mixed)
 

@@ -127,10 +127,8 @@ class Attention(nnx.Module):
             self._shared(self._turned(self.key_norm, self.key(hidden), positions)),
             self._shared(self.value(hidden)),
             biases,
-            num_heads=config.num_attention_heads,
-            dtype=config.attention_dtype,
+            config=config,
             dropout=dropout,
-            rate=config.attention_probs_dropout_prob,
         )
         return self.output(mixed)
 

@@ -65,10 +65,8 @@ class Attention(nnx.Module):
             self.turned(key, positions),
             value,
             biases,
-            num_heads=self.config.num_attention_heads,
-            dtype=self.config.attention_dtype,
+            config=self.config,
             dropout=dropout,
-            rate=self.config.attention_probs_dropout_prob,
         )
         return self.output(mixed)
 

@@ -5,11 +5,16 @@ import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 import tokenizers
 import transformers
+from jaxtyping import PyTree
 
+from jsbert import encoders
+from jsbert.checkpoint import read_bi_encoder
+from jsbert.config import EncoderConfig
 from tests import models
 from tests.parity import reference
 
@@ -129,3 +134,14 @@ def tokens(model: transformers.PreTrainedModel, **options: Any) -> tuple[np.ndar
     """`reference.tokens`, with the padding token in the padding: transformers finds RoBERTa's positions by it."""
     ids, mask = reference.tokens(**options)
     return np.where(mask, ids, model.config.pad_token_id), mask
+
+
+def opened(folder: pathlib.Path) -> tuple[EncoderConfig, PyTree]:
+    """The config and the params of a folder's encoder."""
+    parts = read_bi_encoder(folder, pooling="mean")
+    return parts.config.encoder, parts.params["encoder"]
+
+
+FORWARD, STAGES = (  # one program a test, not one an operation
+    jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
+)

@@ -6,13 +6,8 @@ import torch
 import transformers
 
 from jsbert import encoders
-from jsbert.checkpoint import read_bi_encoder
 from tests.parity import reference
-
-
-def opened(folder):
-    parts = read_bi_encoder(folder, pooling="mean")
-    return parts.config.encoder, parts.params["encoder"]
+from tests.parity.families import opened
 
 
 def theirs(model, ids, mask, token_types=None):

@@ -16,17 +16,7 @@ from jsbert.checkpoint import read_bi_encoder
 from jsbert.packing import packed
 from tests import models
 from tests.parity import families, reference
-from tests.parity.families import FAMILIES, build, tokens, written
-
-
-def opened(folder, model, **tokenizer):
-    parts = read_bi_encoder(written(folder, model, **tokenizer), pooling="mean")
-    return parts.config.encoder, parts.params["encoder"]
-
-
-FORWARD, STAGES = (  # one program a test, not one an operation
-    jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
-)
+from tests.parity.families import FAMILIES, FORWARD, STAGES, build, opened, tokens, written
 
 
 def last_hidden(model, ids, mask):
@@ -38,7 +28,7 @@ def last_hidden(model, ids, mask):
 @families.each
 def test_every_stage_equals_transformers(tmp_path, name, side):
     model = build(name)
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     assert config.model_type == name.partition(",")[0]
     ids, mask = tokens(model, side=side)
     types = np.random.default_rng(5).integers(0, 2, ids.shape) if takes_types(model) else None
@@ -71,8 +61,8 @@ def test_folders_both_ways(tmp_path, name):
 @families.each
 def test_checkpoints_with_heads_open_as_trunks(tmp_path, name, kind):
     whole = build(name, getattr(FAMILIES[name], kind, kind))
-    _, params = opened(tmp_path / "whole", whole)
-    _, trunk = opened(tmp_path / "trunk", whole.base_model)
+    _, params = opened(written(tmp_path / "whole", whole))
+    _, trunk = opened(written(tmp_path / "trunk", whole.base_model))
     assert jax.tree.all(jax.tree.map(np.array_equal, params, trunk))
 
 
@@ -128,7 +118,7 @@ FEW_LAYERS = {"distilbert": {"n_layers": 1}, "albert, groups": {"num_hidden_laye
 @families.each
 def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
     model = build(name, **{**FAMILIES[name].dropout, **FEW_LAYERS.get(name, {"num_hidden_layers": 1})})
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     ids, mask = map(jnp.asarray, tokens(model))
     mask = mask.at[0].set(0)  # a row of padding alone
 
@@ -145,7 +135,7 @@ def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
 def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
     # 200 tokens: the trap is a bucket's edge, where a logarithm decides.
     model = build("mpnet")
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     ids = np.random.default_rng(0).integers(5, config.vocab_size, (2, 200))
     mask = (np.arange(200)[None] < np.array([[200], [150]])).astype(np.int64)
     ids = np.where(mask, ids, model.config.pad_token_id)
@@ -170,7 +160,7 @@ def test_roberta_can_use_all_positions_but_the_first(tmp_path):
 
 def test_a_text_that_spells_out_roberta_s_padding(tmp_path):
     model = build("roberta")
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     ids = np.array([[7, 1, 9, 1, 1, 20, 8]])
     got = FORWARD(config, params, ids, np.ones_like(ids))
     assert reference.largest_difference(got, last_hidden(model, ids, np.ones_like(ids))) <= 1e-5

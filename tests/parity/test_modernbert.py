@@ -19,7 +19,7 @@ from jsbert.checkpoint import read_bi_encoder
 from jsbert.encoders import modernbert
 from tests import models
 from tests.parity import families, reference
-from tests.parity.families import written
+from tests.parity.families import FORWARD, STAGES, opened, written
 
 VARIANTS = {
     "as published": {},
@@ -39,20 +39,10 @@ TEXTS = [*models.sentences(20, seed=3, longest=20), "", "a" * 300]
 build = functools.partial(families.build, "modernbert", num_hidden_layers=4, global_attn_every_n_layers=3)
 
 
-def opened(folder, model):
-    parts = read_bi_encoder(written(folder, model), pooling="mean")
-    return parts.config.encoder, parts.params["encoder"]
-
-
-FORWARD, STAGES = (  # one program a test, not one an operation
-    jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
-)
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_stage_equals_transformers(tmp_path, variant):
     model = build(**VARIANTS[variant])
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     for side in ("right", "left"):
         ids, mask = reference.tokens(side=side, length=16)
         reference.assert_same_stages(STAGES(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask)
@@ -60,7 +50,7 @@ def test_every_stage_equals_transformers(tmp_path, variant):
 
 def test_windows_and_angles_hold_far_into_a_text(tmp_path):
     model = build(local_attention=50)
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     ids, mask = reference.tokens(batch=2, length=600)
     mask[0] = 1
     got = np.asarray(FORWARD(config, params, ids, mask))[0]
@@ -144,7 +134,7 @@ def test_cross_encoders_both_ways(tmp_path, num_labels, options):
 
 
 def test_each_dropout_draws_and_gradients_are_finite(tmp_path):
-    config, params = opened(tmp_path, build(num_hidden_layers=1, layer_types=["sliding_attention"]))
+    config, params = opened(written(tmp_path, build(num_hidden_layers=1, layer_types=["sliding_attention"])))
     ids, mask = map(jnp.asarray, reference.tokens())
     mask = mask.at[0].set(0)  # a row of padding alone
 

@@ -15,11 +15,10 @@ import transformers
 from torch import nn
 
 import jsbert
-from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder, read_cross_encoder
 from tests import models
 from tests.parity import reference
-from tests.parity.families import build, written
+from tests.parity.families import STAGES, build, opened, written
 
 ORIGINALS = {
     "nomic_bert": {
@@ -189,20 +188,14 @@ def write_original(folder, name, prefix="", **keys):
     return model
 
 
-def opened(folder):
-    parts = read_bi_encoder(folder, pooling="mean")
-    return parts.config.encoder, parts.params["encoder"]
-
-
 def same_arrays(params, others):
     return jax.tree.all(jax.tree.map(np.array_equal, params, others))
 
 
 def assert_same_stages(folder, stages, ids, mask, types):
     config, params = opened(folder)
-    compute = jax.jit(encoders.hidden_states, static_argnums=0)
     assert len(stages) == 1 + config.num_hidden_layers
-    reference.assert_same_stages(compute(config, params, ids, mask, token_types=types), stages, mask)
+    reference.assert_same_stages(STAGES(config, params, ids, mask, token_types=types), stages, mask)
 
 
 @pytest.mark.parametrize(

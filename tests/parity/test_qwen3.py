@@ -18,7 +18,7 @@ from jsbert.checkpoint import read_bi_encoder
 from jsbert.encoders import qwen3
 from tests import models
 from tests.parity import families, reference
-from tests.parity.families import DECODER_VOCABULARY, written
+from tests.parity.families import DECODER_VOCABULARY, FORWARD, STAGES, opened, written
 
 VARIANTS = {
     "shared heads": {},
@@ -31,20 +31,10 @@ TEXTS = [*models.sentences(20, seed=3), "", "the red cat sat under " * 20]
 build = functools.partial(families.build, "qwen3")
 
 
-def opened(folder, model):
-    parts = read_bi_encoder(written(folder, model), pooling="lasttoken")
-    return parts.config.encoder, parts.params["encoder"]
-
-
-FORWARD, STAGES = (  # one program a test, not one an operation
-    jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
-)
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_stage_equals_transformers(tmp_path, variant):
     model = build(**VARIANTS[variant])
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     for side in ("right", "left"):
         ids, mask = reference.tokens(side=side, length=16)
         reference.assert_same_stages(STAGES(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask)
@@ -52,7 +42,7 @@ def test_every_stage_equals_transformers(tmp_path, variant):
 
 def test_angles_hold_far_into_a_text(tmp_path):
     model = build(rope_parameters={"rope_theta": 1e6})
-    config, params = opened(tmp_path, model)
+    config, params = opened(written(tmp_path, model))
     ids, mask = reference.tokens(batch=1, length=600)
     mask[:] = 1
     got = FORWARD(config, params, ids, mask)
