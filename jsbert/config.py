@@ -8,12 +8,17 @@ import jax.numpy as jnp
 
 from jsbert.activations import ACTIVATIONS, activation_name
 
+ATTENTIONS = ("eager", "xla", "cudnn")
+"""How attention is computed: written out ("eager", transformers' word), which is the fastest on the CPU; or by
+`jax.nn.dot_product_attention`, as XLA compiles it or as cuDNN's one fused kernel. Weights that are dropped out are
+always written out."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
     """What the configs of all encoder families share: sizes and rates under BERT's names in HuggingFace's config.json,
-    and two things of our own that no config.json holds: `dtype`, that of the matrix products, and `remat`, whether a
-    gradient computes each layer anew instead of keeping what is inside.
+    and three things of our own that no config.json holds: `dtype`, that of the matrix products; `remat`, whether a
+    gradient computes each layer anew instead of keeping what is inside; and `attn_implementation`, one of `ATTENTIONS`.
 
     A family's config adds fields, sets the defaults that transformers has, and says how its config.json differs.
     """
@@ -57,6 +62,7 @@ class EncoderConfig:
     pad_token_id: int | None = 0
     dtype: str = "float32"
     remat: bool = False
+    attn_implementation: str = "eager"
 
     def __post_init__(self):
         self.check(vars(self))
@@ -71,6 +77,10 @@ class EncoderConfig:
             value = values[name]
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
                 raise ValueError(f"{cls._in_json(name)} is {value!r}; it must be a number from 0 to 1")
+        if values["attn_implementation"] not in ATTENTIONS:
+            raise ValueError(
+                f"attn_implementation is {values['attn_implementation']!r}; choose from {', '.join(ATTENTIONS)}"
+            )
         if not isinstance(values["pad_token_id"], (int, type(None))):
             raise ValueError(f"pad_token_id is {values['pad_token_id']!r}; it must be an integer")
         if "head_dim" not in values and values["hidden_size"] % values["num_attention_heads"]:
@@ -90,7 +100,7 @@ class EncoderConfig:
             if values.get(name, allowed) != allowed:
                 raise ValueError(f"{where}: {name} is {values[name]!r}; only {allowed!r} is supported")
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        known = defaults.keys() - {"dtype", "remat"}  # their dtype is the file's
+        known = defaults.keys() - {"dtype", "remat", "attn_implementation"}  # their dtype is the file's
         chosen = {name: values[cls._in_json(name)] for name in known if cls._in_json(name) in values}
         if "hidden_act" in chosen:
             chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
@@ -103,7 +113,7 @@ class EncoderConfig:
     def to_json(self) -> dict[str, Any]:
         """The config.json from which transformers builds the same encoder, but for "architectures"."""
         own = dataclasses.asdict(self) | {"dtype": "float32"}
-        del own["remat"]
+        del own["remat"], own["attn_implementation"]
         return dict(self.ONLY) | {self._in_json(name): value for name, value in own.items()}
 
     @property

@@ -23,9 +23,9 @@ from jsbert.checkpoint import (
     write_cross_encoder,
 )
 from jsbert.config import EncoderConfig
-from jsbert.device import Device, resolve_devices, resolve_dtype
+from jsbert.device import Device
 from jsbert.inputs import as_pairs, check_choice, check_positive
-from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, windows
+from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, computing, windows
 from jsbert.tokenizer import Ragged
 
 
@@ -53,6 +53,7 @@ class CrossEncoder(TextModel):
         token: str | bool | None = None,
         local_files_only: bool = False,
         seed: int = 0,
+        attn_implementation: str = "eager",
     ):
         """Opens a sequence-classification model.
 
@@ -63,7 +64,8 @@ class CrossEncoder(TextModel):
             max_length: tokens kept of a pair; by default what the folder says.
             activation_fn: overrules the folder's: "sigmoid" with one label, else "identity", unless its configs name
                 another.
-            device, dtype, cache_folder, revision, token, local_files_only: as for `SentenceTransformer`.
+            device, dtype, cache_folder, revision, token, local_files_only, attn_implementation: as for
+                `SentenceTransformer`.
 
         Raises:
             OSError, ValueError: as `SentenceTransformer`.
@@ -90,23 +92,27 @@ class CrossEncoder(TextModel):
             raise ValueError(f"{folder}: num_labels is {num_labels}, but its classifier has {parts.num_labels}")
         if activation_fn is not None:
             parts = dataclasses.replace(parts, activation=activation_name(activation_fn, where="activation_fn"))
-        self._set_up_from(parts, device, dtype)
+        self._set_up_from(parts, device, dtype, attn_implementation)
         if max_length is not None:
             self.max_seq_length = max_length
 
     @classmethod
     def from_parts(
-        cls, parts: CrossEncoderParts, *, device: Device | Sequence[Device] | None = None, dtype: str = "float32"
+        cls,
+        parts: CrossEncoderParts,
+        *,
+        device: Device | Sequence[Device] | None = None,
+        dtype: str = "float32",
+        attn_implementation: str = "eager",
     ) -> "CrossEncoder":
         """The object around config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
-        model._set_up_from(parts, device, dtype)
+        model._set_up_from(parts, device, dtype, attn_implementation)
         return model
 
-    def _set_up_from(self, parts, device, dtype):
-        devices = resolve_devices(device)
-        config = dataclasses.replace(parts.config, dtype=resolve_dtype(dtype, devices))
+    def _set_up_from(self, parts, device, dtype, attn_implementation):
+        config, devices = computing(parts.config, device, dtype, attn_implementation)
         self._parts = dataclasses.replace(parts, config=config, params=None)
         self.num_labels, self.activation_fn = parts.num_labels, parts.activation
         self._set_up(self.config, parts.params, parts.tokenizer, devices)
@@ -237,7 +243,7 @@ class CrossEncoder(TextModel):
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         return dataclasses.replace(
             self._parts,
-            config=dataclasses.replace(self.config, dtype="float32"),
+            config=dataclasses.replace(self.config, dtype="float32", attn_implementation="eager"),
             params=self._float32_params(),
             tokenizer=self._tokenizer,
             activation=self.activation_fn,

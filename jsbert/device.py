@@ -52,6 +52,24 @@ def resolve_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
     return "bfloat16" if devices[0].platform != "cpu" or cpu_features() & BFLOAT16_FEATURES else "float32"
 
 
+def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Device]) -> None:
+    """Whether `devices` can compute attention so.
+
+    Raises:
+        ValueError: for "cudnn" in float32, or on anything but NVIDIA GPUs of compute capability 8.0 (Ampere) or higher.
+    """
+    if implementation == "cudnn" and (dtype == "float32" or not all(map(_is_ampere, devices))):
+        raise ValueError(
+            f"attn_implementation is 'cudnn', with dtype {dtype!r} on {[str(device) for device in devices]}; it needs "
+            "dtype 'bfloat16' or 'int8', and NVIDIA GPUs of compute capability 8.0 or higher. Choose 'eager' or 'xla'"
+        )
+
+
+def _is_ampere(device):
+    capability = str(getattr(device, "compute_capability", ""))  # "9.0"; AMD's are "gfx942"
+    return capability[:1].isdecimal() and float(capability) >= 8
+
+
 @functools.cache
 def cpu_features() -> frozenset[str]:
     """The processor's features under Linux's names ("avx2", "avx512_bf16", ...); none where they cannot be read."""

@@ -15,12 +15,12 @@ from tqdm.auto import tqdm
 from jsbert.batching import Batch, pack
 from jsbert.checkpoint import BiEncoder, Settings, find_folder, read_bi_encoder, write_bi_encoder
 from jsbert.config import Config, Router
-from jsbert.device import Device, resolve_devices, resolve_dtype
+from jsbert.device import Device
 from jsbert.inputs import as_texts, check_choice, check_positive, ragged_from_ids
 from jsbert.outputs import all_vectors, collect, collect_tokens, finish, sentence_vectors
 from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
 from jsbert.similarity import SIMILARITIES
-from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, windows
+from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, computing, windows
 from jsbert.tokenizer import Ragged
 
 OnTruncate = Literal["warn", "error", "ignore"]
@@ -56,6 +56,7 @@ class SentenceTransformer(TextModel):
         local_files_only: bool = False,
         dtype: Dtype = "float32",
         pooling: str | Sequence[str] | None = None,
+        attn_implementation: str = "eager",
     ):
         """Opens a model.
 
@@ -76,6 +77,8 @@ class SentenceTransformer(TextModel):
                 matrices in int8, a scale a column, and rounds what they are multiplied with, a scale a token. "auto" is
                 "bfloat16" where the device has instructions for it, else "float32".
             pooling: pooling modes, overruling the folder's; see `jsbert.pooling.POOLINGS`.
+            attn_implementation: "eager", "xla", or, on NVIDIA GPUs and not in float32, "cudnn"; see
+                `jsbert.config.ATTENTIONS`.
 
         Raises:
             OSError: for a model or file that is not there.
@@ -99,26 +102,30 @@ class SentenceTransformer(TextModel):
         settings = dataclasses.replace(
             parts.settings, **{name: value for name, value in given.items() if value is not None}
         )
-        self._set_up_from(dataclasses.replace(parts, settings=settings), device, dtype)
+        self._set_up_from(dataclasses.replace(parts, settings=settings), device, dtype, attn_implementation)
 
     @classmethod
     def from_parts(
-        cls, parts: BiEncoder, *, device: Device | Sequence[Device] | None = None, dtype: str = "float32"
+        cls,
+        parts: BiEncoder,
+        *,
+        device: Device | Sequence[Device] | None = None,
+        dtype: str = "float32",
+        attn_implementation: str = "eager",
     ) -> "SentenceTransformer":
         """The object around config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
-        model._set_up_from(parts, device, dtype)
+        model._set_up_from(parts, device, dtype, attn_implementation)
         return model
 
-    def _set_up_from(self, parts, device, dtype):
+    def _set_up_from(self, parts, device, dtype, attn_implementation):
         settings = parts.settings
         if settings.default_prompt_name is not None and settings.default_prompt_name not in settings.prompts:
             raise ValueError(
                 f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts {sorted(settings.prompts)}"
             )
-        devices = resolve_devices(device)
-        encoder = dataclasses.replace(parts.config.encoder, dtype=resolve_dtype(dtype, devices))
+        encoder, devices = computing(parts.config.encoder, device, dtype, attn_implementation)
         self._config: Config = dataclasses.replace(parts.config, encoder=encoder)
         self.prompts = dict(settings.prompts)
         self.default_prompt_name = settings.default_prompt_name
@@ -129,7 +136,9 @@ class SentenceTransformer(TextModel):
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
         def model(way):
-            return self if way.params is parts.params else self.from_parts(way, device=device, dtype=dtype)
+            if way.params is parts.params:
+                return self
+            return self.from_parts(way, device=device, dtype=dtype, attn_implementation=attn_implementation)
 
         self.router = None if parts.router is None else parts.router.map(model)
 
@@ -338,7 +347,8 @@ class SentenceTransformer(TextModel):
     def parts(self) -> BiEncoder:
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
-        config = dataclasses.replace(self.config, encoder=dataclasses.replace(self.config.encoder, dtype="float32"))
+        encoder = dataclasses.replace(self.config.encoder, dtype="float32", attn_implementation="eager")
+        config = dataclasses.replace(self.config, encoder=encoder)
         parts = BiEncoder(config, self._float32_params(), self._tokenizer, settings, self._do_lower_case)
         if self.router is None:
             return parts

@@ -1,6 +1,7 @@
 """What the bi-encoder and the cross-encoder share: tokenise ahead, run in batches, count what was cut off."""
 
 import collections
+import dataclasses
 import pathlib
 import tempfile
 import warnings
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 from jsbert.batching import WINDOW, length_ladder, row_ladder
 from jsbert.checkpoint.hub import upload_folder
 from jsbert.config import EncoderConfig
-from jsbert.device import token_budget
+from jsbert.device import Device, check_attention, resolve_devices, resolve_dtype, token_budget
 from jsbert.encoders.precision import in_dtype, in_float32
 from jsbert.inputs import check_choice, check_positive
 from jsbert.runner import Runner
@@ -58,6 +59,11 @@ class TextModel:
     def dtype(self) -> str:
         """The dtype of the matrix products; "auto" is resolved."""
         return self._encoder.dtype
+
+    @property
+    def attn_implementation(self) -> str:
+        """How attention is computed; see `jsbert.config.ATTENTIONS`."""
+        return self._encoder.attn_implementation
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -186,6 +192,20 @@ class Truncations:
                 "there; raise max_seq_length, or say on_truncate='ignore' or 'error'",
                 stacklevel=stacklevel + 1,
             )
+
+
+def computing(
+    encoder: EncoderConfig, device: Device | Sequence[Device] | None, dtype: str, attn_implementation: str
+) -> tuple[EncoderConfig, tuple[jax.Device, ...]]:
+    """The encoder's config as it is computed, and the devices that do it.
+
+    Raises:
+        ValueError, TypeError: for devices that are not there, and for what these devices cannot do.
+    """
+    devices = resolve_devices(device)
+    dtype = resolve_dtype(dtype, devices)
+    check_attention(attn_implementation, dtype, devices)
+    return dataclasses.replace(encoder, dtype=dtype, attn_implementation=attn_implementation), devices
 
 
 def windows(texts: list) -> Iterator[list]:

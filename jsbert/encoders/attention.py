@@ -47,6 +47,8 @@ def attention(
             products' operands, and the rate of the dropout.
         dropout: of the softmax's weights.
     """
+    if config.attn_implementation != "eager" and dropout.words is None:
+        return _fused(query, key, value, biases, config)
     batch, length, width = query.shape
     num_heads, dtype = config.num_attention_heads, config.attention_dtype
 
@@ -63,3 +65,25 @@ def attention(
     mixed = product("bhqk,bhkd->bhqd", dropped, heads(value), dtype)
     mixed = mixed / weights.sum(axis=-1, keepdims=True)
     return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
+
+
+LEAST = -(2.0**41)
+"""The smallest bias that cuDNN is given: it subtracts two of them, and -inf - -inf is not a number."""
+
+
+def _fused(query, key, value, biases, config):
+    """`attention`, by `jax.nn.dot_product_attention`."""
+    batch, length, width = query.shape
+    dtype = config.attention_dtype
+    query, key, value = (
+        x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1) for x in (query, key, value)
+    )
+    bias = jnp.maximum(sum(biases), LEAST).astype(dtype)
+    mixed = jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        jnp.broadcast_to(bias, (*bias.shape[:2], length, length)),
+        implementation=config.attn_implementation,
+    )
+    return mixed.reshape(batch, length, width).astype(config.wide)
