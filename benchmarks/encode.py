@@ -7,11 +7,14 @@ as a cross-encoder with a random head. Loads, of distinct texts: "short" are sen
 tokens, "mixed" four of five short and one of five long, shuffled; "pairs" of sentences are for the cross-encoder. Each
 engine is a process of its own (`benchmarks.serve`) with all the threads; they take turns, and each runs with the
 settings that were fastest on a part of the load. Tokenising counts; opening and compiling have a table of their own. A
-peer whose packages are missing is left out, and the output says so; --peer-python names an interpreter with them.
+peer whose packages are missing is left out, and the output says so; --peer-python names an interpreter with them. With
+--device gpu, jsbert with its own attention and with cuDNN's stands beside sentence-transformers with SDPA and with
+flash-attention.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -45,6 +48,9 @@ BASES, CROSS = {"bert-base-shape": bert, "mpnet-base-shape": mpnet}, "cross-enco
 COUNTS = {"short": 3000, "mixed": 600, "long": 180, "pairs": 1500}
 """Texts of each load; a base gets a tenth of them."""
 
+RATES = {"cpu": {}, "gpu": {"rows": 8192, "inputs": 8192, "outputs": 8192, "dtype": "bfloat16"}}
+"""The product whose rate a machine's other rates are told as shares of; see `report.matmul_flops_per_second`."""
+
 SINGLE_TEXTS = 100
 """Texts encoded one by one for the latency."""
 
@@ -52,6 +58,7 @@ SINGLE_TEXTS = 100
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Runs the benchmark; returns what it writes."""
     options = _options(argv)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the engines share a GPU's memory
     values = report.circumstances()
     report.print_circumstances(values)
     names = _engines_here(options)
@@ -59,17 +66,20 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         for model in options.model:
             folder = _copy(model, pathlib.Path(work) / pathlib.Path(model).name)
-            texts, loads[model] = _loads((CrossEncoder if model == CROSS else SentenceTransformer)(folder), options)
+            opened = (CrossEncoder if model == CROSS else SentenceTransformer)(folder, device=options.device)
+            texts, loads[model] = _loads(opened, options)
             files = {load: report.write_json(load, chosen, folder / "texts") for load, chosen in texts.items()}
             found = _measure(names, folder, files, options, rates)
             rows += [{"model": model} | row for row in _with_ratios(found, loads[model], statistics.median(rates))]
             _print_rows([row for row in rows if row["model"] == model], loads[model])
-            started = _starts(names, folder, next(iter(texts.values()))[:SINGLE_TEXTS], options.repeats)
+            started = _starts(names, folder, next(iter(texts.values()))[:SINGLE_TEXTS], options)
             starts += [{"model": model} | row for row in started]
             _print_starts(started)
-    print(f"float32 matmul rate, measured between the turns: {statistics.median(rates) / 1e9:.0f} GFLOP/s")
+    kind = RATES[options.device].get("dtype", "float32")
+    print(f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} GFLOP/s")
     values |= {"matmul_flops_per_second": rates, "loads": loads, "rows": rows, "starts": starts}
-    name = "encode-python" + values["python"].rpartition(".")[0]
+    place = "" if options.device == "cpu" else f"{options.device}-"
+    name = f"encode-{place}python" + values["python"].rpartition(".")[0]
     print("written:", report.write_json(name, values, options.out))
     _draw(rows, options.out / f"{name}.png")
     return values
@@ -141,7 +151,7 @@ def _about(model, encoder, texts):
 
 def _measure(names, folder, files, options, rates):
     """A row for each engine and load, with the seconds of each turn."""
-    engines = {name: EngineProcess(name, folder, python) for name, python in names.items()}
+    engines = {name: EngineProcess(name, folder, python, options.device) for name, python in names.items()}
     try:
         rows = []
         for load, file in files.items():
@@ -154,7 +164,7 @@ def _measure(names, folder, files, options, rates):
                 rows.append({"load": load, "engine": name, "settings": chosen["settings"], "seconds": []})
                 rows[-1] |= _agreement(vectors, reference) | {"compile_seconds": warm.get("compile_seconds")}
             for _ in range(options.repeats):
-                rates.append(report.matmul_flops_per_second())
+                rates.append(report.matmul_flops_per_second(**RATES[options.device]))
                 for row in rows[-len(engines) :]:
                     answer = engines[row["engine"]].ask(texts=file)
                     row["seconds"].append(answer["seconds"])
@@ -186,7 +196,7 @@ def _with_ratios(rows, loads, rate):
         load, seconds = loads[row["load"]], statistics.median(row["seconds"])
         row["texts_per_second"] = load["num_texts"] / seconds
         row["tokens_per_second"] = load["tokens"] / seconds
-        row["share_of_float32_matmul_rate"] = load["matmul_flops"] / seconds / rate
+        row["share_of_matmul_rate"] = load["matmul_flops"] / seconds / rate
     for row in rows:
         peers = [peer["texts_per_second"] for peer in rows if _are_peers(peer, row)]
         row["times_best_peer"] = row["texts_per_second"] / max(peers) if peers else None
@@ -198,14 +208,14 @@ def _are_peers(peer, row):
     return same and not peer["engine"].startswith("jsbert")
 
 
-def _starts(names, folder, texts, repeats):
+def _starts(names, folder, texts, options):
     """A row for each engine: a fresh process's first vector, from warm caches; and one text at a time."""
     one = report.write_json("one", texts[:1], folder / "texts")
     many = report.write_json("single", texts, folder / "texts")
     rows = {name: {"engine": name, "first_vector_seconds": []} for name in names}
-    for turn in range(repeats):
+    for turn in range(options.repeats):
         for name, python in names.items():
-            engine = EngineProcess(name, folder, python)
+            engine = EngineProcess(name, folder, python, options.device)
             engine.ask(texts=one)
             rows[name]["first_vector_seconds"].append(engine.seconds_since_start())
             if turn == 0:
@@ -223,7 +233,7 @@ def _print_rows(rows, loads):
             f"{rows[0]['model']}, {name}: {load['num_texts']} texts, {load['tokens'] / load['num_texts']:.1f} tokens "
             f"each, jsbert's {load['shapes']} shapes with {load['padding_share']:.1%} padding"
         )
-    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of fp32 rate", "x best peer",
+    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of matmul rate", "x best peer",
               "largest difference", "mean cosine", "min cosine", "peak MB"]  # fmt: skip
     cells = []
     for row in rows:
@@ -231,7 +241,7 @@ def _print_rows(rows, loads):
         cells.append([
             row["load"], row["engine"], ", ".join(map(str, row["settings"].values())), report.spread(row["seconds"], 2),
             f"{row['texts_per_second']:,.0f}", f"{row['tokens_per_second']:,.0f}",
-            f"{row['share_of_float32_matmul_rate']:.0%}", "" if ratio is None else f"{ratio:.2f}",
+            f"{row['share_of_matmul_rate']:.0%}", "" if ratio is None else f"{ratio:.2f}",
             f"{row['largest_difference']:.1e}", *("" if cosine is None else f"{cosine:.6f}" for cosine in cosines),
             f"{row['peak_mb'] or 0:,.0f}",
         ])  # fmt: skip
@@ -261,12 +271,20 @@ def _draw(rows, file):
     if (plt := report.pyplot()) is None:
         return
     models, loads, engines = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "load", "engine"))
-    colors = {"jsbert": "tab:red", "sentence-transformers": "0.75", "onnxruntime": "tab:blue", "openvino": "tab:purple"}
+    colors = {
+        "jsbert": "tab:red",
+        "jsbert-cudnn": "tab:orange",
+        "sentence-transformers": "0.75",
+        "onnxruntime": "tab:blue",
+        "openvino": "tab:purple",
+    }
     size = (4 * len(loads), 0.6 + 2.4 * len(models))
     figure, axes = plt.subplots(len(models), len(loads), figsize=size, squeeze=False, sharey=True)
     for row in rows:
         ax = axes[models.index(row["model"])][loads.index(row["load"])]
-        ax.barh(engines.index(row["engine"]), row["texts_per_second"], color=colors[row["engine"].split()[0]])
+        ax.barh(
+            engines.index(row["engine"]), row["texts_per_second"], color=colors.get(row["engine"].split()[0], "0.5")
+        )
         ax.set_title(f"{row['model']}, {row['load']}, texts/s", fontsize=9)
     for ax in axes.flat:
         ax.set_yticks(range(len(engines)), engines, fontsize=7)
@@ -279,7 +297,9 @@ def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
     add = parser.add_argument
     add("--model", action="append", help=f"a folder, a name, {', '.join(BASES)} or {CROSS}; repeatable (default: all)")
-    add("--engine", action="append", choices=ENGINES, help="repeatable (default: all)")
+    known = dict.fromkeys(name for names in ENGINES.values() for name in names)
+    add("--engine", action="append", choices=known, help="repeatable (default: all of the device's)")
+    add("--device", choices=ENGINES, default="cpu", help="where all engines compute (cpu)")
     add("--load", action="append", choices=COUNTS, help="repeatable (default: all)")
     add("--repeats", type=int, default=3, help="turns of each engine (default 3)")
     add("--share", type=float, default=1.0, help="of the number of texts (default 1)")
@@ -290,7 +310,7 @@ def _options(argv) -> argparse.Namespace:
         options.share, options.repeats = options.share / 4, 1
     models = [*dict.fromkeys(bundled_models().values()), *BASES, CROSS]
     options.model = options.model or (models[:1] if options.quick else models)
-    options.engine, options.load = options.engine or list(ENGINES), options.load or list(COUNTS)
+    options.engine, options.load = options.engine or list(ENGINES[options.device]), options.load or list(COUNTS)
     return options
 
 

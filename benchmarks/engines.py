@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.onnx_graphs import is_cross_encoder, onnx_file, read_config
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-BATCH_SIZES = (4, 8, 16, 32)
+BATCH_SIZES = {"cpu": (4, 8, 16, 32), "gpu": (32, 128, 512)}
 
 Texts = Sequence[str] | Sequence[Sequence[str]]
 
@@ -25,14 +25,15 @@ class Jsbert:
 
     settings = ({},)
 
-    def __init__(self, folder: str, dtype: str):
+    def __init__(self, folder: str, dtype: str, device: str, attn_implementation: str = "eager"):
         import jsbert
 
+        options = {"dtype": dtype, "device": device, "attn_implementation": attn_implementation}
         if is_cross_encoder(folder):
-            self.model = jsbert.CrossEncoder(folder, dtype=dtype)
+            self.model = jsbert.CrossEncoder(folder, **options)
             self.run = functools.partial(self.model.predict, activation_fn="identity")
         else:
-            self.model = jsbert.SentenceTransformer(folder, dtype=dtype)
+            self.model = jsbert.SentenceTransformer(folder, **options)
             self.run = self.model.encode
 
     def encode(self, texts: Texts) -> np.ndarray:
@@ -45,19 +46,19 @@ class Jsbert:
 class SentenceTransformers:
     """sentence-transformers on torch, which sorts by length itself."""
 
-    settings = tuple({"batch_size": size} for size in BATCH_SIZES)
-
-    def __init__(self, folder: str, dtype: str):
+    def __init__(self, folder: str, dtype: str, device: str, attn_implementation: str = "sdpa"):
         import sentence_transformers
         import torch
 
         torch.set_num_threads(THREADS)
-        options = {"dtype": getattr(torch, dtype), "attn_implementation": "sdpa"}
+        self.settings = tuple({"batch_size": size} for size in BATCH_SIZES[device])
+        place = {"gpu": "cuda"}.get(device, device)
+        options = {"dtype": getattr(torch, dtype), "attn_implementation": attn_implementation}
         if is_cross_encoder(folder):
-            model = sentence_transformers.CrossEncoder(folder, device="cpu", model_kwargs=options)
+            model = sentence_transformers.CrossEncoder(folder, device=place, model_kwargs=options)
             self.run = functools.partial(model.predict, activation_fn=torch.nn.Identity())
         else:
-            self.run = sentence_transformers.SentenceTransformer(folder, device="cpu", model_kwargs=options).encode
+            self.run = sentence_transformers.SentenceTransformer(folder, device=place, model_kwargs=options).encode
 
     def encode(self, texts: Texts, batch_size: int = 32) -> np.ndarray:
         found = self.run(texts, batch_size=batch_size, show_progress_bar=False)
@@ -65,9 +66,10 @@ class SentenceTransformers:
 
 
 class OfGraph:
-    """What runs an ONNX graph: texts tokenised at once, sorted by tokens, padded to the longest of a batch."""
+    """What runs an ONNX graph: texts tokenised at once, sorted by tokens, padded to the longest of a batch. On the
+    CPU."""
 
-    def __init__(self, folder: str, dtype: str):
+    def __init__(self, folder: str, dtype: str, device: str):
         import tokenizers
 
         self.folder, self.dtype = folder, dtype
@@ -93,7 +95,9 @@ class OfGraph:
 class OnnxRuntime(OfGraph):
     """onnxruntime; the settings try its own fusion of attention, too."""
 
-    settings = tuple({"batch_size": size, "graph": graph} for graph in ("plain", "fused") for size in BATCH_SIZES)
+    settings = tuple(
+        {"batch_size": size, "graph": graph} for graph in ("plain", "fused") for size in BATCH_SIZES["cpu"]
+    )
 
     @functools.cache  # noqa: B019, for there is one engine in a process
     def session(self, graph):
@@ -115,7 +119,9 @@ class OnnxRuntime(OfGraph):
 class OpenVino(OfGraph):
     """OpenVINO; the settings try one stream of all threads and one stream a thread."""
 
-    settings = tuple({"batch_size": size, "streams": streams} for streams in {1, THREADS} for size in BATCH_SIZES)
+    settings = tuple(
+        {"batch_size": size, "streams": streams} for streams in {1, THREADS} for size in BATCH_SIZES["cpu"]
+    )
 
     @functools.cache  # noqa: B019, for there is one engine in a process
     def model(self, streams):
@@ -147,24 +153,36 @@ class OpenVino(OfGraph):
 
 LIBRARIES = {
     "jsbert": (Jsbert, ("jsbert",)),
+    "jsbert-cudnn": (functools.partial(Jsbert, attn_implementation="cudnn"), ("jsbert",)),
     "sentence-transformers": (SentenceTransformers, ("torch", "sentence_transformers")),
+    "sentence-transformers-flash": (
+        functools.partial(SentenceTransformers, attn_implementation="flash_attention_2"),
+        ("torch", "sentence_transformers", "flash_attn"),
+    ),
     "onnxruntime": (OnnxRuntime, ("onnxruntime", "onnx", "torch", "transformers")),
     "openvino": (OpenVino, ("openvino", "onnx", "torch", "transformers")),
 }
 """Each library's class, and the modules that it imports."""
 
-ENGINES = (
-    "jsbert float32", "sentence-transformers float32", "onnxruntime float32", "openvino float32",
-    "jsbert bfloat16", "sentence-transformers bfloat16", "openvino bfloat16",
-    "jsbert int8", "onnxruntime int8",
-)  # fmt: skip
-"""Library and precision."""
+ENGINES = {
+    "cpu": (
+        "jsbert float32", "sentence-transformers float32", "onnxruntime float32", "openvino float32",
+        "jsbert bfloat16", "sentence-transformers bfloat16", "openvino bfloat16",
+        "jsbert int8", "onnxruntime int8",
+    ),
+    "gpu": (
+        "jsbert float32", "sentence-transformers float32",
+        "jsbert bfloat16", "jsbert-cudnn bfloat16",
+        "sentence-transformers bfloat16", "sentence-transformers-flash bfloat16",
+    ),
+}  # fmt: skip
+"""For each kind of device library and precision."""
 
 
-def open_engine(name: str, folder: str) -> Any:
+def open_engine(name: str, folder: str, device: str) -> Any:
     """The engine of `ENGINES` around a model's folder."""
     library, dtype = name.split()
-    return LIBRARIES[library][0](folder, dtype)
+    return LIBRARIES[library][0](folder, dtype, device)
 
 
 def max_tokens(folder: str) -> int:

@@ -16,15 +16,15 @@ class EngineProcess:
     """An engine in a process of its own.
 
     Attributes:
-        name: a key of `benchmarks.engines.ENGINES`.
+        name: one of `benchmarks.engines.ENGINES`.
     """
 
-    def __init__(self, name: str, folder: pathlib.Path, python: str):
+    def __init__(self, name: str, folder: pathlib.Path, python: str, device: str = "cpu"):
         self.name = name
         self._started = time.perf_counter()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.serve", name, str(folder)],
+            [python, "-m", "benchmarks.serve", name, str(folder), device],
             cwd=pathlib.Path(__file__).parents[1],
             env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(THREADS)},
             stdin=subprocess.PIPE,

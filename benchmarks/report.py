@@ -74,9 +74,9 @@ def spread(seconds: list[float], digits: int = 3) -> str:
     return f"{median:.{digits}f} [{min(seconds):.{digits}f} .. {max(seconds):.{digits}f}]"
 
 
-def matmul_flops_per_second(rows: int = 1024, inputs: int = 384, outputs: int = 1536) -> float:
-    """The machine's float32 rate at a product of an encoder's shape: the best of 20 rounds."""
-    a, b = jnp.ones((rows, inputs)), jnp.ones((inputs, outputs))
+def matmul_flops_per_second(rows: int = 1024, inputs: int = 384, outputs: int = 1536, dtype: str = "float32") -> float:
+    """The machine's rate at a product, by default one of an encoder's shape in float32: the best of 20 rounds."""
+    a, b = jnp.ones((rows, inputs), dtype), jnp.ones((inputs, outputs), dtype)
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
     product(a, b).block_until_ready()
     seconds = []

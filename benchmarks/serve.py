@@ -1,6 +1,6 @@
 """An engine in a process of its own, for `benchmarks.encode`.
 
-python -m benchmarks.serve ENGINE FOLDER reads one JSON object a line and answers each with one. Requests:
+python -m benchmarks.serve ENGINE FOLDER DEVICE reads one JSON object a line and answers each with one. Requests:
 
     {"texts": FILE}                       encode the JSON list of texts in FILE: {"seconds"}
     {"texts": FILE, "out": FILE}          the same, vectors to a .npy file
@@ -58,7 +58,7 @@ class Served:
         return time.perf_counter() - started, vectors
 
 
-def main(name: str, folder: str) -> None:
+def main(name: str, folder: str, device: str) -> None:
     """Opens an engine and answers requests until the input ends."""
     # Libraries print; what they print must not stand between the answers.
     answers = os.fdopen(os.dup(1), "w")
@@ -68,7 +68,7 @@ def main(name: str, folder: str) -> None:
         print(json.dumps(answer | {"peak_mb": memory_mb("VmHWM")}), file=answers, flush=True)
 
     started = time.perf_counter()
-    served = Served(open_engine(name, folder))
+    served = Served(open_engine(name, folder, device))
     tell({"seconds": time.perf_counter() - started})
     for line in sys.stdin:
         tell(served.answer(json.loads(line)))
