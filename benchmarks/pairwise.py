@@ -231,7 +231,7 @@ def _sorted(model, function, width):
 
     def compute(tokens):
         found, passes = np.empty((len(tokens.lengths), width), np.float32), 0
-        for batch, outputs in model._runner.run(function, tokens, max_length=model.max_seq_length):
+        for batch, outputs in model._runner.run(function, model.params, tokens, max_length=model.max_seq_length):
             found[batch.indices] = outputs[: len(batch.indices)]
             passes += len(batch.indices)
         return found, passes

@@ -163,6 +163,7 @@ class CrossEncoder(TextModel):
         with tqdm(total=len(pairs), desc="predict", unit="pair", disable=not show_progress_bar) as progress:
             batches = self._run(
                 self._logits,
+                self.params,
                 windows(pairs),
                 lambda window, first: self._tokenizer(window, first=first),
                 batch_size=batch_size,

@@ -57,6 +57,7 @@ class Runner:
     def run(
         self,
         function: Callable,
+        params: Any,
         tokens: Ragged,
         *,
         max_length: int,
@@ -67,6 +68,7 @@ class Runner:
 
         Args:
             function: pure, hashable, the same object in each call; returns arrays with a row for each row of `ids`.
+            params: `self.params`, read by the caller once for all that belongs together.
             tokens: the texts.
             max_length: the longest that a text can be, the end of the ladder of lengths.
             max_rows: cap on the rows of a batch; by default the token budget decides alone.
@@ -83,7 +85,7 @@ class Runner:
         for batch in batches:
             arrays = {name: jax.device_put(array, self._by_row) for name, array in pack(tokens, batch).items()}
             arrays |= {name: jax.device_put(np.int32(x), self._everywhere) for name, x in (scalars or {}).items()}
-            pending.append((batch, self._program(function, batch, arrays)(self.params, **arrays)))
+            pending.append((batch, self._program(function, batch, arrays)(params, **arrays)))
             if len(pending) > AHEAD:
                 yield _fetch(*pending.popleft())
         while pending:

@@ -214,9 +214,8 @@ class SentenceTransformer(TextModel):
         finished = self._finish(config, truncate_dim, normalize_embeddings, precision_now, ranges)
         function = (sentence_vectors if output_value == "sentence_embedding" else all_vectors)(config)
         with tqdm(total=len(texts), desc="encode", unit="text", disable=not show_progress_bar) as progress:
-            batches = model._batches(
-                function, texts, self._resolve_prompt(prompt, prompt_name), batch_size, truncations, progress
-            )
+            prompt = self._resolve_prompt(prompt, prompt_name)
+            batches = model._batches(function, model.params, texts, prompt, batch_size, truncations, progress)
             if output_value == "sentence_embedding":
                 found = collect(batches, len(texts), finished, config)
                 found = found if precision == precision_now else quantize_embeddings(found, precision, ranges)
@@ -271,7 +270,7 @@ class SentenceTransformer(TextModel):
         if isinstance(ranges, str):
             raise ValueError(f"ranges is {ranges!r}; encode_iter never has all the vectors: give an array (2, D)")
         finished = self._finish(config, truncate_dim, normalize_embeddings, precision, ranges)
-        function = sentence_vectors(config)
+        function, params = sentence_vectors(config), model.params
         prompt = self._resolve_prompt(prompt, prompt_name)
         if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
             raise TypeError(f"encode_iter takes an iterable of strings; given {type(sentences).__name__}")
@@ -283,7 +282,7 @@ class SentenceTransformer(TextModel):
                     texts, is_single = as_texts(chunk)
                     if is_single:
                         raise TypeError(f"encode_iter takes an iterable of strings; text {first} is {chunk[0]!r:.40}")
-                    batches = model._batches(function, texts, prompt, batch_size, truncations, first=first)
+                    batches = model._batches(function, params, texts, prompt, batch_size, truncations, first=first)
                     yield from collect(batches, len(texts), finished, config)
                     first += len(texts)
             finally:
@@ -359,11 +358,12 @@ class SentenceTransformer(TextModel):
         model = self if self.router is None else self.router.way(task)
         return model, model.config.for_task(task)
 
-    def _batches(self, function, texts, prompt, batch_size, truncations, progress=None, first=0):
+    def _batches(self, function, params, texts, prompt, batch_size, truncations, progress=None, first=0):
         if prompt and texts and not isinstance(texts[0], str):
             raise ValueError("a prompt cannot be put before token ids; put its ids there, or say prompt=''")
         return self._run(
             function,
+            params,
             windows(texts),
             functools.partial(self._to_tokens, prompt=prompt),
             first=first,

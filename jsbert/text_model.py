@@ -43,7 +43,7 @@ class TextModel:
     @property
     def params(self) -> Any:
         """The params on their devices: a nested dict, for the pure functions. Matrices are in the model's dtype. Can be
-        set, to a tree of the same form; the compiled programs stay."""
+        set, to a tree of the same form; the compiled programs stay, and calls under way go on with the old params."""
         return self._runner.params
 
     @params.setter
@@ -114,6 +114,7 @@ class TextModel:
     def _run(
         self,
         function: Callable,
+        params: Any,
         texts: Iterable[list],
         tokenize: Callable[[list, int], Ragged],
         *,
@@ -134,7 +135,9 @@ class TextModel:
             truncations.add(tokens.truncated, len(window))
             # The limit may have been lowered by another thread since.
             max_length = max(self.max_seq_length, int(tokens.lengths.max(initial=1)))
-            batches = self._runner.run(function, tokens, max_length=max_length, max_rows=batch_size, scalars=scalars)
+            batches = self._runner.run(
+                function, params, tokens, max_length=max_length, max_rows=batch_size, scalars=scalars
+            )
             for batch, outputs in batches:
                 n = len(batch.indices)
                 yield start + batch.indices, jax.tree.map(lambda output, n=n: output[:n], outputs)
@@ -160,7 +163,7 @@ class TextModel:
                 one = tokens(length)
                 types = None if one.token_types is None else [one.token_types] * rows
                 many = Ragged.from_lists([one.ids] * rows, types)
-                batches = self._runner.run(function, many, max_length=self.max_seq_length, scalars=scalars)
+                batches = self._runner.run(function, self.params, many, max_length=self.max_seq_length, scalars=scalars)
                 collections.deque(batches, maxlen=0)
 
 

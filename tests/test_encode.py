@@ -321,6 +321,33 @@ def test_eight_threads_get_the_same_vectors(tiny_folder):
         assert np.array_equal(vectors, wanted)
 
 
+def test_a_call_keeps_the_params_with_which_it_began(tmp_path, monkeypatch):
+    bi_encoder = jsbert.SentenceTransformer(models.write_folder(tmp_path / "bi", head=()))
+    cross_encoder = jsbert.CrossEncoder(models.write_cross_folder(tmp_path / "cross"), activation_fn="identity")
+    monkeypatch.setattr("jsbert.text_model.WINDOW", 4)
+    texts = models.sentences(10, seed=5)
+
+    calls = [
+        (bi_encoder, lambda: bi_encoder.encode(texts, batch_size=1)),
+        (bi_encoder, lambda: np.stack([*bi_encoder.encode_iter(texts, chunk_size=2, batch_size=1)])),
+        (cross_encoder, lambda: cross_encoder.predict([*zip(texts, texts[::-1], strict=True)], batch_size=1)),
+    ]
+    for model, call in calls:
+        old, new, packed = model.params, jax.tree.map(lambda leaf: leaf * 1.5, model.params), itertools.count(1)
+        before = call()
+
+        def pack(tokens, batch, model=model, new=new, packed=packed):
+            if next(packed) == 2:  # as another thread may at any time
+                model.params = new
+            return jsbert.batching.pack(tokens, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("jsbert.runner.pack", pack)
+            assert np.array_equal(call(), before)
+        assert np.abs(call() - before).max() > 0.01
+        model.params = old
+
+
 def test_rows_are_spread_over_eight_devices(tiny_folder, tiny):
     model = jsbert.SentenceTransformer(tiny_folder, device=jax.devices("cpu"))
     assert len(model.devices) == 8
