@@ -414,6 +414,21 @@ def test_another_tokenizers_files_do_not_stay_behind(tmp_path):
     assert "mine.txt" in names
 
 
+def test_the_users_own_files_stay_whatever_their_names(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    own = ["vocab.json", "merges.txt", "tokenizer.model", "added_tokens.json"]
+    for name in own:
+        (folder / name).write_text("mine")
+    parts = models.parts(tmp_path / "v")
+    write_bi_encoder(folder, parts)
+    assert {(folder / name).read_text() for name in own} == {"mine"}
+    (folder / "added_tokens.json").unlink()
+    write_bi_encoder(folder, parts)  # now a model's folder, where transformers would read added_tokens.json
+    assert {(folder / name).read_text() for name in own[:-1]} == {"mine"}
+    assert_same_params(read_bi_encoder(folder).params, parts.params)
+
+
 def test_the_names_of_labels_are_kept(tmp_path):
     folder = models.write_cross_folder(tmp_path / "cross", num_labels=3)
     names = ["contradiction", "entailment", "neutral"]

@@ -24,14 +24,15 @@ from jsbert.checkpoint.tensors import from_params, write_tensors
 from jsbert.config import EncoderConfig
 from jsbert.encoders import class_name, family, static, tensor_names
 from jsbert.files import staged_folder
-from jsbert.tokenizer import FILES
+from jsbert.tokenizer import FILES, VOCABULARIES
 
 
 def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_model_card: bool = True) -> None:
     """Writes a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer, configs.
 
-    All files are complete before the first reaches `folder`; an existing folder keeps its other files, and its
-    README.md. Without one there, `create_model_card` writes it.
+    All files are complete before the first reaches `folder`; an existing folder keeps its other files, but for those of
+    a model's tokenizer that would overrule the new one's, and its README.md. Without one there, `create_model_card`
+    writes it.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -174,13 +175,16 @@ def write_adapter(
 
 @contextlib.contextmanager
 def _staged_model(folder):
-    """`staged_folder`, and no other tokenizer's files are left in `folder`, which would overrule ours."""
+    """`staged_folder`; where `folder` held a model, those of its tokenizer's files go that would overrule ours."""
     folder = pathlib.Path(folder).expanduser()
+    held_model = any((folder / name).is_file() for name in ("modules.json", "config.json"))
     with staged_folder(folder) as staging:
         yield staging
         ours = {path.relative_to(staging) for path in staging.rglob("*") if path.name in FILES}
-    for file in {path.with_name(name) for path in ours for name in FILES} - ours:
-        (folder / file).unlink(missing_ok=True)
+    for place in {path.parent for path in ours} if held_model else ():
+        unread = VOCABULARIES if place / "tokenizer.json" in ours else ()  # they may be anybody's, so they stay
+        for file in {place / name for name in FILES if name not in unread} - ours:
+            (folder / file).unlink(missing_ok=True)
 
 
 def _refuse_adapter(folder):

@@ -166,6 +166,18 @@ def test_models_made_here_open_there(tmp_path):
     assert reference.largest_difference(model.encode(TEXTS, on_truncate="ignore"), reopened.encode(TEXTS)) <= 1e-5
 
 
+def test_vocabularies_left_beside_a_tokenizer_json_are_not_read(tmp_path):
+    folder = write_reference(tmp_path, "mean")
+    jsbert.SentenceTransformer(folder).save_pretrained(folder)
+    wanted = theirs(folder).encode(TEXTS)
+    (folder / "vocab.txt").write_text("\n".join(models.VOCABULARY[::-1]))
+    (folder / "vocab.json").write_text(json.dumps({"mine": 0}))
+    (folder / "merges.txt").write_text("mine")
+    (folder / "tokenizer.model").write_text("mine")
+    assert np.array_equal(theirs(folder).encode(TEXTS), wanted)
+    assert_same_vectors(folder)
+
+
 def test_a_dense_in_a_pickle(tmp_path):
     folder = write_reference(tmp_path, "mean", reference.perturb(st.Dense(24, 10)))
     from safetensors.torch import load_file
