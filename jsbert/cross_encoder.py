@@ -28,6 +28,9 @@ from jsbert.inputs import as_pairs, check_choice, check_positive
 from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, computing, windows
 from jsbert.tokenizer import Ragged
 
+ORGANIZATION = "cross-encoder"
+"""Whose hub names those of cross-encoders without a slash are, as for sentence-transformers."""
+
 
 class CrossEncoder(TextModel):
     """A model that reads two texts at once and scores the pair: more exact than comparing vectors, and one pass a pair.
@@ -58,7 +61,8 @@ class CrossEncoder(TextModel):
         """Opens a sequence-classification model.
 
         Args:
-            model_name_or_path: a folder or a hub name.
+            model_name_or_path: a folder or a hub name; without a slash it is "cross-encoder"'s, but for names such as
+                "bert-base-uncased".
             num_labels: scores a pair. For a folder without a classifier, a plain BERT or a bi-encoder, it makes a new
                 one, random until it is trained (drawn from `seed`); for others it must be their number.
             max_length: tokens kept of a pair; by default what the folder says.
@@ -77,6 +81,7 @@ class CrossEncoder(TextModel):
             token=token,
             cache_folder=cache_folder,
             local_files_only=local_files_only,
+            organization=ORGANIZATION,
         )
         check_positive("num_labels", num_labels)
         if brings_classifier(folder):

@@ -62,7 +62,8 @@ class SentenceTransformer(TextModel):
 
         Args:
             model_name_or_path: a folder in the sentence-transformers or HuggingFace layout, a bundled model's name or a
-                hub name; None is the default model.
+                hub name; without a slash it is "sentence-transformers"'s, but for names such as "bert-base-uncased".
+                None is the default model.
             device: "cpu", "gpu", "cuda", "cuda:1", "tpu", a `jax.Device`, or a list of these, over which each batch is
                 spread; by default JAX's first device.
             prompts: prompts by name, added to the folder's.

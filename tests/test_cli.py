@@ -178,6 +178,12 @@ def test_unknown_and_broken_models(run, texts, tmp_path, command, model, words):
     assert not (tmp_path / "x").exists()
 
 
+def test_rank_asks_for_a_name_without_an_owner_as_a_cross_encoder(run):
+    code, _, err = run("rank", "a", "b", "--model", "lonely-name")
+    assert code == 1
+    assert is_one_line(err, "'cross-encoder/lonely-name'", "offline"), err
+
+
 @pytest.mark.parametrize(
     "option", [["--device", "abacus"], ["--device", "cpu:99"], ["--device", ""], ["--pooling", "middle"]]
 )

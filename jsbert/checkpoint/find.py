@@ -11,7 +11,29 @@ from jsbert.checkpoint.tensors import FLAX
 from jsbert.tokenizer import FILES
 
 DEFAULT_ORGANIZATION = "sentence-transformers"
-"""Where a hub name without a slash is looked for, as sentence-transformers does."""
+"""Whose hub names those without a slash are, as for sentence-transformers."""
+
+OWNERLESS = frozenset({
+    "albert-base-v1", "albert-base-v2", "albert-large-v1", "albert-large-v2", "albert-xlarge-v1",
+    "albert-xlarge-v2", "albert-xxlarge-v1", "albert-xxlarge-v2", "bert-base-cased-finetuned-mrpc",
+    "bert-base-cased", "bert-base-chinese", "bert-base-german-cased", "bert-base-german-dbmdz-cased",
+    "bert-base-german-dbmdz-uncased", "bert-base-multilingual-cased", "bert-base-multilingual-uncased",
+    "bert-base-uncased", "bert-large-cased-whole-word-masking-finetuned-squad",
+    "bert-large-cased-whole-word-masking", "bert-large-cased",
+    "bert-large-uncased-whole-word-masking-finetuned-squad", "bert-large-uncased-whole-word-masking",
+    "bert-large-uncased", "camembert-base", "ctrl", "distilbert-base-cased-distilled-squad",
+    "distilbert-base-cased", "distilbert-base-german-cased", "distilbert-base-multilingual-cased",
+    "distilbert-base-uncased-distilled-squad", "distilbert-base-uncased-finetuned-sst-2-english",
+    "distilbert-base-uncased", "distilgpt2", "distilroberta-base", "gpt2-large", "gpt2-medium", "gpt2-xl", "gpt2",
+    "openai-gpt", "roberta-base-openai-detector", "roberta-base", "roberta-large-mnli",
+    "roberta-large-openai-detector", "roberta-large", "t5-11b", "t5-3b", "t5-base", "t5-large", "t5-small",
+    "transfo-xl-wt103", "xlm-clm-ende-1024", "xlm-clm-enfr-1024", "xlm-mlm-100-1280", "xlm-mlm-17-1280",
+    "xlm-mlm-en-2048", "xlm-mlm-ende-1024", "xlm-mlm-enfr-1024", "xlm-mlm-enro-1024", "xlm-mlm-tlm-xnli15-1024",
+    "xlm-mlm-xnli15-1024", "xlm-roberta-base", "xlm-roberta-large-finetuned-conll02-dutch",
+    "xlm-roberta-large-finetuned-conll02-spanish", "xlm-roberta-large-finetuned-conll03-english",
+    "xlm-roberta-large-finetuned-conll03-german", "xlm-roberta-large", "xlnet-base-cased", "xlnet-large-cased",
+})  # fmt: skip
+"""Hub names that are whole without an owner; the list is sentence-transformers' (6.2)."""
 
 _MODULE = r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"  # the second is a route's, maybe in a Router's own
 _CONFIGS = re.compile(
@@ -43,7 +65,7 @@ def find_folder(
         token: hub token, or True for the stored one.
         cache_folder: where hub files are kept; by default SENTENCE_TRANSFORMERS_HOME, else the Hub's own cache.
         local_files_only: take hub files from the cache alone. HF_HUB_OFFLINE does the same.
-        organization: whose hub names those without a slash are; None: the Hub's own, such as "bert-base-uncased".
+        organization: whose hub names those without a slash are, but for those of `OWNERLESS`; None: nobody's.
 
     Raises:
         OSError: if there is no such folder or model (FileNotFoundError, NotADirectoryError), or it cannot be fetched.
@@ -67,7 +89,8 @@ def find_folder(
             return _bundled_folder(bundled_models()[text])
         except FileNotFoundError as error:
             hint = f"; {error}"
-    repository = text if "/" in text or organization is None else f"{organization}/{text}"
+    is_whole = "/" in text or organization is None or text.lower() in OWNERLESS
+    repository = text if is_whole else f"{organization}/{text}"
     cache_folder = cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
     return _from_hub(repository, revision, token, cache_folder, local_files_only, hint)
 

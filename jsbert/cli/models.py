@@ -6,7 +6,7 @@ from typing import Any
 
 from jsbert.checkpoint import find_folder, is_cross_encoder
 from jsbert.cli.options import split
-from jsbert.cross_encoder import CrossEncoder
+from jsbert.cross_encoder import ORGANIZATION, CrossEncoder
 from jsbert.sentence_transformer import SentenceTransformer
 
 
@@ -40,7 +40,7 @@ def open_cross_encoder(
     Raises:
         OSError, ValueError: as its constructor; and for a bi-encoder's folder.
     """
-    folder = find_model(name)
+    folder = find_model(name, organization=ORGANIZATION)
     if num_labels is None and not is_cross_encoder(folder):
         raise ValueError(f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores pairs")
     return CrossEncoder(folder, device=split(device), num_labels=num_labels, **options)

@@ -10,6 +10,7 @@ import torch
 from sentence_transformers.sentence_transformer import modules as st
 
 import jsbert
+from jsbert.checkpoint import find
 from jsbert.config import Dense, Normalize
 from jsbert.pooling import POOLINGS
 from tests import models
@@ -164,6 +165,13 @@ def test_models_made_here_open_there(tmp_path):
     assert (reopened.default_prompt_name, reopened.similarity_fn_name, reopened.truncate_dim) == ("query", "dot", 15)
     assert reopened.prompts["query"] == "query: "
     assert reference.largest_difference(model.encode(TEXTS, on_truncate="ignore"), reopened.encode(TEXTS)) <= 1e-5
+
+
+def test_hub_names_without_an_owner_are_the_same_repositories():
+    assert {*sentence_transformers.util.misc.ORIGINAL_TRANSFORMER_MODELS} == find.OWNERLESS
+    theirs = sentence_transformers.SentenceTransformer, sentence_transformers.CrossEncoder
+    ours = find.DEFAULT_ORGANIZATION, jsbert.cross_encoder.ORGANIZATION
+    assert tuple(model.default_huggingface_organization for model in theirs) == ours
 
 
 def test_vocabularies_left_beside_a_tokenizer_json_are_not_read(tmp_path):
