@@ -117,6 +117,19 @@ def test_a_pickle_without_torch_says_how_to_convert(folder, monkeypatch):
         read_bi_encoder(folder)
 
 
+def test_a_torch_whose_weights_only_runs_code_reads_no_pickle(folder, monkeypatch):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+    class Torch:
+        __version__ = "2.5.1+cu124"
+        load = staticmethod(lambda *_, **__: pytest.fail("the pickle was loaded"))
+
+    monkeypatch.setattr("jsbert.checkpoint.tensors.importlib.util.find_spec", lambda name: True)
+    monkeypatch.setattr("jsbert.checkpoint.tensors.importlib.import_module", lambda name: Torch)
+    with pytest.raises(ValueError, match=r"needs torch 2\.6 or newer beside it; there is 2\.5\.1\+cu124"):
+        read_bi_encoder(folder)
+
+
 WRONG = {
     "unknown architecture": ("config.json", {"model_type": "t5"}, "config.json: unsupported model_type 't5'; supported: albert, bert, camembert,"),
     "no architecture": ("config.json", {"model_type": None}, "config.json: lacks 'model_type'"),

@@ -22,6 +22,9 @@ from jsbert.encoders.flax_files import torch_tensors
 
 FLAX = "flax_model.msgpack"
 
+SAFE_TORCH = (2, 6)
+"""The first torch whose `weights_only=True` keeps a pickle from running code (CVE-2025-32434)."""
+
 Named = list[tuple[str, np.ndarray]]
 """Tensors with their names, in file order; a name may stand twice."""
 
@@ -34,7 +37,7 @@ def read_tensors(
 
     Raises:
         FileNotFoundError: if there is none of them, or a shard is missing.
-        ValueError: for a file that cannot be read; and for `.bin` without torch, saying how to convert.
+        ValueError: for a file that cannot be read; and for `.bin` without a safe torch, saying how to convert.
     """
     for stem, read in zip(files, (_read_safetensors, _read_pickle), strict=True):
         if (folder / stem).is_file():
@@ -172,13 +175,15 @@ def _read_safetensors(file):
 
 
 def _read_pickle(file):
-    if importlib.util.find_spec("torch") is None:
+    # no name of torch in jsbert: the core never needs it
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    if torch is None or tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
+        needed, found = ".".join(map(str, SAFE_TORCH)), "none" if torch is None else torch.__version__
         raise ValueError(
-            f"{file}: only a pickled checkpoint here, which jsbert does not load. Convert it where torch is installed: "
-            "AutoModel.from_pretrained(folder).save_pretrained(folder) writes model.safetensors; "
-            "or install torch beside jsbert"
+            f"{file}: only a pickled checkpoint here, for which jsbert needs torch {needed} or newer beside it; there "
+            f"is {found}. Install it, or convert the checkpoint where it is installed: "
+            "AutoModel.from_pretrained(folder).save_pretrained(folder) writes model.safetensors"
         )
-    torch = importlib.import_module("torch")  # no name of torch in jsbert: the core never needs it
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         return [(name, (t.float() if t.is_floating_point() else t).numpy()) for name, t in state.items()]
