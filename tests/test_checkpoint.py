@@ -353,6 +353,11 @@ def test_what_torch_has_no_name_for_cannot_be_saved(tmp_path):
     "file, changes, message",
     [
         ("config.json", {"id2label": 3}, "id2label is 3; it must be of type dict or list"),
+        (
+            "config.json",
+            {"id2label": {"no": "x"}},
+            r"config.json: id2label has the keys \['no'\]; they must be numbers",
+        ),
         ("config.json", {"sentence_transformers": "x"}, "sentence_transformers is 'x'"),
         (
             "config_sentence_transformers.json",
@@ -450,6 +455,14 @@ def test_the_names_of_labels_are_kept(tmp_path):
     values = json.loads((tmp_path / "saved/config.json").read_text())
     assert values["id2label"] == {str(i): name for i, name in enumerate(names)}
     assert values["label2id"]["neutral"] == 2
+
+
+def test_labels_stand_in_the_order_of_their_numbers(tmp_path):
+    folder = models.write_cross_folder(tmp_path / "cross", num_labels=11)
+    shuffled = {str(i): f"label {i}" for i in (2, 10, 0, 1, 9, 3, 8, 4, 7, 5, 6)}
+    edit_json(folder / "config.json", id2label=shuffled)
+    jsbert.CrossEncoder(folder).save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/config.json").read_text())["id2label"] == shuffled
 
 
 def test_a_cross_encoders_default_prompt_is_refused(tmp_path):

@@ -67,8 +67,7 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     trunk = modules[0][1] if modules else folder
     base = base_folder(trunk)
     values = read_config(base)
-    labels = typed(values, "id2label", (dict, list), None, where=trunk / "config.json")
-    names = tuple(map(str, labels.values() if isinstance(labels, dict) else labels or ()))
+    names = _label_names(values, trunk / "config.json")
     num_labels = len(names) if names else typed(values, "num_labels", int, 2, where=trunk / "config.json")
     encoder, params = read_encoder(trunk, base, num_labels)
     tokenizer, do_lower_case = read_tokenizer(trunk, base, encoder)
@@ -103,6 +102,17 @@ def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) ->
     params = {"encoder": trunk.params["encoder"], "head": head}
     activation = "sigmoid" if num_labels == 1 else "identity"
     return CrossEncoderParts(encoder, params, trunk.tokenizer, num_labels, activation, trunk.do_lower_case)
+
+
+def _label_names(values, file):
+    """The labels' names in the order of their numbers; () without any."""
+    labels = typed(values, "id2label", (dict, list), (), where=file)
+    if isinstance(labels, dict):
+        try:
+            labels = [labels[key] for key in sorted(labels, key=int)]
+        except ValueError:
+            raise ValueError(f"{file}: id2label has the keys {list(labels)}; they must be numbers") from None
+    return tuple(map(str, labels))
 
 
 def _trunk_activation(values, file, num_labels):
