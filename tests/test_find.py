@@ -82,6 +82,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         parts = self.path.partition("?")[0].strip("/").split("/")
         folder = self.server.folder
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        if parts[:4] == ["api", "models", "team", "model"] and parts[-1] == "gone":
+            return self.refuse(404, "RevisionNotFound")
         if parts[:4] == ["api", "models", "team", "model"]:
             if parts[4:5] == ["tree"]:
                 entries = [{"type": "file", "path": name, "oid": "0", "size": 1} for name in files]
@@ -90,12 +92,17 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.answer(json.dumps({"id": "team/model", "sha": self.commit, "siblings": siblings}).encode())
         if parts[:3] == ["team", "model", "resolve"] and "/".join(parts[4:]) in files:
             return self.answer((folder / "/".join(parts[4:])).read_bytes())
-        self.send_response(404)
-        self.send_header("X-Error-Code", "RepoNotFound" if parts[:2] != ["team", "model"] else "EntryNotFound")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        if "gated" in parts:
+            return self.refuse(403, "GatedRepo")
+        self.refuse(404, "RepoNotFound" if parts[:2] != ["team", "model"] else "EntryNotFound")
 
     do_HEAD = do_GET
+
+    def refuse(self, status, code):
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def answer(self, content):
         import hashlib
@@ -210,6 +217,10 @@ def test_what_the_hub_does_not_have_is_an_error_that_says_so(hub, tmp_path):
         "OSError 'team/missing' is no folder and no bundled model (jsbert-mini-en, all-MiniLM-L6-v2"
     )
     assert requests
+    for name, revision, error in (("team/gated", None, "GatedRepo"), ("team/model", "gone", "RevisionNotFound")):
+        message, _ = fetch(hub, tmp_path / "cache", name=name, revision=revision)
+        assert message.startswith(f"OSError '{name}' is no folder")
+        assert f"the Hub{f' at revision {revision!r}' if revision else ''}: {error}Error: " in message
     message, requests = fetch(hub, tmp_path / "cache", name="lonely-name", environment={"HF_HUB_OFFLINE": "1"})
     assert "'sentence-transformers/lonely-name' is no folder" in message
     assert "(offline)" in message

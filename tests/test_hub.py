@@ -87,6 +87,19 @@ def test_what_the_hub_refuses_is_an_oserror(tmp_path, hub):
         model.push_to_hub("mine")
 
 
+def test_a_hub_that_cannot_be_reached_is_an_oserror(tmp_path, hub, monkeypatch):
+    class NoConnection(Exception):
+        """As httpx.ConnectError, no OSError."""
+
+    def refused(*_, **__):
+        raise NoConnection("connection refused")
+
+    monkeypatch.setattr(Hub, "upload_folder", refused)
+    model = CrossEncoder.from_parts(models.cross_parts(tmp_path))
+    with pytest.raises(OSError, match="'me/mine' was not uploaded: NoConnection: connection refused"):
+        model.push_to_hub("me/mine")
+
+
 def test_a_card_is_written_once_and_left_alone(tmp_path):
     parts = models.parts(tmp_path / "v", settings=models.Settings({"query": "find: "}, None, "dot", None))
     model = SentenceTransformer.from_parts(parts)

@@ -148,9 +148,10 @@ def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=
             except FileNotFoundError:
                 raise error from None
     except Exception as error:
+        where = "the Hub" + (f" at revision {revision!r}" if revision else "") + (" (offline)" if offline else "")
         raise OSError(
             f"{repository!r} is no folder and no bundled model ({', '.join(bundled_models())}), and could not be "
-            f"fetched from the Hub{' (offline)' if offline else ''}: {type(error).__name__}: {error}{hint}"
+            f"fetched from {where}: {type(error).__name__}: {error}{hint}"
         ) from error
 
 
