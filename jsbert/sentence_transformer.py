@@ -184,7 +184,8 @@ class SentenceTransformer(TextModel):
                 "batch" takes those of `sentences`.
             convert_to_numpy: False gives a list of vectors, `jax.Array`s.
             convert_to_tensor: give a `jax.Array`.
-            normalize_embeddings: scale the vectors to length 1.
+            normalize_embeddings: scale the sentence vectors to length 1, with `output_value` None too (where
+                sentence-transformers leaves them); token vectors stay as they are.
             truncate_dim: keep this many dimensions, before normalising; by default the model's `truncate_dim`.
             on_truncate: what to do if texts are longer than `max_seq_length`: one warning with their number, an error,
                 or nothing.
@@ -229,12 +230,16 @@ class SentenceTransformer(TextModel):
         return found[0] if is_single else found
 
     def encode_query(self, sentences: Any, **options: Any) -> Any:
-        """`encode` for the task "query", with the prompt of that name, if there is one and no other is given."""
+        """`encode` for the task "query", with the prompt of that name, where no other is given."""
         return self.encode(sentences, **self._with_prompt(options, "query"), task="query")
 
     def encode_document(self, sentences: Any, **options: Any) -> Any:
-        """`encode` for the task "document", with the prompt named "document", "passage" or "corpus", if there is one
-        and no other is given."""
+        """`encode` for the task "document", with the prompt of that name, where no other is given.
+
+        The constructor gives a model the prompts "query" and "document", empty unless the folder or the caller has
+        others, and an empty one is taken too: `default_prompt_name` does not stand in for it. Where `prompts` has no
+        "document", "passage" and then "corpus" are taken.
+        """
         return self.encode(sentences, **self._with_prompt(options, "document", "passage", "corpus"), task="document")
 
     def encode_iter(

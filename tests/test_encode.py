@@ -83,6 +83,10 @@ def test_output_values(tiny):
     assert everything[0]["attention_mask"].tolist() == [1, 1, 1, 1]
     assert np.abs(everything[0]["sentence_embedding"] - tiny.encode("a cat")).max() <= 1e-6
     assert tiny.encode("a cat", output_value="token_embeddings").shape == (4, 24)
+    cut = {"truncate_dim": 7, "normalize_embeddings": True}
+    for text, found in zip(texts, tiny.encode(texts, output_value=None, **cut), strict=True):
+        assert np.abs(found["sentence_embedding"] - tiny.encode(text, **cut)).max() <= 1e-6
+        assert found["token_embeddings"].shape[1] == 24
 
 
 def test_prompts_by_name_by_text_and_by_default(tiny_folder):
