@@ -47,6 +47,9 @@ class EncoderConfig:
     )
     """The fields that must be numbers from 0 to 1."""
 
+    DROPS_BEHIND: ClassVar[tuple[str, ...]] = ("attention", "output")
+    """Behind which parts of a post-norm layer there is dropout."""
+
     model_type: str = ""
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -56,6 +59,7 @@ class EncoderConfig:
     hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None
     max_position_embeddings: int = 512
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
@@ -73,7 +77,7 @@ class EncoderConfig:
         for name in cls.SIZES:
             if not isinstance(values[name], int) or isinstance(values[name], bool) or values[name] < 1:
                 raise ValueError(f"{cls._in_json(name)} is {values[name]!r}; it must be a positive integer")
-        for name in cls.RATES:
+        for name in cls.RATES if values["classifier_dropout"] is None else (*cls.RATES, "classifier_dropout"):
             value = values[name]
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
                 raise ValueError(f"{cls._in_json(name)} is {value!r}; it must be a number from 0 to 1")
@@ -125,6 +129,11 @@ class EncoderConfig:
     def num_layers(self) -> int:
         """The layers that a text goes through: one less than its hidden states."""
         return self.num_hidden_layers
+
+    @property
+    def classifier_rate(self) -> float:
+        """The rate of the dropout in a cross-encoder's head."""
+        return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
 
     @property
     def attention_dtype(self) -> str:

@@ -266,9 +266,9 @@ def logits(config, params, ids, mask, key=None, *, token_types=None):
     Pure. Arguments as for `encoders.forward`; params {"encoder": ..., "head": ...}.
     """
     hidden = encoders.forward(config, params["encoder"], ids, mask, key, token_types=token_types)
-    return classify(config, params["head"], hidden, mask)
+    return classify(config, params["head"], hidden, mask, key)
 
 
-def classify(config, head, hidden, mask):
+def classify(config, head, hidden, mask, key=None):
     """The second half of `logits`: token vectors (B, L, D) to raw scores (B, num_labels)."""
-    return encoders.family(config).head(config)(config, head, hidden, mask)
+    return encoders.family(config).head(config)(config, head, hidden, mask, key)

@@ -10,6 +10,7 @@ import pytest
 from jsbert import encoders
 from jsbert.encoders import bert, roberta
 from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.heads import Head
 from jsbert.encoders.product import product
 from tests import models
 
@@ -145,6 +146,16 @@ def test_dropout_keeps_the_expectation():
         for dropped in (dropout.hidden(jnp.ones((3, 50, 400)), 0.4), dropout.weights(jnp.ones((3, 8, 50, 50)), 0.4)):
             assert dropped.mean() == pytest.approx(1, abs=0.02)
             assert (dropped == 0).mean() == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_head_draws_what_the_encoder_did_not():
+    keys, ones = jax.random.split(jax.random.key(1), 80), jnp.ones((80, 5, 24))
+    config = bert.Config(**models.SIZES, hidden_dropout_prob=0.5)
+    params = {"classifier": {"kernel": jnp.eye(24), "bias": jnp.zeros(24)}}
+    drawn = Head()(config, params, ones, jnp.ones((80, 5), bool), keys)
+    assert set(np.unique(drawn)) == {0, 2}
+    embeddings = Dropout(keys).hidden(ones, 0.5)[:, 0]
+    assert np.mean(drawn == embeddings) == pytest.approx(0.5, abs=0.05)  # four standard deviations of 1920 draws
 
 
 def test_dropout_of_neighbours_is_unrelated():

@@ -125,6 +125,27 @@ def test_dropout_depends_on_key_step_and_example_alone(tiny_parts):
     assert len(np.unique(drawn.round(5), axis=0)) == 2 * ROWS  # each example, and each of its towers, draws its own
 
 
+def test_a_heads_dropout_depends_on_key_step_and_example_alone(tmp_path):
+    parts = models.cross_parts(tmp_path)
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.5}
+    alone = objective("binary-cross-entropy")(dataclasses.replace(parts.config, **rates), name="x")
+    generator = np.random.default_rng(0)
+    batch = {
+        "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, 1, LENGTH)).astype(np.int32),
+        "lengths": generator.integers(2, LENGTH + 1, (ROWS, 1)).astype(np.int32),
+        "labels": generator.random(ROWS, np.float32),
+    }
+    keys = example_keys(KEY, 2, ROWS)
+    outputs = alone.forward(parts.params, batch, keys)
+    assert np.abs(alone.forward(parts.params, batch, None) - outputs).min() > 1e-4
+    some = {name: array[3:9] for name, array in batch.items()}
+    np.testing.assert_allclose(alone.forward(parts.params, some, keys[3:9]), outputs[3:9], atol=1e-6)
+    rows = packed(batch["ids"][:, 0], batch["lengths"][:, 0]) | {"lengths": batch["lengths"]}
+    np.testing.assert_allclose(alone.forward(parts.params, rows, keys), outputs, atol=1e-5)
+    full = gradients(alone, parts.params, batch, keys)
+    assert_equal(gradients(alone, parts.params, batch, keys, chunk_size=5), full, "float32")
+
+
 def test_a_step_makes_the_vmapped_siamese_pass(tiny_parts):
     alone, params, batch = setup(tiny_parts, "float32", "triplet")
     mask = np.arange(LENGTH) < batch["lengths"][:, :, None]

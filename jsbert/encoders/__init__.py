@@ -29,7 +29,7 @@ from jsbert.encoders import (
     roberta,
     static,
 )
-from jsbert.encoders.dropout import Dropout
+from jsbert.encoders.dropout import Dropout, row_keys
 
 FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
     {
@@ -116,7 +116,7 @@ def hidden_states(
     # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
     precision = "highest" if jnp.dtype(config.dtype).itemsize >= 4 else "default"
     ids, mask, token_types, positions = jax.tree.map(jnp.asarray, (ids, mask, token_types, positions))
-    keys = _keys(key, ids.shape[0])
+    keys = row_keys(key, ids)
     dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)
     with jax.default_matmul_precision(precision):
         return nnx.merge(_graphdef(config), params)(ids, mask, token_types, positions, dropout)
@@ -143,11 +143,6 @@ def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
 
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(shapes(config))[0]]
     return {keys: name(keys) for keys in (tuple(entry.key for entry in path) for path in paths)}
-
-
-def _keys(key, rows):
-    """One key an example."""
-    return jax.random.split(key, rows) if key is not None and jax.random.key_data(key).ndim == 1 else key
 
 
 def _abstract(config):

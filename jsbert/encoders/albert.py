@@ -41,6 +41,8 @@ class Config(bert.Config):
     """ALBERT's sizes; see `EncoderConfig`. A group is `inner_group_num` layers in turn; the `num_hidden_layers` runs of
     groups are spread evenly over the `num_hidden_groups`."""
 
+    RENAMED: ClassVar = {"classifier_dropout": "classifier_dropout_prob"}
+    DROPS_BEHIND: ClassVar = ("attention",)
     SIZES: ClassVar = (*bert.Config.SIZES, "embedding_size", "num_hidden_groups", "inner_group_num")
 
     model_type: str = "albert"
@@ -54,6 +56,7 @@ class Config(bert.Config):
     hidden_act: str = "gelu_new"
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
+    classifier_dropout: float | None = 0.1
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:

@@ -46,10 +46,13 @@ class Config(EncoderConfig):
         "hidden_act": "activation",
         "hidden_dropout_prob": "dropout",
         "attention_probs_dropout_prob": "attention_dropout",
+        "classifier_dropout": "seq_classif_dropout",
     }
+    DROPS_BEHIND: ClassVar = ("output",)
 
     model_type: str = "distilbert"
     num_hidden_layers: int = 6
+    classifier_dropout: float | None = 0.2
 
 
 def head(config: Config) -> Head:

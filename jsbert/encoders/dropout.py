@@ -6,7 +6,14 @@ the full batch, its chunks, and any number of devices train alike.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, Key, UInt32
+from jaxtyping import Array, ArrayLike, Float, Int, Key, Shaped, UInt32
+
+
+def row_keys(
+    key: Key[Array, "..."] | UInt32[Array, "..."] | None, x: Shaped[ArrayLike, "rows ..."]
+) -> Key[Array, " rows"] | UInt32[Array, "rows words"] | None:
+    """A key for each row of `x`: those given, or a single one split; None for None."""
+    return jax.random.split(key, x.shape[0]) if key is not None and jax.random.key_data(key).ndim == 1 else key
 
 
 class Dropout:

@@ -33,7 +33,12 @@ class Config(bert.Config):
 
 def head(config: Config) -> Head:
     """The cross-encoder's."""
-    return Head(pooler="classifier.dense", activation="gelu", classifier="classifier.out_proj")
+    return Head(
+        pooler="classifier.dense",
+        activation="gelu",
+        classifier="classifier.out_proj",
+        dropped=frozenset({"pooler", "classifier"}),
+    )
 
 
 class Encoder(bert.Encoder):

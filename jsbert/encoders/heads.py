@@ -5,10 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert.config import EncoderConfig
+from jsbert.encoders.dropout import Dropout, row_keys
 from jsbert.pooling import POOLINGS, dense, layer_norm
+
+DRAWS = 2**31 - 1
+"""Folded into an example's key: what the head draws is unrelated to what the encoder drew. No tower has this number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Head:
     Attributes:
         classifier: name of the last linear layer in checkpoints, prefix and all; and so are `pooler` and `norm`.
         biased: those of the layers that have a bias.
+        dropped: those of the layers whose input has dropout, at the config's `classifier_rate`.
     """
 
     classifier: str = "classifier"
@@ -29,6 +34,7 @@ class Head:
     activation: str = "identity"
     pooling: str = "cls"
     biased: frozenset[str] = frozenset({"pooler", "norm", "classifier"})
+    dropped: frozenset[str] = frozenset({"classifier"})
 
     def tensor_names(self) -> dict[tuple, str]:
         """For each path in params, the tensor's HuggingFace name."""
@@ -53,11 +59,20 @@ class Head:
         params: PyTree,
         hidden: Float[ArrayLike, "batch length dim"],
         mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+        key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
     ) -> Float[Array, "batch labels"]:
-        """The raw scores."""
+        """The raw scores. `key` draws the dropout, as for `encoders.forward`."""
+        keys = row_keys(key, hidden)
+        dropout = Dropout(None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, DRAWS))(keys))
+
+        def into(layer, vectors):
+            if layer not in self.dropped:
+                return vectors
+            return dropout.hidden(vectors[:, None], config.classifier_rate)[:, 0]
+
         vectors = POOLINGS[self.pooling](hidden, mask)
         if self.pooler:
-            vectors = dense(params["pooler"], vectors, self.activation)
+            vectors = dense(params["pooler"], into("pooler", vectors), self.activation)
         if self.norm:
             vectors = layer_norm(params["norm"], vectors, config.layer_norm_eps)
-        return dense(params["classifier"], vectors, "identity")
+        return dense(params["classifier"], into("classifier", vectors), "identity")

@@ -62,6 +62,7 @@ class Config(EncoderConfig):
     intermediate_size: int = 1152
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
+    classifier_dropout: float | None = 0.0
     mlp_dropout: float = 0.0
     max_position_embeddings: int = 8192
     layer_norm_eps: float = 1e-5

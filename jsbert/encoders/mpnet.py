@@ -60,10 +60,20 @@ class Config(EncoderConfig):
         """The longest text: positions are counted from behind the padding's."""
         return self.max_position_embeddings - PADDING_ID - 1
 
+    @property
+    def classifier_rate(self) -> float:
+        """See `EncoderConfig.classifier_rate`. The reference knows no `classifier_dropout`."""
+        return self.hidden_dropout_prob
+
 
 def head(config: Config) -> Head:
     """The cross-encoder's."""
-    return Head(pooler="classifier.dense", activation="tanh", classifier="classifier.out_proj")
+    return Head(
+        pooler="classifier.dense",
+        activation="tanh",
+        classifier="classifier.out_proj",
+        dropped=frozenset({"pooler", "classifier"}),
+    )
 
 
 class Encoder(nnx.Module):

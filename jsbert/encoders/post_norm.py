@@ -41,11 +41,13 @@ class Layer(nnx.Module):
         self.output = linear(config, config.intermediate_size, config.hidden_size, rngs)
         self.output_norm = layer_norm(config, config.hidden_size, rngs)
         self.config = config
+        behind, rate = config.DROPS_BEHIND, config.hidden_dropout_prob
+        self.attention_rate, self.output_rate = (rate if part in behind else 0.0 for part in ("attention", "output"))
 
     def __call__(
         self, hidden: Float[Array, "batch length dim"], *, biases: tuple[Array, ...], dropout: Dropout
     ) -> Float[Array, "batch length dim"]:
-        rate = self.config.hidden_dropout_prob
-        hidden = self.attention_norm(hidden + dropout.hidden(self.attention(hidden, biases, dropout), rate))
+        mixed = self.attention(hidden, biases, dropout)
+        hidden = self.attention_norm(hidden + dropout.hidden(mixed, self.attention_rate))
         inner = ACTIVATIONS[self.config.hidden_act](self.intermediate(hidden))
-        return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))
+        return self.output_norm(hidden + dropout.hidden(self.output(inner), self.output_rate))

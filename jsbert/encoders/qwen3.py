@@ -103,7 +103,7 @@ class Config(EncoderConfig):
 def head(config: Config) -> Head:
     """The cross-encoder's, on the last token by the mask. transformers takes the last that is not `pad_token_id`: the
     one before, where a tokenizer ends texts with the padding token."""
-    return Head(classifier="score", pooling="lasttoken", biased=frozenset())
+    return Head(classifier="score", pooling="lasttoken", biased=frozenset(), dropped=frozenset())
 
 
 class Attention(nnx.Module):

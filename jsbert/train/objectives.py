@@ -143,7 +143,8 @@ def of_logits(
     """The objective of a cross-encoder whose loss is `loss(logits (B, C), labels) -> (B,)`."""
 
     def forward(params, batch, keys):
-        return classify(config, params["head"], *_hidden(config, params["encoder"], batch, keys))
+        hidden, mask = _hidden(config, params["encoder"], batch, keys)
+        return classify(config, params["head"], hidden, mask, keys)
 
     classes = num_labels if labels == "class" else None
     return Objective(

@@ -1,5 +1,6 @@
 """Every encoder family against transformers and sentence-transformers: vectors, heads, folders both ways."""
 
+import functools
 import json
 
 import jax
@@ -12,7 +13,9 @@ import transformers
 
 import jsbert
 from jsbert import encoders, siamese
-from jsbert.checkpoint import read_bi_encoder
+from jsbert.checkpoint import read_bi_encoder, read_cross_encoder
+from jsbert.cross_encoder import logits
+from jsbert.encoders.dropout import Dropout
 from jsbert.packing import packed
 from tests import models
 from tests.parity import families, reference
@@ -130,6 +133,38 @@ def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
     assert one == same
     assert len({float(jax.jit(total)(params, None)), float(one), float(other)}) == 3
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
+
+
+DROPOUT = {
+    **{"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2},
+    **{"dropout": 0.1, "attention_dropout": 0.2, "embedding_dropout": 0.15, "mlp_dropout": 0.25},
+}
+CLASSIFIER_DROPOUT = dict.fromkeys(["classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout"], 0.3)
+
+
+@pytest.mark.parametrize("rates", [DROPOUT, DROPOUT | CLASSIFIER_DROPOUT], ids=["default head", "own head"])
+@families.each
+def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, name, rates):
+    model = build(name, "ForSequenceClassification", attn_implementation="eager", **rates)
+    parts = read_cross_encoder(written(tmp_path, model))
+    ids, mask = tokens(model)
+    ours, theirs = [], []
+
+    def note(places, x, rate):  # a place's shape, without axes that one side alone has
+        places.append(([size for size in x.shape if size > 1], rate))
+        return x
+
+    monkeypatch.setattr(Dropout, "_drop", lambda self, x, rate, words, entry: note(ours, x, rate))
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "dropout",
+        lambda x, p=0.5, training=True, inplace=False: note(theirs, x, p) if training and p else x,
+    )
+    model.train()(torch.tensor(ids), attention_mask=torch.tensor(mask))
+    jax.eval_shape(functools.partial(logits, parts.config), parts.params, ids, mask, jax.random.key(0))
+    assert ours == theirs
+    assert len(ours) > 1
+    assert type(parts.config).from_json(parts.config.to_json()).classifier_rate == parts.config.classifier_rate
 
 
 def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
