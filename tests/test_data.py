@@ -166,6 +166,33 @@ def test_unknown_classes_and_scores_outside_the_range_are_malformed(tmp_path):
         read_examples(file, label_range=(0, 5))
 
 
+OPEN = {
+    "at the end": ('"y,2\nz,3\n', ["x", "z"], 1),
+    "before a quoted row": ('"y,2\nz,3\n"w\nw",4\n', ["x", "z", "w\nw"], 1),
+    "behind a quoted field": ('"y" y,2\n"z\nz",3\n', ["x", "z\nz"], 1),
+    "one behind the other": ('"y,2\n"z,3\n"w,4\nv,5\n', ["x", "v"], 3),
+    "before more than a field holds": ('"y,2\n' + "z,3\n" * 99_999, ["x"] + ["z"] * 99_999, 1),
+    "a line longer than a field": ("y" * 200_000 + ",2\nz,3\n", ["x", "z"], 1),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_a_stray_quote_costs_its_own_row(tmp_path, name):
+    content, texts, num_bad = OPEN[name]
+    file = write(tmp_path / "a.csv", "a,label\nx,1\n" + content)
+    with pytest.raises(ValueError, match=r"a\.csv, line 3: broken quoting, or too long a field"):
+        read_examples(file)
+    examples = read_examples(file, skip_bad_rows=True)
+    assert (list(examples.texts[0]), examples.num_bad_rows) == (texts, num_bad)
+
+
+def test_lines_are_counted_through_quoted_line_ends(tmp_path):
+    for row, message in (('"y,2', "line 6: broken quoting"), ("y,2", "line 7, column 'label': 'none'")):
+        file = write(tmp_path / "a.csv", f'a,label\n"x\n\nx",1\n\n{row}\nz,none\n')
+        with pytest.raises(ValueError, match=message):
+            read_examples(file)
+
+
 def test_a_broken_gzip_is_always_an_error(tmp_path):
     whole = gzip.compress(tsv({"text": [f"{n * 7919} and more" for n in range(5000)]}).encode())
     for content in (whole[:-9], whole[: len(whole) // 2], whole[:400] + b"\x00" * 50 + whole[450:], b"text\nplain\n"):

@@ -1,5 +1,6 @@
 """Examples from files: tsv, csv, jsonl and parquet, read row by row, with errors that name the place."""
 
+import collections
 import csv
 import gzip
 import io
@@ -47,7 +48,8 @@ def read_examples(
             classes if none of its entries is a number.
         label_range: (low, high) of the scores, which become 0 to 1; what lies outside is malformed.
         skip_bad_rows: whether malformed rows are counted in `num_bad_rows` and left out, not an error. A broken gzip is
-            an error in any case, for then rows are missing.
+            an error in any case, for then rows are missing. A .csv's row with a quote out of place, or one that nothing
+            closes within `csv.field_size_limit()` characters, ends with its first line.
 
     Raises:
         ValueError: for a malformed row (wrong number of fields, missing key, broken json, broken UTF-8, a text that is
@@ -127,18 +129,27 @@ def _tsv(stream):
 
 
 def _csv(stream):
-    reader = csv.reader(stream, strict=True)
+    place, again = 1, collections.deque()
     while True:
-        place = reader.line_num + 1
+        row = []
         try:
-            fields = next(reader)
-        except StopIteration:
+            for fields in csv.reader(_lines(again, stream, row), strict=True):
+                if fields:
+                    yield place, fields
+                place += len(row)
+                row.clear()
             return
         except csv.Error as error:
-            yield place, Malformed(f"broken quoting: {error}")
-            continue
-        if fields:
-            yield place, fields
+            yield place, Malformed(f"broken quoting, or too long a field: {error}")
+            place += 1
+            again.extendleft(reversed(row[1:]))  # a quote that nothing closes takes none of the rows behind it along
+
+
+def _lines(again, stream, row):
+    """The lines to be read `again`, then the stream's, each noted in `row`."""
+    while line := again.popleft() if again else next(stream, ""):
+        row.append(line)
+        yield line
 
 
 def _table(rows, path):
