@@ -1,5 +1,7 @@
 """Exact search against brute force; equality with sentence-transformers is in parity/."""
 
+import tracemalloc
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -123,6 +125,41 @@ def test_close_pairs_are_sorted_distinct_and_capped():
     assert len(set(zip(found.firsts, found.seconds, strict=True))) == 20
     assert search.most_similar_pair(vectors)[1:] == (found.firsts[0], found.seconds[0])
     assert len(search.close_pairs(vectors[:1]).scores) == 0
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+def test_close_pairs_block_by_block_are_those_of_brute_force(monkeypatch, similarity):
+    vectors = np.random.default_rng(6).standard_normal((41, 8))
+    vectors[[7, 23, 40]] = vectors[3]
+    monkeypatch.setattr(pairs, "NEIGHBOURS", 40)  # six rows a block, the last one five
+    found = search.close_pairs(vectors, k=5, max_pairs=30, similarity=similarity)
+    scores, indices = brute_force(vectors, vectors, len(vectors), similarity)
+    wanted = {}
+    for row, (of_row, neighbours) in enumerate(zip(scores, indices, strict=True)):
+        others = neighbours != row
+        for score, other in zip(of_row[others][:5], neighbours[others][:5], strict=True):
+            wanted[min(row, other), max(row, other)] = score
+    wanted = sorted(wanted.items(), key=lambda pair: (-np.round(pair[1], 9), pair[0]))[:30]
+    assert list(zip(found.firsts, found.seconds, strict=True)) == [pair for pair, _ in wanted]
+    assert found.scores == pytest.approx([score for _, score in wanted], abs=1e-5)
+    monkeypatch.undo()
+    for block, whole in zip(found, search.close_pairs(vectors, k=5, max_pairs=30, similarity=similarity), strict=True):
+        np.testing.assert_allclose(block, whole, atol=1e-6)
+
+
+def test_close_pairs_take_the_memory_of_a_block(monkeypatch):
+    monkeypatch.setattr(pairs, "NEIGHBOURS", 4000)
+
+    def most_bytes(count):
+        vectors = np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32)
+        tracemalloc.start()
+        search.close_pairs(vectors, k=40, max_pairs=100)
+        try:
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert most_bytes(2000) < 2 * most_bytes(500)
 
 
 def test_close_pairs_with_many_duplicates():

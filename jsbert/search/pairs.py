@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from jsbert.search.nearest import block, block_rows, checked_vectors, normalize_block, top_k
+from jsbert.search.nearest import block, block_rows, check_count, checked_vectors, normalize_block, top_k
 
 ROWS = 2048
 """Rows and columns of one block of similarities, 16 MB."""
+
+NEIGHBOURS = 2**22
+"""Neighbours looked through at a time, which takes some 330 MB."""
 
 
 class Pair(NamedTuple):
@@ -58,25 +61,37 @@ def most_similar_pair(embeddings: ArrayLike) -> Pair:
 def close_pairs(embeddings: ArrayLike, *, k: int = 100, max_pairs: int = 500_000, similarity: str = "cosine") -> Pairs:
     """The closest pairs among the `k` nearest neighbours of every row: at most `max_pairs`, ties by lower indices.
 
+    Memory: `NEIGHBOURS` neighbours at a time, and the best pairs so far.
+
     Args:
         embeddings: (N, D).
         k: neighbours looked at for each row.
         max_pairs: pairs returned at most.
         similarity: as for `top_k`; must be symmetric, as all of these are.
+
+    Raises:
+        ValueError: as `top_k`.
     """
     embeddings = checked_vectors(embeddings, "embeddings")
+    check_count("k", k)
     if len(embeddings) < 2:
         return Pairs(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int32))
-    scores, neighbours = top_k(embeddings, embeddings, k + 1, similarity=similarity)
-    itself = np.arange(len(embeddings))[:, None]
-    others = neighbours != itself
-    others &= np.cumsum(others, axis=1) <= k  # a row whose own index fell out among equals has one too many
-    firsts = np.minimum(itself, neighbours)[others]
-    seconds = np.maximum(itself, neighbours)[others]
-    _, once = np.unique(firsts.astype(np.int64) * len(embeddings) + seconds, return_index=True)
-    scores, firsts, seconds = scores[others][once], firsts[once], seconds[once]
-    order = np.lexsort((seconds, firsts, -scores))[:max_pairs]
-    return Pairs(scores[order], firsts[order].astype(np.int32), seconds[order].astype(np.int32))
+    num_rows = max(1, NEIGHBOURS // min(k + 1, len(embeddings)))
+    best, codes = np.zeros(0, np.float32), np.zeros(0, np.int64)  # a pair's code is first * N + second
+    for start in range(0, len(embeddings), num_rows):
+        rows = embeddings[start : start + num_rows]
+        scores, neighbours = top_k(rows, embeddings, k + 1, similarity=similarity)
+        itself = np.arange(start, start + len(rows))[:, None]
+        others = neighbours != itself
+        others &= np.cumsum(others, axis=1) <= k  # a row whose own index fell out among equals has one too many
+        found = np.minimum(itself, neighbours) * len(embeddings) + np.maximum(itself, neighbours)
+        best, codes = np.append(best, scores[others]), np.append(codes, found[others])
+        order = np.lexsort((codes, -best))
+        # Of a pair found from both its rows the better score counts: so what was left out before changes nothing.
+        once = np.sort(np.unique(codes[order], return_index=True)[1])[:max_pairs]
+        best, codes = best[order[once]], codes[order[once]]
+    firsts, seconds = np.divmod(codes, len(embeddings))
+    return Pairs(best, firsts.astype(np.int32), seconds.astype(np.int32))
 
 
 @jax.jit
