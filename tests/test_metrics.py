@@ -141,6 +141,13 @@ def test_the_order_in_which_equal_scores_are_given_earns_nothing():
         assert metrics.ndcg(relevant, scores, k=3) == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, bool, np.float16])
+def test_scores_rank_alike_in_every_dtype(dtype):
+    scores = np.array([np.iinfo(dtype).min if dtype == np.int8 else 0, 1, 0], dtype)
+    assert metrics.ndcg([0, 1, 0], scores, k=3) == 1
+    assert metrics.ndcg(np.uint8([1, 0, 0]), scores, k=1) == metrics.reciprocal_rank([1, 0, 0], scores, k=1) == 0
+
+
 def test_ranking_inputs_are_checked():
     with pytest.raises(ValueError, match="one row of ranks a query"):
         metrics.hit_at_k([True, False], 1)

@@ -120,7 +120,7 @@ def _discounts(k):
 
 
 def _documents(relevant, scores):
-    relevant, scores = np.asarray(relevant, bool), np.asarray(scores)
+    relevant, scores = np.asarray(relevant, bool), np.asarray(scores, np.float64)
     if relevant.ndim != 1 or relevant.shape != scores.shape:
         raise ValueError(f"relevant and scores have shapes {relevant.shape} and {scores.shape}; give two columns")
     if not np.isfinite(scores).all():
