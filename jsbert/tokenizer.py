@@ -6,6 +6,7 @@ reads the rest.
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -173,6 +174,17 @@ class Tokenizer:
         """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""
         encoding = self.backend.encode(prompt)
         return len(encoding.ids) - int(bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1])
+
+    @functools.cached_property
+    def description(self) -> str:
+        """64 hexadecimal digits that differ if anything does that the ids of a text depend on: a hash of the backend as
+        it stands, normaliser and limit included, or of the files that transformers reads."""
+        digest = hashlib.sha256(repr((self.max_length, self.gives_types)).encode())
+        if isinstance(self.backend, tokenizers.Tokenizer):
+            digest.update(self.backend.to_str().encode())
+        else:
+            digest.update(repr((self.backend.lower_case, sorted(self.files.items()))).encode())
+        return digest.hexdigest()
 
     @property
     def special_ids(self) -> dict[str, int]:

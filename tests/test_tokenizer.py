@@ -167,6 +167,22 @@ def test_the_files_are_written_back_as_they_were(tmp_path):
     assert (written["truncation"], written["padding"]) == (None, None)
 
 
+def test_tokenizers_that_make_other_ids_have_other_descriptions(tmp_path):
+    models.write_vocabulary(tmp_path / "lower")
+    models.write_vocabulary(tmp_path / "cased", do_lower_case=False)
+    models.write_vocabulary(tmp_path / "untyped", model_input_names=["input_ids"])
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python/tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+    options = [dict(max_length=9), dict(max_length=8), dict(max_length=9, lower_case=True)]
+    folders = [tmp_path / name for name in ("lower", "cased", "untyped", "python")]
+    one, again = ([Tokenizer.from_folder(folder, **kwargs).description for folder in folders for kwargs in options]
+                  for _ in range(2))  # fmt: skip
+    assert one == again
+    assert len(set(one)) == len(one)
+    opened = Tokenizer.from_folder(tmp_path / "lower", max_length=8)
+    assert opened.with_max_length(9).description == one[0]
+
+
 def test_ragged_keeps_empty_rows():
     ragged = Ragged.from_lists([[1, 2], [], [3]])
     assert ragged.lengths.tolist() == [2, 0, 1]
