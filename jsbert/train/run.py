@@ -1,0 +1,131 @@
+"""What a run is made of: objectives, updates, their steps, the model that takes on their params."""
+
+import dataclasses
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jsbert.adapters import save_adapter
+from jsbert.config import Config
+from jsbert.cross_encoder import CrossEncoder
+from jsbert.train import folder
+from jsbert.train.batches import collate, plan
+from jsbert.train.lora import adapted, init_lora, merged
+from jsbert.train.recipe import make_optimizer
+from jsbert.train.step import all_params, init_state, make_step
+
+
+class Run:
+    """What is made once: objectives, updates and their steps, and where arrays lie."""
+
+    def __init__(self, model, sources, recipe, evaluator):
+        if model.dtype != "float32":
+            raise ValueError(f"the model computes in {model.dtype}; open it in float32, and say dtype in the recipe")
+        if not sources or len({source.name for source in sources}) < len(sources):
+            raise ValueError(
+                f"the sources are named {[source.name for source in sources]}; give each a name of its own"
+            )
+        self.sources, self.recipe, self.evaluator = sources, recipe, evaluator
+        self.pairs = isinstance(model, CrossEncoder)
+        # A copy, which takes on the params that are to be scored or saved.
+        self.model = type(model).from_parts(model.parts, device=model.devices)
+        is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
+        self.packing = recipe.packing and is_whole
+        config = _training_config(model.config, recipe)
+        self.objectives = [source.build(config, num_labels=getattr(model, "num_labels", None)) for source in sources]
+        if recipe.lora_rank is not None:
+            self.objectives = [adapted(objective, recipe.lora_alpha) for objective in self.objectives]
+        self.updates = plan(sources, self.objectives, recipe)
+        self.description = self._describe()
+        self.optimizer = make_optimizer(recipe, len(self.updates))
+        self.steps = {
+            (source, accumulate): make_step(
+                self.objectives[source], self.optimizer, chunk_size=recipe.chunk_size, accumulate=accumulate
+            )
+            for source, accumulate in {(update.source, update.accumulate) for update in self.updates}
+        }
+        mesh = Mesh(np.asarray(model.devices), ("rows",))
+        self._by_row, self._everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("rows",), ()))
+        self.key = jax.device_put(jax.random.key(recipe.seed), self._everywhere)
+
+    def _describe(self):
+        """What tells this run from another."""
+        params = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.model.params):
+            params.update(np.ascontiguousarray(leaf))
+        evaluator = (
+            None if self.evaluator is None else getattr(self.evaluator, "__qualname__", type(self.evaluator).__name__)
+        )
+        return {
+            "recipe": self.recipe.to_json(),
+            "model": {
+                "config": repr(self.model.config),
+                "params": params.hexdigest(),
+                "max_seq_length": self.model.max_seq_length,
+            },
+            "data": {source.name: source.description() for source in self.sources},
+            "evaluator": evaluator,
+            "updates": len(self.updates),
+        }
+
+    def disk_bytes(self):
+        """Three checkpoints of params and two moments each, and three models: the most that lie there at a time."""
+        return (3 * 3 + 3) * sum(leaf.nbytes for leaf in jax.tree.leaves(self.model.params))
+
+    def first_state(self):
+        """The state before the first update, in memory of its own, for a step takes that of the state it is given."""
+        own = {
+            objective.name: objective.init(jax.random.fold_in(self.key, number))
+            for number, objective in enumerate(self.objectives)
+            if objective.init is not None
+        }
+        params, frozen = dict(self.model.params) | ({"objectives": own} if own else {}), self.recipe.frozen
+        if (rank := self.recipe.lora_rank) is not None:
+            key = jax.random.fold_in(self.key, len(self.objectives))
+            params["lora"] = init_lora(params["encoder"], key, rank=rank, targets=self.recipe.lora_targets)
+            frozen = (*frozen, "^encoder/")
+        state = init_state(params, self.optimizer, frozen=frozen)
+        return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf), self._everywhere), state)
+
+    def collate(self, update):
+        """The arrays of an update, on the host."""
+        return collate(
+            self.sources[update.source],
+            self.objectives[update.source],
+            self.model.tokenizer,
+            update.indices,
+            pairs=self.pairs,
+            packing=self.packing,
+            seed=self.recipe.seed,
+            epoch=update.epoch,
+        )
+
+    def put(self, arrays):
+        """Arrays onto the devices, by rows if these can be shared out evenly, else a copy to each."""
+        rows = len(arrays["lengths"])
+        return jax.device_put(arrays, self._everywhere if rows % len(self.model.devices) else self._by_row)
+
+    def take_on(self, state):
+        """The model with the params of `state`, and the objectives' own params."""
+        params = dict(merged(all_params(state.params, state.frozen), self.recipe.lora_alpha))
+        own = params.pop("objectives", {})
+        self.model.params = jax.tree.map(jnp.copy, params)
+        return self.model, own
+
+    def save(self, state, path):
+        """Writes the model with the params of `state`, and beside it what else there is of it."""
+        folder.save_model(*self.take_on(state), path)
+        if self.recipe.lora_rank is not None:
+            lora = all_params(state.params, state.frozen)["lora"]
+            save_adapter(self.model, lora, path / folder.ADAPTER, alpha=self.recipe.lora_alpha)
+
+
+def _training_config(config, recipe):
+    """The model's config with the recipe's dtype and remat, for a bi-encoder or a cross-encoder."""
+    changes = {"dtype": recipe.dtype, "remat": recipe.remat}
+    if isinstance(config, Config):
+        return dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, **changes))
+    return dataclasses.replace(config, **changes)
