@@ -10,7 +10,8 @@ import pytest
 
 from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.data import Examples
-from jsbert.train import Recipe, Source, fit, learning_rate, objective
+from jsbert.losses import cosine_regression
+from jsbert.train import CROSS_ENCODER, Recipe, Source, fit, learning_rate, objective, of_embeddings
 from tests import models
 from tests.train_process import first_number, texts, triplets
 
@@ -234,6 +235,35 @@ def test_a_label_that_is_no_class_is_named(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "kind, label, message",
+    [
+        ("cosine", 5, "the label 5.0; cosine takes -1 to 1: read the examples with label_range="),
+        ("cosine", np.nan, "the label nan; cosine takes -1 to 1"),
+        ("contrastive", -1, "the label -1.0; contrastive takes 0 to 1"),
+        ("online-contrastive", 0.5, "the label 0.5; online-contrastive has 2 classes, 0 to 1"),
+        ("binary-cross-entropy", 2, "the label 2.0; binary-cross-entropy takes 0 to 1"),
+        ("cross-entropy", -1, "the label -1.0; cross-entropy has 2 classes, 0 to 1"),
+    ],
+)
+def test_a_label_out_of_range_is_named(tiny, kind, label, message):
+    examples = Examples.from_columns({"a": ["x"] * 4, "b": ["y"] * 4, "score": [0.0, 1.0, 1.0, 0.0]})
+    config, num_labels = tiny.config, None
+    if kind in CROSS_ENCODER:
+        config, num_labels = tiny.config.encoder, 2 if kind == "cross-entropy" else 1
+    source = Source(examples, objective(kind, **({"num_labels": 2} if num_labels == 2 else {})))
+    source.build(config, num_labels=num_labels)
+    examples.labels[2] = label
+    with pytest.raises(ValueError, match=f"train: example 2 has {message}"):
+        source.build(config, num_labels=num_labels)
+
+
+def test_scores_of_any_size_are_taken_where_their_order_counts(tiny):
+    examples = dataclasses.replace(pairs(), labels=5 * pairs().labels)
+    for kind in ("cosent", "angle"):
+        Source(examples, kind).build(tiny.config)
+
+
+@pytest.mark.parametrize(
     "option, message",
     [
         ({"epochs": 0}, "epochs is 0; it must be a positive integer"),
@@ -259,10 +289,14 @@ def test_the_schedule_rises_over_a_tenth_and_falls_to_nothing():
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tiny, tmp_path):
     examples = pairs()
     examples.labels[17] = np.inf
+
+    def unbounded(config, *, name):
+        return of_embeddings(config, cosine_regression, name=name)
+
     with pytest.raises(
         FloatingPointError, match=r"update \d+: the loss is inf.*The batch is kept in .*not-finite-\d+.npz"
     ):
-        fit(tiny, Source(examples, "cosine"), tmp_path / "out", RECIPE)
+        fit(tiny, Source(examples, unbounded), tmp_path / "out", RECIPE)
     (file,) = (tmp_path / "out").glob("not-finite-*.npz")
     kept = np.load(file)
     assert 17 in kept["indices"]

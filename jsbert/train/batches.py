@@ -149,7 +149,7 @@ def collate(
         seed, epoch: with an example's index they draw what masked language modelling hides.
 
     Raises:
-        ValueError: for labels that are no classes of the objective's.
+        ValueError: for labels that the objective cannot take.
     """
     columns, labels = source.examples.rows(indices)
     rows = list(zip(*columns, strict=True))
@@ -202,15 +202,23 @@ def _labels(labels, learned, source, indices):
         raise ValueError(
             f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one {learned.labels} an example"
         )
-    if learned.labels != "class":
+    if learned.labels == "class":
+        is_right = np.isin(labels, np.arange(learned.num_classes))
+        allowed = f"has {learned.num_classes} classes, 0 to {learned.num_classes - 1}"
+    elif learned.label_range is not None:
+        low, high = learned.label_range
+        is_right = (low <= labels) & (labels <= high)
+        allowed = (
+            f"takes {low} to {high}: read the examples with label_range=(lowest, highest), which makes them 0 to 1"
+        )
+    else:
         return np.asarray(labels, np.float32)
-    wrong = np.flatnonzero(~np.isin(labels, np.arange(learned.num_classes)))
+    wrong = np.flatnonzero(~is_right)
     if wrong.size:
         raise ValueError(
-            f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; {learned.kind} has "
-            f"{learned.num_classes} classes, 0 to {learned.num_classes - 1}"
+            f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; {learned.kind} {allowed}"
         )
-    return np.asarray(labels, np.int32)
+    return np.asarray(labels, np.int32 if learned.labels == "class" else np.float32)
 
 
 def _hide_words(arrays, tokenizer, seed, epoch, indices):

@@ -32,6 +32,7 @@ class Objective:
         num_texts: columns of texts that it takes at least, and at most (None: any number).
         labels: "none", "number", "class" or "vector".
         num_classes: how many classes, if labels are classes.
+        label_range: the lowest and the highest number that a label can be; None: any.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Objective:
     num_texts: tuple[int, int | None] = (2, 2)
     labels: str = "number"
     num_classes: int | None = None
+    label_range: tuple[float, float] | None = None
 
 
 def of_embeddings(
@@ -53,11 +55,14 @@ def of_embeddings(
     kind: str = "custom",
     num_texts: tuple[int, int | None] = (2, 2),
     labels: str = "number",
+    num_classes: int | None = None,
+    label_range: tuple[float, float] | None = None,
     in_batch: bool | None = None,
 ) -> Objective:
     """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`: the way to add one.
 
-    `in_batch` is known for the losses of `jsbert.losses`; for others say whether examples of a batch meet in it.
+    `in_batch` is known for the losses of `jsbert.losses`; for others say whether examples of a batch meet in it. The
+    other options are `Objective`'s.
     """
 
     def of_batch(params, outputs, batch):
@@ -74,6 +79,8 @@ def of_embeddings(
         in_batch=losses.is_in_batch(loss) if in_batch is None else in_batch,
         num_texts=num_texts,
         labels=labels,
+        num_classes=num_classes,
+        label_range=label_range,
     )
 
 
@@ -139,6 +146,7 @@ def of_logits(
     kind: str = "custom",
     labels: str = "number",
     num_labels: int = 1,
+    label_range: tuple[float, float] | None = None,
 ) -> Objective:
     """The objective of a cross-encoder whose loss is `loss(logits (B, C), labels) -> (B,)`."""
 
@@ -146,33 +154,33 @@ def of_logits(
         hidden, mask = _hidden(config, params["encoder"], batch, keys)
         return classify(config, params["head"], hidden, mask, keys)
 
-    classes = num_labels if labels == "class" else None
     return Objective(
         kind,
         name,
         forward,
         lambda params, outputs, batch: loss(outputs, batch["labels"]),
         labels=labels,
-        num_classes=classes,
+        num_classes=num_labels if labels == "class" else None,
+        label_range=label_range,
     )
 
 
 _OF_EMBEDDINGS = {
-    "cosine": (losses.cosine_regression, (2, 2), "number"),
-    "triplet": (losses.triplet, (3, 3), "none"),
-    "multiple-negatives-ranking": (losses.multiple_negatives_ranking, (2, None), "none"),
-    "contrastive": (losses.contrastive, (2, 2), "number"),
-    "online-contrastive": (losses.online_contrastive, (2, 2), "number"),
-    "cosent": (losses.cosent, (2, 2), "number"),
-    "angle": (losses.angle, (2, 2), "number"),
-    "margin-mse": (losses.margin_mse, (3, None), "number"),
-    "embedding-mse": (losses.embedding_mse, (1, None), "vector"),
-    "similarity-distillation": (losses.similarity_distillation, (1, None), "vector"),
+    "cosine": (losses.cosine_regression, {"label_range": (-1, 1)}),
+    "triplet": (losses.triplet, {"num_texts": (3, 3), "labels": "none"}),
+    "multiple-negatives-ranking": (losses.multiple_negatives_ranking, {"num_texts": (2, None), "labels": "none"}),
+    "contrastive": (losses.contrastive, {"label_range": (0, 1)}),
+    "online-contrastive": (losses.online_contrastive, {"labels": "class", "num_classes": 2}),
+    "cosent": (losses.cosent, {}),
+    "angle": (losses.angle, {}),
+    "margin-mse": (losses.margin_mse, {"num_texts": (3, None)}),
+    "embedding-mse": (losses.embedding_mse, {"num_texts": (1, None), "labels": "vector"}),
+    "similarity-distillation": (losses.similarity_distillation, {"num_texts": (1, None), "labels": "vector"}),
 }
 _OF_LOGITS = {
-    "binary-cross-entropy": (losses.binary_cross_entropy, "number"),
-    "cross-entropy": (losses.cross_entropy, "class"),
-    "mse": (losses.mse, "number"),
+    "binary-cross-entropy": (losses.binary_cross_entropy, {"label_range": (0, 1)}),
+    "cross-entropy": (losses.cross_entropy, {"labels": "class"}),
+    "mse": (losses.mse, {}),
 }
 
 BI_ENCODER: tuple[str, ...] = ("softmax", *_OF_EMBEDDINGS, "masked-lm")
@@ -215,12 +223,12 @@ def objective(kind: str, **options: Any) -> Choice:
     elif kind == "softmax":
         function, allowed = softmax, {"num_labels", "concatenation"} | nested
     elif kind in _OF_LOGITS:
-        loss, labels = _OF_LOGITS[kind]
-        function = functools.partial(_named_logits, kind=kind, loss=loss, labels=labels)
+        loss, data = _OF_LOGITS[kind]
+        function = functools.partial(_named_logits, kind=kind, loss=loss, data=data)
         allowed = _options(loss) | {"num_labels"}
     else:
-        loss, num_texts, labels = _OF_EMBEDDINGS[kind]
-        function = functools.partial(_named_embeddings, kind=kind, loss=loss, num_texts=num_texts, labels=labels)
+        loss, data = _OF_EMBEDDINGS[kind]
+        function = functools.partial(_named_embeddings, kind=kind, loss=loss, data=data)
         allowed = _options(loss) | nested
     if unknown := sorted(set(options) - allowed):
         has = ", ".join(sorted(allowed)) or "none"
@@ -230,17 +238,15 @@ def objective(kind: str, **options: Any) -> Choice:
     return Choice(kind, options, function)
 
 
-def _named_embeddings(
-    config, *, loss, matryoshka_dims=None, matryoshka_weights=None, name, kind, num_texts, labels, **options
-):
+def _named_embeddings(config, *, loss, data, matryoshka_dims=None, matryoshka_weights=None, name, kind, **options):
     loss = functools.partial(loss, **options)
     loss = losses.matryoshka(loss, dims=matryoshka_dims, weights=matryoshka_weights) if matryoshka_dims else loss
-    return of_embeddings(config, loss, name=name, kind=kind, num_texts=num_texts, labels=labels)
+    return of_embeddings(config, loss, name=name, kind=kind, **data)
 
 
-def _named_logits(config, *, loss, num_labels=1, name, kind, labels, **options):
+def _named_logits(config, *, loss, data, num_labels=1, name, kind, **options):
     loss = functools.partial(loss, **options)
-    return of_logits(config, loss, name=name, kind=kind, labels=labels, num_labels=num_labels)
+    return of_logits(config, loss, name=name, kind=kind, num_labels=num_labels, **data)
 
 
 def _options(loss):
