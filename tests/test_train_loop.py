@@ -12,7 +12,9 @@ from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.data import Examples
 from jsbert.losses import cosine_regression
 from jsbert.train import CROSS_ENCODER, Recipe, Source, fit, learning_rate, objective, of_embeddings
+from jsbert.train.run import Run
 from tests import models
+from tests.test_modules import routed, two_encoders
 from tests.train_process import first_number, texts, triplets
 
 RECIPE = Recipe(batch_size=4, learning_rate=1e-3, checkpoint_steps=3, log_steps=1, eval_steps=5)
@@ -261,6 +263,24 @@ def test_scores_of_any_size_are_taken_where_their_order_counts(tiny):
     examples = dataclasses.replace(pairs(), labels=5 * pairs().labels)
     for kind in ("cosent", "angle"):
         Source(examples, kind).build(tiny.config)
+
+
+def test_a_model_of_several_routes_is_refused(tmp_path):
+    model = SentenceTransformer.from_parts(two_encoders(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"routes \['query', 'document'\] have encoders of their own, and a run trains"
+    ):
+        fit(model, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+    assert not (tmp_path / "out").exists()
+    for task in ("query", "document"):  # as the message says
+        one = SentenceTransformer.from_parts(dataclasses.replace(model.router.way(task).parts, router=None))
+        assert np.array_equal(one.encode("a cat"), model.encode("a cat", task=task))
+        Run(one, [Source(pairs(), "cosine")], RECIPE, None)
+    shared = SentenceTransformer.from_parts(routed(tmp_path / "shared"))
+    with pytest.raises(
+        ValueError, match=r"the model has the routes \['query', 'document'\]; choose one with config.for"
+    ):
+        fit(shared, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def fit(
         show_progress_bar: show updates done, loss, tokens a second and the time left.
 
     Raises:
-        ValueError: for examples that do not fit their objective, or an `out` that holds something else.
+        ValueError: for examples that do not fit their objective, a model whose routes have encoders of their own, or an
+            `out` that holds something else.
         OSError: if `out` cannot be written; before the first update, as far as it can be known then.
         FloatingPointError: if the loss or the gradient is no longer finite; the batch is kept in `out`.
     """
