@@ -253,6 +253,11 @@ def test_masked_lm_head_begins_as_bert_does():
     assert not any(leaf.any() for leaf in (head["dense"]["bias"], head["norm"]["bias"], head["bias"]))
 
 
+def test_masked_lm_head_is_as_wide_as_the_word_vectors():
+    head = losses.init_masked_lm_head(jax.random.key(0), DIM, WIDTH, embedding_size=5)
+    assert losses.masked_lm_logits(head, draw(2, 3, DIM), draw(WIDTH, 5)).shape == (2, 3, WIDTH)
+
+
 def test_matryoshka_adds_up_the_weighted_widths():
     embeddings = draw(2, BATCH, DIM)
     nested = losses.matryoshka(losses.cosine_regression, dims=(4, 10), weights=(0.5, 2.0))

@@ -8,8 +8,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from jsbert import CrossEncoder, SentenceTransformer
+from jsbert import CrossEncoder, SentenceTransformer, encoders
 from jsbert.data import Examples
+from jsbert.encoders import albert, electra, qwen3, static
 from jsbert.losses import cosine_regression
 from jsbert.train import CROSS_ENCODER, Recipe, Source, fit, learning_rate, objective, of_embeddings
 from jsbert.train.run import Run
@@ -197,6 +198,28 @@ def test_several_data_sets_take_turns_each_with_its_objective(tiny, tmp_path):
     own = read_tree(tmp_path / "out" / "objectives.safetensors")
     assert own["nli"]["kernel"].shape == (3 * 24, 3)
     assert set(own) == {"nli", "words"}
+
+
+@pytest.mark.parametrize("family", [albert, electra])
+def test_masked_words_are_learned_by_encoders_with_narrow_embeddings(tmp_path, family):
+    parts = models.parts(tmp_path / "vocabulary")
+    encoder = family.Config(**models.SIZES, embedding_size=14)
+    params = {"encoder": models.perturbed(encoders.shapes(encoder))}
+    narrow = dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=encoder), params=params)
+    source = Source(Examples.from_columns({"text": texts(20, 3)}), "masked-lm")
+    fit(SentenceTransformer.from_parts(narrow), source, tmp_path / "out", dataclasses.replace(RECIPE, epochs=3))
+    losses = [entry["loss"] for entry in lines(tmp_path / "out")]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("family", [qwen3, static])
+def test_masked_words_are_not_for_tokens_that_see_one_side(tiny, family):
+    config = dataclasses.replace(tiny.config, encoder=family.Config(vocab_size=60, hidden_size=24))
+    source = Source(Examples.from_columns({"text": ["a cat"]}), "masked-lm")
+    with pytest.raises(
+        ValueError, match="train: masked-lm is for tokens that see those before and behind them, not fo"
+    ):
+        source.build(config)
 
 
 @pytest.mark.parametrize("kind, num_labels", [("binary-cross-entropy", 1), ("mse", 1), ("cross-entropy", 3)])

@@ -1,7 +1,7 @@
 """Masked language modelling: BERT's head over the vectors of chosen tokens, and the loss of its guesses.
 
 Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 3.1. Reference: `cls.predictions` of transformers'
-BertForMaskedLM.
+BertForMaskedLM; of AlbertForMaskedLM, where the word vectors are narrower than the token vectors.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,19 @@ from jsbert.pooling import dense
 
 
 def init_masked_lm_head(
-    key: Key[Array, ""], dim: int, vocab_size: int, *, initializer_range: float = 0.02
+    key: Key[Array, ""],
+    dim: int,
+    vocab_size: int,
+    *,
+    embedding_size: int | None = None,
+    initializer_range: float = 0.02,
 ) -> dict[str, Any]:
-    """A head as BERT begins: {"dense": {"kernel", "bias"}, "norm": {"scale", "bias"}, "bias" (V,)}, kernel normal with
-    that standard deviation, scale 1, biases 0."""
+    """A head as BERT begins: {"dense": {"kernel" (D, E), "bias"}, "norm": {"scale", "bias"}, "bias" (V,)}, kernel
+    normal with that standard deviation, scale 1, biases 0. E, the width of the word vectors, is D by default."""
+    width = embedding_size or dim
     return {
-        "dense": {"kernel": initializer_range * jax.random.normal(key, (dim, dim)), "bias": jnp.zeros(dim)},
-        "norm": {"scale": jnp.ones(dim), "bias": jnp.zeros(dim)},
+        "dense": {"kernel": initializer_range * jax.random.normal(key, (dim, width)), "bias": jnp.zeros(width)},
+        "norm": {"scale": jnp.ones(width), "bias": jnp.zeros(width)},
         "bias": jnp.zeros(vocab_size),
     }
 
@@ -31,7 +37,7 @@ def init_masked_lm_head(
 def masked_lm_logits(
     head: Mapping[str, Any],
     vectors: Float[ArrayLike, "*tokens dim"],
-    word_embedding: Float[ArrayLike, "vocab dim"],
+    word_embedding: Float[ArrayLike, "vocab embedding"],
     *,
     activation: str = "gelu",
     layer_norm_eps: float = 1e-12,

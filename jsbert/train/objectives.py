@@ -12,10 +12,14 @@ from jaxtyping import Array, Float, Key, PyTree
 from jsbert import encoders, losses, siamese
 from jsbert.config import Config, EncoderConfig
 from jsbert.cross_encoder import classify
+from jsbert.encoders import static
 from jsbert.inputs import check_choice
 from jsbert.packing import PACKED, is_packed
 
 Batch = Mapping[str, Any]
+
+ONE_SIDED = frozenset({"qwen3", static.MODEL_TYPE})
+"""The families whose tokens do not see those behind them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +116,16 @@ def masked_lm(config: Config, *, name: str) -> Objective:
     """Masked language modelling, which trains the encoder itself.
 
     The batch's `hidden_places`, `targets` and `weights` (B, K) say which tokens were masked; see `data.masked`.
+
+    Raises:
+        ValueError: for an encoder whose tokens do not see those behind them.
     """
     encoder = config.encoder
+    if encoder.model_type in ONE_SIDED:
+        raise ValueError(
+            f"{name}: masked-lm is for tokens that see those before and behind them, not for {encoder.model_type!r}; "
+            "choose another objective"
+        )
 
     def forward(params, batch, keys):
         hidden, _ = _hidden(encoder, params["encoder"], batch, keys)
@@ -130,11 +142,13 @@ def masked_lm(config: Config, *, name: str) -> Objective:
         )
         return losses.masked_lm(scores, batch["targets"], batch["weights"])
 
-    def init(key):
-        return losses.init_masked_lm_head(
-            key, encoder.hidden_size, encoder.vocab_size, initializer_range=encoder.initializer_range
-        )
-
+    init = functools.partial(
+        losses.init_masked_lm_head,
+        dim=encoder.hidden_size,
+        vocab_size=encoder.vocab_size,
+        embedding_size=getattr(encoder, "embedding_size", None),
+        initializer_range=encoder.initializer_range,
+    )
     return Objective("masked-lm", name, forward, loss, in_batch=True, init=init, num_texts=(1, 1), labels="none")
 
 

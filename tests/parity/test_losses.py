@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.losses import SiameseDistanceMet
 
 from jsbert import losses
 from tests import models
-from tests.parity import reference
+from tests.parity import families, reference
 
 BATCH, DIM, CLASSES = 9, 10, 4
 
@@ -409,3 +409,33 @@ def test_masked_lm_head_and_loss_are_those_of_bert_for_masked_lm(bert):
         return bert.loss_function(logits, torch.tensor(np.where(chosen, targets, -100)), vocab)
 
     assert_equal(ours, theirs, inputs, "float32")
+
+
+@pytest.mark.parametrize("name", ["albert", "electra"])
+def test_narrow_word_vectors_are_met_by_a_head_of_their_width(name):
+    model = families.build(name, "ForMaskedLM").eval()
+    sizes = {"embedding_size": model.config.embedding_size, "initializer_range": model.config.initializer_range}
+    head = losses.init_masked_lm_head(jax.random.key(0), model.config.hidden_size, model.config.vocab_size, **sizes)
+    tensors = model.state_dict()
+    dense, norm, bias = {
+        "albert": ("predictions.dense", "predictions.LayerNorm", "predictions.bias"),
+        "electra": ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
+    }[name]
+    theirs = {
+        "dense": {"kernel": tensors[f"{dense}.weight"].numpy().T, "bias": tensors[f"{dense}.bias"].numpy()},
+        "norm": {"scale": tensors[f"{norm}.weight"].numpy(), "bias": tensors[f"{norm}.bias"].numpy()},
+        "bias": tensors[bias].numpy(),
+    }
+    assert jax.tree.map(jnp.shape, head) == jax.tree.map(jnp.shape, theirs)
+    words = model.get_input_embeddings().weight.detach().numpy()
+    ids = torch.tensor(np.random.default_rng(4).integers(5, model.config.vocab_size, (3, 7)))
+    with torch.no_grad():
+        wanted = model(ids, output_hidden_states=True)
+    logits = losses.masked_lm_logits(
+        theirs,
+        wanted.hidden_states[-1].numpy(),
+        words,
+        activation=model.config.hidden_act,
+        layer_norm_eps=model.config.layer_norm_eps,
+    )
+    np.testing.assert_allclose(logits, wanted.logits.numpy(), atol=1e-5)
