@@ -5,18 +5,20 @@ import types
 import numpy as np
 import pytest
 
+from jsbert.config import Router
 from jsbert.data import Examples, mine_hard_negatives
 
 DEGREES = {"q": 0, "r": 90, "q+": 10, "r+": 80, "near q": 5, "near r": 97, "far": 200}
 
 
 class Compass:
-    """A model whose texts are directions; `scale` stands for its weights."""
+    """A model whose texts are directions; `scale` stands for its weights, `tokenizer` for that."""
 
-    similarity_fn_name, config, max_seq_length, truncate_dim, default_prompt_name = "cosine", "compass", 8, None, None
+    similarity_fn_name, config, truncate_dim, default_prompt_name = "cosine", "compass", None, None
 
-    def __init__(self, scale=1.0):
+    def __init__(self, scale=1.0, tokenizer="lower-casing", router=None):
         self.params, self.prompts, self.calls = {"scale": np.float32(scale)}, {}, 0
+        self.tokenizer, self.router = types.SimpleNamespace(description=tokenizer), router
 
     def encode_query(self, texts, **options):
         assert options["normalize_embeddings"]
@@ -93,7 +95,20 @@ def test_vectors_are_kept_for_the_same_model_texts_and_prompts(tmp_path):
     trained = Compass(scale=1.1)
     mine(model=trained, cache_folder=folder)
     assert trained.calls == 2
+    cased = Compass(tokenizer="cased")
+    mine(model=cased, cache_folder=folder)
+    assert cased.calls == 2
     assert all(file.suffix == ".npy" for file in folder.iterdir())
+
+
+def test_vectors_are_kept_for_the_encoder_of_their_route(tmp_path):
+    def routed(document):
+        return Compass(router=Router((("query", Compass()), ("document", Compass(scale=document))), "query"))
+
+    first, same, other = routed(1.1), routed(1.1), routed(1.2)
+    for model in (first, same, other):
+        mine(model=model, cache_folder=tmp_path)
+    assert (first.calls, same.calls, other.calls) == (2, 0, 1)  # another encoder of documents
 
 
 def test_statistics_are_printed_if_wanted(capsys):

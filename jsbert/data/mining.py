@@ -194,7 +194,7 @@ def _vectors(model, role, texts, prompt, options, cache_folder):
         return encode(texts, normalize_embeddings=True, **prompt, **options)
     folder = pathlib.Path(cache_folder)
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{role}_embeddings_{_fingerprint(model, prompt, texts)}.npy"
+    file = folder / f"{role}_embeddings_{_fingerprint(model, role, prompt, texts)}.npy"
     if not file.exists():
         vectors = encode(texts, normalize_embeddings=True, **prompt, **options)
         with staged_file(file) as staging:
@@ -202,11 +202,12 @@ def _vectors(model, role, texts, prompt, options, cache_folder):
     return np.load(file)
 
 
-def _fingerprint(model, prompt, texts):
+def _fingerprint(model, role, prompt, texts):
     """Hexadecimal digits that differ if anything does that the vectors depend on."""
-    settings = (model.config, model.max_seq_length, model.truncate_dim, model.prompts, model.default_prompt_name)
+    way = model if model.router is None else model.router.way(role)
+    settings = (way.config, way.tokenizer.description, model.truncate_dim, model.prompts, model.default_prompt_name)
     digest = hashlib.sha256(repr((settings, prompt, texts)).encode("utf8", "surrogatepass"))
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(way.params):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
