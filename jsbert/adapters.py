@@ -16,7 +16,8 @@ Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
 def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
     """A new model, with an adapter merged into the weights of `model`; everything else is as there.
 
-    What peft's LoraConfig can ask for is done, DoRA included, or refused with the field's name.
+    What peft's LoraConfig can ask for is done, DoRA included, or refused with the field's name. Adapters are for layers
+    of the encoder, and of a cross-encoder's head; what is behind a bi-encoder's encoder (Dense, say) stays as it is.
 
     Args:
         model: what the adapter was trained on, in float32.
@@ -45,9 +46,10 @@ def save_adapter(
     alpha: float,
     base: str | None = None,
 ) -> None:
-    """Writes trained low-rank matrices as a folder that peft opens on the base model with the merged model's vectors.
+    """Writes trained low-rank matrices as a folder that peft opens on the base model with the merged encoder's vectors.
 
-    Of a cross-encoder the head goes along, of a bi-encoder nothing behind the pooling does.
+    Of a cross-encoder the head goes along. Of a bi-encoder nothing behind the encoder does: what training changed
+    there, in a Dense module, say, is in the model's folder alone (`Recipe(frozen=("^head/",))` leaves it as it was).
 
     Args:
         model: the base model or the merged one, for the layers' names.

@@ -261,6 +261,18 @@ def test_a_run_leaves_the_merged_model_and_the_adapter(tiny, run):
         assert is_same == (path[-1].key != "kernel"), path
 
 
+@pytest.mark.parametrize("frozen", [(), ("^head/",)], ids=["whole", "frozen"])
+def test_modules_behind_the_encoder_are_trained_whole_and_are_not_in_the_adapter(tmp_path, frozen):
+    start = SentenceTransformer.from_parts(models.parts(tmp_path / "vocabulary", head=(Dense(24, 10), Normalize())))
+    recipe = dataclasses.replace(LORA, max_steps=2, frozen=frozen)
+    merged = fit(start, Source(pairs(), "cosine"), tmp_path / "out", recipe)
+    again = load_adapter(start, tmp_path / "out" / "adapter")
+    jax.tree.map(np.testing.assert_array_equal, again.params["head"], start.params["head"])
+    assert np.allclose(again.encode(TEXTS), merged.encode(TEXTS), atol=1e-6) == bool(frozen)
+    names = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors").keys()
+    assert all(name.startswith("base_model.model.encoder.layer.") for name in names)
+
+
 def test_an_interrupted_run_ends_in_the_same_bits(tiny, run, tmp_path):
     calls = []
 

@@ -1,7 +1,9 @@
-"""Low-rank adaptation: of each kernel W only the update alpha / r * A B is trained, A and B being small.
+"""Low-rank adaptation: of each kernel W of the encoder only the update alpha / r * A B is trained, A and B being small.
 
 Hu et al. 2021, https://arxiv.org/abs/2106.09685. The matrices are params of their own, params["lora"], in a tree like
-the encoder's; the encoder's own are frozen.
+the encoder's; the encoder's own are frozen. Its linear layers have such matrices, all or the chosen ones; embeddings,
+norms and biases have none. Nor has what is behind the encoder (Dense, LayerNorm, the layers' weights, a classifier):
+it is trained whole.
 """
 
 import dataclasses

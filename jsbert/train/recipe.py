@@ -31,8 +31,9 @@ class Recipe:
         packing: put several texts in a row, so that next to nothing is padding; the same gradient, in half the time.
             Where one device computes whole batches; with chunks, accumulation or several devices rows are padded.
         frozen: patterns of params to leave alone, searched in paths such as "encoder/layers/0/output/kernel".
-        lora_rank: given, of the encoder only low-rank matrices beside its kernels are trained (see `train.lora`); the
-            run's folder then has them as a PEFT adapter too, in `adapter`.
+        lora_rank: given, of the encoder only low-rank matrices beside its kernels are trained, while what is behind it
+            (Dense modules, a classifier) is trained whole (see `train.lora`); the run's folder then has the matrices as
+            a PEFT adapter too, in `adapter`.
         lora_alpha: the kernels are W + lora_alpha / lora_rank * A B.
         lora_targets: patterns of the kernels that get matrices, searched as those of `frozen`; None: all.
         dropout: None for the model's own rates, False for none.
