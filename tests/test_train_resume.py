@@ -1,6 +1,8 @@
 """A run that was killed or interrupted goes on, and ends in the same bits."""
 
+import contextlib
 import dataclasses
+import gc
 import multiprocessing
 import os
 import random
@@ -8,6 +10,7 @@ import signal
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -83,3 +86,25 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
     resumed = fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", recipe)
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
     assert np.array_equal(resumed.encode("a cat"), whole.encode("a cat"))
+
+
+def test_a_run_that_goes_on_holds_no_more_than_an_unbroken_one(tiny, tmp_path):
+    def train(out, stops_at=None):
+        """Bytes of all arrays at each evaluation, by then in the memory of the run alone."""
+        gc.collect()
+        held, before = [], sum(array.nbytes for array in jax.live_arrays())
+
+        def evaluator(model):
+            if len(held) == stops_at:
+                raise InterruptedError
+            gc.collect()
+            held.append(sum(array.nbytes for array in jax.live_arrays()) - before)
+            return {"score": 0.0}
+
+        with contextlib.suppress(InterruptedError):
+            fit(tiny, Source(pairs(), "cosine"), tmp_path / out, RECIPE, evaluator=evaluator)
+        return held
+
+    unbroken = train("unbroken")
+    assert len(train("broken", stops_at=2)) == 2  # at update 10, after the checkpoint of 9
+    assert train("broken")[-1] <= unbroken[-1]

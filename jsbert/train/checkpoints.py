@@ -39,13 +39,16 @@ class Checkpoints:
         )
         self._manager.wait_until_finished()
 
-    def restore(self, state: State) -> tuple[State, dict[str, Any]] | None:
-        """The newest state, in the form and on the devices of `state`, whose frozen params it keeps; None if there is
-        no checkpoint."""
+    def restore(self, state: State) -> tuple[State, dict[str, Any]]:
+        """The newest state and its notes, in the form and on the devices of `state`, whose memory it takes and whose
+        frozen params it keeps; `state` itself and no notes if there is no checkpoint."""
         step = self._manager.latest_step()
         if step is None:
-            return None
-        wanted = jax.tree.map(_abstract, state._replace(frozen=None)._asdict())
+            return state, {}
+        trained = state._replace(frozen=None)._asdict()
+        wanted = jax.tree.map(_abstract, trained)
+        for leaf in jax.tree.leaves(trained):
+            leaf.delete()
         found = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted), notes=ocp.args.JsonRestore())
         )

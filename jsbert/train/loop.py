@@ -78,8 +78,8 @@ def _train(run, out, evaluator, show_progress_bar):
     with contextlib.ExitStack() as stack:
         checkpoints = Checkpoints(out / folder.CHECKPOINTS)
         stack.callback(checkpoints.close)
-        first = run.first_state()
-        state, notes = checkpoints.restore(first) or (first, {"best": None})
+        state, notes = checkpoints.restore(run.first_state())
+        notes = {"best": None} | notes
         begin = int(state.step)
         record = Record(
             out / folder.METRICS,
