@@ -69,6 +69,22 @@ def test_a_finished_run_is_opened_not_repeated(tiny, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
 
 
+def test_nothing_of_a_run_that_left_no_checkpoint_is_in_the_next(tiny, tmp_path):
+    scores = [0.1, 0.2]  # no third: the run ends with its best written, and no checkpoint
+    labelled = Examples.from_columns({"a": texts(44, 1), "b": texts(44, 2), "label": [0, 1, 2, 1] * 11})
+    with pytest.raises(IndexError):
+        fit(
+            tiny,
+            Source(labelled, objective("softmax", num_labels=3)),
+            tmp_path / "out",
+            dataclasses.replace(RECIPE, checkpoint_steps=100),
+            evaluator=lambda model: {"score": scores.pop()},
+        )
+    assert (tmp_path / "out" / "best" / "objectives.safetensors").exists()
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+    assert not (tmp_path / "out" / "objectives.safetensors").exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(tiny, tiny_folder, tmp_path):
     with pytest.raises(ValueError, match="holds things that are no run's of jsbert"):
         fit(tiny, Source(pairs(), "cosine"), tiny_folder, RECIPE)

@@ -33,17 +33,15 @@ def claim(out: pathlib.Path, description: dict[str, Any], needed_bytes: int) -> 
     earlier = read_recipe(out)
     if earlier is None and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} holds things that are no run's of jsbert; give a new or empty folder to train into")
-    has_begun = earlier is not None and (earlier["finished"] or any((out / CHECKPOINTS).glob("[0-9]*")))
-    if has_begun and (differing := _differences(earlier["run"], description)):
+    is_finished = earlier is not None and earlier["finished"]
+    goes_on = earlier is not None and not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
+    if (is_finished or goes_on) and (differing := _differences(earlier["run"], description)):
         raise ValueError(
             f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, or remove that one"
         )
-    for left in [
-        *out.glob(f".{BEST}.*"),
-        *((out / CHECKPOINTS, out / BEST) if earlier and earlier["finished"] else ()),
-    ]:
+    for left in [*out.glob(f".{BEST}.*"), *([] if goes_on else [out / CHECKPOINTS, out / BEST])]:
         shutil.rmtree(left, ignore_errors=True)  # what a kill left
-    if earlier is not None and earlier["finished"]:
+    if is_finished:
         return False
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out) as probe:
