@@ -69,6 +69,39 @@ def test_a_finished_run_is_opened_not_repeated(tiny, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
 
 
+def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_folder, tmp_path):
+    seen = []
+
+    def evaluator(model):
+        seen.append(model.attn_implementation)
+        return {"score": 1.0}
+
+    def trained(model):
+        written = tmp_path / "out" / "model.safetensors"
+        before = written.stat().st_mtime_ns if written.exists() else None
+        model = fit(model, Source(pairs(12), "cosine"), tmp_path / "out", RECIPE, evaluator=evaluator)
+        assert before in (None, written.stat().st_mtime_ns)  # opened, not repeated
+        return model
+
+    assert trained(SentenceTransformer(tiny_folder, attn_implementation="xla")).attn_implementation == "xla"
+    assert set(seen) == {"xla"}
+    assert trained(tiny).attn_implementation == "eager"
+    file = tmp_path / "out" / "recipe.json"
+    told = json.loads(file.read_text())
+    earlier = told["run"]["model"]["config"]
+    for field in ("remat=False", "attn_implementation='xla'", "layer_norm_eps=1e-12", "layer_start=None"):
+        earlier = earlier.replace(f", {field}", "")
+    assert len(earlier) < len(told["run"]["model"]["config"]) - 60
+    told["run"]["model"]["config"] = earlier  # as a version without these fields would have written it
+    del told["run"]["recipe"]["lora_alpha"]
+    file.write_text(json.dumps(told))
+    trained(tiny)
+    told["run"]["model"]["config"] = earlier.replace("hidden_size=24", "hidden_size=25")
+    file.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"holds another run, which differs in model.config \(.*hidden_size=25"):
+        trained(tiny)
+
+
 def test_nothing_of_a_run_that_left_no_checkpoint_is_in_the_next(tiny, tmp_path):
     scores = [0.1, 0.2]  # no third: the run ends with its best written, and no checkpoint
     labelled = Examples.from_columns({"a": texts(44, 1), "b": texts(44, 2), "label": [0, 1, 2, 1] * 11})

@@ -6,7 +6,7 @@ import json
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jsbert.checkpoint import write_tree
@@ -21,8 +21,16 @@ PICTURE = "training.png"
 CARD = "README.md"
 
 
-def claim(out: pathlib.Path, description: dict[str, Any], needed_bytes: int) -> bool:
+def claim(
+    out: pathlib.Path,
+    description: dict[str, Any],
+    needed_bytes: int,
+    *,
+    comparable: Callable[[dict[str, Any]], dict[str, Any]],
+) -> bool:
     """Makes `out` the folder of the run that `description` tells; True if there is still work to do in it.
+
+    `comparable` makes of a description, of an earlier version's too, what two of the same run have in common.
 
     Raises:
         ValueError: if it belongs to another run, or holds other things.
@@ -35,7 +43,7 @@ def claim(out: pathlib.Path, description: dict[str, Any], needed_bytes: int) -> 
         raise ValueError(f"{out} holds things that are no run's of jsbert; give a new or empty folder to train into")
     is_finished = earlier is not None and earlier["finished"]
     goes_on = earlier is not None and not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
-    if (is_finished or goes_on) and (differing := _differences(earlier["run"], description)):
+    if (is_finished or goes_on) and (differing := _differences(*map(comparable, (earlier["run"], description)))):
         raise ValueError(
             f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, or remove that one"
         )

@@ -49,7 +49,7 @@ def fit(
     folder.
 
     Args:
-        model: where to start from, float32; its devices share each batch.
+        model: where to start from, float32; its devices share each batch, and its attn_implementation is the run's.
         sources: data sets with their objectives.
         out: a folder, new or of the same run.
         recipe: the options; by default the paper's.
@@ -67,9 +67,9 @@ def fit(
     sources = [sources] if isinstance(sources, Source) else list(sources)
     out = pathlib.Path(out).expanduser()
     run = Run(model, sources, recipe, evaluator)
-    if folder.claim(out, run.description, run.disk_bytes()):
+    if folder.claim(out, run.description, run.disk_bytes(), comparable=run.comparable):
         _train(run, out, evaluator, show_progress_bar)
-    return type(model)(out, device=model.devices)
+    return type(model)(out, device=model.devices, attn_implementation=model.attn_implementation)
 
 
 def _train(run, out, evaluator, show_progress_bar):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,11 @@ from jsbert.cross_encoder import CrossEncoder
 from jsbert.train import folder
 from jsbert.train.batches import collate, plan
 from jsbert.train.lora import adapted, init_lora, merged
-from jsbert.train.recipe import make_optimizer
+from jsbert.train.recipe import Recipe, make_optimizer
 from jsbert.train.step import all_params, init_state, make_step
+
+COMPUTING = ("dtype", "remat", "attn_implementation")
+"""The fields of an encoder's config that say how it is computed. Those of the training are the recipe's."""
 
 
 class Run:
@@ -37,7 +41,8 @@ class Run:
         self.sources, self.recipe, self.evaluator = sources, recipe, evaluator
         self.pairs = isinstance(model, CrossEncoder)
         # A copy, which takes on the params that are to be scored or saved.
-        self.model = type(model).from_parts(model.parts, device=model.devices)
+        alike = {"device": model.devices, "attn_implementation": model.attn_implementation}
+        self.model = type(model).from_parts(model.parts, **alike)
         is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
         self.packing = recipe.packing and is_whole
         config = _training_config(model.config, recipe)
@@ -76,6 +81,15 @@ class Run:
             "evaluator": evaluator,
             "updates": len(self.updates),
         }
+
+    def comparable(self, description):
+        """A description in which fields at their default are told or left out alike, for they come to be with time; and
+        without those that only say how the model is computed."""
+        model = description.get("model", {})
+        config = self.model.config
+        for part in (config, getattr(config, "encoder", config)):
+            model = model | {"config": _without_defaults(str(model.get("config")), part)}
+        return description | {"model": model, "recipe": Recipe().to_json() | description.get("recipe", {})}
 
     def disk_bytes(self):
         """Three checkpoints of params and two moments each, and three models: the most that lie there at a time."""
@@ -135,3 +149,11 @@ def _training_config(config, recipe):
     if isinstance(config, Config):
         return dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, **changes))
     return dataclasses.replace(config, **changes)
+
+
+def _without_defaults(text, config):
+    """The repr of a config without the fields at the defaults that `config` has, and without `COMPUTING`."""
+    for field in dataclasses.fields(config):
+        value = "[^,)]*" if field.name in COMPUTING else re.escape(repr(field.default))
+        text = re.sub(rf", {field.name}={value}(?=[,)])", "", text)
+    return text
