@@ -1,0 +1,31 @@
+"""Token ids of many texts in one array."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Ragged(NamedTuple):
+    """Token ids of N texts, one behind the other, without padding."""
+
+    ids: np.ndarray  # (total,) int32
+    starts: np.ndarray  # (N + 1,) int64: text i is ids[starts[i]:starts[i + 1]]
+    token_types: np.ndarray | None  # (total,) int32, or None: all 0
+    truncated: Sequence[int] = ()  # the texts that were cut
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, (N,) int64."""
+        return np.diff(self.starts)
+
+    @classmethod
+    def from_lists(cls, ids: Sequence, token_types: Sequence | None = None, truncated: Sequence[int] = ()) -> "Ragged":
+        """Ragged tokens from one sequence of ids a text."""
+        starts = np.zeros(len(ids) + 1, np.int64)
+        np.cumsum([len(row) for row in ids], out=starts[1:])
+        return cls(_flat(ids), starts, None if token_types is None else _flat(token_types), truncated)
+
+
+def _flat(rows):
+    return np.concatenate([np.asarray(row, np.int32) for row in rows]) if len(rows) else np.zeros(0, np.int32)

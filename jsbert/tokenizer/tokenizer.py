@@ -1,0 +1,175 @@
+"""A tokenizer with its limit, and the folder's files that it came from."""
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import tokenizers
+from tokenizers import normalizers, processors
+
+from jsbert.tokenizer.backend import UNLIMITED, load_backend
+from jsbert.tokenizer.ragged import Ragged
+from jsbert.tokenizer.settings import FILES, read_settings, token_content
+
+TYPED_CLASSES = frozenset(
+    f"{name}Tokenizer"
+    for name in ("Bert", "ConvBert", "DebertaV2", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert")
+)
+"""The tokenizer classes that give transformers' models token types without being asked (5.23)."""
+
+SHORTEST = 3
+"""The least sensible limit: one token between two special ones. Below their number `tokenizers` does not cut at all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer with its truncation limit. Immutable, and safe to call from several threads.
+
+    Attributes:
+        backend: what splits texts: a `tokenizers.Tokenizer`, or an object with its `encode_batch_fast`.
+        max_length: tokens kept of a text, special tokens included.
+        files: the folder's tokenizer files, name to content, to be written back by `save`.
+        model_max_length: the limit that the files name, or None.
+    """
+
+    backend: Any
+    max_length: int
+    files: dict[str, bytes] = dataclasses.field(repr=False)
+    model_max_length: int | None = None
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: pathlib.Path,
+        *,
+        max_length: int | None = None,
+        lower_case: bool = False,
+        special_tokens: bool = True,
+    ) -> "Tokenizer":
+        """The tokenizer of a model folder.
+
+        Args:
+            folder: holds `tokenizer.json`, or `vocab.txt`, or whatever `AutoTokenizer` reads.
+            max_length: the truncation limit; by default the one that tokenizer_config.json names, or none.
+            lower_case: lower-case the text first (`do_lower_case` of sentence_bert_config.json).
+            special_tokens: False puts none around a text, and leaves the limit to `tokenizer.json`.
+
+        Raises:
+            OSError: without tokenizer files.
+            ValueError: for files that cannot be read; the message names the file.
+        """
+        files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+        settings = read_settings(folder, files)
+        limit = settings.get("model_max_length")
+        limit = int(limit) if isinstance(limit, (int, float)) and 0 < limit <= UNLIMITED else None
+        backend = load_backend(folder, files, settings)
+        if lower_case and isinstance(backend, tokenizers.Tokenizer):
+            first = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
+            backend.normalizer = normalizers.Sequence(first)
+        elif lower_case:
+            backend = dataclasses.replace(backend, lower_case=True)
+        if not special_tokens:
+            backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
+            limit = (backend.truncation or {}).get("max_length")
+        return cls(backend, UNLIMITED, files, limit).with_max_length(max_length or limit or UNLIMITED)
+
+    def with_max_length(self, max_length: int) -> "Tokenizer":
+        """The same tokenizer with another truncation limit, as an object of its own."""
+        backend = self.backend
+        if isinstance(backend, tokenizers.Tokenizer):
+            # Rust objects must not change while another thread uses them, hence the copy. Padding and truncation baked
+            # into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched off.
+            backend = tokenizers.Tokenizer.from_str(backend.to_str())
+            backend.no_padding()
+            direction = read_settings(None, self.files).get("truncation_side", "right")
+            backend.enable_truncation(max_length, direction=direction)
+        else:
+            backend = dataclasses.replace(backend, max_length=max_length)
+        return dataclasses.replace(self, backend=backend, max_length=max_length)
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id that can come out."""
+        return max(self.backend.get_vocab().values())
+
+    def __call__(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, prompt: str = "", first: int = 0) -> Ragged:
+        """The token ids of texts, or of pairs of texts, with special tokens, cut at `max_length`.
+
+        Args:
+            texts: strings, or pairs of strings.
+            prompt: put in front of each text (not of pairs).
+            first: the position of texts[0] among all texts, for messages.
+
+        Raises:
+            ValueError: for a text that is no valid Unicode (a lone surrogate); the message says which.
+        """
+        try:
+            encodings = self.backend.encode_batch_fast([prompt + text for text in texts] if prompt else list(texts))
+        except Exception:
+            refuse_surrogates(texts, first)
+            raise
+        has_types = self.gives_types and len(texts) > 0 and not isinstance(texts[0], str)
+        return Ragged.from_lists(
+            [encoding.ids for encoding in encodings],
+            [encoding.type_ids for encoding in encodings] if has_types else None,
+            # `overflowing` copies what was cut off, so ask only where something can have been.
+            [i for i, encoding in enumerate(encodings) if len(encoding) >= self.max_length and encoding.overflowing],
+        )
+
+    @functools.cached_property
+    def gives_types(self) -> bool:
+        """Whether pairs come with token types: as `model_input_names` of tokenizer_config.json says; else as
+        transformers does for its `tokenizer_class`."""
+        settings = read_settings(None, self.files)
+        if settings.get("model_input_names"):
+            return "token_type_ids" in settings["model_input_names"]
+        return str(settings.get("tokenizer_class") or "BertTokenizer").removesuffix("Fast") in TYPED_CLASSES
+
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""
+        encoding = self.backend.encode(prompt)
+        return len(encoding.ids) - int(bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1])
+
+    @functools.cached_property
+    def description(self) -> str:
+        """64 hexadecimal digits that differ if anything does that the ids of a text depend on: a hash of the backend as
+        it stands, normaliser and limit included, or of the files that transformers reads."""
+        digest = hashlib.sha256(repr((self.max_length, self.gives_types)).encode())
+        if isinstance(self.backend, tokenizers.Tokenizer):
+            digest.update(self.backend.to_str().encode())
+        else:
+            digest.update(repr((self.backend.lower_case, sorted(self.files.items()))).encode())
+        return digest.hexdigest()
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk", "bos", "eos"."""
+        settings, vocabulary = read_settings(None, self.files), self.backend.get_vocab()
+        kinds = ("cls", "sep", "pad", "mask", "unk", "bos", "eos")
+        names = {kind: token_content(settings.get(f"{kind}_token", f"[{kind.upper()}]")) for kind in kinds}
+        return {kind: vocabulary[name] for kind, name in names.items() if name in vocabulary}
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes the tokenizer's files, and a `tokenizer.json` if there was none."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        if "tokenizer.json" not in self.files and isinstance(self.backend, tokenizers.Tokenizer):
+            plain = tokenizers.Tokenizer.from_str(self.backend.to_str())
+            plain.no_truncation()
+            plain.save(str(folder / "tokenizer.json"))
+
+
+def refuse_surrogates(texts: Sequence, first: int = 0) -> None:
+    """ValueError if a text, or a text of a pair, is no valid Unicode; positions count from `first`."""
+    for index, text in enumerate(texts, first):
+        for part in (text,) if isinstance(text, str) else text:
+            try:
+                part.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"text {index} is no valid Unicode: {error.reason} at character {error.start}; "
+                    "clean it with text.encode('utf-8', 'replace').decode()"
+                ) from None
