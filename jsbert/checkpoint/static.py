@@ -34,7 +34,7 @@ def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], To
     """
     if not (folder / "tokenizer.json").is_file():
         raise FileNotFoundError(f"{folder}: no tokenizer.json, which static embeddings need")
-    tokenizer = Tokenizer.from_folder(folder, special_tokens=False)
+    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     tensors, source = read_tensors(folder)
     named = dict(tensors)
     if "embeddings" in named:

@@ -1,20 +1,56 @@
 """What splits texts: a `tokenizers.Tokenizer` built from a folder's files, or transformers behind the same calls."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import normalizers, pre_tokenizers, processors
+from tokenizers import decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
-from jsbert.tokenizer.settings import FILES, token_content
-
-BERT_CLASSES = ("BertTokenizer", "BertTokenizerFast", None)
-"""The tokenizer classes that a `vocab.txt` alone describes."""
+from jsbert.tokenizer.settings import BERT_CLASSES, CLASSES, FILES, special_names, special_tokens
 
 UNLIMITED = 1_000_000
 """A `model_max_length` above this means that the tokenizer knows no limit (transformers writes 1e30 or 2**63 - 1)."""
+
+
+def load_backend(
+    folder: pathlib.Path, files: Mapping[str, bytes], settings: Mapping[str, Any]
+) -> "tokenizers.Tokenizer | PythonBackend":
+    """What splits texts, as the folder's files and `read_settings` have it.
+
+    Raises:
+        OSError: without tokenizer files.
+        ValueError: for files that cannot be read; the message names the file.
+    """
+    kind = settings["tokenizer_class"]
+    if "tokenizer.json" in files:
+        file = folder / "tokenizer.json"
+        backend = read_backend(file, files["tokenizer.json"])
+        # transformers takes the vocabulary alone from the file for these classes.
+        is_rebuilt = kind in BERT_CLASSES | {"MPNet"} and isinstance(backend.model, WordPiece)
+        return _with_bert_steps(backend, settings, file) if is_rebuilt else backend
+    # Tokens beside the vocabulary's are transformers' business.
+    plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
+    if "vocab.txt" in files and plain and kind in BERT_CLASSES:
+        return _read_vocabulary(folder / "vocab.txt", settings)
+    beside = {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+    if not set(files) - beside and kind in {*BERT_CLASSES, *CLASSES.values()}:
+        raise FileNotFoundError(f"{folder}: no tokenizer files; expected tokenizer.json, vocab.txt or one of {FILES}")
+    return _auto_tokenizer(folder)
+
+
+def read_backend(file: pathlib.Path, content: bytes) -> tokenizers.Tokenizer:
+    """The tokenizer of a tokenizer.json's `content`.
+
+    Raises:
+        ValueError: if it is none; the message names the file.
+    """
+    try:
+        return tokenizers.Tokenizer.from_buffer(content)
+    except Exception as error:
+        raise ValueError(f"{file}: not a tokenizer file: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,23 +91,6 @@ class _PythonEncoding(NamedTuple):
         return len(self.ids)
 
 
-def load_backend(folder, files, settings):
-    if "tokenizer.json" in files:
-        try:
-            backend = tokenizers.Tokenizer.from_buffer(files["tokenizer.json"])
-        except Exception as error:
-            raise ValueError(f"{folder / 'tokenizer.json'}: not a tokenizer file: {error}") from None
-        return _with_bert_settings(backend, settings)
-    # Tokens beside the vocabulary's are transformers' business.
-    plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
-    if "vocab.txt" in files and plain and settings.get("tokenizer_class", "BertTokenizer") in BERT_CLASSES:
-        return _wordpiece(folder, settings)
-    beside = {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
-    if not set(files) - beside and "tokenizer_class" not in settings:
-        raise FileNotFoundError(f"{folder}: no tokenizer files; expected tokenizer.json, vocab.txt or one of {FILES}")
-    return _auto_tokenizer(folder)
-
-
 def _auto_tokenizer(folder):
     import transformers
 
@@ -82,41 +101,31 @@ def _auto_tokenizer(folder):
     return tokenizer.backend_tokenizer if tokenizer.is_fast else PythonBackend(tokenizer)
 
 
-def _with_bert_settings(backend, settings):
-    # transformers lets tokenizer_config.json overrule tokenizer.json in these, and so does the reference.
-    if not isinstance(backend.normalizer, normalizers.BertNormalizer):
-        return backend
-    names = {
-        "do_lower_case": "lowercase",
-        "strip_accents": "strip_accents",
-        "tokenize_chinese_chars": "handle_chinese_chars",
-    }
-    for theirs, ours in names.items():
-        if isinstance(settings.get(theirs), bool):
-            setattr(backend.normalizer, ours, settings[theirs])
-    return backend
-
-
-def _wordpiece(folder, settings):
-    token = {name: str(token_content(settings.get(f"{name}_token", f"[{name.upper()}]"))) for name in
-             ("unk", "sep", "pad", "cls", "mask")}  # fmt: skip
+def _read_vocabulary(file, settings):
     try:
-        model = WordPiece.from_file(str(folder / "vocab.txt"), unk_token=token["unk"])
+        vocabulary = WordPiece.read_file(str(file))
     except Exception as error:
-        raise ValueError(f"{folder / 'vocab.txt'}: not a WordPiece vocabulary: {error}") from None
-    backend = tokenizers.Tokenizer(model)
-    missing = [name for name in (token["unk"], token["sep"], token["cls"]) if backend.token_to_id(name) is None]
+        raise ValueError(f"{file}: not a WordPiece vocabulary: {error}") from None
+    special = special_tokens(settings, vocabulary)
+    backend = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token=special.get("unk", "[UNK]")))
+    backend.decoder = decoders.WordPiece()
+    backend.add_special_tokens([special[kind] for kind in ("unk", "sep", "pad", "cls", "mask") if kind in special])
+    return _with_bert_steps(backend, settings, file)
+
+
+def _with_bert_steps(backend, settings, file):
+    """`backend` with the steps around its vocabulary that transformers builds for BERT's classes and MPNet's."""
+    special = special_tokens(settings, backend.get_vocab())
+    missing = [special_names(settings, kind)[0] for kind in ("unk", "sep", "cls") if kind not in special]
     if missing:
-        raise ValueError(f"{folder / 'vocab.txt'}: lacks the special tokens {missing}")
+        raise ValueError(f"{file}: lacks the special tokens {missing}")
     backend.normalizer = normalizers.BertNormalizer(
         lowercase=settings.get("do_lower_case") is not False,
         strip_accents=settings.get("strip_accents"),
         handle_chinese_chars=settings.get("tokenize_chinese_chars") is not False,
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = tokenizers.decoders.WordPiece()
-    backend.add_special_tokens([name for name in token.values() if backend.token_to_id(name) is not None])
-    backend.post_processor = processors.BertProcessing(
-        (token["sep"], backend.token_to_id(token["sep"])), (token["cls"], backend.token_to_id(token["cls"]))
-    )
+    processing = processors.RobertaProcessing if settings["tokenizer_class"] == "MPNet" else processors.BertProcessing
+    sep, cls = ((special[kind], backend.token_to_id(special[kind])) for kind in ("sep", "cls"))
+    backend.post_processor = processing(sep, cls)
     return backend

@@ -1,6 +1,10 @@
-"""What the json files of a model folder say of its tokenizer."""
+"""What the json files of a model folder say of its tokenizer, read as transformers does (5.23)."""
 
 import json
+import pathlib
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any
 
 VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
@@ -13,22 +17,95 @@ FILES = (
 )  # fmt: skip
 """The names under which tokenizers keep their files."""
 
+CLASSES: Mapping[str, str] = MappingProxyType(
+    {
+        "albert": "Albert",
+        "bert": "Bert",
+        "camembert": "Camembert",
+        "distilbert": "Bert",
+        "electra": "Bert",
+        "gte": "XLMRoberta",
+        "modernbert": "PreTrained",
+        "mpnet": "MPNet",
+        "nomic_bert": "Bert",
+        "qwen3": "Qwen2",
+        "roberta": "Roberta",
+        "xlm-roberta": "XLMRoberta",
+    }
+)
+"""The tokenizer class of a `model_type`, where the folder names none."""
 
-def read_settings(folder, files):
-    if "tokenizer_config.json" not in files:
-        return {}
-    try:
-        settings = json.loads(files["tokenizer_config.json"])
-    except ValueError as error:
-        raise ValueError(f"{folder}/tokenizer_config.json: broken json: {error}") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{folder}/tokenizer_config.json: holds a {type(settings).__name__} at its top, not a dict")
+BERT_CLASSES = frozenset({"Bert", "DistilBert", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert"})
+"""The tokenizer classes that are BERT's under another name: a `vocab.txt` alone describes them."""
+
+ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "cls": "<s>",
+        "sep": "</s>",
+        "pad": "<pad>",
+        "mask": "<mask>",
+        "unk": "<unk>",
+        "bos": "<s>",
+        "eos": "</s>",
+    }
+)
+"""Names of special tokens, by kind; the others are like BERT's [CLS]."""
+
+
+def read_settings(folder: pathlib.Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """tokenizer_config.json's content with the special tokens of special_tokens_map.json.
+
+    "tokenizer_class" is the decided one, without "Tokenizer" and "Fast": "Bert". Where no file names it and the
+    `model_type` is unknown, it is "" with a tokenizer.json, which then holds as it stands, and else "Bert".
+
+    Raises:
+        ValueError: for broken json, and for a switch that is neither true nor false; the message names the file.
+    """
+    settings = _read_json(folder / "tokenizer_config.json", files.get("tokenizer_config.json"))
     for name in ("do_lower_case", "tokenize_chinese_chars", "strip_accents"):
         if not isinstance(settings.get(name), (bool, type(None))):
             raise ValueError(f"{folder}/tokenizer_config.json: {name} is {settings[name]!r}; it must be true or false")
-    return settings
+    if "added_tokens_decoder" not in settings:  # where it stands, the other file is not asked
+        settings |= _read_json(folder / "special_tokens_map.json", files.get("special_tokens_map.json"))
+    file = folder / "config.json"
+    config = _read_json(file, file.read_bytes() if file.is_file() else None)
+    return settings | {"tokenizer_class": _tokenizer_class(settings, config, "tokenizer.json" in files)}
 
 
-def token_content(token):
-    # special tokens stand in tokenizer_config.json as strings or as {"content": ...}
-    return token["content"] if isinstance(token, dict) else token
+def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> dict[str, str]:
+    """The special tokens that are in the vocabulary, by kind, as `special_names` has them."""
+    found = {kind: [name for name in special_names(settings, kind) if name in vocabulary] for kind in ANGLED_NAMES}
+    return {kind: names[0] for kind, names in found.items() if names}
+
+
+def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, ...]:
+    """What a special token is called: as the settings name it, None if they say that there is none; else the usual
+    names, the likelier first."""
+    if f"{kind}_token" in settings:
+        token = settings[f"{kind}_token"]
+        return (token.get("content") if isinstance(token, dict) else token,)
+    bracketed, angled = f"[{kind.upper()}]", ANGLED_NAMES[kind]
+    # MPNet's vocabulary holds BERT's too, and "[UNK]" is all that it uses of these.
+    is_bracketed = settings["tokenizer_class"] in BERT_CLASSES or kind == "unk"
+    return (bracketed, angled) if is_bracketed else (angled, bracketed)
+
+
+def _tokenizer_class(settings, config, has_json):
+    model_type = str(config.get("model_type"))
+    named = settings.get("tokenizer_class") or config.get("tokenizer_class")
+    # transformers trusts a ModernBERT's tokenizer.json, not the class that stands beside.
+    if named and not (has_json and model_type == "modernbert"):
+        return str(named).removesuffix("Fast").removesuffix("Tokenizer")
+    return CLASSES.get(model_type, "" if has_json else "Bert")
+
+
+def _read_json(file, content):
+    if content is None:
+        return {}
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"{file}: broken json: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: holds a {type(values).__name__} at its top, not a dict")
+    return values

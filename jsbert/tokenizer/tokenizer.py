@@ -10,14 +10,11 @@ from typing import Any
 import tokenizers
 from tokenizers import normalizers, processors
 
-from jsbert.tokenizer.backend import UNLIMITED, load_backend
+from jsbert.tokenizer.backend import UNLIMITED, load_backend, read_backend
 from jsbert.tokenizer.ragged import Ragged
-from jsbert.tokenizer.settings import FILES, read_settings, token_content
+from jsbert.tokenizer.settings import BERT_CLASSES, FILES, read_settings, special_tokens
 
-TYPED_CLASSES = frozenset(
-    f"{name}Tokenizer"
-    for name in ("Bert", "ConvBert", "DebertaV2", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert")
-)
+TYPED_CLASSES = (BERT_CLASSES - {"DistilBert"}) | {"ConvBert", "DebertaV2"}
 """The tokenizer classes that give transformers' models token types without being asked (5.23)."""
 
 SHORTEST = 3
@@ -32,12 +29,14 @@ class Tokenizer:
         backend: what splits texts: a `tokenizers.Tokenizer`, or an object with its `encode_batch_fast`.
         max_length: tokens kept of a text, special tokens included.
         files: the folder's tokenizer files, name to content, to be written back by `save`.
+        settings: what the folder's json files say, as `read_settings` returns it.
         model_max_length: the limit that the files name, or None.
     """
 
     backend: Any
     max_length: int
     files: dict[str, bytes] = dataclasses.field(repr=False)
+    settings: dict[str, Any] = dataclasses.field(repr=False)
     model_max_length: int | None = None
 
     @classmethod
@@ -47,7 +46,6 @@ class Tokenizer:
         *,
         max_length: int | None = None,
         lower_case: bool = False,
-        special_tokens: bool = True,
     ) -> "Tokenizer":
         """The tokenizer of a model folder.
 
@@ -55,7 +53,6 @@ class Tokenizer:
             folder: holds `tokenizer.json`, or `vocab.txt`, or whatever `AutoTokenizer` reads.
             max_length: the truncation limit; by default the one that tokenizer_config.json names, or none.
             lower_case: lower-case the text first (`do_lower_case` of sentence_bert_config.json).
-            special_tokens: False puts none around a text, and leaves the limit to `tokenizer.json`.
 
         Raises:
             OSError: without tokenizer files.
@@ -71,10 +68,23 @@ class Tokenizer:
             backend.normalizer = normalizers.Sequence(first)
         elif lower_case:
             backend = dataclasses.replace(backend, lower_case=True)
-        if not special_tokens:
-            backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
-            limit = (backend.truncation or {}).get("max_length")
-        return cls(backend, UNLIMITED, files, limit).with_max_length(max_length or limit or UNLIMITED)
+        return cls(backend, UNLIMITED, files, settings, limit).with_max_length(max_length or limit or UNLIMITED)
+
+    @classmethod
+    def from_file(cls, file: pathlib.Path) -> "Tokenizer":
+        """The tokenizer of a `tokenizer.json` alone, with the limit that stands there; it puts no special tokens around
+        a text.
+
+        Raises:
+            OSError: without the file.
+            ValueError: if it is no tokenizer's; the message names it.
+        """
+        content = file.read_bytes()
+        backend = read_backend(file, content)
+        backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
+        truncation = backend.truncation or {"max_length": None, "direction": "right"}
+        limit, settings = truncation["max_length"], {"tokenizer_class": "", "truncation_side": truncation["direction"]}
+        return cls(backend, UNLIMITED, {file.name: content}, settings, limit).with_max_length(limit or UNLIMITED)
 
     def with_max_length(self, max_length: int) -> "Tokenizer":
         """The same tokenizer with another truncation limit, as an object of its own."""
@@ -84,8 +94,7 @@ class Tokenizer:
             # into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched off.
             backend = tokenizers.Tokenizer.from_str(backend.to_str())
             backend.no_padding()
-            direction = read_settings(None, self.files).get("truncation_side", "right")
-            backend.enable_truncation(max_length, direction=direction)
+            backend.enable_truncation(max_length, direction=self.settings.get("truncation_side", "right"))
         else:
             backend = dataclasses.replace(backend, max_length=max_length)
         return dataclasses.replace(self, backend=backend, max_length=max_length)
@@ -123,10 +132,9 @@ class Tokenizer:
     def gives_types(self) -> bool:
         """Whether pairs come with token types: as `model_input_names` of tokenizer_config.json says; else as
         transformers does for its `tokenizer_class`."""
-        settings = read_settings(None, self.files)
-        if settings.get("model_input_names"):
-            return "token_type_ids" in settings["model_input_names"]
-        return str(settings.get("tokenizer_class") or "BertTokenizer").removesuffix("Fast") in TYPED_CLASSES
+        if self.settings.get("model_input_names"):
+            return "token_type_ids" in self.settings["model_input_names"]
+        return (self.settings.get("tokenizer_class") or "Bert") in TYPED_CLASSES
 
     def prompt_length(self, prompt: str) -> int:
         """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""
@@ -147,10 +155,8 @@ class Tokenizer:
     @property
     def special_ids(self) -> dict[str, int]:
         """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk", "bos", "eos"."""
-        settings, vocabulary = read_settings(None, self.files), self.backend.get_vocab()
-        kinds = ("cls", "sep", "pad", "mask", "unk", "bos", "eos")
-        names = {kind: token_content(settings.get(f"{kind}_token", f"[{kind.upper()}]")) for kind in kinds}
-        return {kind: vocabulary[name] for kind, name in names.items() if name in vocabulary}
+        vocabulary = self.backend.get_vocab()
+        return {kind: vocabulary[name] for kind, name in special_tokens(self.settings, vocabulary).items()}
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes the tokenizer's files, and a `tokenizer.json` if there was none."""

@@ -88,14 +88,27 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, tensors, message):
         jsbert.SentenceTransformer(tmp_path)
 
 
-def test_a_limit_in_tokenizer_json_stays(tmp_path):
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_limit_in_tokenizer_json_stays(tmp_path, side):
     backend = wordpiece()
-    backend.enable_truncation(4)
+    backend.enable_truncation(4, direction=side)
     modules = [st.StaticEmbedding(backend, embedding_weights=table())]
+    sentence_transformers.SentenceTransformer(modules=modules, device="cpu").save_pretrained(
+        str(tmp_path / "there"), create_model_card=False
+    )
+    model = jsbert.SentenceTransformer(tmp_path / "there")
+    assert model.max_seq_length == 4
+    got = model.encode(TEXTS, on_truncate="ignore")
+    assert reference.largest_difference(got, theirs(tmp_path / "there").encode(TEXTS)) <= 1e-5
+
+
+def test_switches_in_tokenizer_config_do_not_touch_tokenizer_json(tmp_path):
+    modules = [st.StaticEmbedding(wordpiece(), embedding_weights=table())]
     sentence_transformers.SentenceTransformer(modules=modules, device="cpu").save_pretrained(
         str(tmp_path), create_model_card=False
     )
-    model = jsbert.SentenceTransformer(tmp_path)
-    assert model.max_seq_length == 4
-    got = model.encode(TEXTS, on_truncate="ignore")
-    assert reference.largest_difference(got, theirs(tmp_path).encode(TEXTS)) <= 1e-5
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "truncation_side": "left"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    texts = ["The CAT sat", "DOG"]
+    got = jsbert.SentenceTransformer(tmp_path).encode(texts)
+    assert reference.largest_difference(got, theirs(tmp_path).encode(texts)) <= 1e-5

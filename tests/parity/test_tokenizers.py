@@ -9,6 +9,7 @@ import transformers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 import jsbert
+from jsbert.tokenizer import Tokenizer
 from tests.models import SIZES, sentences
 from tests.parity import reference
 
@@ -64,6 +65,93 @@ def unigram(folder):
 def trunk(kind, vocab_size, **sizes):
     config = getattr(transformers, f"{kind}Config")(**SIZES | {"vocab_size": vocab_size} | sizes)
     return reference.perturb(getattr(transformers, f"{kind}Model")(config))
+
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<s>", "</s>", "<pad>", "<mask>", "<unk>"]
+
+
+def wordpiece(folder, *, lowercase):
+    """BERT's kind with MPNet's tokens beside, in a tokenizer.json whose steps are nobody's."""
+    letters = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZéÉüÜïÏ中文-"]
+    pieces = [*SPECIAL, "über", "Über", "café", "cafe", "CAFE", *letters, *(f"##{letter}" for letter in letters)]
+    backend = tokenizers.Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=not lowercase,
+                                                    handle_chinese_chars=lowercase)  # fmt: skip
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[SEP] $A", pair="[SEP] $A $B:1", special_tokens=[("[SEP]", 3)]
+    )
+    backend.add_special_tokens(SPECIAL)
+    backend.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize(
+    "model_type, tokenizer_class",
+    [
+        ("bert", "BertTokenizer"),
+        ("nomic_bert", "BertTokenizerFast"),
+        ("distilbert", "DistilBertTokenizer"),
+        ("electra", "ElectraTokenizerFast"),
+        ("mpnet", "MPNetTokenizer"),
+        ("bert", "MPNetTokenizerFast"),
+        ("bert", None),
+        ("distilbert", None),
+        ("mpnet", None),
+        ("bert", "PreTrainedTokenizerFast"),
+        ("mpnet", "TokenizersBackend"),
+        ("bert", "NobodysTokenizer"),
+        ("modernbert", "BertTokenizer"),
+        ("modernbert", None),
+    ],
+)
+def test_the_class_decides_whether_tokenizer_json_s_steps_hold(tmp_path, model_type, tokenizer_class):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    texts = ["Über CAFÉ naïve café", "cat中文-Cat", "<mask> [MASK] a [UNK]"]
+    switches = [{}, {"do_lower_case": True}, {"do_lower_case": False}, {"strip_accents": False},
+                {"do_lower_case": False, "strip_accents": True}, {"tokenize_chinese_chars": False}]  # fmt: skip
+    for lowercase in (True, False):
+        wordpiece(tmp_path, lowercase=lowercase)
+        for settings in switches:
+            if tokenizer_class is not None:
+                settings = settings | {"tokenizer_class": tokenizer_class}
+            (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+            wanted = transformers.AutoTokenizer.from_pretrained(tmp_path)
+            ours = Tokenizer.from_folder(tmp_path)
+            assert rows(ours(texts)) == wanted(texts)["input_ids"], (lowercase, settings)
+            pairs, wanted = ours([tuple(texts[:2])]), wanted(*texts[:2])
+            types = rows(pairs, pairs.token_types)[0] if pairs.token_types is not None else None
+            assert (rows(pairs)[0], types) == (wanted["input_ids"], wanted.get("token_type_ids")), (lowercase, settings)
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "special_tokens_map.json", "both", "overruled", None])
+@pytest.mark.parametrize("kind", ["Bert", "MPNet", "PreTrained"])
+def test_special_tokens_are_those_of_transformers(tmp_path, kind, place):
+    wordpiece(tmp_path, lowercase=True)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mpnet" if kind == "MPNet" else "bert"}))
+    names = {"cls": "[CLS]", "sep": {"content": "</s>"}, "pad": "[PAD]", "mask": {"content": "<mask>"}, "unk": "[UNK]"}
+    names = {f"{name}_token": token for name, token in names.items()}
+    settings = {"tokenizer_class": f"{kind}TokenizerFast"}
+    if place == "tokenizer_config.json":
+        settings |= {name: token["content"] if isinstance(token, dict) else token for name, token in names.items()}
+    elif place == "both":
+        settings |= {"cls_token": "<s>", "mask_token": "[MASK]"}
+    elif place == "overruled":
+        added = {str(i): {"content": token, "special": True} for i, token in enumerate(SPECIAL)}
+        settings |= {"cls_token": "<s>", "sep_token": "[SEP]", "mask_token": "[MASK]", "added_tokens_decoder": added}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    if place not in (None, "tokenizer_config.json"):
+        (tmp_path / "special_tokens_map.json").write_text(json.dumps(names))
+    wanted, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), Tokenizer.from_folder(tmp_path)
+    named = {name: getattr(wanted, f"{name}_token_id") for name in ours.special_ids}
+    told = {name: number for name, number in named.items() if number is not None}
+    assert told.items() <= ours.special_ids.items()
+    assert {"cls", "sep", "pad", "mask", "unk"} <= ours.special_ids.keys()
+    assert rows(ours(["the cat <mask>"])) == wanted(["the cat <mask>"])["input_ids"]
+
+
+def rows(tokens, values=None):
+    values = tokens.ids if values is None else values
+    return [values[a:b].tolist() for a, b in zip(tokens.starts, tokens.starts[1:], strict=False)]
 
 
 def assert_same_vectors(folder):
