@@ -52,7 +52,7 @@ def write_static(folder: pathlib.Path, config: static.Config, params: Any, token
     """Writes what sentence-transformers' StaticEmbedding reads."""
     folder.mkdir(exist_ok=True)
     write_tensors(folder / "model.safetensors", from_params(params, tensor_names(config)))
-    tokenizer.save(folder)
+    tokenizer.save(folder, with_limit=True)
 
 
 def _folded(named, source):

@@ -158,14 +158,22 @@ class Tokenizer:
         vocabulary = self.backend.get_vocab()
         return {kind: vocabulary[name] for kind, name in special_tokens(self.settings, vocabulary).items()}
 
-    def save(self, folder: pathlib.Path) -> None:
-        """Writes the tokenizer's files, and a `tokenizer.json` if there was none."""
+    def save(self, folder: pathlib.Path, *, with_limit: bool = False) -> None:
+        """Writes the tokenizer's files, and a `tokenizer.json` if there was none.
+
+        Args:
+            folder: where to.
+            with_limit: put the limit into `tokenizer.json`: its only place where that file stands alone.
+        """
         for name, content in self.files.items():
             (folder / name).write_bytes(content)
-        if "tokenizer.json" not in self.files and isinstance(self.backend, tokenizers.Tokenizer):
-            plain = tokenizers.Tokenizer.from_str(self.backend.to_str())
-            plain.no_truncation()
-            plain.save(str(folder / "tokenizer.json"))
+        if with_limit or ("tokenizer.json" not in self.files and isinstance(self.backend, tokenizers.Tokenizer)):
+            content = self.files.get("tokenizer.json") or self.backend.to_str().encode()
+            written = tokenizers.Tokenizer.from_buffer(content)
+            written.no_truncation()
+            if with_limit and self.max_length < UNLIMITED:
+                written.enable_truncation(self.max_length, direction=self.settings["truncation_side"])
+            written.save(str(folder / "tokenizer.json"))
 
 
 def refuse_surrogates(texts: Sequence, first: int = 0) -> None:
