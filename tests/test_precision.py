@@ -7,9 +7,8 @@ import pytest
 
 import jsbert
 from jsbert import device, encoders
-from jsbert.encoders import bert
+from jsbert.encoders import bert, product
 from jsbert.encoders.precision import in_dtype, in_float32, quantize
-from jsbert.encoders.product import int8_product
 from tests import models
 
 
@@ -24,13 +23,15 @@ def test_a_rows_largest_entry_becomes_127_and_the_rest_is_rounded_to_the_nearest
     np.testing.assert_allclose(scale[:, 0], [0.01, 1.0, 2 / 127], rtol=1e-6)
 
 
-def test_the_int8_product_is_the_product_of_the_rounded_operands():
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_the_int8_product_is_the_product_of_the_rounded_operands(monkeypatch, is_fast):
+    monkeypatch.setattr(product, "int8_is_fast", lambda: is_fast)
     key = jax.random.key(0)
     rows = jax.random.normal(key, (7, 300)) * jnp.arange(1, 8)[:, None]
     linear = in_dtype({"kernel": jax.random.normal(key, (300, 11)) * jnp.arange(1, 12)[None]}, "int8")
     rounded, scale = quantize(rows)
     expected = (np.asarray(rounded, np.int64) @ np.asarray(linear["kernel"], np.int64)) * np.float64(scale)
-    found = int8_product(rows, linear["kernel"], linear["kernel_scale"])
+    found = product.int8_product(rows, linear["kernel"], linear["kernel_scale"])
     np.testing.assert_allclose(found, expected * np.float64(linear["kernel_scale"]), rtol=1e-5)
 
 
