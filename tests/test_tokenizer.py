@@ -167,6 +167,28 @@ def test_the_files_are_written_back_as_they_were(tmp_path):
     assert (written["truncation"], written["padding"]) == (None, None)
 
 
+def test_a_class_that_config_json_names_survives_saving(tmp_path):
+    bert, (here, there) = models.tokenizer(tmp_path / "bert"), (tmp_path / "here", tmp_path / "there")
+    split_at_blanks = tokenizers.Tokenizer.from_str(bert.backend.to_str())
+    split_at_blanks.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    here.mkdir()
+    there.mkdir()
+    split_at_blanks.save(str(here / "tokenizer.json"))
+    (here / "config.json").write_text('{"model_type": "bert", "tokenizer_class": "PreTrainedTokenizerFast"}')
+    opened = Tokenizer.from_folder(here)
+    assert ids(opened(["cat, dog"])) == transformers.AutoTokenizer.from_pretrained(here)(["cat, dog"])["input_ids"]
+    assert ids(opened(["cat, dog"])) != ids(bert(["cat, dog"]))
+    opened.save(there)
+    (there / "config.json").write_text('{"model_type": "bert"}')
+    assert ids(Tokenizer.from_folder(there)(["cat, dog"])) == ids(opened(["cat, dog"]))
+
+
+def test_a_limit_is_written_into_tokenizer_json_where_it_stands_alone(tmp_path):
+    models.tokenizer(tmp_path / "bert", max_length=7).save(tmp_path, with_limit=True)
+    again = Tokenizer.from_file(tmp_path / "tokenizer.json")
+    assert again.max_length == 7
+
+
 def test_tokenizers_that_make_other_ids_have_other_descriptions(tmp_path):
     models.write_vocabulary(tmp_path / "lower")
     models.write_vocabulary(tmp_path / "cased", do_lower_case=False)

@@ -228,6 +228,11 @@ def test_scores_of_any_size_are_taken_where_their_order_counts(tiny):
         Source(examples, kind).build(tiny.config)
 
 
+def test_computed_cosines_are_labels(tiny):
+    examples = dataclasses.replace(pairs(), labels=np.full_like(pairs().labels, 1.0000004))
+    Source(examples, "cosine").build(tiny.config)
+
+
 def test_a_model_of_several_routes_is_refused(tmp_path):
     model = SentenceTransformer.from_parts(two_encoders(tmp_path))
     with pytest.raises(

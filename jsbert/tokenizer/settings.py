@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
+SETTINGS = "tokenizer_config.json"
+
 VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
 )  # fmt: skip
@@ -52,6 +54,21 @@ ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
 """Names of special tokens, by kind; the others are like BERT's [CLS]."""
 
 
+def read_files(folder: pathlib.Path) -> dict[str, bytes]:
+    """The folder's tokenizer files, name to content. A class that config.json alone names stands in
+    tokenizer_config.json, for a model saved again has a config.json made anew.
+
+    Raises:
+        ValueError: for broken json; the message names the file.
+    """
+    files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+    named = _model_config(folder).get("tokenizer_class")
+    settings = _read_json(folder / SETTINGS, files.get(SETTINGS))
+    if named and not settings.get("tokenizer_class"):
+        files[SETTINGS] = json.dumps(settings | {"tokenizer_class": named}, ensure_ascii=False).encode()
+    return files
+
+
 def read_settings(folder: pathlib.Path, files: Mapping[str, bytes]) -> dict[str, Any]:
     """tokenizer_config.json's content with the special tokens of special_tokens_map.json.
 
@@ -61,15 +78,14 @@ def read_settings(folder: pathlib.Path, files: Mapping[str, bytes]) -> dict[str,
     Raises:
         ValueError: for broken json, and for a switch that is neither true nor false; the message names the file.
     """
-    settings = _read_json(folder / "tokenizer_config.json", files.get("tokenizer_config.json"))
+    settings = _read_json(folder / SETTINGS, files.get(SETTINGS))
     for name in ("do_lower_case", "tokenize_chinese_chars", "strip_accents"):
         if not isinstance(settings.get(name), (bool, type(None))):
-            raise ValueError(f"{folder}/tokenizer_config.json: {name} is {settings[name]!r}; it must be true or false")
+            raise ValueError(f"{folder / SETTINGS}: {name} is {settings[name]!r}; it must be true or false")
     if "added_tokens_decoder" not in settings:  # where it stands, the other file is not asked
         settings |= _read_json(folder / "special_tokens_map.json", files.get("special_tokens_map.json"))
-    file = folder / "config.json"
-    config = _read_json(file, file.read_bytes() if file.is_file() else None)
-    return settings | {"tokenizer_class": _tokenizer_class(settings, config, "tokenizer.json" in files)}
+    model_type = str(_model_config(folder).get("model_type"))
+    return settings | {"tokenizer_class": _tokenizer_class(settings, model_type, "tokenizer.json" in files)}
 
 
 def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> dict[str, str]:
@@ -90,13 +106,17 @@ def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, .
     return (bracketed, angled) if is_bracketed else (angled, bracketed)
 
 
-def _tokenizer_class(settings, config, has_json):
-    model_type = str(config.get("model_type"))
-    named = settings.get("tokenizer_class") or config.get("tokenizer_class")
+def _tokenizer_class(settings, model_type, has_json):
+    named = settings.get("tokenizer_class")
     # transformers trusts a ModernBERT's tokenizer.json, not the class that stands beside.
     if named and not (has_json and model_type == "modernbert"):
         return str(named).removesuffix("Fast").removesuffix("Tokenizer")
     return CLASSES.get(model_type, "" if has_json else "Bert")
+
+
+def _model_config(folder):
+    file = folder / "config.json"
+    return _read_json(file, file.read_bytes() if file.is_file() else None)
 
 
 def _read_json(file, content):

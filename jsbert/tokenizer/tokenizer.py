@@ -12,7 +12,7 @@ from tokenizers import normalizers, processors
 
 from jsbert.tokenizer.backend import UNLIMITED, load_backend, read_backend
 from jsbert.tokenizer.ragged import Ragged
-from jsbert.tokenizer.settings import BERT_CLASSES, FILES, read_settings, special_tokens
+from jsbert.tokenizer.settings import BERT_CLASSES, read_files, read_settings, special_tokens
 
 TYPED_CLASSES = (BERT_CLASSES - {"DistilBert"}) | {"ConvBert", "DebertaV2"}
 """The tokenizer classes that give transformers' models token types without being asked (5.23)."""
@@ -58,7 +58,7 @@ class Tokenizer:
             OSError: without tokenizer files.
             ValueError: for files that cannot be read; the message names the file.
         """
-        files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+        files = read_files(folder)
         settings = read_settings(folder, files)
         limit = settings.get("model_max_length")
         limit = int(limit) if isinstance(limit, (int, float)) and 0 < limit <= UNLIMITED else None
@@ -172,7 +172,7 @@ class Tokenizer:
             written = tokenizers.Tokenizer.from_buffer(content)
             written.no_truncation()
             if with_limit and self.max_length < UNLIMITED:
-                written.enable_truncation(self.max_length, direction=self.settings["truncation_side"])
+                written.enable_truncation(self.max_length, direction=self.settings.get("truncation_side", "right"))
             written.save(str(folder / "tokenizer.json"))
 
 
