@@ -1,5 +1,6 @@
 """Examples, from files of every kind, from lists and from datasets; malformed rows."""
 
+import csv
 import gzip
 import json
 
@@ -176,6 +177,15 @@ OPEN = {
 }
 
 
+@pytest.fixture
+def usual_field_size():
+    """Python's own limit, which other libraries raise for the whole process."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("usual_field_size")
 @pytest.mark.parametrize("name", OPEN)
 def test_a_stray_quote_costs_its_own_row(tmp_path, name):
     content, texts, num_bad = OPEN[name]

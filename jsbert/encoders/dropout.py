@@ -11,8 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, Shaped, UInt32
 
 def row_keys(
     key: Key[Array, "..."] | UInt32[Array, "..."] | None, x: Shaped[ArrayLike, "rows ..."]
-) -> Key[Array, " rows"] | UInt32[Array, "rows words"] | None:
-    """A key for each row of `x`: those given, or a single one split; None for None."""
+) -> Key[Array, " examples"] | UInt32[Array, "examples words"] | None:
+    """A key for each example: those given, or a single one split over the rows of `x`; None for None."""
     return jax.random.split(key, x.shape[0]) if key is not None and jax.random.key_data(key).ndim == 1 else key
 
 
