@@ -225,12 +225,12 @@ def test_a_label_out_of_range_is_named(tiny, kind, label, message):
 def test_scores_of_any_size_are_taken_where_their_order_counts(tiny):
     examples = dataclasses.replace(pairs(), labels=5 * pairs().labels)
     for kind in ("cosent", "angle"):
-        Source(examples, kind).build(tiny.config)
+        assert Source(examples, kind).build(tiny.config).kind == kind
 
 
 def test_computed_cosines_are_labels(tiny):
     examples = dataclasses.replace(pairs(), labels=np.full_like(pairs().labels, 1.0000004))
-    Source(examples, "cosine").build(tiny.config)
+    assert Source(examples, "cosine").build(tiny.config).kind == "cosine"
 
 
 def test_a_model_of_several_routes_is_refused(tmp_path):
