@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from jsbert import encoders, pooling
 from jsbert.config import Config, Dense, EncoderConfig, LayerNorm, Normalize
+from jsbert.encoders.dropout import row_keys
 from jsbert.packing import unpacked
 
 
@@ -93,7 +94,7 @@ def encode_towers(
         vectors = encode(config, params, *rows)
         return jnp.swapaxes(vectors.reshape(ids.shape[1], ids.shape[0], -1), 0, 1), True
 
-    keys = None if key is None else tower_keys(key, *ids.shape[:2])
+    keys = None if key is None else tower_keys(key, ids)
     return jax.vmap(tower, in_axes=(None, 0, 0, 0))(params, ids, mask, keys)
 
 
@@ -127,10 +128,11 @@ def packed_hidden(
     return _unpacked(functools.partial(encoders.forward, config, params), rows, lengths, keys)
 
 
-def tower_keys(key: Key[Array, "..."], towers: int, batch: int) -> Key[Array, "towers batch"]:
-    """The keys of each example's towers: its own, or its share of a single one, folded with the tower's number."""
-    keys = jax.random.split(key, batch) if jax.random.key_data(key).ndim == 1 else key
-    return jax.vmap(lambda tower: jax.vmap(lambda key: jax.random.fold_in(key, tower))(keys))(jnp.arange(towers))
+def tower_keys(key: Key[Array, "..."], x: Shaped[ArrayLike, "towers batch ..."]) -> Key[Array, "towers batch"]:
+    """The keys of each example's towers in `x`: its own, or its share of a single one, folded with the tower's
+    number."""
+    keys = row_keys(key, x[0])
+    return jax.vmap(lambda tower: jax.vmap(lambda key: jax.random.fold_in(key, tower))(keys))(jnp.arange(len(x)))
 
 
 def _unpacked(forward, rows, lengths, keys):

@@ -18,7 +18,7 @@ UNLIMITED = 1_000_000
 def load_backend(
     folder: pathlib.Path, files: Mapping[str, bytes], settings: Mapping[str, Any]
 ) -> "tokenizers.Tokenizer | PythonBackend":
-    """What splits texts, as the folder's files and `read_settings` have it.
+    """What splits texts, by the files and settings that `read_settings` returns.
 
     Raises:
         OSError: without tokenizer files.

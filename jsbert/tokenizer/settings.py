@@ -54,38 +54,31 @@ ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
 """Names of special tokens, by kind; the others are like BERT's [CLS]."""
 
 
-def read_files(folder: pathlib.Path) -> dict[str, bytes]:
-    """The folder's tokenizer files, name to content. A class that config.json alone names stands in
-    tokenizer_config.json, for a model saved again has a config.json made anew.
+def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """(the folder's tokenizer files, name to content; what they say).
 
-    Raises:
-        ValueError: for broken json; the message names the file.
-    """
-    files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
-    named = _model_config(folder).get("tokenizer_class")
-    settings = _read_json(folder / SETTINGS, files.get(SETTINGS))
-    if named and not settings.get("tokenizer_class"):
-        files[SETTINGS] = json.dumps(settings | {"tokenizer_class": named}, ensure_ascii=False).encode()
-    return files
-
-
-def read_settings(folder: pathlib.Path, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """tokenizer_config.json's content with the special tokens of special_tokens_map.json.
-
-    "tokenizer_class" is the decided one, without "Tokenizer" and "Fast": "Bert". Where no file names it and the
+    A class that config.json alone names is put into tokenizer_config.json, for a model saved again has a config.json
+    made anew. What the files say is tokenizer_config.json's content with the special tokens of special_tokens_map.json,
+    and as "tokenizer_class" the decided one, without "Tokenizer" and "Fast": "Bert". Where no file names it and the
     `model_type` is unknown, it is "" with a tokenizer.json, which then holds as it stands, and else "Bert".
 
     Raises:
         ValueError: for broken json, and for a switch that is neither true nor false; the message names the file.
     """
+    files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+    file = folder / "config.json"
+    config = _read_json(file, file.read_bytes() if file.is_file() else None)
     settings = _read_json(folder / SETTINGS, files.get(SETTINGS))
+    if config.get("tokenizer_class") and not settings.get("tokenizer_class"):
+        settings |= {"tokenizer_class": config["tokenizer_class"]}
+        files[SETTINGS] = json.dumps(settings, ensure_ascii=False).encode()
     for name in ("do_lower_case", "tokenize_chinese_chars", "strip_accents"):
         if not isinstance(settings.get(name), (bool, type(None))):
             raise ValueError(f"{folder / SETTINGS}: {name} is {settings[name]!r}; it must be true or false")
     if "added_tokens_decoder" not in settings:  # where it stands, the other file is not asked
         settings |= _read_json(folder / "special_tokens_map.json", files.get("special_tokens_map.json"))
-    model_type = str(_model_config(folder).get("model_type"))
-    return settings | {"tokenizer_class": _tokenizer_class(settings, model_type, "tokenizer.json" in files)}
+    kind = _tokenizer_class(settings, str(config.get("model_type")), "tokenizer.json" in files)
+    return files, settings | {"tokenizer_class": kind}
 
 
 def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> dict[str, str]:
@@ -112,11 +105,6 @@ def _tokenizer_class(settings, model_type, has_json):
     if named and not (has_json and model_type == "modernbert"):
         return str(named).removesuffix("Fast").removesuffix("Tokenizer")
     return CLASSES.get(model_type, "" if has_json else "Bert")
-
-
-def _model_config(folder):
-    file = folder / "config.json"
-    return _read_json(file, file.read_bytes() if file.is_file() else None)
 
 
 def _read_json(file, content):

@@ -12,7 +12,7 @@ from tokenizers import normalizers, processors
 
 from jsbert.tokenizer.backend import UNLIMITED, load_backend, read_backend
 from jsbert.tokenizer.ragged import Ragged
-from jsbert.tokenizer.settings import BERT_CLASSES, read_files, read_settings, special_tokens
+from jsbert.tokenizer.settings import BERT_CLASSES, read_settings, special_tokens
 
 TYPED_CLASSES = (BERT_CLASSES - {"DistilBert"}) | {"ConvBert", "DebertaV2"}
 """The tokenizer classes that give transformers' models token types without being asked (5.23)."""
@@ -29,7 +29,7 @@ class Tokenizer:
         backend: what splits texts: a `tokenizers.Tokenizer`, or an object with its `encode_batch_fast`.
         max_length: tokens kept of a text, special tokens included.
         files: the folder's tokenizer files, name to content, to be written back by `save`.
-        settings: what the folder's json files say, as `read_settings` returns it.
+        settings: what these say, as `read_settings` returns it.
         model_max_length: the limit that the files name, or None.
     """
 
@@ -58,8 +58,7 @@ class Tokenizer:
             OSError: without tokenizer files.
             ValueError: for files that cannot be read; the message names the file.
         """
-        files = read_files(folder)
-        settings = read_settings(folder, files)
+        files, settings = read_settings(folder)
         limit = settings.get("model_max_length")
         limit = int(limit) if isinstance(limit, (int, float)) and 0 < limit <= UNLIMITED else None
         backend = load_backend(folder, files, settings)
@@ -99,7 +98,7 @@ class Tokenizer:
             backend = dataclasses.replace(backend, max_length=max_length)
         return dataclasses.replace(self, backend=backend, max_length=max_length)
 
-    @property
+    @functools.cached_property
     def largest_id(self) -> int:
         """The largest token id that can come out."""
         return max(self.backend.get_vocab().values())
@@ -152,7 +151,7 @@ class Tokenizer:
             digest.update(repr((self.backend.lower_case, sorted(self.files.items()))).encode())
         return digest.hexdigest()
 
-    @property
+    @functools.cached_property
     def special_ids(self) -> dict[str, int]:
         """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk", "bos", "eos"."""
         vocabulary = self.backend.get_vocab()

@@ -284,13 +284,13 @@ def _hidden(config, params, batch, keys):
         return siamese.packed_hidden(config, params, *_texts(batch, keys))
     mask = jnp.arange(batch["ids"].shape[-1])[None] < batch["lengths"]
     types = batch["token_types"][:, 0] if "token_types" in batch else None
-    keys = None if keys is None else siamese.tower_keys(keys, *batch["lengths"].shape[::-1])[0]
+    keys = None if keys is None else siamese.tower_keys(keys, batch["lengths"].T)[0]
     return encoders.forward(config, params, batch["ids"][:, 0], mask, keys, token_types=types), mask
 
 
 def _texts(batch, keys):
     """(rows, lengths, keys) of a packed batch, its B * T texts one behind the other."""
-    keys = None if keys is None else siamese.tower_keys(keys, *batch["lengths"].shape[::-1]).T.ravel()
+    keys = None if keys is None else siamese.tower_keys(keys, batch["lengths"].T).T.ravel()
     return {name: batch[name] for name in PACKED if name in batch}, batch["lengths"].ravel(), keys
 
 
