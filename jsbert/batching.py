@@ -1,7 +1,7 @@
 """From ragged token ids to a few shapes: which texts go together, and how large the array is that they lie in.
 
-Texts are sorted by token count and cut into batches of about one token budget. The shapes come from a finite ladder, so
-a model is compiled a bounded number of times, and small inputs get small shapes.
+Texts are sorted by token count and cut where it costs least. The shapes come from a finite ladder, so a model is
+compiled a bounded number of times, and small inputs get small shapes.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,10 @@ from jsbert.tokenizer import Ragged
 
 WINDOW = 32_768
 """Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in memory."""
+
+BATCH_COST = 1 / 8
+"""What a batch costs beside its tokens, as a share of a full one. Measured for all-MiniLM-L6-v2 on two cores: .03 in
+float32, .12 in bfloat16, .13 in int8."""
 
 
 class Batch(NamedTuple):
@@ -58,7 +62,8 @@ def num_shapes(max_length: int, **rows: int | None) -> int:
 def plan(
     lengths: np.ndarray, *, max_length: int, token_budget: int, max_rows: int | None = None, multiple: int = 1
 ) -> list[Batch]:
-    """Batches that hold each text once, longest first.
+    """The batches that hold each text once, longest first, and cost least: their tokens, padding included, and
+    `BATCH_COST` for each.
 
     Args:
         lengths: tokens of each text, (N,).
@@ -69,14 +74,24 @@ def plan(
     """
     order = np.argsort(-lengths, kind="stable")
     ladder = np.asarray(length_ladder(max_length))
+    array_lengths = ladder[np.searchsorted(ladder, lengths[order])].tolist()
+    steps = {
+        length: row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple)
+        for length in set(array_lengths)
+    }
+    # From the last text to the first: what the texts from this one on cost at least, and the rows of their first batch.
+    extra = BATCH_COST * token_budget
+    costs, choices = [0.0] * (len(order) + 1), [0] * len(order)
+    for start in reversed(range(len(order))):
+        length = array_lengths[start]
+        costs[start], choices[start] = min(
+            (rows * length + extra + costs[min(start + rows, len(order))], rows) for rows in steps[length]
+        )
     batches, start = [], 0
     while start < len(order):
-        # The longest text left sets the length; shorter ones may fill up the batch, so few texts need few shapes.
-        length = int(ladder[np.searchsorted(ladder, lengths[order[start]])])
-        steps = row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple)
-        indices = order[start : start + steps[-1]]
-        batches.append(Batch(indices, next(rows for rows in steps if rows >= len(indices)), length))
-        start += len(indices)
+        rows = choices[start]
+        batches.append(Batch(order[start : start + rows], rows, array_lengths[start]))
+        start += rows
     return batches
 
 

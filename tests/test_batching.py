@@ -52,9 +52,45 @@ def test_packed_rows_are_the_texts(texts, with_types):
                 assert arrays["token_types"][row, : len(texts[index])].tolist() == types[index]
 
 
-def test_small_inputs_get_small_shapes():
-    shapes = [(plan(np.full(n, 9), max_length=512, token_budget=1024)[0].rows) for n in (1, 2, 8, 9, 70)]
-    assert shapes == [1, 8, 8, 64, 102]
+@pytest.mark.parametrize(
+    ("num_texts", "rows"),
+    [(1, [1]), (2, [8]), (8, [8]), (9, [1, 8]), (20, [8, 8, 8]), (50, [64]), (70, [8, 64]), (102, [102])],
+)
+def test_few_texts_get_few_rows(num_texts, rows):
+    assert [batch.rows for batch in plan(np.full(num_texts, 9), max_length=512, token_budget=1024)] == rows
+
+
+def test_a_long_text_does_not_lengthen_many_short_ones():
+    batches = plan(np.array([17, 250, 17, 17]), max_length=256, token_budget=1024)
+    assert [batch[1:] for batch in batches] == [(1, 256), (8, 18)]
+
+
+def _least_cost(lengths, token_budget):
+    """What `plan` promises, by trying everything: the least cost of texts sorted from long to short."""
+    if not lengths:
+        return 0
+    length = next(length for length in length_ladder(40) if length >= lengths[0])
+    return min(
+        rows * length + token_budget / 8 + _least_cost(lengths[rows:], token_budget)
+        for rows in row_ladder(length, token_budget=token_budget)
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 40), max_size=12), st.integers(40, 400))
+def test_no_other_batches_cost_less(lengths, token_budget):
+    batches = plan(np.array(lengths, np.int64), max_length=40, token_budget=token_budget)
+    cost = sum(batch.rows * batch.length + token_budget / 8 for batch in batches)
+    assert cost == _least_cost(sorted(lengths, reverse=True), token_budget)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(4, 300), st.integers(300, 3000), st.none() | st.integers(1, 40), st.sampled_from([1, 2, 8]))
+def test_as_many_texts_as_a_step_has_rows_are_one_batch(length, token_budget, max_rows, multiple):
+    options = dict(token_budget=token_budget, max_rows=max_rows, multiple=multiple)
+    for rows in row_ladder(length, **options):  # so every program can be compiled beforehand
+        (batch,) = plan(np.full(rows, length), max_length=length, **options)
+        assert batch[1:] == (rows, length)
 
 
 def test_a_few_mixed_texts_need_few_shapes():
