@@ -210,6 +210,20 @@ def test_per_example_gradients_are_vmap_of_grad():
         assert np.abs(a[1] - b).max() < 1e-4 * max(1, np.abs(b).max())  # float32, two summation orders
 
 
+def test_a_tree_of_shapes_is_the_callers_own():
+    encoders.shapes(CONFIG)["embeddings"].clear()
+    assert jax.tree.map(jnp.shape, PARAMS) == jax.tree.map(lambda leaf: leaf.shape, encoders.shapes(CONFIG))
+
+
+def test_an_encoder_is_put_together_once_for_its_shapes_its_names_and_its_products(monkeypatch):
+    config, made = dataclasses.replace(CONFIG, initializer_range=0.017), []  # a config that is used nowhere else
+    encoder = bert.Encoder
+    monkeypatch.setattr(bert, "Encoder", lambda *inputs: made.append(inputs) or encoder(*inputs))
+    encoders.tensor_names(config)
+    encoders.forward(config, models.perturbed(encoders.shapes(config)), *tokens())
+    assert len(made) == 1
+
+
 def test_init_gives_the_shapes_and_distribution_of_a_new_bert():
     params = encoders.init(CONFIG, jax.random.key(0))
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, encoders.shapes(CONFIG))

@@ -119,7 +119,7 @@ def hidden_states(
     keys = row_keys(key, ids)
     dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)
     with jax.default_matmul_precision(precision):
-        return nnx.merge(_graphdef(config), params)(ids, mask, token_types, positions, dropout)
+        return nnx.merge(_graphdef_and_shapes(config)[0], params)(ids, mask, token_types, positions, dropout)
 
 
 def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
@@ -129,7 +129,7 @@ def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
 
 def shapes(config: EncoderConfig) -> PyTree:
     """The tree of params with a `jax.ShapeDtypeStruct` for each."""
-    return nnx.to_pure_dict(nnx.state(_abstract(config), nnx.Param))
+    return jax.tree.map(lambda leaf: leaf, _graphdef_and_shapes(config)[1])  # the caller's own
 
 
 def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
@@ -145,10 +145,14 @@ def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
     return {keys: name(keys) for keys in (tuple(entry.key for entry in path) for path in paths)}
 
 
-def _abstract(config):
-    return nnx.eval_shape(lambda: family(config).Encoder(config, nnx.Rngs(0)))
+class _OneKey(nnx.Rngs):
+    """The same key for each parameter, where nothing is drawn. Under tracing, counting keys takes most of the time."""
+
+    def params(self):
+        return self.default.key[...]
 
 
 @functools.lru_cache
-def _graphdef(config):
-    return nnx.split(_abstract(config))[0]
+def _graphdef_and_shapes(config):
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: family(config).Encoder(config, _OneKey(0))), nnx.Param)
+    return graphdef, nnx.to_pure_dict(state)
