@@ -176,9 +176,9 @@ def _measure(names, folder, files, options, rates):
 
 
 def _part(file):
-    """A file with every eighth of the texts."""
+    """A file with every eighth of the texts, or so many that there are 64 of them, several batches of any size."""
     texts = json.loads(file.read_text(encoding="utf8"))
-    return report.write_json(f"part-{file.stem}", texts[::8], file.parent)
+    return report.write_json(f"part-{file.stem}", texts[:: max(1, min(8, len(texts) // 64))], file.parent)
 
 
 def _agreement(vectors, reference):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.onnx_graphs import is_cross_encoder, onnx_file, read_config
+from benchmarks.onnx_graphs import input_names, is_cross_encoder, onnx_file, read_config
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BATCH_SIZES = {"cpu": (4, 8, 16, 32), "gpu": (32, 128, 512)}
@@ -72,7 +72,7 @@ class OfGraph:
     def __init__(self, folder: str, dtype: str, device: str):
         import tokenizers
 
-        self.folder, self.dtype = folder, dtype
+        self.folder, self.dtype, self.input_names = folder, dtype, input_names(folder)
         self.tokenizer = tokenizers.Tokenizer.from_file(str(pathlib.Path(folder) / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_tokens(folder))
@@ -89,7 +89,8 @@ class OfGraph:
             for row, i in enumerate(chosen):
                 length = len(rows[i][0])
                 ids[row, :length], types[row, :length], mask[row, :length] = *rows[i], 1
-            yield chosen, {"ids": ids, "mask": mask, "types": types}
+            inputs = {"ids": ids, "mask": mask, "types": types}
+            yield chosen, {name: inputs[name] for name in self.input_names}
 
 
 class OnnxRuntime(OfGraph):

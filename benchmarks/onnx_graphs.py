@@ -1,4 +1,4 @@
-"""A model's folder as an ONNX graph from (ids, mask, types) to unit vectors, or a cross-encoder's logits."""
+"""A model's folder as an ONNX graph from (ids, mask[, types]) to unit vectors, or a cross-encoder's logits."""
 
 import json
 import pathlib
@@ -12,6 +12,11 @@ def read_config(folder: str | pathlib.Path) -> dict:
 def is_cross_encoder(folder: str | pathlib.Path) -> bool:
     """Whether a folder holds a classifier of pairs."""
     return read_config(folder)["architectures"] == ["BertForSequenceClassification"]
+
+
+def input_names(folder: str | pathlib.Path) -> list[str]:
+    """What the graph is given: "types" only where the model has token types."""
+    return ["ids", "mask", *(["types"] if "type_vocab_size" in read_config(folder) else [])]
 
 
 def onnx_file(folder: str, graph: str, dtype: str) -> pathlib.Path:
@@ -55,7 +60,7 @@ def _export(folder, file):
     import torch
     import transformers
 
-    is_cross, has_types = is_cross_encoder(folder), "type_vocab_size" in read_config(folder)
+    is_cross, names = is_cross_encoder(folder), input_names(folder)
     kind = transformers.AutoModelForSequenceClassification if is_cross else transformers.AutoModel
 
     class Pipeline(torch.nn.Module):
@@ -63,8 +68,8 @@ def _export(folder, file):
             super().__init__()
             self.trunk = kind.from_pretrained(folder, attn_implementation="eager").eval()
 
-        def forward(self, ids, mask, types):
-            options = {"token_type_ids": types} if has_types else {}
+        def forward(self, ids, mask, types=None):
+            options = {} if types is None else {"token_type_ids": types}
             found = self.trunk(input_ids=ids, attention_mask=mask, **options)
             if is_cross:
                 return found.logits
@@ -72,12 +77,7 @@ def _export(folder, file):
             mean = (found.last_hidden_state * weights).sum(1) / weights.sum(1)
             return torch.nn.functional.normalize(mean, dim=-1)
 
-    names = ["ids", "mask", "types"]
-    example = (
-        torch.ones((2, 8), dtype=torch.int64),
-        torch.ones((2, 8), dtype=torch.int64),
-        torch.zeros((2, 8), dtype=torch.int64),
-    )
+    example = tuple(torch.full((2, 8), int(name != "types")) for name in names)
     axes = {name: {0: "batch", 1: "length"} for name in names} | {"found": {0: "batch"}}
     torch.onnx.export(
         Pipeline(), example, str(file), input_names=names, output_names=["found"], dynamic_axes=axes, dynamo=False
