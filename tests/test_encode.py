@@ -456,6 +456,11 @@ def test_a_cache_folder_of_the_users_own_stays(tiny_folder, tmp_path):
     assert not (tmp_path / "jsbert").exists()
 
 
+def test_several_cpu_devices_have_no_cache(tiny_folder, tmp_path):
+    several = {"XDG_CACHE_HOME": str(tmp_path), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    assert count_compilations(tiny_folder, several)[2] == "None"
+
+
 def test_saved_and_opened_again_it_is_the_same(tmp_path):
     settings = models.Settings({"query": "query : "}, "query", "dot", 9)
     parts = models.parts(
