@@ -176,7 +176,7 @@ def _measure(names, folder, files, options, rates):
 
 
 def _part(file):
-    """A file with every eighth of the texts, or so many that there are 64 of them, several batches of any size."""
+    """A file with every eighth of the texts, or as many as make 64, or all there are."""
     texts = json.loads(file.read_text(encoding="utf8"))
     return report.write_json(f"part-{file.stem}", texts[:: max(1, min(8, len(texts) // 64))], file.parent)
 

@@ -129,7 +129,8 @@ def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
 
 def shapes(config: EncoderConfig) -> PyTree:
     """The tree of params with a `jax.ShapeDtypeStruct` for each."""
-    return jax.tree.map(lambda leaf: leaf, _graphdef_and_shapes(config)[1])  # the caller's own
+    # The caller's own, and without the sharding of another caller's mesh.
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _graphdef_and_shapes(config)[1])
 
 
 def tensor_names(config: EncoderConfig) -> dict[tuple, str]:

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import tokenizers
@@ -152,10 +153,11 @@ class Tokenizer:
         return digest.hexdigest()
 
     @functools.cached_property
-    def special_ids(self) -> dict[str, int]:
+    def special_ids(self) -> Mapping[str, int]:
         """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk", "bos", "eos"."""
         vocabulary = self.backend.get_vocab()
-        return {kind: vocabulary[name] for kind, name in special_tokens(self.settings, vocabulary).items()}
+        names = special_tokens(self.settings, vocabulary)
+        return MappingProxyType({kind: vocabulary[name] for kind, name in names.items()})
 
     def save(self, folder: pathlib.Path, *, with_limit: bool = False) -> None:
         """Writes the tokenizer's files, and a `tokenizer.json` if there was none.
