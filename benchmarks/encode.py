@@ -62,6 +62,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     values = report.circumstances()
     report.print_circumstances(values)
     names = _engines_here(options)
+    place = "" if options.device == "cpu" else f"{options.device}-"
+    name = f"encode-{place}python" + values["python"].rpartition(".")[0]
     rows, starts, loads, rates = [], [], {}, []
     with tempfile.TemporaryDirectory() as work:
         for model in options.model:
@@ -75,13 +77,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             started = _starts(names, folder, next(iter(texts.values()))[:SINGLE_TEXTS], options)
             starts += [{"model": model} | row for row in started]
             _print_starts(started)
+            # After each model, for a later one may fail.
+            values |= {"matmul_flops_per_second": rates, "loads": loads, "rows": rows, "starts": starts}
+            written = report.write_json(name, values, options.out)
+            _draw(rows, options.out / f"{name}.png")
     kind = RATES[options.device].get("dtype", "float32")
     print(f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} GFLOP/s")
-    values |= {"matmul_flops_per_second": rates, "loads": loads, "rows": rows, "starts": starts}
-    place = "" if options.device == "cpu" else f"{options.device}-"
-    name = f"encode-{place}python" + values["python"].rpartition(".")[0]
-    print("written:", report.write_json(name, values, options.out))
-    _draw(rows, options.out / f"{name}.png")
+    print("written:", written)
     return values
 
 
