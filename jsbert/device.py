@@ -90,8 +90,9 @@ def use_compilation_cache() -> None:
     """Lets JAX keep compiled programs under the user's cache folder, however quickly they compiled.
 
     Called at the first compilation. Does nothing where the user has chosen a cache folder or switched the cache off; a
-    minimum compile time that the user has chosen stays. Nor where there are several CPU devices: there a program that
-    was read from a cache waits in its first collective until JAX ends the process (seen with JAX 0.10 and 0.12).
+    minimum compile time that the user has chosen stays. Nothing either where there are several CPU devices: there a
+    program that was read from a cache waits in its first collective until JAX ends the process (seen with JAX 0.10 and
+    0.12).
     """
     if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
         return

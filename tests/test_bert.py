@@ -215,6 +215,13 @@ def test_a_tree_of_shapes_is_the_callers_own():
     assert jax.tree.map(jnp.shape, PARAMS) == jax.tree.map(lambda leaf: leaf.shape, encoders.shapes(CONFIG))
 
 
+def test_shapes_do_not_keep_the_mesh_they_were_first_asked_for_under():
+    config = dataclasses.replace(CONFIG, vocab_size=CONFIG.vocab_size + 2)  # not asked for before
+    with jax.set_mesh(jax.make_mesh((2,), ("rows",))):
+        encoders.shapes(config)
+    assert {leaf.sharding for leaf in jax.tree.leaves(encoders.shapes(config))} == {None}
+
+
 def test_an_encoder_is_put_together_once_for_its_shapes_its_names_and_its_products(monkeypatch):
     config, made = dataclasses.replace(CONFIG, initializer_range=0.017), []  # a config that is used nowhere else
     encoder = bert.Encoder

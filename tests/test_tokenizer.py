@@ -86,6 +86,13 @@ def test_lone_surrogates_are_refused_by_position(tmp_path):
         models.tokenizer(tmp_path)(["fine", "🙂", "x\udc00"])
 
 
+def test_the_special_ids_cannot_be_changed(tmp_path):
+    special_ids = models.tokenizer(tmp_path).special_ids
+    assert special_ids["sep"] == models.VOCABULARY.index("[SEP]")
+    with pytest.raises(TypeError):
+        special_ids["sep"] = 0
+
+
 def test_prompt_length_leaves_the_closing_token_out(tmp_path):
     assert models.tokenizer(tmp_path).prompt_length("query : ") == 3
 
