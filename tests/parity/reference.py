@@ -1,8 +1,11 @@
 """Torch references, random and then perturbed, written as folders."""
 
+import contextlib
 import pathlib
+import re
 
 import numpy as np
+import pytest
 import torch
 import transformers
 
@@ -10,6 +13,20 @@ from tests import models
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+
+
+@contextlib.contextmanager
+def skips_what_the_reference_refuses():
+    """Skip the test if, in this block of the reference's own code, it refuses the version of another package.
+
+    No list of versions here: the reference says itself what it cannot work with. Every other error is one.
+    """
+    try:
+        yield
+    except (ImportError, ValueError) as error:
+        if not (re.search(r"\bversion\b", str(error)) and re.search(r">=|==|compatible|required", str(error))):
+            raise
+        pytest.skip(f"the reference cannot do this here: {error}")
 
 
 def perturb(module: torch.nn.Module, seed: int = 0, scale: float = 0.2) -> torch.nn.Module:

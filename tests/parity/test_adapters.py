@@ -166,7 +166,8 @@ def test_folders_with_an_adapter_open_as_models(tmp_path, base, layout):
     folder = tmp_path / "adapter"
     if layout == "sentence-transformers":
         model = sentence_transformer(base, reference.perturb(st.Dense(24, 10)))
-        model.add_adapter(peft.LoraConfig(target_modules="all-linear", lora_bias=True))
+        with reference.skips_what_the_reference_refuses():
+            model.add_adapter(peft.LoraConfig(target_modules="all-linear", lora_bias=True))
         moved(model[0])
         model.save_pretrained(str(folder), create_model_card=False)
         assert not (folder / "config.json").exists()

@@ -1,0 +1,55 @@
+"""One cache of compiled programs for all workers and runs: most of the suite's time went into compiling the same
+programs again.
+
+A key of JAX's cache holds the program, the versions of JAX and XLA, all options and the processor's features, so a
+program is never read where it would differ from a compiled one. Two things JAX leaves to us:
+
+- A program over several CPU devices that was read from a cache waits in its first collective for ever (JAX 0.10 to
+  0.12): such programs are compiled each time.
+- JAX writes an entry in place. A process that is killed meanwhile leaves half of one, so we write beside and rename.
+
+Both need names that JAX keeps private. Where they are gone, the suite runs without the cache, only slower.
+"""
+
+import os
+import pathlib
+import shutil
+
+import jax
+
+LARGEST_BYTES = 4 << 30
+"""A cache that has grown beyond this starts again: changed code leaves programs that nobody asks for."""
+
+
+def share(folder: pathlib.Path) -> bool:
+    """Keep this process's programs in `folder` and read those that are there; whether JAX allows it."""
+    try:
+        from jax._src import compiler
+        from jax._src.lru_cache import LRUCache
+
+        key_of, _ = compiler._get_cache_key, LRUCache.put
+    except (ImportError, AttributeError):
+        return False
+
+    def key_of_one_device(*args, **kwargs):
+        devices = kwargs.get("devices")
+        return key_of(*args, **kwargs) if devices is not None and devices.size == 1 else None
+
+    def put_whole(cache, key, value):
+        beside = pathlib.Path(str(cache.path), f"{key}.{os.getpid()}")
+        try:
+            beside.write_bytes(value)
+            os.replace(beside, pathlib.Path(str(cache.path), f"{key}-cache"))
+        finally:
+            beside.unlink(missing_ok=True)
+
+    compiler._get_cache_key, LRUCache.put = key_of_one_device, put_whole
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return True
+
+
+def clear_if_large(folder: pathlib.Path) -> None:
+    """Remove `folder` if it has grown beyond LARGEST_BYTES; for a time at which no worker reads."""
+    if folder.is_dir() and sum(entry.stat().st_size for entry in os.scandir(folder)) > LARGEST_BYTES:
+        shutil.rmtree(folder, ignore_errors=True)
