@@ -67,10 +67,20 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _programs_of_one_module():
-    """JAX keeps every program that it compiled: over the whole suite six gigabytes a worker."""
+def _programs_of_one_module(request):
+    """What is compared with another implementation is compiled as for users. Between modules JAX forgets its programs:
+    over the whole suite they are six gigabytes a worker."""
+    programs.optimised = bool({"parity", "test_readme.py", "test_bundled.py"} & set(request.path.parts))
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def quick_processes():
+    """Processes that the module's tests start compile quickly, and keep their programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", programs.QUICK_FLAGS)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
-"""One cache of compiled programs for all workers and runs: most of the suite's time went into compiling the same
-programs again.
+"""How the suite compiles: each program once, and quickly where nothing is compared with another implementation.
+
+Compiling took most of the suite's time. So all workers and runs share one cache of programs; and XLA leaves its
+optimisations out (a step takes .7 s to compile and not 3.4) unless a test asks for the code that users run: see
+`optimised`.
 
 A key of JAX's cache holds the program, the versions of JAX and XLA, all options and the processor's features, so a
 program is never read where it would differ from a compiled one. Two things JAX leaves to us:
@@ -8,7 +11,7 @@ program is never read where it would differ from a compiled one. Two things JAX 
   0.12): such programs are compiled each time.
 - JAX writes an entry in place. A process that is killed meanwhile leaves half of one, so we write beside and rename.
 
-Both need names that JAX keeps private. Where they are gone, the suite runs without the cache, only slower.
+All three need names that JAX keeps private. Where they are gone, the suite runs without a cache and fully optimised, only slower.
 """
 
 import os
@@ -16,6 +19,15 @@ import pathlib
 import shutil
 
 import jax
+
+QUICK = [("xla_backend_optimization_level", "0"), ("xla_cpu_use_fusion_emitters", "False")]
+"""Compiler options for code that is soon compiled and slow to run: of no account for tiny models."""
+
+QUICK_FLAGS = " ".join(f"--{name}={value.lower()}" for name, value in QUICK)
+"""The same for XLA_FLAGS of a process that is started: one device, and with it jsbert's own cache of programs."""
+
+optimised = True
+"""Whether programs are compiled as for users; conftest sets it for each module of tests."""
 
 LARGEST_BYTES = 4 << 30
 """A cache that has grown beyond this starts again: changed code leaves programs that nobody asks for."""
@@ -31,9 +43,11 @@ def share(folder: pathlib.Path) -> bool:
     except (ImportError, AttributeError):
         return False
 
-    def key_of_one_device(*args, **kwargs):
+    def key_of_one_device(options, *args, **kwargs):
+        if not optimised and not options.env_option_overrides:
+            options.env_option_overrides = QUICK
         devices = kwargs.get("devices")
-        return key_of(*args, **kwargs) if devices is not None and devices.size == 1 else None
+        return key_of(options, *args, **kwargs) if devices is not None and devices.size == 1 else None
 
     def put_whole(cache, key, value):
         beside = pathlib.Path(str(cache.path), f"{key}.{os.getpid()}")

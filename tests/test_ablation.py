@@ -10,6 +10,8 @@ from benchmarks import ablation
 from jsbert import SentenceTransformer
 from tests import models
 
+pytestmark = pytest.mark.once
+
 NUM_TUNED, NUM_CELLS = 12, 15
 PAPER = {name: [cell.paper] for name, cell in ablation.CELLS.items() if cell.paper is not None}
 UNTUNED = {"untuned-mean": [54.0], "untuned-max": [50.5], "untuned-cls": [30.25]}

@@ -6,9 +6,11 @@ import pytest
 
 from benchmarks import pairwise, report, sentences, startup, train
 
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quick_processes")]
+
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, quick_processes):
     """A small run of `benchmarks.pairwise`: (what it returned, its folder, what it printed)."""
     import contextlib
     import io

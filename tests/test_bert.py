@@ -190,10 +190,12 @@ def test_gradient_equals_finite_differences_in_float64():
             assert hidden.dtype == jnp.float64
             return (hidden * weights).sum()
 
-        gradient = jax.grad(loss)(params)
+        gradient = jax.jit(jax.grad(loss))(params)
         direction = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(2).standard_normal(x.shape)), params)
         step = 1e-6
-        ahead, behind = (loss(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction)) for s in (step, -step))
+        ahead, behind = (
+            jax.jit(loss)(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction)) for s in (step, -step)
+        )
         along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient, direction)))
         assert float(along) == pytest.approx(float((ahead - behind) / (2 * step)), rel=1e-6)
 
@@ -204,8 +206,8 @@ def test_per_example_gradients_are_vmap_of_grad():
     def loss(params, ids, mask):
         return encoders.forward(CONFIG, params, ids[None], mask[None]).sum()
 
-    each = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(PARAMS, ids, mask)
-    second = jax.grad(loss)(PARAMS, ids[1], mask[1])
+    each = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0)))(PARAMS, ids, mask)
+    second = jax.jit(jax.grad(loss))(PARAMS, ids[1], mask[1])
     for a, b in zip(jax.tree.leaves(each), jax.tree.leaves(second), strict=True):
         assert np.abs(a[1] - b).max() < 1e-4 * max(1, np.abs(b).max())  # float32, two summation orders
 

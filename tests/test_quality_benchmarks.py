@@ -15,6 +15,8 @@ from jsbert import SentenceTransformer
 from jsbert.evaluate import EmbeddingSimilarityEvaluator
 from tests import models
 
+pytestmark = pytest.mark.once
+
 N, PAIRS, K, RERANKED = 9, 14, 3, 5
 
 

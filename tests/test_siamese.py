@@ -9,6 +9,8 @@ from jsbert import siamese
 from jsbert.config import Dense, Normalize
 from tests import models
 
+ENCODE = jax.jit(siamese.encode, static_argnums=0)
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -28,7 +30,7 @@ def test_towers_equal_separate_calls(model):
     ids, mask = towers()
     together = siamese.encode_towers(config, params, ids, mask)
     assert together.shape == (3, 4, 10)
-    apart = jnp.stack([siamese.encode(config, params, ids[t], mask[t]) for t in range(3)])
+    apart = jnp.stack([ENCODE(config, params, ids[t], mask[t]) for t in range(3)])
     assert np.abs(together - apart).max() <= 1e-6
 
 
@@ -41,8 +43,14 @@ def test_towers_share_their_params_in_the_gradient(model):
         v = siamese.encode(config, second, ids[1], mask[1])
         return (u * v).sum()
 
-    apart = jax.tree.map(jnp.add, *jax.grad(loss, argnums=(0, 1))(params, params))
-    together = jax.grad(lambda p: jnp.prod(siamese.encode_towers(config, p, ids, mask), axis=0).sum())(params)
+    apart = jax.tree.map(jnp.add, *jax.jit(jax.grad(loss, argnums=(0, 1)))(params, params))
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return jnp.prod(siamese.encode_towers(config, params, ids, mask), axis=0).sum()
+
+    together = gradient(params)
     for a, b in zip(jax.tree.leaves(apart), jax.tree.leaves(together), strict=True):
         assert np.abs(a - b).max() <= 1e-5 * max(1, np.abs(a).max())
 
@@ -73,7 +81,7 @@ def test_a_gradient_with_respect_to_word_vectors_points_the_right_way(model):
         u, v = siamese.encode_towers(config, params, words, mask)
         return (u * v).sum()
 
-    gradient = jax.grad(similarity)(words)
+    gradient = jax.jit(jax.grad(similarity))(words)
     assert gradient.shape == words.shape
     assert not gradient[~mask].any()  # padding has no say
     assert similarity(words + 0.01 * gradient) > similarity(words)
@@ -85,6 +93,6 @@ def test_vmap_over_models(model):
     config, params = model
     ids, mask = towers(count=1)
     bank = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 1.1, leaf * 0.9]), params)
-    vectors = jax.vmap(lambda p: siamese.encode(config, p, ids[0], mask[0]))(bank)
+    vectors = jax.jit(jax.vmap(lambda p: siamese.encode(config, p, ids[0], mask[0])))(bank)
     assert vectors.shape == (3, 4, 10)
-    assert np.abs(vectors[0] - siamese.encode(config, params, ids[0], mask[0])).max() <= 1e-6
+    assert np.abs(vectors[0] - ENCODE(config, params, ids[0], mask[0])).max() <= 1e-6

@@ -14,7 +14,7 @@ import jsbert
 from benchmarks import corpus, pretrain, student
 from tests import models
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*texts are longer than 32 tokens")
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore:.*texts are longer than 32 tokens")]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ In float64 what must be equal is equal to 1e-10; in float32 to 1e-5 of each tens
 
 import contextlib
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,11 @@ def copied(tree):
     return jax.tree.map(jnp.copy, tree)
 
 
+def grads_of(objective, params, batch, keys, **options):
+    """`gradients` as one program, not one an operation."""
+    return jax.jit(functools.partial(gradients, objective, **options))(params, batch, keys)
+
+
 def precision(dtype):
     return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
 
@@ -77,9 +83,9 @@ def test_cached_gradients_are_the_full_batchs(tiny_parts, dtype, dropout):
     with precision(dtype):
         in_batch, params, batch = setup(tiny_parts, dtype)
         keys = example_keys(KEY, 7, ROWS) if dropout else None
-        full = gradients(in_batch, params, batch, keys)
+        full = grads_of(in_batch, params, batch, keys)
         for chunk_size in (4, 5, ROWS):  # 5 leaves a last chunk that must be filled up
-            assert_equal(gradients(in_batch, params, batch, keys, chunk_size=chunk_size), full, dtype)
+            assert_equal(grads_of(in_batch, params, batch, keys, chunk_size=chunk_size), full, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -114,14 +120,14 @@ def test_eight_devices_make_the_update_of_one(tiny_parts, dtype, dropout, option
 
 def test_dropout_depends_on_key_step_and_example_alone(tiny_parts):
     alone, params, batch = setup(tiny_parts, "float32", "triplet")
-    keys = example_keys(KEY, 2, ROWS)
-    outputs = alone.forward(params, batch, keys)
+    forward, keys = jax.jit(alone.forward), example_keys(KEY, 2, ROWS)
+    outputs = forward(params, batch, keys)
     some = {name: array[3:9] for name, array in batch.items()}
-    np.testing.assert_allclose(alone.forward(params, some, keys[3:9]), outputs[3:9], atol=1e-6)
-    assert np.abs(alone.forward(params, batch, example_keys(KEY, 3, ROWS)) - outputs).max() > 1e-2
+    np.testing.assert_allclose(forward(params, some, keys[3:9]), outputs[3:9], atol=1e-6)
+    assert np.abs(forward(params, batch, example_keys(KEY, 3, ROWS)) - outputs).max() > 1e-2
     same = {name: np.repeat(array[:1], ROWS, axis=0) for name, array in batch.items()}
     same["ids"][:, 1], same["lengths"][:, 1] = same["ids"][:, 0], same["lengths"][:, 0]
-    drawn = np.asarray(alone.forward(params, same, keys))[:, :2].reshape(2 * ROWS, -1)
+    drawn = np.asarray(forward(params, same, keys))[:, :2].reshape(2 * ROWS, -1)
     assert len(np.unique(drawn.round(5), axis=0)) == 2 * ROWS  # each example, and each of its towers, draws its own
 
 
@@ -135,23 +141,24 @@ def test_a_heads_dropout_depends_on_key_step_and_example_alone(tmp_path):
         "lengths": generator.integers(2, LENGTH + 1, (ROWS, 1)).astype(np.int32),
         "labels": generator.random(ROWS, np.float32),
     }
-    keys = example_keys(KEY, 2, ROWS)
-    outputs = alone.forward(parts.params, batch, keys)
-    assert np.abs(alone.forward(parts.params, batch, None) - outputs).min() > 1e-4
+    forward, keys = jax.jit(alone.forward), example_keys(KEY, 2, ROWS)
+    outputs = forward(parts.params, batch, keys)
+    assert np.abs(forward(parts.params, batch, None) - outputs).min() > 1e-4
     some = {name: array[3:9] for name, array in batch.items()}
-    np.testing.assert_allclose(alone.forward(parts.params, some, keys[3:9]), outputs[3:9], atol=1e-6)
+    np.testing.assert_allclose(forward(parts.params, some, keys[3:9]), outputs[3:9], atol=1e-6)
     rows = packed(batch["ids"][:, 0], batch["lengths"][:, 0]) | {"lengths": batch["lengths"]}
-    np.testing.assert_allclose(alone.forward(parts.params, rows, keys), outputs, atol=1e-5)
-    full = gradients(alone, parts.params, batch, keys)
-    assert_equal(gradients(alone, parts.params, batch, keys, chunk_size=5), full, "float32")
+    np.testing.assert_allclose(forward(parts.params, rows, keys), outputs, atol=1e-5)
+    full = grads_of(alone, parts.params, batch, keys)
+    assert_equal(grads_of(alone, parts.params, batch, keys, chunk_size=5), full, "float32")
 
 
 def test_a_step_makes_the_vmapped_siamese_pass(tiny_parts):
     alone, params, batch = setup(tiny_parts, "float32", "triplet")
     mask = np.arange(LENGTH) < batch["lengths"][:, :, None]
     config = tiny_parts.config
-    one_by_one = [siamese.encode(config, params, batch["ids"][:, t], mask[:, t]) for t in range(TOWERS)]
-    np.testing.assert_allclose(alone.forward(params, batch, None), np.stack(one_by_one, axis=1), atol=1e-6)
+    encode = jax.jit(siamese.encode, static_argnums=0)
+    one_by_one = [encode(config, params, batch["ids"][:, t], mask[:, t]) for t in range(TOWERS)]
+    np.testing.assert_allclose(jax.jit(alone.forward)(params, batch, None), np.stack(one_by_one, axis=1), atol=1e-6)
 
 
 def test_remat_changes_memory_only(tiny_parts):
@@ -159,7 +166,7 @@ def test_remat_changes_memory_only(tiny_parts):
     plain, params, batch = setup(tiny_parts, "float32", num_hidden_layers=6)
     remat, _, _ = setup(tiny_parts, "float32", num_hidden_layers=6, remat=True)
     params |= {"encoder": models.perturbed(encoders.shapes(bert.Config(**models.SIZES | {"num_hidden_layers": 6})))}
-    assert_equal(gradients(remat, params, batch, keys), gradients(plain, params, batch, keys), "float32")
+    assert_equal(grads_of(remat, params, batch, keys), grads_of(plain, params, batch, keys), "float32")
     many = {name: np.repeat(array, 16, axis=0) for name, array in batch.items()}
 
     def kept_bytes(one):
@@ -211,7 +218,7 @@ def test_the_mean_of_the_examples_gradients_is_the_batchs(tiny_parts):
     keys = example_keys(KEY, 0, ROWS)
     each = per_example_grads(alone)(params, batch, keys)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(each)} == {ROWS}
-    _, mean = gradients(alone, params, batch, keys)
+    _, mean = grads_of(alone, params, batch, keys)
     assert_equal(jax.tree.map(lambda leaf: leaf.mean(axis=0), each), mean, "float32")
 
 
@@ -284,7 +291,7 @@ def test_the_softmax_classifier_is_trained_along(tiny_parts):
     classifier = softmax.init(KEY)
     assert classifier["kernel"].shape == (2 * config.embedding_dimension, 3)
     everything = params | {"objectives": {"nli": classifier}}
-    loss, grads = gradients(softmax, everything, pairs, None)
+    loss, grads = grads_of(softmax, everything, pairs, None)
     embeddings = jnp.swapaxes(softmax.forward(everything, pairs, None), 0, 1)
     wanted = losses.softmax_classification(classifier, embeddings, pairs["labels"], concatenation=("|u-v|", "u*v"))
     assert float(loss) == pytest.approx(float(wanted.mean()), abs=1e-6)

@@ -4,6 +4,8 @@ import pytest
 
 from tests import versions
 
+pytestmark = pytest.mark.once
+
 
 def test_only_what_is_here_and_differs_has_moved():
     before = {"torch": "2.13.0", "peft": "0.21.2", "jax": "0.10.2"}

@@ -1,12 +1,13 @@
 """A training run for a process of its own, to be killed."""
 
+import os
 import pathlib
 import random
 
 from jsbert import SentenceTransformer
 from jsbert.data import Examples
 from jsbert.train import Recipe, Source, fit
-from tests import models
+from tests import models, programs
 
 RECIPE = Recipe(batch_size=4, learning_rate=1e-3, epochs=5, checkpoint_steps=1, eval_steps=9, log_steps=1)
 """A checkpoint after every update, so that kills fall into their writing."""
@@ -30,6 +31,8 @@ def triplets(count: int = 44) -> Examples:
 
 def run(out: pathlib.Path, folder: pathlib.Path) -> None:
     """Trains, or goes on."""
+    programs.share(pathlib.Path(os.environ["JSBERT_TEST_PROGRAMS"]))
+    programs.optimised = False
     fit(
         SentenceTransformer(folder),
         Source(triplets(), "multiple-negatives-ranking"),

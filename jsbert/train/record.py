@@ -48,7 +48,7 @@ class Record:
                     grad_norm=float(mean_norm),
                     learning_rate=float(self._learning_rate(step - 1)),
                     tokens_per_second=round(rate, 1),
-                    seconds=round(time.perf_counter() - self._began, 3),
+                    seconds=round(time.perf_counter() - self._began, 6),
                 )
             self._losses, self._num_tokens, self._since = {}, 0, time.perf_counter()
         return {"loss": round(loss, 4), "tokens/s": round(rate)}

@@ -49,7 +49,7 @@ FAMILIES = {
     "albert": Family("Albert", models.SIZES | {"embedding_size": 14}, RATES),
     "albert, groups": Family(
         "Albert",
-        models.SIZES | {"embedding_size": 14, "num_hidden_layers": 5, "num_hidden_groups": 2, "inner_group_num": 2},
+        models.SIZES | {"embedding_size": 14, "num_hidden_layers": 3, "num_hidden_groups": 2, "inner_group_num": 2},
         RATES,
     ),
     "modernbert": Family(
