@@ -17,8 +17,13 @@ _END = re.compile(r"(?<=[.!?])\s+")
 _ENGLISH = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\"()/%-]*[a-z)][.!?]")
 
 
-def docstring_sentences(enough: int = ENOUGH) -> list[str]:
-    """Sentences of 5 to 40 words, distinct without case, by file name, standard library first."""
+def docstring_sentences(enough: int | None = None) -> list[str]:
+    """Sentences of 5 to 40 words, distinct without case, by file name, standard library first.
+
+    Args:
+        enough: distinct sentences gathered before the search stops; by default `ENOUGH`.
+    """
+    enough = ENOUGH if enough is None else enough
     found: dict[str, str] = {}
     for file in _python_files():
         for docstring in _docstrings(file):

@@ -76,10 +76,11 @@ def _programs_of_one_module(request):
 
 
 @pytest.fixture(scope="module")
-def quick_processes():
-    """Processes that the module's tests start compile quickly, and keep their programs."""
+def quick_benchmarks():
+    """Processes that benchmarks start compile quickly and keep their programs; and few docstrings are looked through."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", programs.QUICK_FLAGS)
+        patch.setattr("benchmarks.sentences.ENOUGH", 1500)
         yield
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from benchmarks import pairwise, report, sentences, startup, train
 
-pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quick_processes")]
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quick_benchmarks")]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, quick_processes):
+def run(tmp_path_factory, quick_benchmarks):
     """A small run of `benchmarks.pairwise`: (what it returned, its folder, what it printed)."""
     import contextlib
     import io

@@ -11,11 +11,11 @@ from benchmarks.engines import ENGINES, open_engine
 from benchmarks.processes import EngineProcess, missing_modules
 from tests import models
 
-pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quick_processes")]
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quick_benchmarks")]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, quick_processes):
+def run(tmp_path_factory, quick_benchmarks):
     """A small run of `benchmarks.encode` with two engines: (what it returned, its folder)."""
     folder, out = (tmp_path_factory.mktemp(name) for name in ("model", "out"))
     models.write_folder(folder / "tiny")

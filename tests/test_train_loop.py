@@ -19,6 +19,9 @@ from tests.train_process import first_number, texts, triplets
 
 RECIPE = Recipe(batch_size=4, learning_rate=1e-3, checkpoint_steps=3, log_steps=1, eval_steps=5)
 
+QUICK = dataclasses.replace(RECIPE, checkpoint_steps=1000)
+"""A checkpoint takes .2 s: for tests that ask nothing of them."""
+
 
 def pairs(count=44, seed=0):
     scores = np.random.default_rng(seed).random(count).tolist()
@@ -63,7 +66,7 @@ def test_a_run_leaves_a_model_and_its_record(tiny, tmp_path):
 
 def test_a_score_that_is_no_number_is_never_the_best(tiny, tmp_path):
     scores = iter([np.nan, np.nan, 0.5, 0.4])
-    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE, evaluator=lambda model: {"score": next(scores)})
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", QUICK, evaluator=lambda model: {"score": next(scores)})
     assert json.loads((tmp_path / "out" / "recipe.json").read_text())["best"]["step"] == 10
 
 
@@ -72,10 +75,10 @@ def test_a_cross_encoder_and_its_objective_have_as_many_labels(tmp_path):
     columns = {"a": texts(8, 1), "b": texts(8, 2), "label": [0, 1, 2, 0, 1, 2, 0, 1]}
     examples = Examples.from_columns(columns)
     with pytest.raises(ValueError, match="binary-cross-entropy is for 1 label, the model has 3; open it with another"):
-        fit(model, Source(examples, "binary-cross-entropy"), tmp_path / "out", RECIPE)
+        fit(model, Source(examples, "binary-cross-entropy"), tmp_path / "out", QUICK)
     with pytest.raises(ValueError, match="'softmax' is not for a cross-encoder; choose one of binary-cross-entropy"):
-        fit(model, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", RECIPE)
-    fit(model, Source(examples, "cross-entropy"), tmp_path / "out", RECIPE)
+        fit(model, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", QUICK)
+    fit(model, Source(examples, "cross-entropy"), tmp_path / "out", QUICK)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_a_cross_encoder_and_its_objective_have_as_many_labels(tmp_path):
     ids=str,
 )
 def test_every_way_to_run_learns(tiny, tmp_path, options):
-    recipe = dataclasses.replace(RECIPE, **options)
+    recipe = dataclasses.replace(QUICK, **options)
     fit(tiny, Source(triplets(), "multiple-negatives-ranking"), tmp_path / "out", recipe)
     losses = [entry["loss"] for entry in lines(tmp_path / "out")]
     assert np.mean(losses[-3:]) < losses[0]
@@ -100,7 +103,7 @@ def test_every_way_to_run_learns(tiny, tmp_path, options):
 
 def test_packed_rows_and_padded_towers_are_one_run(tiny, tmp_path):
     models_ = [
-        fit(tiny, Source(pairs(), "cosine"), tmp_path / str(p), dataclasses.replace(RECIPE, packing=p))
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / str(p), dataclasses.replace(QUICK, packing=p))
         for p in (True, False)
     ]
     a, b = (model.encode(models.sentences(20)) for model in models_)
@@ -130,7 +133,7 @@ def test_several_data_sets_take_turns_each_with_its_objective(tiny, tmp_path):
             name="words",
         ),
     ]
-    fit(tiny, sources, tmp_path / "out", dataclasses.replace(RECIPE, mix="round-robin"))
+    fit(tiny, sources, tmp_path / "out", dataclasses.replace(QUICK, mix="round-robin"))
     names = [entry["source"] for entry in lines(tmp_path / "out")]
     assert names == ["nli", "sts", "words"] * 5
     from jsbert.checkpoint import read_tree
@@ -147,7 +150,7 @@ def test_masked_words_are_learned_by_encoders_with_narrow_embeddings(tmp_path, f
     params = {"encoder": models.perturbed(encoders.shapes(encoder))}
     narrow = dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=encoder), params=params)
     source = Source(Examples.from_columns({"text": texts(20, 3)}), "masked-lm")
-    fit(SentenceTransformer.from_parts(narrow), source, tmp_path / "out", dataclasses.replace(RECIPE, epochs=3))
+    fit(SentenceTransformer.from_parts(narrow), source, tmp_path / "out", dataclasses.replace(QUICK, epochs=3))
     losses = [entry["loss"] for entry in lines(tmp_path / "out")]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
@@ -169,7 +172,7 @@ def test_cross_encoders_are_trained_by_the_same_loop(tmp_path, kind, num_labels,
     labels = [i % 3 for i in range(44)] if num_labels > 1 else [float(i % 2) for i in range(44)]
     columns = {"query": texts(44, 1), "document": texts(44, 2), "label": labels}
     source = Source(Examples.from_columns(columns), objective(kind, **({"num_labels": 3} if num_labels > 1 else {})))
-    recipe = dataclasses.replace(RECIPE, epochs=4, packing=packing, dropout=False)
+    recipe = dataclasses.replace(QUICK, epochs=4, packing=packing, dropout=False)
     trained = fit(start, source, tmp_path / "out", recipe)
     assert isinstance(trained, CrossEncoder)
     losses = [entry["loss"] for entry in lines(tmp_path / "out")]
@@ -189,14 +192,14 @@ def test_cross_encoders_are_trained_by_the_same_loop(tmp_path, kind, num_labels,
 )
 def test_examples_that_do_not_fit_are_refused_first(tiny, tmp_path, examples, kind, message):
     with pytest.raises(ValueError, match=message):
-        fit(tiny, Source(examples, kind), tmp_path / "out", RECIPE)
+        fit(tiny, Source(examples, kind), tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_label_that_is_no_class_is_named(tiny, tmp_path):
     examples = Examples.from_columns({"a": ["x"] * 8, "b": ["y"] * 8, "label": [0, 1, 2, 0, 1, 7, 0, 1]})
     with pytest.raises(ValueError, match="train: example 5 has the label 7; softmax has 3 classes, 0 to 2"):
-        fit(tiny, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", RECIPE)
+        fit(tiny, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", QUICK)
 
 
 @pytest.mark.parametrize(
@@ -238,17 +241,17 @@ def test_a_model_of_several_routes_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"routes \['query', 'document'\] have encoders of their own, and a run trains"
     ):
-        fit(model, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+        fit(model, Source(pairs(), "cosine"), tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
     for task in ("query", "document"):  # as the message says
         one = SentenceTransformer.from_parts(dataclasses.replace(model.router.way(task).parts, router=None))
         assert np.array_equal(one.encode("a cat"), model.encode("a cat", task=task))
-        Run(one, [Source(pairs(), "cosine")], RECIPE, None)
+        Run(one, [Source(pairs(), "cosine")], QUICK, None)
     shared = SentenceTransformer.from_parts(routed(tmp_path / "shared"))
     with pytest.raises(
         ValueError, match=r"the model has the routes \['query', 'document'\]; choose one with config.for"
     ):
-        fit(shared, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
+        fit(shared, Source(pairs(), "cosine"), tmp_path / "out", QUICK)
 
 
 @pytest.mark.parametrize(
@@ -294,4 +297,4 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tiny, tmp_p
 def test_texts_that_are_cut_are_counted(tiny, tmp_path):
     columns = {"a": ["cat " * 60] + ["dog"] * 7, "b": ["the"] * 8, "score": [0.5] * 8}
     with pytest.warns(UserWarning, match="1 of 16 texts are longer than 32 tokens"):
-        fit(tiny, Source(Examples.from_columns(columns), "cosine"), tmp_path / "out", RECIPE)
+        fit(tiny, Source(Examples.from_columns(columns), "cosine"), tmp_path / "out", QUICK)
