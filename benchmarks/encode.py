@@ -31,7 +31,6 @@ from benchmarks.pairwise import base_shape
 from benchmarks.processes import EngineProcess, missing_modules
 from benchmarks.sentences import docstring_sentences, documents, fingerprint, shuffled
 from jsbert import CrossEncoder, SentenceTransformer
-from jsbert.batching import padding_share, plan
 from jsbert.checkpoint import (
     bundled_models,
     find_folder,
@@ -40,8 +39,8 @@ from jsbert.checkpoint import (
     write_bi_encoder,
     write_cross_encoder,
 )
-from jsbert.device import token_budget
 from jsbert.encoders import bert, mpnet
+from jsbert.engine import padding_share, plan
 
 TEACHER = "all-MiniLM-L6-v2"
 BASES, CROSS = {"bert-base-shape": bert, "mpnet-base-shape": mpnet}, "cross-encoder"
@@ -138,7 +137,7 @@ def _loads(model, options):
 
 def _about(model, encoder, texts):
     lengths = model.tokenizer(texts).lengths
-    batches = plan(lengths, max_length=model.max_seq_length, token_budget=token_budget(model.devices))
+    batches = plan(lengths, max_length=model.max_seq_length, token_budget=model.engine.placement.token_budget)
     edges = [0, 8, 16, 32, 64, 128, 192, 256]
     return {
         "num_texts": len(texts),

@@ -24,7 +24,6 @@ import jsbert
 from benchmarks import report
 from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
 from jsbert import encoders
-from jsbert.batching import Batch, length_ladder, pack, plan
 from jsbert.checkpoint import (
     BiEncoder,
     CrossEncoderParts,
@@ -33,8 +32,8 @@ from jsbert.checkpoint import (
     read_bi_encoder,
     read_cross_encoder,
 )
-from jsbert.device import token_budget
 from jsbert.encoders import bert
+from jsbert.engine import Batch, length_ladder, pad, plan
 from jsbert.outputs import sentence_vectors
 from jsbert.search import most_similar_pair
 from jsbert.tokenizer import Ragged
@@ -105,8 +104,8 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
     best = half if rates["bfloat16"] < rates["float32"] else exact
     length = options.fixed_length
     arrangements = [
-        (f"cross-encoder, length {length}, float32", exact, length, _in_order(exact, exact._logits, lambda _: length)),
-        (f"cross-encoder, sorted, budgeted, {best.dtype}", best, None, _sorted(best, best._logits, 1)),
+        (f"cross-encoder, length {length}, float32", exact, length, _in_order(exact, exact.logits, lambda _: length)),
+        (f"cross-encoder, sorted, budgeted, {best.dtype}", best, None, _sorted(best, best.logits, 1)),
     ]
     rows = []
     for n in options.ladder:
@@ -226,14 +225,14 @@ def _sorted(model, function, width):
     """The library's own way: sorted, batches of one token budget, the host packing ahead of the device."""
 
     def batches(tokens):
-        budget = token_budget(model.devices)
+        budget = model.engine.placement.token_budget
         return plan(tokens.lengths, max_length=model.max_seq_length, token_budget=budget, multiple=len(model.devices))
 
     def compute(tokens):
         found, passes = np.empty((len(tokens.lengths), width), np.float32), 0
-        for batch, outputs in model._runner.run(function, model.params, tokens, max_length=model.max_seq_length):
-            found[batch.indices] = outputs[: len(batch.indices)]
-            passes += len(batch.indices)
+        for positions, outputs in model.engine.stream(function, tokens):
+            found[positions] = outputs
+            passes += len(positions)
         return found, passes
 
     return functools.partial(_warm_up, model, function, batches), compute
@@ -251,8 +250,7 @@ def _in_order(model, function, length):
     def compute(tokens):
         found, passes = [], 0
         for batch in batches(tokens):
-            arrays = pack(tokens, batch)
-            outputs = model._runner._program(function, batch, arrays)(model.params, **arrays)
+            outputs = model.engine.compute(function, pad(tokens, batch))
             found.append(np.asarray(outputs)[: len(batch.indices)])
             passes += len(batch.indices)
         return np.concatenate(found), passes
@@ -264,8 +262,7 @@ def _warm_up(model, function, batches, tokens):
     """Runs the first batch of every shape; returns the seconds spent on compiling."""
     before = model.compile_seconds
     for batch in {(batch.rows, batch.length): batch for batch in batches(tokens)}.values():
-        arrays = pack(tokens, batch)
-        np.asarray(model._runner._program(function, batch, arrays)(model.params, **arrays))
+        np.asarray(model.engine.compute(function, pad(tokens, batch)))
     return model.compile_seconds - before
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsbert.device import cpu_features
+from jsbert.encoders.product import cpu_features
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 WORK = pathlib.Path(__file__).parent / "work"

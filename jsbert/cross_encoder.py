@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,9 @@ from jsbert.checkpoint import (
     write_cross_encoder,
 )
 from jsbert.config import EncoderConfig
-from jsbert.device import Device
+from jsbert.engine import Device, OnTruncate, Truncations
 from jsbert.inputs import as_pairs, check_choice, check_positive
-from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, computing, windows
-from jsbert.tokenizer import Ragged
+from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
 ORGANIZATION = "cross-encoder"
 """Whose hub names those of cross-encoders without a slash are, as for sentence-transformers."""
@@ -117,7 +116,7 @@ class CrossEncoder(TextModel):
         return model
 
     def _set_up_from(self, parts, device, dtype, attn_implementation):
-        config, devices = computing(parts.config, device, dtype, attn_implementation)
+        config, devices = resolve_compute(parts.config, device, dtype, attn_implementation)
         self._parts = dataclasses.replace(parts, config=config, params=None)
         self.num_labels, self.activation_fn = parts.num_labels, parts.activation
         self._set_up(self.config, parts.params, parts.tokenizer, devices)
@@ -137,7 +136,7 @@ class CrossEncoder(TextModel):
         apply_softmax: bool = False,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        on_truncate: Literal["warn", "error", "ignore"] = "warn",
+        on_truncate: OnTruncate = "warn",
     ) -> Any:
         """The scores of pairs of texts.
 
@@ -166,14 +165,8 @@ class CrossEncoder(TextModel):
         truncations = Truncations(on_truncate, self.max_seq_length)
         scores = np.empty((len(pairs), self.num_labels), np.float32)
         with tqdm(total=len(pairs), desc="predict", unit="pair", disable=not show_progress_bar) as progress:
-            batches = self._run(
-                self._logits,
-                self.params,
-                windows(pairs),
-                lambda window, first: self._tokenizer(window, first=first),
-                batch_size=batch_size,
-                truncations=truncations,
-                progress=progress,
+            batches = self.engine.stream(
+                self.logits, pairs, batch_size=batch_size, truncations=truncations, progress=progress
             )
             for positions, outputs in batches:
                 scores[positions] = outputs
@@ -228,11 +221,7 @@ class CrossEncoder(TextModel):
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use; returns
         `num_compilations`."""
-
-        def pair(length):
-            return Ragged.from_lists([[0] * length], [[0] * length] if self._tokenizer.gives_types else None)
-
-        self._compile(self._logits, pair, lengths)
+        self.engine.warmup(self.logits, lengths, token_types=self.tokenizer.gives_types)
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
@@ -251,11 +240,11 @@ class CrossEncoder(TextModel):
             self._parts,
             config=dataclasses.replace(self.config, dtype="float32", attn_implementation="eager"),
             params=self._float32_params(),
-            tokenizer=self._tokenizer,
+            tokenizer=self.tokenizer,
             activation=self.activation_fn,
         )
 
-    def _logits(self, params, ids, lengths, token_types=None):
+    def logits(self, params, ids, lengths, token_types=None):
         mask = jnp.arange(ids.shape[1])[None] < lengths[:, None]
         return logits(self.config, params, ids, mask, token_types=token_types)
 

@@ -1,7 +1,6 @@
 """The bi-encoder: texts in, vectors out."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,18 +11,14 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from tqdm.auto import tqdm
 
-from jsbert.batching import Batch, pack
 from jsbert.checkpoint import BiEncoder, Settings, find_folder, read_bi_encoder, write_bi_encoder
 from jsbert.config import Config, Router
-from jsbert.device import Device
-from jsbert.inputs import as_texts, check_choice, check_positive, ragged_from_ids
-from jsbert.outputs import all_vectors, collect, collect_tokens, finish, sentence_vectors
+from jsbert.engine import Batch, Device, OnTruncate, Truncations, pad
+from jsbert.inputs import as_texts, check_choice, check_positive
+from jsbert.outputs import Encoding, OutputValue, all_vectors, postprocess, sentence_vectors
 from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
 from jsbert.similarity import SIMILARITIES
-from jsbert.text_model import DTYPES, Dtype, TextModel, Truncations, computing, windows
-from jsbert.tokenizer import Ragged
-
-OnTruncate = Literal["warn", "error", "ignore"]
+from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
 
 class SentenceTransformer(TextModel):
@@ -126,7 +121,7 @@ class SentenceTransformer(TextModel):
             raise ValueError(
                 f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts {sorted(settings.prompts)}"
             )
-        encoder, devices = computing(parts.config.encoder, device, dtype, attn_implementation)
+        encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
         self._config: Config = dataclasses.replace(parts.config, encoder=encoder)
         self.prompts = dict(settings.prompts)
         self.default_prompt_name = settings.default_prompt_name
@@ -200,7 +195,6 @@ class SentenceTransformer(TextModel):
             TypeError: for inputs that are no texts.
             ValueError: for options, prompt names or routes that do not exist, invalid Unicode, token ids out of range.
         """
-        check_positive("batch_size", batch_size)
         check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings", None))
         check_choice("precision", precision, PRECISIONS)
         if precision != "float32" and output_value != "sentence_embedding":
@@ -210,20 +204,23 @@ class SentenceTransformer(TextModel):
         if isinstance(ranges, str):
             check_choice("ranges", ranges, ("batch",))
         texts, is_single = as_texts(sentences)
-        model, config = self._for_task(task)
-        truncations = Truncations(on_truncate, model.max_seq_length)
-        precision_now = "float32" if isinstance(ranges, str) else precision  # all vectors together have ranges
-        finished = self._finish(config, truncate_dim, normalize_embeddings, precision_now, ranges)
-        function = (sentence_vectors if output_value == "sentence_embedding" else all_vectors)(config)
+        # With ranges="batch" the codes wait until all vectors are there.
+        code_later = isinstance(ranges, str) and precision != "float32"
+        encoding = self._encoding(
+            task,
+            prompt=self._resolve_prompt(prompt, prompt_name),
+            batch_size=batch_size,
+            output_value=output_value,
+            precision="float32" if isinstance(ranges, str) else precision,
+            ranges=ranges,
+            normalize=normalize_embeddings,
+            truncate_dim=truncate_dim,
+            on_truncate=on_truncate,
+        )
         with tqdm(total=len(texts), desc="encode", unit="text", disable=not show_progress_bar) as progress:
-            prompt = self._resolve_prompt(prompt, prompt_name)
-            batches = model._batches(function, model.params, texts, prompt, batch_size, truncations, progress)
-            if output_value == "sentence_embedding":
-                found = collect(batches, len(texts), finished, config)
-                found = found if precision == precision_now else quantize_embeddings(found, precision, ranges)
-            else:
-                found = collect_tokens(batches, len(texts), finished, output_value)
-        truncations.warn(stacklevel=2)
+            found = encoding.of(texts, progress=progress)
+        found = quantize_embeddings(found, precision, ranges) if code_later else found
+        encoding.truncations.warn(stacklevel=2)
         if output_value == "sentence_embedding" and (convert_to_tensor or not convert_to_numpy):
             found = jax.device_put(found, self.devices[0])
             found = found if convert_to_tensor else list(found)
@@ -268,16 +265,20 @@ class SentenceTransformer(TextModel):
         The other options are those of `encode`, and so are the errors; those of the options come at once, not at the
         first vector.
         """
-        check_positive("batch_size", batch_size)
         check_positive("chunk_size", chunk_size, or_none=False)
         check_choice("precision", precision, PRECISIONS)
-        model, config = self._for_task(task)
-        truncations = Truncations(on_truncate, model.max_seq_length)
         if isinstance(ranges, str):
             raise ValueError(f"ranges is {ranges!r}; encode_iter never has all the vectors: give an array (2, D)")
-        finished = self._finish(config, truncate_dim, normalize_embeddings, precision, ranges)
-        function, params = sentence_vectors(config), model.params
-        prompt = self._resolve_prompt(prompt, prompt_name)
+        encoding = self._encoding(
+            task,
+            prompt=self._resolve_prompt(prompt, prompt_name),
+            batch_size=batch_size,
+            precision=precision,
+            ranges=ranges,
+            normalize=normalize_embeddings,
+            truncate_dim=truncate_dim,
+            on_truncate=on_truncate,
+        )
         if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
             raise TypeError(f"encode_iter takes an iterable of strings; given {type(sentences).__name__}")
 
@@ -288,11 +289,10 @@ class SentenceTransformer(TextModel):
                     texts, is_single = as_texts(chunk)
                     if is_single:
                         raise TypeError(f"encode_iter takes an iterable of strings; text {first} is {chunk[0]!r:.40}")
-                    batches = model._batches(function, params, texts, prompt, batch_size, truncations, first=first)
-                    yield from collect(batches, len(texts), finished, config)
+                    yield from encoding.of(texts, first=first)
                     first += len(texts)
             finally:
-                truncations.warn(stacklevel=2)
+                encoding.truncations.warn(stacklevel=2)
 
         return vectors()
 
@@ -300,9 +300,9 @@ class SentenceTransformer(TextModel):
         """Padded `input_ids` and `attention_mask`, (B, L) int32, L the longest: what the pure functions take as ids and
         mask."""
         texts, _ = as_texts(texts)
-        tokens = self._to_tokens(texts)
+        tokens = self.engine.tokenize(texts)
         length = int(tokens.lengths.max(initial=1))
-        arrays = pack(tokens, Batch(np.arange(len(texts)), len(texts), length))
+        arrays = pad(tokens, Batch(np.arange(len(texts)), len(texts), length))
         mask = np.arange(length) < arrays["lengths"][:, None]
         return {"input_ids": arrays["ids"], "attention_mask": mask.astype(np.int32)}
 
@@ -333,10 +333,9 @@ class SentenceTransformer(TextModel):
     def warmup(self, lengths: Sequence[int] | None = None, *, task: str | None = None) -> int:
         """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use by `encode` with that
         `task`; returns `num_compilations`."""
-        model, config = self._for_task(task)
-        function, scalars = sentence_vectors(config), model._scalars("")
-        model._compile(function, lambda length: Ragged.from_lists([[0] * length]), lengths, scalars)
-        return model.num_compilations
+        encoding = self._encoding(task)
+        encoding.engine.warmup(encoding.function, lengths, scalars=encoding.scalars)
+        return encoding.engine.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
         """Writes the model as a folder that sentence-transformers opens with the same vectors. All of it, or nothing.
@@ -354,47 +353,41 @@ class SentenceTransformer(TextModel):
         settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
         encoder = dataclasses.replace(self.config.encoder, dtype="float32", attn_implementation="eager")
         config = dataclasses.replace(self.config, encoder=encoder)
-        parts = BiEncoder(config, self._float32_params(), self._tokenizer, settings, self._do_lower_case)
+        parts = BiEncoder(config, self._float32_params(), self.tokenizer, settings, self._do_lower_case)
         if self.router is None:
             return parts
         return dataclasses.replace(parts, router=self.router.map(lambda model: parts if model is self else model.parts))
 
-    def _for_task(self, task):
-        """The model that encodes the texts of a task, and its config with the task's route."""
-        model = self if self.router is None else self.router.way(task)
-        return model, model.config.for_task(task)
-
-    def _batches(self, function, params, texts, prompt, batch_size, truncations, progress=None, first=0):
-        if prompt and texts and not isinstance(texts[0], str):
-            raise ValueError("a prompt cannot be put before token ids; put its ids there, or say prompt=''")
-        return self._run(
-            function,
-            params,
-            windows(texts),
-            functools.partial(self._to_tokens, prompt=prompt),
-            first=first,
-            batch_size=batch_size,
-            truncations=truncations,
-            scalars=self._scalars(prompt),
-            progress=progress,
-        )
-
-    def _to_tokens(self, texts, first=0, prompt=""):
-        tokenizer = self._tokenizer
-        if not texts or isinstance(texts[0], str):
-            return tokenizer(texts, prompt=prompt, first=first)
-        vocab_size = self.config.encoder.vocab_size
-        return ragged_from_ids(texts, vocab_size=vocab_size, max_length=tokenizer.max_length, first=first)
-
-    def _scalars(self, prompt):
-        if self.config.include_prompt:
-            return {}
-        return {"prompt_length": self._tokenizer.prompt_length(prompt) if prompt else 0}
-
-    def _finish(self, config, truncate_dim, normalize, precision, ranges):
+    def _encoding(
+        self,
+        task: str | None,
+        *,
+        prompt: str = "",
+        batch_size: int | None = None,
+        output_value: OutputValue = "sentence_embedding",
+        precision: Precision = "float32",
+        ranges: Ranges | Literal["batch"] | None = None,
+        normalize: bool = False,
+        truncate_dim: int | None = None,
+        on_truncate: OnTruncate = "warn",
+    ) -> Encoding:
+        """Check a call's options, and choose the model and the route that encode the texts of `task`."""
+        check_positive("batch_size", batch_size)
         check_positive("truncate_dim", truncate_dim)
+        model = self if self.router is None else self.router.way(task)
+        config = model.config.for_task(task)
         dimension = min(truncate_dim or self.truncate_dim or config.embedding_dimension, config.embedding_dimension)
-        return finish(config, dimension, normalize, precision, ranges)
+        return Encoding(
+            engine=model.engine,
+            params=model.params,
+            config=config,
+            function=(sentence_vectors if output_value == "sentence_embedding" else all_vectors)(config),
+            postprocess=postprocess(config, dimension, normalize, precision, ranges),
+            output_value=output_value,
+            prompt=prompt,
+            batch_size=batch_size,
+            truncations=Truncations(on_truncate, model.max_seq_length),
+        )
 
     def _resolve_prompt(self, prompt, prompt_name):
         name = self.default_prompt_name if prompt_name is None else prompt_name

@@ -14,7 +14,6 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped, U
 from jsbert import encoders, pooling
 from jsbert.config import Config, Dense, EncoderConfig, LayerNorm, Normalize
 from jsbert.encoders.dropout import row_keys
-from jsbert.packing import unpacked
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -105,11 +104,11 @@ def encode_packed(
     lengths: Int[ArrayLike, " texts"],
     keys: Key[Array, " texts"] | None = None,
 ) -> Float[Array, "texts embedding"]:
-    """`encode` of N texts that lie side by side in `rows`, as `packing.packed` returns them; the same vectors.
+    """`encode` of N texts that lie side by side in `rows`, as `jsbert.engine.packed` returns them; the same vectors.
 
     Args:
         config, params: as for `encode`.
-        rows: `ids`, `numbers`, `positions` (R, L) and `starts` (N,).
+        rows: `ids`, `segment_ids`, `positions` (R, L) and `starts` (N,).
         lengths: tokens of each text.
         keys: for dropout, one a text; an example draws what it draws in a row of its own.
     """
@@ -137,7 +136,9 @@ def tower_keys(key: Key[Array, "..."], x: Shaped[ArrayLike, "towers batch ..."])
 
 def _unpacked(forward, rows, lengths, keys):
     hidden = forward(
-        rows["ids"], rows["numbers"], keys, token_types=rows.get("token_types"), positions=rows["positions"]
+        rows["ids"], rows["segment_ids"], keys, token_types=rows.get("token_types"), positions=rows["positions"]
     )
     mask = jnp.arange(hidden.shape[1])[None] < lengths[:, None]
-    return unpacked(hidden, rows["starts"]), mask
+    # Each text's tokens from its own row on; those beyond the text's length are others', and masked.
+    places = rows["starts"][:, None] + jnp.arange(hidden.shape[1])[None]
+    return jnp.take(hidden.reshape(-1, hidden.shape[-1]), places, axis=0, mode="clip"), mask

@@ -13,9 +13,8 @@ import jsbert
 from jsbert import encoders, siamese
 from jsbert.adapters import load_adapter, save_adapter
 from jsbert.config import ATTENTIONS, Config
-from jsbert.device import check_attention
 from jsbert.encoders import modernbert, mpnet, qwen3
-from jsbert.packing import packed
+from jsbert.engine import check_attention, packed
 from jsbert.train import init_lora
 from tests import models
 
@@ -69,7 +68,7 @@ def test_learned_biases_windows_and_causal_masks_in_packed_rows(config):
     forward = jax.jit(encoders.forward, static_argnums=0)
     wanted = forward(config, params, ids, mask)[mask]
     rows = packed(ids, LENGTHS)
-    found = forward(by_xla(config), params, rows["ids"], rows["numbers"], positions=rows["positions"])
+    found = forward(by_xla(config), params, rows["ids"], rows["segment_ids"], positions=rows["positions"])
     places = (rows["starts"][:, None] + np.arange(12))[mask]
     np.testing.assert_allclose(found.reshape(-1, config.hidden_size)[places], wanted, atol=1e-5)
 

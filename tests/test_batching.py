@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.sentences import docstring_sentences
-from jsbert.batching import length_ladder, num_shapes, pack, padding_share, plan, row_ladder
 from jsbert.checkpoint import find_folder
+from jsbert.engine import length_ladder, num_shapes, pad, padding_share, plan, row_ladder
 from jsbert.tokenizer import Ragged, Tokenizer
 
 lengths_lists = st.lists(st.integers(1, 70), max_size=300)
@@ -41,7 +41,7 @@ def test_packed_rows_are_the_texts(texts, with_types):
     types = [[token % 2 for token in text] for text in texts] if with_types else None
     tokens = Ragged.from_lists(texts, types)
     for batch in plan(tokens.lengths, max_length=12, token_budget=30):
-        arrays = pack(tokens, batch)
+        arrays = pad(tokens, batch)
         assert ("token_types" in arrays) == with_types
         assert arrays["lengths"].tolist() == [len(texts[i]) for i in batch.indices] + [0] * (
             batch.rows - len(batch.indices)

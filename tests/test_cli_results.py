@@ -223,7 +223,7 @@ def test_info_tells_what_static_embeddings_are(run, tiny_folder, tmp_path):
 
 @pytest.mark.parametrize("features, dtype", [({"avx512_bf16"}, "bfloat16"), (set(), "float32")])
 def test_info_tells_what_auto_is(run, tiny_folder, monkeypatch, features, dtype):
-    monkeypatch.setattr("jsbert.device.cpu_features", lambda: frozenset(features))
+    monkeypatch.setattr("jsbert.engine.placement.cpu_features", lambda: frozenset(features))
     _, out, _ = run("info", tiny_folder, "--json", "--dtype", "auto")
     assert json.loads(out)["dtype"] == dtype
 

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from jsbert.device import resolve_devices, token_budget
+from jsbert.engine import Placement, resolve_devices
 
 
 def test_names_indices_devices_and_lists():
@@ -40,4 +40,4 @@ def test_devices_that_are_not_there(device, error, message):
 
 def test_the_budget_grows_with_the_devices():
     everything = jax.devices("cpu")
-    assert token_budget(everything) == 8 * token_budget(everything[:1])
+    assert Placement(everything).token_budget == 8 * Placement(everything[:1]).token_budget

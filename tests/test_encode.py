@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 import jsbert
-from jsbert.batching import num_shapes
 from jsbert.config import Normalize
-from jsbert.device import token_budget
+from jsbert.engine import num_shapes
 from tests import models
 
 TEXTS = models.sentences(120, seed=5, longest=25)
@@ -159,7 +158,7 @@ def test_encode_iter_streams_an_endless_iterable(tiny):
 
 
 def test_positions_in_messages_count_through_windows_and_chunks(tiny, monkeypatch):
-    monkeypatch.setattr("jsbert.text_model.WINDOW", 20)
+    monkeypatch.setattr("jsbert.engine.engine.WINDOW", 20)
     with pytest.raises(ValueError, match="text 50 is no valid Unicode"):
         tiny.encode(["a"] * 50 + ["\ud800"])
     with pytest.raises(ValueError, match="text 45 has token ids from 2 to 999"):
@@ -290,7 +289,7 @@ def test_compilations_are_bounded_and_counted(tiny_folder):
     for _ in range(1000):
         ids = generator.integers(5, 100, generator.integers(1, 33)).tolist()
         model.encode([ids] * int(generator.integers(1, 4)))
-    most = num_shapes(32, token_budget=token_budget(model.devices))
+    most = num_shapes(32, token_budget=model.engine.placement.token_budget)
     assert 15 < model.num_compilations <= 2 * len(range(4, 33, 2)) <= most  # rows 1 and 8 alone
     before = model.num_compilations
     model.encode(["a cat", "a dog"])
@@ -328,7 +327,7 @@ def test_eight_threads_get_the_same_vectors(tiny_folder):
 def test_a_call_keeps_the_params_with_which_it_began(tmp_path, monkeypatch):
     bi_encoder = jsbert.SentenceTransformer(models.write_folder(tmp_path / "bi", head=()))
     cross_encoder = jsbert.CrossEncoder(models.write_cross_folder(tmp_path / "cross"), activation_fn="identity")
-    monkeypatch.setattr("jsbert.text_model.WINDOW", 4)
+    monkeypatch.setattr("jsbert.engine.engine.WINDOW", 4)
     texts = models.sentences(10, seed=5)
 
     calls = [
@@ -340,13 +339,13 @@ def test_a_call_keeps_the_params_with_which_it_began(tmp_path, monkeypatch):
         old, new, packed = model.params, jax.tree.map(lambda leaf: leaf * 1.5, model.params), itertools.count(1)
         before = call()
 
-        def pack(tokens, batch, model=model, new=new, packed=packed):
+        def pad(tokens, batch, model=model, new=new, packed=packed):
             if next(packed) == 2:  # as another thread may at any time
                 model.params = new
-            return jsbert.batching.pack(tokens, batch)
+            return jsbert.engine.batching.pad(tokens, batch)
 
         with monkeypatch.context() as patch:
-            patch.setattr("jsbert.runner.pack", pack)
+            patch.setattr("jsbert.engine.engine.pad", pad)
             assert np.array_equal(call(), before)
         assert np.abs(call() - before).max() > 0.01
         model.params = old
@@ -364,16 +363,9 @@ def test_rows_are_spread_over_eight_devices(tiny_folder, tiny):
 
 
 def sharded_output(model):
-    outputs = []
-    original = jax.tree.map
-
-    def spy(function, tree, *rest, **options):
-        if isinstance(tree, jax.Array) and function is np.asarray:
-            outputs.append(tree)
-        return original(function, tree, *rest, **options)
-
+    outputs, compute = [], model.engine.compute
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jsbert.runner.jax.tree.map", spy)
+        patch.setattr(model.engine, "compute", lambda *a, **o: outputs.append(compute(*a, **o)) or outputs[-1])
         model.encode(TEXTS)
     return outputs[0].addressable_shards
 

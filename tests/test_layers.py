@@ -13,8 +13,9 @@ PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
     {"activations", "config", "files", "pooling", "similarity", "metrics", "quantization"},
-    {"device", "encoders", "losses", "tokenizer", "batching", "packing", "data", "search"},
-    {"siamese", "checkpoint", "runner", "inputs"},
+    {"encoders", "losses", "tokenizer", "data", "search"},
+    {"siamese", "checkpoint", "inputs"},
+    {"engine"},
     {
         "text_model",
         "outputs",

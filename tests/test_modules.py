@@ -14,7 +14,7 @@ from jsbert.checkpoint import read_bi_encoder, write_bi_encoder
 from jsbert.checkpoint.find import needed_files
 from jsbert.checkpoint.read import TRANSFORMER_CONFIGS
 from jsbert.config import Config, Dense, Dropout, LayerNorm, Normalize, Router
-from jsbert.packing import packed
+from jsbert.engine import packed
 from tests import models
 
 HEAD = (

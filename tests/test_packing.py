@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jsbert import siamese
-from jsbert.packing import packed
+from jsbert.engine import packed
 from jsbert.train import example_keys, gradients, objective
 from tests import models
 
@@ -30,7 +30,7 @@ def test_each_token_stands_in_one_place_and_knows_its_text_and_its_position(leng
     ids = np.arange(1, lengths.size * lengths.max() + 1, dtype=np.int32).reshape(lengths.size, -1)
     rows = packed(ids, lengths)
     assert len({array.shape for name, array in rows.items() if name != "starts"}) == 1
-    flat, numbers, positions = (rows[name].ravel() for name in ("ids", "numbers", "positions"))
+    flat, numbers, positions = (rows[name].ravel() for name in ("ids", "segment_ids", "positions"))
     for text, (start, length) in enumerate(zip(rows["starts"], lengths, strict=True)):
         part = slice(start, start + length)
         assert flat[part].tolist() == ids[text, :length].tolist()

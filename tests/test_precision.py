@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import jsbert
-from jsbert import device, encoders
+from jsbert import encoders
 from jsbert.encoders import bert, product
 from jsbert.encoders.precision import in_dtype, in_float32, quantize
+from jsbert.engine import placement
 from tests import models
 
 
@@ -122,15 +123,15 @@ def test_auto_is_decided_by_device_and_features(monkeypatch, platform, features,
         def __init__(self):
             self.platform = platform
 
-    monkeypatch.setattr(device, "cpu_features", lambda: frozenset(features))
-    assert device.resolve_dtype("auto", [Chip()]) == dtype
-    assert device.resolve_dtype("int8", [Chip()]) == "int8"
+    monkeypatch.setattr(placement, "cpu_features", lambda: frozenset(features))
+    assert placement.resolve_dtype("auto", [Chip()]) == dtype
+    assert placement.resolve_dtype("int8", [Chip()]) == "int8"
 
 
 def test_the_model_says_what_auto_is(monkeypatch, tiny_folder):
-    monkeypatch.setattr(device, "cpu_features", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(placement, "cpu_features", lambda: frozenset({"avx512_bf16"}))
     assert jsbert.SentenceTransformer(tiny_folder, dtype="auto").dtype == "bfloat16"
-    monkeypatch.setattr(device, "cpu_features", frozenset)
+    monkeypatch.setattr(placement, "cpu_features", frozenset)
     assert jsbert.SentenceTransformer(tiny_folder, dtype="auto").dtype == "float32"
     with pytest.raises(ValueError, match="dtype is 'int4'; choose one of 'float32', 'bfloat16', 'int8', 'auto'"):
         jsbert.SentenceTransformer(tiny_folder, dtype="int4")

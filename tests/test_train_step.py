@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jsbert import encoders, losses, siamese
 from jsbert.config import Dense, Normalize
 from jsbert.encoders import bert
-from jsbert.packing import packed
+from jsbert.engine import packed
 from jsbert.train import (
     State,
     example_keys,

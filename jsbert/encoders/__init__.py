@@ -92,9 +92,9 @@ def forward(
         key: draws the dropout; a batch of keys gives each example its own, one key is split over the rows. None: no
             dropout.
         token_types: 0 for a pair's first text, 1 for its second; all 0 by default. Families without types ignore them.
-        positions: given, a row holds several texts side by side (see `packing`). Then these are the tokens' places in
-            their texts, and `mask` says which text a token belongs to, 1, 2, 3, ... through the whole batch, 0 where
-            there is none; texts do not see each other. A batch of keys has one for each text.
+        positions: given, a row holds several texts side by side (see `jsbert.engine.packing`). Then these are the
+            tokens' places in their texts, and `mask` says which text a token belongs to: 1, 2, 3, ... through the
+            whole batch, 0 where there is none. Texts do not see each other. A batch of keys has one for each text.
     """
     return hidden_states(config, params, ids, mask, key, token_types=token_types, positions=positions)[-1]
 

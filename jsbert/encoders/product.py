@@ -1,12 +1,12 @@
 """Matrix products in the model's dtype, with sums in float32; but for int8, forwards and backwards."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int8
 
-from jsbert.device import cpu_features
 from jsbert.encoders.precision import quantize
 
 
@@ -46,6 +46,16 @@ def int8_is_fast() -> bool:
     are, before with AMX's alone. Elsewhere bfloat16 operands take two thirds of the time. Accelerators do the same as
     their host; which is faster there is not measured."""
     return jax.__version_info__ >= (0, 12) or "amx_int8" in cpu_features()
+
+
+@functools.cache
+def cpu_features() -> frozenset[str]:
+    """The processor's features under Linux's names ("avx2", "avx512_bf16", ...); none where they cannot be read."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))
 
 
 @int8_product.defjvp

@@ -26,6 +26,19 @@ class Ragged(NamedTuple):
         np.cumsum([len(row) for row in ids], out=starts[1:])
         return cls(_flat(ids), starts, None if token_types is None else _flat(token_types), truncated)
 
+    @classmethod
+    def join(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """The texts of all parts, one part behind the other; token types are 0 where a part has none."""
+        sizes = np.asarray([len(part.ids) for part in parts], np.int64)
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        starts = [part.starts[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]
+        counts = np.concatenate([[0], np.cumsum([len(part.lengths) for part in parts])]).tolist()
+        types = None
+        if any(part.token_types is not None for part in parts):
+            types = _flat([np.zeros_like(p.ids) if p.token_types is None else p.token_types for p in parts])
+        truncated = [count + place for part, count in zip(parts, counts, strict=False) for place in part.truncated]
+        return cls(_flat([part.ids for part in parts]), np.concatenate([*starts, offsets[-1:]]), types, truncated)
+
 
 def _flat(rows):
     return np.concatenate([np.asarray(row, np.int32) for row in rows]) if len(rows) else np.zeros(0, np.int32)

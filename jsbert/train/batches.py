@@ -1,7 +1,6 @@
 """From data sets to the batches of a run: which examples make which update, and the arrays that they become."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -9,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jsbert.batching import Batch, length_ladder, pack
 from jsbert.data import Examples, epoch_batches, masked, mixed_batches
-from jsbert.packing import length_of_rows, packed
+from jsbert.engine import Batch, packed, pad
+from jsbert.engine.ladder import packed_length, training_lengths
 from jsbert.tokenizer import Tokenizer
 from jsbert.train.objectives import BI_ENCODER, CROSS_ENCODER, Choice, Objective, objective
 from jsbert.train.recipe import Recipe
@@ -148,7 +147,7 @@ def collate(
         source, objective, tokenizer: as they are.
         indices: rows of the data set.
         pairs: an example's two texts are one sequence, as a cross-encoder reads them: T = 1, and `token_types`.
-        packing: several texts in a row; see `jsbert.packing`.
+        packing: several texts in a row; see `jsbert.engine.packing`.
         seed, epoch: with an example's index they draw what masked language modelling hides.
 
     Raises:
@@ -159,8 +158,9 @@ def collate(
     texts = rows if pairs else [text for row in rows for text in row]
     tokens = tokenizer(texts)
     longest = int(tokens.lengths.max(initial=1))
-    length = length_of_rows(longest) if packing else next(n for n in ladder(tokenizer.max_length) if n >= longest)
-    arrays = pack(tokens, Batch(np.arange(len(texts)), len(texts), length))
+    ladder = [packed_length(longest)] if packing else training_lengths(tokenizer.max_length)
+    length = next(length for length in ladder if length >= longest)
+    arrays = pad(tokens, Batch(np.arange(len(texts)), len(texts), length))
     more = {}
     if objective.kind == "masked-lm":
         more = _hide_words(arrays, tokenizer, seed, epoch, indices)
@@ -174,13 +174,6 @@ def collate(
         arrays = {name: array.reshape(*lengths.shape, *array.shape[1:]) for name, array in arrays.items()}
     arrays |= more | {"lengths": lengths}
     return Collated(arrays, int(tokens.lengths.sum()), len(tokens.truncated), len(texts))
-
-
-@functools.lru_cache
-def ladder(max_length: int) -> tuple[int, ...]:
-    """The array lengths of training: those of `batching.length_ladder`, but no steps under 4, for a step of training
-    takes long to compile."""
-    return tuple(length for length in length_ladder(max_length) if length % 4 == 0 or length == max_length)
 
 
 def _check_examples(source, learned):

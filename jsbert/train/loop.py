@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.data import prefetched
-from jsbert.device import use_compilation_cache
+from jsbert.engine import use_compilation_cache
 from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.train import folder
 from jsbert.train.batches import Source
@@ -110,7 +110,7 @@ def _train(run, out, evaluator, show_progress_bar):
         def evaluate(step):
             if evaluator is None:
                 return
-            scores, metric, score = _score(evaluator, run.take_on(state)[0])
+            scores, metric, score = _score(evaluator, run.load_into_model(state)[0])
             record.add_scores(step, metric, scores)
             if step and _is_better(evaluator, score, notes["best"]):
                 run.save(state, out / folder.BEST)
@@ -121,7 +121,7 @@ def _train(run, out, evaluator, show_progress_bar):
         for step, batch in enumerate(batches, begin + 1):
             update = updates[step - 1]
             state, measures = run.steps[update.source, update.accumulate](
-                state, run.put(batch.arrays), None if recipe.dropout is False else run.key
+                state, run.to_devices(batch.arrays), None if recipe.dropout is False else run.key
             )
             pending.append((step, batch, measures))
             settle(BEHIND)

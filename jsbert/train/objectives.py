@@ -13,8 +13,8 @@ from jsbert import encoders, losses, siamese
 from jsbert.config import Config, EncoderConfig
 from jsbert.cross_encoder import classify
 from jsbert.encoders import static
+from jsbert.engine.packing import PACKED, is_packed
 from jsbert.inputs import check_choice
-from jsbert.packing import PACKED, is_packed
 
 Batch = Mapping[str, Any]
 

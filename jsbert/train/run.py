@@ -7,11 +7,11 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jsbert.adapters import save_adapter
 from jsbert.config import Config
 from jsbert.cross_encoder import CrossEncoder
+from jsbert.engine import Placement
 from jsbert.train import folder
 from jsbert.train.batches import collate, plan
 from jsbert.train.lora import adapted, init_lora, merged
@@ -58,9 +58,8 @@ class Run:
             )
             for source, accumulate in {(update.source, update.accumulate) for update in self.updates}
         }
-        mesh = Mesh(np.asarray(model.devices), ("rows",))
-        self._by_row, self._everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("rows",), ()))
-        self.key = jax.device_put(jax.random.key(recipe.seed), self._everywhere)
+        self.placement = Placement(model.devices)
+        self.key = self.placement.put(jax.random.key(recipe.seed))
 
     def _describe(self):
         """What tells this run from another."""
@@ -108,7 +107,7 @@ class Run:
             params["lora"] = init_lora(params["encoder"], key, rank=rank, targets=self.recipe.lora_targets)
             frozen = (*frozen, "^encoder/")
         state = init_state(params, self.optimizer, frozen=frozen)
-        return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf), self._everywhere), state)
+        return jax.tree.map(lambda leaf: self.placement.put(jnp.copy(leaf)), state)
 
     def collate(self, update):
         """The arrays of an update, on the host."""
@@ -123,13 +122,12 @@ class Run:
             epoch=update.epoch,
         )
 
-    def put(self, arrays):
-        """Arrays onto the devices, by rows if these can be shared out evenly, else a copy to each."""
-        rows = len(arrays["lengths"])
-        return jax.device_put(arrays, self._everywhere if rows % len(self.model.devices) else self._by_row)
+    def to_devices(self, arrays):
+        """Spread a batch over the devices."""
+        return self.placement.put_rows(arrays, len(arrays["lengths"]))
 
-    def take_on(self, state):
-        """The model with the params of `state`, and the objectives' own params."""
+    def load_into_model(self, state):
+        """Put the params of `state` into the scoring model: (the model, the objectives' own params)."""
         params = dict(merged(all_params(state.params, state.frozen), self.recipe.lora_alpha))
         own = params.pop("objectives", {})
         self.model.params = jax.tree.map(jnp.copy, params)
@@ -137,7 +135,7 @@ class Run:
 
     def save(self, state, path):
         """Writes the model with the params of `state`, and beside it what else there is of it."""
-        folder.save_model(*self.take_on(state), path)
+        folder.save_model(*self.load_into_model(state), path)
         if self.recipe.lora_rank is not None:
             lora = all_params(state.params, state.frozen)["lora"]
             save_adapter(self.model, lora, path / folder.ADAPTER, alpha=self.recipe.lora_alpha)

@@ -2,7 +2,7 @@
 
 A batch is a dict of arrays with a row an example: `ids` (B, T, L), `lengths` (B, T), `labels`. Sharded by rows over any
 number of devices it is the same program, and in-batch negatives come from all of them. In place of `ids` there may be
-packed rows (see `jsbert.packing`), for a batch computed whole on one device.
+packed rows (see `jsbert.engine.packing`), for a batch computed whole on one device.
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jsbert.packing import is_packed
+from jsbert.engine.packing import is_packed
 from jsbert.train.objectives import Objective
 
 Batch = Mapping[str, Any]

@@ -16,7 +16,7 @@ from jsbert import encoders, siamese
 from jsbert.checkpoint import read_bi_encoder, read_cross_encoder
 from jsbert.cross_encoder import logits
 from jsbert.encoders.dropout import Dropout
-from jsbert.packing import packed
+from jsbert.engine import packed
 from tests import models
 from tests.parity import families, reference
 from tests.parity.families import FAMILIES, FORWARD, STAGES, build, opened, tokens, written

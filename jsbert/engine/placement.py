@@ -1,13 +1,13 @@
-"""Which devices to compute on, and JAX's compilation cache on disk."""
+"""Which devices compute, and where arrays lie on them."""
 
-import functools
-import os
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
-import platformdirs
-from jax.experimental.compilation_cache import compilation_cache
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import ArrayLike, PyTree
+
+from jsbert.encoders.product import cpu_features
 
 TOKEN_BUDGETS = {"cpu": 1024, "gpu": 32_768, "tpu": 32_768}
 """Tokens of a full batch, padding included. On the CPU small batches stay in cache: measured best of 512 to 4,096 on
@@ -18,6 +18,35 @@ BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
 
 Device = str | jax.Device
 """A platform name ("cpu", "gpu", "cuda", "tpu"), with an index if wanted ("cuda:1"), or a `jax.Device`."""
+
+
+class Placement:
+    """Where arrays lie: params whole on every device, a batch's rows spread over the devices.
+
+    Attributes:
+        devices: of one platform.
+        by_row: the sharding of a batch, its first axis over the devices.
+        everywhere: the sharding of what every device has whole.
+    """
+
+    def __init__(self, devices: Sequence[jax.Device]):
+        self.devices = tuple(devices)
+        mesh = Mesh(np.asarray(self.devices), ("rows",))
+        self.by_row = NamedSharding(mesh, PartitionSpec("rows"))
+        self.everywhere = NamedSharding(mesh, PartitionSpec())
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens of a full batch on all devices together, padding included."""
+        return len(self.devices) * TOKEN_BUDGETS.get(self.devices[0].platform, TOKEN_BUDGETS["gpu"])
+
+    def put(self, tree: PyTree) -> PyTree:
+        """Copy `tree` to every device."""
+        return jax.device_put(tree, self.everywhere)
+
+    def put_rows(self, arrays: Mapping[str, ArrayLike], num_rows: int) -> dict[str, jax.Array]:
+        """Spread a batch over the devices by rows; copy it to each if `num_rows` cannot be shared out evenly."""
+        return jax.device_put(dict(arrays), self.everywhere if num_rows % len(self.devices) else self.by_row)
 
 
 def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[jax.Device, ...]:
@@ -53,7 +82,7 @@ def resolve_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
 
 
 def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Device]) -> None:
-    """Whether `devices` can compute attention so.
+    """Check that `devices` can compute attention in this way.
 
     Raises:
         ValueError: for "cudnn" in float32, or on anything but NVIDIA GPUs of compute capability 8.0 (Ampere) or higher.
@@ -68,49 +97,6 @@ def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Devic
 def _is_ampere(device):
     capability = str(getattr(device, "compute_capability", ""))  # "9.0"; AMD's are "gfx942"
     return capability[:1].isdecimal() and float(capability) >= 8
-
-
-@functools.cache
-def cpu_features() -> frozenset[str]:
-    """The processor's features under Linux's names ("avx2", "avx512_bf16", ...); none where they cannot be read."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))
-
-
-def token_budget(devices: Sequence[jax.Device]) -> int:
-    """Tokens of a full batch on these devices together."""
-    return len(devices) * TOKEN_BUDGETS.get(devices[0].platform, TOKEN_BUDGETS["gpu"])
-
-
-@functools.cache
-def use_compilation_cache() -> None:
-    """Lets JAX keep compiled programs under the user's cache folder, however quickly they compiled.
-
-    Called at the first compilation. Does nothing where the user has chosen a cache folder or switched the cache off; a
-    minimum compile time that the user has chosen stays. Nothing either where there are several CPU devices: there a
-    program that was read from a cache waits in its first collective until JAX ends the process (seen with JAX 0.10 and
-    0.12).
-    """
-    if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
-        return
-    if jax.default_backend() == "cpu" and jax.device_count() > 1:
-        return
-    folder = pathlib.Path(platformdirs.user_cache_dir("jsbert")) / "xla"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return  # no cache where nothing can be written
-    if not os.access(folder, os.W_OK):
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    minimum = "jax_persistent_cache_min_compile_time_secs"
-    if minimum.upper() not in os.environ and getattr(jax.config, minimum) == 1.0:  # JAX's default
-        jax.config.update(minimum, 0.0)
-    # JAX decides at a process's first compilation whether there is a cache; let it look again.
-    compilation_cache.reset_cache()
 
 
 def _resolve(device):

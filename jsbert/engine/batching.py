@@ -1,7 +1,7 @@
-"""From ragged token ids to a few shapes: which texts go together, and how large the array is that they lie in.
+"""Which texts share a batch, and the padded arrays of a batch.
 
-Texts are sorted by token count and cut where it costs least. The shapes come from a finite ladder, so a model is
-compiled a bounded number of times, and small inputs get small shapes.
+Texts are sorted by token count and cut where it costs least. The shapes come from a finite ladder, so a
+model is compiled a bounded number of times, and small inputs get small shapes.
 """
 
 import math
@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jsbert.engine.ladder import length_ladder, row_ladder
 from jsbert.tokenizer import Ragged
 
 WINDOW = 32_768
 """Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in memory."""
 
 BATCH_COST = 1 / 8
-"""What a batch costs beside its tokens, as a share of a full one. Measured for all-MiniLM-L6-v2 on two cores: .03 in
-float32, .12 in bfloat16, .13 in int8. Not measured on accelerators."""
+"""What a batch costs in addition to its tokens, as a share of a full batch. Measured for all-MiniLM-L6-v2 on two
+cores: .03 in float32, .12 in bfloat16, .13 in int8. Not measured on accelerators."""
 
 
 class Batch(NamedTuple):
@@ -28,45 +29,13 @@ class Batch(NamedTuple):
     length: int
 
 
-def length_ladder(max_length: int) -> tuple[int, ...]:
-    """The array lengths in use up to `max_length` tokens, ascending: steps of 2 up to 32, of 4 up to 64, of 8 up to
-    128, and so on.
-
-    >>> length_ladder(50)
-    (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 36, 40, 44, 48, 50)
-    """
-    lengths, length = [], 4
-    while length < max_length:
-        lengths.append(length)
-        length += max(2, 2 ** length.bit_length() // 16)
-    return (*lengths, max_length)
-
-
-def row_ladder(length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1) -> tuple[int, ...]:
-    """The row counts in use at one length, ascending: 1, 8, 64, ... and the full batch, each times `multiple`.
-
-    >>> row_ladder(16, token_budget=1024)
-    (1, 8, 64)
-    """
-    full = max(1, token_budget // (length * multiple))
-    if max_rows is not None:
-        full = max(1, min(full, max_rows // multiple))
-    small = [8**power for power in range(12) if 8**power < full]
-    return tuple(rows * multiple for rows in (*small, full))
-
-
-def num_shapes(max_length: int, **rows: int | None) -> int:
-    """How many shapes there are at most; `rows` as for `row_ladder`."""
-    return sum(len(row_ladder(length, **rows)) for length in length_ladder(max_length))
-
-
 def plan(
     lengths: np.ndarray, *, max_length: int, token_budget: int, max_rows: int | None = None, multiple: int = 1
 ) -> list[Batch]:
     """Batches that hold each text once, longest first.
 
-    Each has as many texts as rows, but for the last. Of all such plans it is the one that costs least: the tokens of
-    its batches, padding included, and `BATCH_COST` for each.
+    Every batch except the last has as many texts as rows. Of all such plans this one costs least: the tokens of all
+    batches, padding included, plus `BATCH_COST` for each batch.
 
     Args:
         lengths: tokens of each text, (N,).
@@ -98,9 +67,9 @@ def plan(
     return batches
 
 
-def pack(tokens: Ragged, batch: Batch) -> dict[str, np.ndarray]:
-    """The arrays of one batch: `ids` (rows, length) int32, `lengths` (rows,) int32, and `token_types` where there are
-    any."""
+def pad(tokens: Ragged, batch: Batch) -> dict[str, np.ndarray]:
+    """One batch as padded arrays: `ids` (rows, length) and `lengths` (rows,), int32; `token_types` like `ids`, if
+    the texts have any."""
     lengths = np.zeros(batch.rows, np.int32)
     lengths[: len(batch.indices)] = tokens.lengths[batch.indices]
     filled = np.arange(batch.length) < lengths[:, None]

@@ -1,0 +1,30 @@
+"""The engine: from texts to batches on devices and back. One seam, `Engine.stream`, for every pure function."""
+
+from jsbert.engine.batching import Batch, pad, padding_share, plan
+from jsbert.engine.cache import use_compilation_cache
+from jsbert.engine.engine import Engine, Text
+from jsbert.engine.ladder import length_ladder, num_shapes, row_ladder
+from jsbert.engine.packing import packed
+from jsbert.engine.placement import Device, Placement, check_attention, resolve_devices, resolve_dtype
+from jsbert.engine.truncations import OnTruncate, Truncations
+
+__all__ = [
+    "Batch",
+    "Device",
+    "Engine",
+    "OnTruncate",
+    "Placement",
+    "Text",
+    "Truncations",
+    "check_attention",
+    "length_ladder",
+    "num_shapes",
+    "packed",
+    "pad",
+    "padding_share",
+    "plan",
+    "resolve_devices",
+    "resolve_dtype",
+    "row_ladder",
+    "use_compilation_cache",
+]

@@ -1,0 +1,73 @@
+"""The ladders of shapes: few lengths and row counts, so that few programs are compiled.
+
+Encoding pads each text to a length of `length_ladder` and fills a row count of `row_ladder`. Training
+takes longer to compile, and has ladders of its own with fewer steps.
+"""
+
+import functools
+
+ROW = 64
+"""Tokens of a packed row, unless a text is longer. Longer rows hold less padding, and attention takes more of
+the time."""
+
+
+def length_ladder(max_length: int) -> tuple[int, ...]:
+    """The array lengths in use up to `max_length` tokens, ascending: steps of 2 up to 32, of 4 up to 64, of 8 up to
+    128, and so on.
+
+    >>> length_ladder(50)
+    (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 36, 40, 44, 48, 50)
+    """
+    lengths, length = [], 4
+    while length < max_length:
+        lengths.append(length)
+        length += max(2, 2 ** length.bit_length() // 16)
+    return (*lengths, max_length)
+
+
+def row_ladder(length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1) -> tuple[int, ...]:
+    """The row counts in use at one length, ascending: 1, 8, 64, ... and the full batch, each times `multiple`.
+
+    >>> row_ladder(16, token_budget=1024)
+    (1, 8, 64)
+    """
+    full = max(1, token_budget // (length * multiple))
+    if max_rows is not None:
+        full = max(1, min(full, max_rows // multiple))
+    small = [8**power for power in range(12) if 8**power < full]
+    return tuple(rows * multiple for rows in (*small, full))
+
+
+def num_shapes(max_length: int, **rows: int | None) -> int:
+    """How many shapes there are at most; `rows` as for `row_ladder`."""
+    return sum(len(row_ladder(length, **rows)) for length in length_ladder(max_length))
+
+
+@functools.lru_cache
+def training_lengths(max_length: int) -> tuple[int, ...]:
+    """The array lengths of padded training batches: those of `length_ladder` that 4 divides, and the last.
+
+    >>> training_lengths(30)
+    (4, 8, 12, 16, 20, 24, 28, 30)
+    """
+    lengths = length_ladder(max_length)
+    return tuple(length for length in lengths if length % 4 == 0 or length == max_length)
+
+
+def packed_length(longest: int) -> int:
+    """Tokens of each packed row where the longest text has `longest` tokens.
+
+    >>> packed_length(20), packed_length(70)
+    (64, 96)
+    """
+    return ROW if longest <= ROW else -(-longest // 32) * 32
+
+
+def packed_rows(num_rows: int) -> int:
+    """The next number of the ladder 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: steps of about an eighth.
+
+    >>> packed_rows(17), packed_rows(33)
+    (18, 36)
+    """
+    step = max(1, 2 ** (num_rows - 1).bit_length() // 16)
+    return -(-num_rows // step) * step
