@@ -86,7 +86,7 @@ def _programs_of_one_module(request):
 def quick_benchmarks():
     """Processes that benchmarks start compile quickly and keep their programs; and few docstrings are looked through."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", programs.QUICK_FLAGS)
+        patch.setenv("XLA_FLAGS", programs.quick_flags())
         patch.setattr("benchmarks.sentences.ENOUGH", 1500)
         yield
 

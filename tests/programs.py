@@ -14,23 +14,40 @@ program is never read where it would differ from a compiled one. Two things JAX 
 All three need names that JAX keeps private. Where they are gone, the suite runs without a cache and fully optimised, only slower.
 """
 
+import functools
 import os
 import pathlib
 import shutil
 
 import jax
 
-QUICK = [("xla_backend_optimization_level", "0"), ("xla_cpu_use_fusion_emitters", "False")]
-"""Compiler options for code that is soon compiled and slow to run: of no account for tiny models."""
-
-QUICK_FLAGS = " ".join(f"--{name}={value.lower()}" for name, value in QUICK)
-"""The same for XLA_FLAGS of a process that is started: one device, and with it jsbert's own cache of programs."""
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+"""Compiler options for code that is soon compiled and slow to run: of no account for tiny models. Newer releases of XLA
+have dropped the second one."""
 
 optimised = True
 """Whether programs are compiled as for users; conftest sets it for each module of tests."""
 
 LARGEST_BYTES = 4 << 30
 """A cache that has grown beyond this starts again: changed code leaves programs that nobody asks for."""
+
+
+@functools.cache
+def quick_options() -> dict[str, str]:
+    """Those of QUICK that this release of XLA knows."""
+    known = {}
+    for name, value in QUICK.items():
+        try:
+            jax.jit(jax.numpy.negative).lower(1.0).compile(compiler_options={name: value})
+        except jax.errors.JaxRuntimeError:
+            continue
+        known[name] = str(value)
+    return known
+
+
+def quick_flags() -> str:
+    """The same for XLA_FLAGS of a process that is started: one device, and with it jsbert's own cache of programs."""
+    return " ".join(f"--{name}={value.lower()}" for name, value in quick_options().items())
 
 
 def share(folder: pathlib.Path) -> bool:
@@ -43,9 +60,11 @@ def share(folder: pathlib.Path) -> bool:
     except (ImportError, AttributeError):
         return False
 
+    quick = quick_options()
+
     def key_of_one_device(options, *args, **kwargs):
         if not optimised and not options.env_option_overrides:
-            options.env_option_overrides = QUICK
+            options.env_option_overrides = list(quick.items())
         devices = kwargs.get("devices")
         return key_of(options, *args, **kwargs) if devices is not None and devices.size == 1 else None
 
