@@ -141,7 +141,7 @@ def test_encode_truncates_then_normalises_then_codes(tiny, precision):
     ],
 )
 def test_wrong_precisions_are_told_before_any_work(tiny, options, message, monkeypatch):
-    monkeypatch.setattr(type(tiny), "_run", None)
+    monkeypatch.setattr(type(tiny.engine), "stream", None)
     with pytest.raises(ValueError, match=message):
         tiny.encode(TEXTS, **options)
     with pytest.raises(ValueError, match="encode_iter never has all the vectors"):
