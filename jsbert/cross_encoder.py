@@ -121,6 +121,10 @@ class CrossEncoder(TextModel):
         self.num_labels, self.activation_fn = parts.num_labels, parts.activation
         self._set_up(self.config, parts.params, parts.tokenizer, devices)
 
+    def __repr__(self) -> str:
+        labels = f"{self.num_labels} label{'s' * (self.num_labels > 1)}"
+        return self._described(labels, self.activation_fn)
+
     @property
     def config(self) -> EncoderConfig:
         """The encoder's config, for `logits`; with `params` {"encoder", "head"}."""

@@ -138,6 +138,12 @@ class SentenceTransformer(TextModel):
 
         self.router = None if parts.router is None else parts.router.map(model)
 
+    def __repr__(self) -> str:
+        routes = [] if self.router is None else [f"routes {', '.join(name for name, _ in self.router.ways)}"]
+        modules = [type(module).__name__ for module in self.config.head]
+        pooling = " + ".join(["+".join(self.config.pooling), *modules])
+        return self._described(pooling, *routes, f"{self.get_embedding_dimension()} dimensions")
+
     @property
     def config(self) -> Config:
         """What is computed, for the pure functions; with `params`. To compute something else, make another model."""

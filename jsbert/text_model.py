@@ -42,6 +42,14 @@ class TextModel:
         """Write the model as a folder."""
         raise NotImplementedError
 
+    def _described(self, *facts: str) -> str:
+        """`__repr__` of a model: its encoder, `facts`, the limit, and where and how it computes."""
+        encoder = self._encoder
+        devices = ", ".join(f"{device.platform}:{device.id}" for device in self.devices)
+        trunk = f"{encoder.model_type}, {encoder.num_layers} layers x {encoder.hidden_size}"
+        everything = [trunk, *facts, f"at most {self.max_seq_length} tokens", self.dtype, f"on {devices}"]
+        return f"{type(self).__name__}({'; '.join(everything)})"
+
     @property
     def params(self) -> Any:
         """The params on their devices: a nested dict, for the pure functions. Matrices are in the model's dtype. Can be

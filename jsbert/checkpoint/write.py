@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -25,6 +24,7 @@ from jsbert.config import EncoderConfig
 from jsbert.encoders import class_name, family, static, tensor_names
 from jsbert.files import staged_folder
 from jsbert.tokenizer import FILES, VOCABULARIES
+from jsbert.version import VERSION
 
 
 def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_model_card: bool = True) -> None:
@@ -247,4 +247,4 @@ def _write_transformer(folder, model):
 
 
 def _version():
-    return {"jsbert": importlib.metadata.version("jsbert")}
+    return {"jsbert": VERSION}

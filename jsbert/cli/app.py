@@ -1,6 +1,5 @@
 """The typer app: its commands, and one run of it."""
 
-import importlib.metadata
 import os
 import sys
 import warnings
@@ -19,6 +18,7 @@ from jsbert.cli.rank import rank
 from jsbert.cli.search import search
 from jsbert.cli.similarity import similarity
 from jsbert.cli.train import train
+from jsbert.version import VERSION
 
 HELP = """Sentence-BERT in JAX: sentence embeddings, search, training and evaluation.
 
@@ -61,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(importlib.metadata.version("jsbert"))
+        print(VERSION)
         raise typer.Exit()
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from jsbert.engine.batching import pad, plan
 from jsbert.engine.cache import use_compilation_cache
 from jsbert.engine.ladder import length_ladder, row_ladder
-from jsbert.engine.placement import Placement
+from jsbert.engine.placement import Placement, resolve_devices
 from jsbert.engine.truncations import Truncations
 from jsbert.inputs import check_positive, ragged_from_ids
 from jsbert.tokenizer import Ragged, Tokenizer
@@ -56,6 +57,18 @@ class Engine:
         self._programs: dict[tuple, Callable] = {}
         self._lock = threading.Lock()
         self.compile_seconds = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: params on the host, tokenizer, vocabulary. Devices and programs stay here."""
+        params = jax.tree.map(np.asarray, self._params)
+        return {"params": params, "tokenizer": self.tokenizer, "vocab_size": self._vocab_size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state, placement=Placement(resolve_devices()))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Engine":
+        """An engine on the same devices, which shares the params: arrays of JAX never change."""
+        return type(self)(self._params, self.tokenizer, self.placement, vocab_size=self._vocab_size)
 
     @property
     def params(self) -> PyTree:

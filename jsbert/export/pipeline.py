@@ -1,7 +1,6 @@
 """What is exported: a model from token ids to its final vector, as a pure function of arrays."""
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +12,7 @@ from jaxtyping import Array
 from jsbert import siamese
 from jsbert.cross_encoder import CrossEncoder, logits
 from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.version import VERSION
 
 SHAPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -117,7 +117,7 @@ def _pipeline(model, function, params, inputs, output, width, encoder, facts):
         "max_tokens": encoder.max_tokens,
         "max_seq_length": model.max_seq_length,
     }
-    versions = {"jsbert": importlib.metadata.version("jsbert"), "jax": jax.__version__}
+    versions = {"jsbert": VERSION, "jax": jax.__version__}
     return Pipeline(function, params, inputs, output, encoder.max_tokens, shared | facts | {"versions": versions})
 
 

@@ -25,6 +25,14 @@ class TopK(NamedTuple):
     scores: Float[np.ndarray, "queries k"]
     indices: Int[np.ndarray, "queries k"]
 
+    def __repr__(self) -> str:
+        num_queries, k = self.scores.shape
+        best = [
+            f"{index}: {score:.4f}" for index, score in zip(self.indices[:1].flat, self.scores[:1].flat, strict=True)
+        ]
+        shown = ", ".join(best[:3] + ["..."] * (len(best) > 3))
+        return f"TopK({num_queries} queries x {k}; of the first {{{shown}}})"
+
 
 def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str = "cosine") -> TopK:
     """The `k` most similar rows of `corpus` for each of `queries`: exact, best first, ties by lower index.
