@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks.lib import report
 from jsbert import SentenceTransformer
 from jsbert.checkpoint import Settings, find_folder, read_bi_encoder
 from jsbert.data import read_examples

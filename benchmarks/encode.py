@@ -5,7 +5,7 @@ python -m benchmarks.encode [--quick] [--peer-python PATH]
 Models: the bundled one, all-MiniLM-L6-v2, the shapes of a BERT base and an MPNet base with random weights, and MiniLM
 as a cross-encoder with a random head. Loads, of distinct texts: "short" are sentences, "long" documents of 200 to 256
 tokens, "mixed" four of five short and one of five long, shuffled; "pairs" of sentences are for the cross-encoder. Each
-engine is a process of its own (`benchmarks.serve`) with all the threads; they take turns, and each runs with the
+engine is a process of its own (`benchmarks.lib.serve`) with all the threads; they take turns, and each runs with the
 settings that were fastest on a part of the load. Tokenising counts; opening and compiling have a table of their own. A
 peer whose packages are missing is left out, and the output says so; --peer-python names an interpreter with them. With
 --device gpu, jsbert with its own attention and with cuDNN's stands beside sentence-transformers with SDPA and with
@@ -25,11 +25,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import report
-from benchmarks.engines import ENGINES
+from benchmarks.lib import report
+from benchmarks.lib.engines import ENGINES
+from benchmarks.lib.processes import EngineProcess, missing_modules
+from benchmarks.lib.sentences import docstring_sentences, documents, fingerprint, shuffled
 from benchmarks.pairwise import base_shape
-from benchmarks.processes import EngineProcess, missing_modules
-from benchmarks.sentences import docstring_sentences, documents, fingerprint, shuffled
 from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.checkpoint import (
     bundled_models,

@@ -17,7 +17,8 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks import report, sts
+from benchmarks import sts
+from benchmarks.lib import report
 from jsbert import SentenceTransformer
 from jsbert.checkpoint import find_folder
 from jsbert.data import Examples, read_examples

@@ -12,9 +12,9 @@ import re
 import time
 from typing import Any
 
-from benchmarks import report
-from benchmarks.processes import memory_mb
-from benchmarks.sentences import docstring_sentences
+from benchmarks.lib import report
+from benchmarks.lib.processes import memory_mb
+from benchmarks.lib.sentences import docstring_sentences
 from jsbert import SentenceTransformer
 
 WARM_UP = 2 * 32_768

@@ -21,8 +21,8 @@ import jax
 import numpy as np
 
 import jsbert
-from benchmarks import report
-from benchmarks.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
+from benchmarks.lib import report
+from benchmarks.lib.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
 from jsbert import encoders
 from jsbert.checkpoint import (
     BiEncoder,

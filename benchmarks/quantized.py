@@ -2,8 +2,8 @@
 
 python -m benchmarks.quantized [--quick]
 
-Vectors of length 1 of the sentences that `benchmarks.sentences` gathers. Some are the queries, the others the corpus,
-the first of which give the ranges of int8. Each way is timed in turns with all the others, with all queries at once.
+Vectors of length 1 of the sentences that `benchmarks.lib.sentences` gathers. Some are the queries, the others the
+corpus, the first of which give the ranges of int8. Each way is timed in turns with all the others, with all queries at once.
 """
 
 import statistics
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
-from benchmarks.sentences import ENOUGH, docstring_sentences, fingerprint, shuffled
+from benchmarks.lib import report
+from benchmarks.lib.sentences import ENOUGH, docstring_sentences, fingerprint, shuffled
 from jsbert import SentenceTransformer, search
 from jsbert.quantization import calibration_ranges, quantize_embeddings
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
-from benchmarks.engines import THREADS
+from benchmarks.lib import report
+from benchmarks.lib.engines import THREADS
 from jsbert import search
 
 FAISS = """

@@ -14,8 +14,8 @@ import textwrap
 import time
 from typing import Any
 
-from benchmarks import report
-from benchmarks.sentences import docstring_sentences, shuffled
+from benchmarks.lib import report
+from benchmarks.lib.sentences import docstring_sentences, shuffled
 from jsbert.checkpoint import find_folder
 
 IMPORTS = {"jax, flax.nnx": "import jax, flax.nnx", "jsbert": "import jsbert"}

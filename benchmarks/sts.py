@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from benchmarks import report
+from benchmarks.lib import report
 from jsbert import SentenceTransformer
 from jsbert.data import read_examples
 from jsbert.evaluate import EmbeddingSimilarityEvaluator, sts_subsets

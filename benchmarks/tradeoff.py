@@ -30,10 +30,10 @@ import pathlib
 import statistics
 from typing import Any
 
-from benchmarks import report
-from benchmarks.closest import costs, distinct_sentences
-from benchmarks.finding import METHODS, accuracies
-from benchmarks.sentences import fingerprint
+from benchmarks.lib import report
+from benchmarks.lib.closest import costs, distinct_sentences
+from benchmarks.lib.finding import METHODS, accuracies
+from benchmarks.lib.sentences import fingerprint
 from benchmarks.sts import model_name, read_pairs
 from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.checkpoint import find_folder

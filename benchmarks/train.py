@@ -16,8 +16,8 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks import report
-from benchmarks.sentences import docstring_sentences, shuffled
+from benchmarks.lib import report
+from benchmarks.lib.sentences import docstring_sentences, shuffled
 from jsbert.checkpoint import find_folder
 
 WORKERS = {

@@ -87,7 +87,7 @@ def quick_benchmarks():
     """Processes that benchmarks start compile quickly and keep their programs; and few docstrings are looked through."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", programs.quick_flags())
-        patch.setattr("benchmarks.sentences.ENOUGH", 1500)
+        patch.setattr("benchmarks.lib.sentences.ENOUGH", 1500)
         yield
 
 

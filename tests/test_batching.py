@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.sentences import docstring_sentences
+from benchmarks.lib.sentences import docstring_sentences
 from jsbert.checkpoint import find_folder
 from jsbert.engine import length_ladder, num_shapes, pad, padding_share, plan, row_ladder
 from jsbert.tokenizer import Ragged, Tokenizer

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks import pairwise, report, sentences, startup, train
+from benchmarks import pairwise, startup, train
+from benchmarks.lib import report, sentences
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quick_benchmarks")]
 

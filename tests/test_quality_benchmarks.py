@@ -10,7 +10,8 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks import closest, finding, sts, tradeoff
+from benchmarks import sts, tradeoff
+from benchmarks.lib import closest, finding
 from jsbert import SentenceTransformer
 from jsbert.evaluate import EmbeddingSimilarityEvaluator
 from tests import models

@@ -2,13 +2,15 @@
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import encode, memory, search, sentences
-from benchmarks.engines import ENGINES, open_engine
-from benchmarks.processes import EngineProcess, missing_modules
+from benchmarks import encode, memory, search
+from benchmarks.lib import processes, sentences
+from benchmarks.lib.engines import ENGINES, open_engine
+from benchmarks.lib.processes import EngineProcess, missing_modules
 from tests import models
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("quick_benchmarks")]
@@ -75,12 +77,12 @@ def test_the_best_peer_is_of_the_same_load_and_precision():
 
 def test_an_engine_that_fails_says_why(tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)'jsbert float32' ended; .*No such file"):
-        EngineProcess("jsbert float32", tmp_path / "nothing", __import__("sys").executable)
+        EngineProcess("jsbert float32", tmp_path / "nothing", sys.executable)
 
 
 def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setitem(__import__("benchmarks.processes").processes.LIBRARIES, "abacus", (None, ("json", "abacus_py")))
-    assert missing_modules("abacus float32", __import__("sys").executable) == ["abacus_py"]
+    monkeypatch.setitem(processes.LIBRARIES, "abacus", (None, ("json", "abacus_py")))
+    assert missing_modules("abacus float32", sys.executable) == ["abacus_py"]
 
 
 def test_a_cross_encoders_engine_scores_pairs(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 import jsbert
-from benchmarks import corpus, pretrain, student
+from recipes import corpus, pretrain, student
 from tests import models
 
 pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore:.*texts are longer than 32 tokens")]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks.engines import OnnxRuntime
+from benchmarks.lib.engines import OnnxRuntime
 from jsbert import SentenceTransformer, encoders
 from jsbert.checkpoint import write_bi_encoder
 from jsbert.encoders import bert, mpnet

@@ -5,7 +5,7 @@ import pytest
 import sentence_transformers
 
 import jsbert
-from benchmarks.sentences import docstring_sentences, shuffled
+from benchmarks.lib.sentences import docstring_sentences, shuffled
 from tests import test_bundled
 from tests.parity import reference
 

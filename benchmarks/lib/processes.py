@@ -1,4 +1,4 @@
-"""The processes of `benchmarks.serve`: started, asked, ended; and what memory a process takes."""
+"""The processes of `benchmarks.lib.serve`: started, asked, ended; and what memory a process takes."""
 
 import json
 import os
@@ -9,14 +9,14 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks.engines import LIBRARIES, THREADS
+from benchmarks.lib.engines import LIBRARIES, THREADS
 
 
 class EngineProcess:
     """An engine in a process of its own.
 
     Attributes:
-        name: one of `benchmarks.engines.ENGINES`.
+        name: one of `benchmarks.lib.engines.ENGINES`.
     """
 
     def __init__(self, name: str, folder: pathlib.Path, python: str, device: str = "cpu"):
@@ -24,8 +24,8 @@ class EngineProcess:
         self._started = time.perf_counter()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.serve", name, str(folder), device],
-            cwd=pathlib.Path(__file__).parents[1],
+            [python, "-m", "benchmarks.lib.serve", name, str(folder), device],
+            cwd=pathlib.Path(__file__).parents[2],
             env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(THREADS)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -35,7 +35,7 @@ class EngineProcess:
         self._answer()  # that the model is open
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer to a request; see `benchmarks.serve`."""
+        """The answer to a request; see `benchmarks.lib.serve`."""
         self._process.stdin.write(json.dumps({name: str(value) for name, value in request.items()}) + "\n")
         self._process.stdin.flush()
         return self._answer()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.onnx_graphs import input_names, is_cross_encoder, onnx_file, read_config
+from benchmarks.lib.onnx_graphs import input_names, is_cross_encoder, onnx_file, read_config
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BATCH_SIZES = {"cpu": (4, 8, 16, 32), "gpu": (32, 128, 512)}

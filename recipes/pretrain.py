@@ -1,8 +1,8 @@
 """A raw BERT of one's own: a small BERT trained from nothing by masked language modelling. The ablation starts from it.
 
-python -m benchmarks.pretrain --data DATA --work WORK
+python -m recipes.pretrain --data DATA --work WORK
 
-DATA holds corpus/english-sentences.tsv.gz (and the files of `benchmarks.corpus`, to leave test sentences out). The word
+DATA holds corpus/english-sentences.tsv.gz (and the files of `recipes.corpus`, to leave test sentences out). The word
 pieces are learned from the corpus as well. The same command goes on where it stopped; the model is WORK/model, with
 mean pooling and float16 tensors.
 """
@@ -16,9 +16,7 @@ import jax
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-from benchmarks import report
-from benchmarks.corpus import corpus_sentences
-from benchmarks.student import halve
+from benchmarks.lib import report
 from jsbert import SentenceTransformer, encoders
 from jsbert.checkpoint import BiEncoder, Settings
 from jsbert.config import Config
@@ -26,6 +24,8 @@ from jsbert.data import Examples
 from jsbert.encoders import bert
 from jsbert.tokenizer import Tokenizer
 from jsbert.train import Recipe, Source, fit
+from recipes.corpus import corpus_sentences
+from recipes.student import halve
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = 8_000

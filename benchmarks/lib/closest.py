@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
-from benchmarks.corpus import normalized
-from benchmarks.sentences import docstring_sentences, shuffled
+from benchmarks.lib import report
+from benchmarks.lib.sentences import docstring_sentences, shuffled
 from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.data import read_examples
 from jsbert.search import close_pairs, most_similar_pair
+from recipes.corpus import normalized
 
 NEIGHBOURS = 10
 """Neighbours of each sentence among which the closest pairs are looked for."""

@@ -1,7 +1,7 @@
 """The bundled model, made from its teacher: layers and vocabulary pruned, distilled, tuned with an assistant (the
 teacher when it has itself learned from NLI triplets), and then taken halfway between distilled and tuned.
 
-python -m benchmarks.student --data DATA --work WORK
+python -m recipes.student --data DATA --work WORK
 
 DATA holds corpus/english-sentences.tsv.gz, nli/nli-triplets.tsv.gz, nli/{snli-dev,mnli-dev-matched}.tsv.gz,
 paraphrase/flickr30k-exclude.tsv and sts/stsb-{train,dev,test}.tsv, of which all sentences are kept out of training.
@@ -25,14 +25,15 @@ import tokenizers
 from tokenizers import processors
 from tqdm.auto import tqdm
 
-from benchmarks import report, sts
-from benchmarks.corpus import corpus_sentences, nli_triplets
+from benchmarks import sts
+from benchmarks.lib import report
 from jsbert import SentenceTransformer, losses
 from jsbert.checkpoint.tensors import write_tensors
 from jsbert.data import Examples, read_examples
 from jsbert.evaluate import EmbeddingSimilarityEvaluator, TripletEvaluator
 from jsbert.tokenizer import Tokenizer
 from jsbert.train import Recipe, Source, fit, objective, of_embeddings
+from recipes.corpus import corpus_sentences, nli_triplets
 
 STAGES = ("start", "distilled", "assistant", "tuned", "model")
 LAYERS = (0, 2, 5)

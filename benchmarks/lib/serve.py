@@ -1,6 +1,6 @@
 """An engine in a process of its own, for `benchmarks.encode`.
 
-python -m benchmarks.serve ENGINE FOLDER DEVICE reads one JSON object a line and answers each with one. Requests:
+python -m benchmarks.lib.serve ENGINE FOLDER DEVICE reads one JSON object a line and answers each with one. Requests:
 
     {"texts": FILE}                       encode the JSON list of texts in FILE: {"seconds"}
     {"texts": FILE, "out": FILE}          the same, vectors to a .npy file
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engines import open_engine
-from benchmarks.processes import memory_mb
+from benchmarks.lib.engines import open_engine
+from benchmarks.lib.processes import memory_mb
 
 
 class Served:

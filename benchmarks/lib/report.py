@@ -19,8 +19,8 @@ import jax.numpy as jnp
 
 from jsbert.encoders.product import cpu_features
 
-RESULTS = pathlib.Path(__file__).parent / "results"
-WORK = pathlib.Path(__file__).parent / "work"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
+WORK = pathlib.Path(__file__).parents[1] / "work"
 """Where `benchmarks.tradeoff` keeps its models, and `benchmarks.pairwise` looks for a trained cross-encoder."""
 
 PACKAGES = ("jsbert", "jax", "jaxlib", "flax", "tokenizers", "numpy", "torch", "sentence-transformers", "transformers")
@@ -154,7 +154,7 @@ def _module_name():
 
 
 def _commit():
-    here = pathlib.Path(__file__).parent
+    here = pathlib.Path(__file__).parents[1]
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
