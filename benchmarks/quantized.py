@@ -3,7 +3,8 @@
 python -m benchmarks.quantized [--quick]
 
 Vectors of length 1 of the sentences that `benchmarks.lib.sentences` gathers. Some are the queries, the others the
-corpus, the first of which give the ranges of int8. Each way is timed in turns with all the others, with all queries at once.
+corpus, the first of which give the ranges of int8. Each way is timed in turns with all the others, with all queries
+at once.
 """
 
 import statistics
