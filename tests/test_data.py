@@ -172,20 +172,11 @@ OPEN = {
     "before a quoted row": ('"y,2\nz,3\n"w\nw",4\n', ["x", "z", "w\nw"], 1),
     "behind a quoted field": ('"y" y,2\n"z\nz",3\n', ["x", "z\nz"], 1),
     "one behind the other": ('"y,2\n"z,3\n"w,4\nv,5\n', ["x", "v"], 3),
-    "before more than a field holds": ('"y,2\n' + "z,3\n" * 99_999, ["x"] + ["z"] * 99_999, 1),
-    "a line longer than a field": ("y" * 200_000 + ",2\nz,3\n", ["x", "z"], 1),
+    "before more than a field holds": ('"y,2\n' + "z,3\n" * 299_999, ["x"] + ["z"] * 299_999, 1),
+    "a line longer than a field": ("y" * 1_200_000 + ",2\nz,3\n", ["x", "z"], 1),
 }
 
 
-@pytest.fixture
-def usual_field_size():
-    """Python's own limit, which other libraries raise for the whole process."""
-    before = csv.field_size_limit(131_072)
-    yield
-    csv.field_size_limit(before)
-
-
-@pytest.mark.usefixtures("usual_field_size")
 @pytest.mark.parametrize("name", OPEN)
 def test_a_stray_quote_costs_its_own_row(tmp_path, name):
     content, texts, num_bad = OPEN[name]
@@ -194,6 +185,13 @@ def test_a_stray_quote_costs_its_own_row(tmp_path, name):
         read_examples(file)
     examples = read_examples(file, skip_bad_rows=True)
     assert (list(examples.texts[0]), examples.num_bad_rows) == (texts, num_bad)
+
+
+def test_the_limit_of_the_process_stays(tmp_path):
+    before = csv.field_size_limit()
+    file = write(tmp_path / "a.csv", "a,label\n" + "x" * 900_000 + ",1\n")
+    assert len(read_examples(file).texts[0][0]) == 900_000
+    assert csv.field_size_limit() == before
 
 
 def test_lines_are_counted_through_quoted_line_ends(tmp_path):
@@ -290,3 +288,28 @@ class TestDatasets:
             Examples.from_dataset(self.datasets.DatasetDict({"train": dataset}))
         with pytest.raises(TypeError, match="a datasets.Dataset is needed"):
             Examples.from_dataset(dataset.to_iterable_dataset())
+
+
+def test_every_reader_of_lines_takes_a_byte_order_mark(tmp_path):
+    from jsbert.cli.evaluators import read_samples
+    from jsbert.cli.inputs import read_columns, read_texts
+    from jsbert.evaluate import read_beir
+
+    (tmp_path / "qrels").mkdir()
+    files = {
+        "corpus.jsonl": '{"_id": "d", "text": "a cat"}',
+        "queries.jsonl": '{"_id": "q", "text": "the cat"}',
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq\td\t1",
+        "a.csv": "a,b\nx,y",
+        "a.jsonl": '{"a": "x", "b": "y"}',
+        "a.txt": "x\ny",
+        "samples.jsonl": '{"query": "q", "positive": ["a"], "negative": ["b"]}',
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(f"\ufeff{content}\n", encoding="utf8")
+    assert read_beir(tmp_path).relevant_docs == {"q": {"d"}}
+    for name in ("a.csv", "a.jsonl"):
+        assert read_examples(tmp_path / name, columns=["a"]).texts == (["x"],)
+        assert list(read_columns(str(tmp_path / name), ["a", "b"])) == [("x", "y")]
+    assert list(read_texts(str(tmp_path / "a.txt"))) == ["x", "y"]
+    assert read_samples(str(tmp_path / "samples.jsonl"))[0]["query"] == "q"

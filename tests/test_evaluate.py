@@ -380,7 +380,7 @@ def test_broken_beir_files_are_told(tmp_path):
         with pytest.raises(ValueError, match=r"corpus.jsonl.gz, after line \d: broken gzip"):
             evaluate.read_beir(folder)
     (folder / "corpus.jsonl.gz").unlink()
-    for line, message in ((b'{"_id": "a"', "line 1: no json"), (b'{"_id": "\xff"}', "line 1: no UTF-8")):
+    for line, message in ((b'{"_id": "a"', "line 1: broken json"), (b'{"_id": "\xff"}', "line 1: not UTF-8")):
         (folder / "corpus.jsonl").write_bytes(line + b"\n")
         with pytest.raises(ValueError, match=message):
             evaluate.read_beir(folder)

@@ -12,7 +12,7 @@ import jsbert
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
-    {"activations", "config", "files", "version", "pooling", "similarity", "metrics", "quantization"},
+    {"activations", "config", "files", "lines", "version", "pooling", "similarity", "metrics", "quantization"},
     {"encoders", "losses", "tokenizer", "data", "search"},
     {"siamese", "checkpoint", "inputs"},
     {"engine"},

@@ -1,15 +1,14 @@
 """A task's name and its data to an evaluator, for `jsbert eval` and for the scores during `jsbert train`."""
 
-import json
 import pathlib
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any, get_args
 
 from jsbert import evaluate
-from jsbert.cli.inputs import read_lines
 from jsbert.cli.options import Task
 from jsbert.data import Examples, read_examples
+from jsbert.lines import read_objects
 from jsbert.similarity import SIMILARITIES
 
 
@@ -121,14 +120,10 @@ def read_samples(path: str) -> list[dict[str, Any]]:
         OSError, ValueError: for a file that is not there or a malformed line; file and line are named.
     """
     samples = []
-    for number, line in enumerate(read_lines(path), 1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number}: broken json ({error})") from None
-        if not isinstance(row, dict) or not _is_sample(row):
+    for number, row in read_objects(path):
+        if not _is_sample(row):
             raise ValueError(
-                f'{path}, line {number}: {line.strip():.40} is no object with "query" (a text), "positive" and '
+                f'{path}, line {number}: {row!r:.40} is no object with "query" (a text), "positive" and '
                 '"negative" (lists of texts)'
             )
         samples.append(row)

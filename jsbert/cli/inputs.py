@@ -1,18 +1,12 @@
 """Texts from files and stdin, streamed: a text is given out before the next is read."""
 
-import contextlib
 import csv
-import gzip
-import json
-import sys
-import zlib
 from collections.abc import Iterator, Sequence
+
+from jsbert.lines import csv_rows, read_lines, read_objects, without_end
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The endings of the tables that can be read; all but .parquet also with .gz behind."""
-
-LARGEST_FIELD = 10_000_000
-"""Characters of a csv field. A quote that nobody closes is found there, not at the end of the memory."""
 
 
 def read_texts(path: str, column: str | None = None) -> Iterator[str]:
@@ -30,7 +24,7 @@ def read_texts(path: str, column: str | None = None) -> Iterator[str]:
         return (text for (text,) in read_columns(path, [column]))
     if _kind(path) is not None:
         raise ValueError(f"{path} is a table; name one of its columns with --column")
-    return (_without_end(line) for line in read_lines(path))
+    return (without_end(line) for _, line in read_lines(path))
 
 
 def read_queries(queries: Sequence[str]) -> list[str]:
@@ -60,19 +54,6 @@ def read_columns(path: str, columns: Sequence[str]) -> Iterator[tuple[str, ...]]
         yield row
 
 
-def read_lines(path: str) -> Iterator[str]:
-    """Yields the lines of a file, their ends included; see `read_texts`."""
-    name, number = ("stdin" if path == "-" else path), 0
-    try:
-        with _opened(path) as file:
-            for number, line in enumerate(file, 1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{name}, after line {number}: broken gzip ({error})") from None
-
-
 def import_pyarrow():
     """(pyarrow, pyarrow.parquet); ImportError naming the extra without them."""
     try:
@@ -84,17 +65,22 @@ def import_pyarrow():
 
 
 def _tsv_rows(path, columns):
-    lines = ((number, _without_end(line)) for number, line in enumerate(read_lines(path), 1))
+    lines = ((number, without_end(line)) for number, line in read_lines(path))
     return _chosen(path, columns, ((number, line.split("\t")) for number, line in lines if line))
 
 
 def _csv_rows(path, columns):
-    csv.field_size_limit(LARGEST_FIELD)
-    reader = csv.reader(read_lines(path), strict=True)
+    read = []
+
+    def lines():
+        for number, line in read_lines(path):
+            read[:] = [number]
+            yield line
+
     try:
-        yield from _chosen(path, columns, ((reader.line_num, row) for row in reader if row))
+        yield from _chosen(path, columns, ((number, row) for number, row in csv_rows(lines()) if row))
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: malformed csv ({error})") from None
+        raise ValueError(f"{path}, line {read[0]}: malformed csv ({error})") from None
 
 
 def _chosen(path, columns, rows):
@@ -108,15 +94,7 @@ def _chosen(path, columns, rows):
 
 
 def _jsonl_rows(path, columns):
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number}: broken json ({error})") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}: {line.strip():.40} is no json object")
+    for number, row in read_objects(path):
         _require(columns, row, f"{path}, line {number}")
         yield f"line {number}", tuple(row[column] for column in columns)
 
@@ -136,12 +114,6 @@ def _parquet_rows(path, columns):
         raise ValueError(f"{path}, after row {number}: not a readable parquet file ({error})") from None
 
 
-def _opened(path):
-    if path == "-":
-        return contextlib.nullcontext(sys.stdin.buffer)
-    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
-
-
 def _kind(path):
     return next((kind for kind in TABLES if path.removesuffix(".gz").endswith(kind)), None)
 
@@ -150,7 +122,3 @@ def _require(columns, names, where):
     missing = [column for column in columns if column not in names]
     if missing:
         raise ValueError(f"{where}: no column {', '.join(map(repr, missing))}; there are {', '.join(names) or 'none'}")
-
-
-def _without_end(line):
-    return line.removesuffix("\n").removesuffix("\r")

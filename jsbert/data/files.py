@@ -16,6 +16,7 @@ import numpy as np
 
 from jsbert.data.examples import Examples
 from jsbert.data.labels import as_labels, choose_columns
+from jsbert.lines import csv_rows
 
 
 class Malformed(NamedTuple):
@@ -49,7 +50,7 @@ def read_examples(
         label_range: (low, high) of the scores, which become 0 to 1; what lies outside is malformed.
         skip_bad_rows: whether malformed rows are counted in `num_bad_rows` and left out, not an error. A broken gzip is
             an error in any case, for then rows are missing. A .csv's row with a quote out of place, or one that nothing
-            closes within `csv.field_size_limit()` characters, ends with its first line.
+            closes within `jsbert.lines.LARGEST_FIELD` characters, ends with its first line.
 
     Raises:
         ValueError: for a malformed row (wrong number of fields, missing key, broken json, broken UTF-8, a text that is
@@ -133,7 +134,7 @@ def _csv(stream):
     while True:
         row = []
         try:
-            for fields in csv.reader(_lines(again, stream, row), strict=True):
+            for _, fields in csv_rows(_lines(again, stream, row)):
                 if fields:
                     yield place, fields
                 place += len(row)

@@ -1,11 +1,10 @@
 """Retrieval data in BEIR's folder layout."""
 
-import gzip
-import json
 import os
 import pathlib
-import zlib
 from typing import NamedTuple
+
+from jsbert.lines import read_lines, read_objects, without_end
 
 
 class Beir(NamedTuple):
@@ -32,7 +31,9 @@ def read_beir(folder: str | os.PathLike, split: str = "test") -> Beir:
     texts = {key: row["text"] for key, row in _rows(folder / "queries.jsonl")}
     relevant: dict[str, set[str]] = {}
     qrels = folder / "qrels" / f"{split}.tsv"
-    for line, text in _lines(qrels):
+    for line, ended in read_lines(qrels):
+        if not (text := without_end(ended)):
+            continue
         fields = text.split("\t")
         if line == 1 and fields[0] == "query-id":
             continue
@@ -53,31 +54,13 @@ def _rows(path):
     """(id, row) of each line of a jsonl file, or of the same with .gz."""
     path = path if path.exists() else path.with_name(f"{path.name}.gz")
     seen = set()
-    for line, text in _lines(path):
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {line}: no json ({error})") from None
-        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("_id", "text")):
-            raise ValueError(f'{path}, line {line}: {text!r:.80}; give an object with the strings "_id" and "text"')
+    for line, row in read_objects(path):
+        if not all(isinstance(row.get(key), str) for key in ("_id", "text")):
+            raise ValueError(f'{path}, line {line}: {row!r:.80}; give an object with the strings "_id" and "text"')
         if row["_id"] in seen:
             raise ValueError(f"{path}, line {line}: _id {row['_id']!r} occurs for the second time")
         seen.add(row["_id"])
         yield row["_id"], row
-
-
-def _lines(path):
-    """(number, text) of the lines that are not empty."""
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if text := line.decode("utf8").strip("\r\n"):
-                    yield number, text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line {number}: no UTF-8 ({error.reason} at byte {error.start})") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}, after line {number}: broken gzip ({error})") from None
 
 
 def _is_number(text):

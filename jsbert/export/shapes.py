@@ -103,6 +103,8 @@ def static_slice(graph, operands, out, params):
         for start, limit, axis, step in places
         if (start, limit, step) != (0, value.shape[axis], 1)
     ]
+    if not cut:
+        return value
     starts, limits, axes, steps = zip(*cut, strict=True)
     name = graph.node(
         "Slice", value.name, graph.sizes(starts), graph.sizes(limits), graph.axes(*axes), graph.axes(*steps)

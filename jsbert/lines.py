@@ -1,0 +1,84 @@
+"""Files of lines: one reader for text, jsonl and csv, plain or .gz, with errors that name file and line."""
+
+import contextlib
+import csv
+import gzip
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+LARGEST_FIELD = 1_000_000
+"""Characters of a csv field at most. A quote that nobody closes is found there, not at the end of the file."""
+
+
+def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) of a UTF-8 file, from 1; each line keeps its end. "-" is stdin.
+
+    Lines end at a line feed and nowhere else. A byte order mark is left out.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: for what is not UTF-8, and for broken gzip.
+    """
+    name, number = ("stdin" if path == "-" else str(path)), 0
+    try:
+        with _opened(str(path)) as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{name}, after line {number}: broken gzip ({error})") from None
+
+
+def read_objects(path: str | os.PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) of a jsonl file; blank lines are passed over.
+
+    Raises:
+        OSError, ValueError: as `read_lines`; also for broken json, and for json that is no object.
+    """
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number}: broken json ({error})") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: {line.strip():.40} is no json object")
+        yield number, row
+
+
+def without_end(line: str) -> str:
+    """The line without its line feed, and without a carriage return before the line feed."""
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of the row's last line, fields) of csv with RFC 4180's quoting; a blank line has no fields.
+
+    Fields may have `LARGEST_FIELD` characters. csv's own limit holds for the whole process, so it is raised only
+    while a row is read.
+
+    Raises:
+        csv.Error: for a quote out of place, and for a field that is too long.
+    """
+    reader = csv.reader(lines, strict=True)
+    while True:
+        before = csv.field_size_limit(LARGEST_FIELD)
+        try:
+            row = next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+        if row is None:
+            return
+        yield reader.line_num, row
+
+
+def _opened(path):
+    if path == "-":
+        return contextlib.nullcontext(sys.stdin.buffer)
+    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
