@@ -136,10 +136,10 @@ class SentenceTransformer(TextModel):
         self._do_lower_case = parts.do_lower_case
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
-        def model(way):
-            if way.params is parts.params:
+        def model(route):
+            if route.params is parts.params:
                 return self
-            return self.from_parts(way, device=device, dtype=dtype, attn_implementation=attn_implementation)
+            return self.from_parts(route, device=device, dtype=dtype, attn_implementation=attn_implementation)
 
         self.router = None if parts.router is None else parts.router.map(model)
 
@@ -361,7 +361,7 @@ class SentenceTransformer(TextModel):
 
     def _for_task(self, task):
         """The model that encodes the texts of a task, and its config with the task's route."""
-        model = self if self.router is None else self.router.way(task)
+        model = self if self.router is None else self.router.route(task)
         return model, model.config.for_task(task)
 
     def _batches(self, function, params, texts, prompt, batch_size, truncations, progress=None, first=0):

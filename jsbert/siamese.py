@@ -59,8 +59,8 @@ def pool_and_finish(
 ) -> Float[Array, "batch embedding"]:
     """The second part of `encode`: token vectors to sentence vectors."""
     vectors = pooling.pool(hidden, mask, config.pooling, prompt_length=prompt_length)
-    for index in config.path:
-        match config.head[index]:
+    for index in config.active:
+        match config.modules[index]:
             case Dense(activation=activation, use_residual=use_residual):
                 vectors = pooling.dense(params["head"][index], vectors, activation, use_residual)
             case LayerNorm():

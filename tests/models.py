@@ -90,7 +90,9 @@ def parts(folder: pathlib.Path, *, pooling=("mean",), head=NORMALIZE, seed=0, se
     params = {"encoder": perturbed(encoders.shapes(encoder), seed)}
     dense = {i: _dense(module, seed + i) for i, module in enumerate(head) if isinstance(module, Dense)}
     params |= {"head": dense} if dense else {}
-    return BiEncoder(Config(encoder, pooling, head=head, **config), params, tokenizer(folder), settings or Settings())
+    return BiEncoder(
+        Config(encoder, pooling, modules=head, **config), params, tokenizer(folder), settings or Settings()
+    )
 
 
 def write_folder(folder: pathlib.Path, **options) -> pathlib.Path:

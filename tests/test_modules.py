@@ -42,7 +42,7 @@ def drawn(shapes, seed=0):
 def everything(folder):
     """All modules that have no routes."""
     parts = models.parts(folder, head=())
-    config = dataclasses.replace(parts.config, head=HEAD, layer_start=1)
+    config = dataclasses.replace(parts.config, modules=HEAD, layer_start=1)
     weights = np.asarray([0.7, 1.9], np.float32)
     return dataclasses.replace(
         parts, config=config, params=parts.params | {"head": drawn(SHAPES), "layer_weights": weights}
@@ -53,14 +53,14 @@ def routed(folder):
     """Two routes behind the pooling."""
     parts = models.parts(folder, head=())
     shapes = {i: {"kernel": (24, 10), "bias": (10,)} for i in (1, 3)} | {0: SHAPES[0], 4: SHAPES[3]}
-    config = dataclasses.replace(parts.config, head=ROUTED_HEAD, router=ROUTES)
+    config = dataclasses.replace(parts.config, modules=ROUTED_HEAD, router=ROUTES)
     return dataclasses.replace(parts, config=config, params=parts.params | {"head": drawn(shapes)})
 
 
 def two_encoders(folder):
     """Two routes of which each is a model."""
-    ways = tuple((name, models.parts(folder / name, seed=seed)) for seed, name in enumerate(("query", "document")))
-    return dataclasses.replace(ways[1][1], router=Router(ways, "document"))
+    routes = tuple((name, models.parts(folder / name, seed=seed)) for seed, name in enumerate(("query", "document")))
+    return dataclasses.replace(routes[1][1], router=Router(routes, "document"))
 
 
 def assert_same_params(a, b):
@@ -94,8 +94,8 @@ def test_config_and_params_survive_the_way_through_a_folder(tmp_path, make):
     assert again.config == parts.config
     assert_same_params(again.params, parts.params)
     if parts.router is not None:
-        assert (again.router.default, [name for name, _ in again.router.ways]) == ("document", ["query", "document"])
-        for (_, a), (_, b) in zip(again.router.ways, parts.router.ways, strict=True):
+        assert (again.router.default, [name for name, _ in again.router.routes]) == ("document", ["query", "document"])
+        for (_, a), (_, b) in zip(again.router.routes, parts.router.routes, strict=True):
             assert_same_params(a.params, b.params)
 
 
@@ -124,15 +124,15 @@ def test_the_pure_functions_want_one_route(tmp_path):
         task: siamese.encode(parts.config.for_task(task), parts.params, ids, mask) for task in ("query", "passage")
     }
     assert np.abs(vectors["query"] - vectors["passage"]).max() > 0.1
-    assert parts.config.for_task("passage").for_task("document").path == (0, 3, 4, 2)
+    assert parts.config.for_task("passage").for_task("document").active == (0, 3, 4, 2)
     plain = models.parts(tmp_path / "v").config
     assert plain.for_task("query") is plain
 
 
 def test_what_is_said_of_vectors_holds_for_every_route():
     encoder = models.bert.Config(**models.SIZES)
-    ways = Router((("a", (0, 1, 2)), ("b", (1, 0))))
-    config = Config(encoder, head=(Dense(24, 10), Normalize(), Dropout()), router=ways)
+    routes = Router((("a", (0, 1, 2)), ("b", (1, 0))))
+    config = Config(encoder, modules=(Dense(24, 10), Normalize(), Dropout()), router=routes)
     assert not config.is_normalized
     assert config.for_task("a").is_normalized
     assert config.embedding_dimension == 10
