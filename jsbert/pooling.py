@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
 from jsbert.activations import ACTIVATIONS
+from jsbert.arrays import at_least_float32
 
 Hidden = Float[ArrayLike, "batch length dim"]
 Mask = Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"]
@@ -32,7 +33,7 @@ def last_token_pool(hidden: Hidden, mask: Mask) -> Vectors:
 def max_pool(hidden: Hidden, mask: Mask) -> Vectors:
     """The largest entry of each dimension over the unmasked tokens."""
     counted = (mask != 0)[:, :, None]
-    largest = jnp.max(jnp.where(counted, _wide(hidden), -jnp.inf), axis=1)
+    largest = jnp.max(jnp.where(counted, at_least_float32(hidden), -jnp.inf), axis=1)
     return jnp.where(counted.any(axis=1), largest, 0.0)
 
 
@@ -105,7 +106,7 @@ def mean_of_layers(
     weights: Float[ArrayLike, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
 ) -> Float[Array, "batch length dim"]:
     """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum of the weights."""
-    total = sum(weight * _wide(layer) for weight, layer in zip(weights, layers, strict=True))
+    total = sum(weight * at_least_float32(layer) for weight, layer in zip(weights, layers, strict=True))
     return total / jnp.sum(weights)
 
 
@@ -114,7 +115,7 @@ def normalize(vectors: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim
 
     Computed in at least float32. Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
     """
-    vectors = _wide(jnp.asarray(vectors))
+    vectors = at_least_float32(vectors)
     squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
     return vectors / jnp.sqrt(jnp.maximum(squared, 1e-24))
 
@@ -139,24 +140,20 @@ def layer_norm(
     params: Mapping, vectors: Float[ArrayLike, "*batch dim"], epsilon: float = 1e-5
 ) -> Float[Array, "*batch dim"]:
     """`vectors` with mean 0 and variance 1, times `params["scale"]`, plus `params["bias"]` if there is one."""
-    vectors = _wide(jnp.asarray(vectors))
+    vectors = at_least_float32(vectors)
     centred = vectors - vectors.mean(axis=-1, keepdims=True)
     scaled = centred / jnp.sqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
     scaled = scaled * params["scale"][None]
     return scaled + params["bias"][None] if "bias" in params else scaled
 
 
-def _wide(hidden):
-    return hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
-
-
 def _masked_sum(hidden, weights):
-    hidden = _wide(hidden)
+    hidden = at_least_float32(hidden)
     weights = weights.astype(hidden.dtype)
     total = jnp.einsum("bld,bl->bd", hidden, weights, precision="highest")
     return total, jnp.sum(weights, axis=1, keepdims=True)
 
 
 def _take_token(hidden, mask, position):
-    token = jnp.take_along_axis(_wide(hidden), position[:, None, None], axis=1)[:, 0]
+    token = jnp.take_along_axis(at_least_float32(hidden), position[:, None, None], axis=1)[:, 0]
     return jnp.where((mask != 0).any(axis=1, keepdims=True), token, 0.0)

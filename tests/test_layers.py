@@ -12,7 +12,7 @@ import jsbert
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
-    {"activations", "config", "files", "pooling", "similarity", "metrics", "quantization"},
+    {"activations", "arrays", "checks", "config", "files", "pooling", "similarity", "metrics", "quantization"},
     {"device", "encoders", "losses", "tokenizer", "batching", "packing", "data", "search"},
     {"siamese", "checkpoint", "runner", "inputs"},
     {

@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jsbert.activations import activation_name
-from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
+from jsbert.activations import activation_name, torch_activation
+from jsbert.checkpoint.paths import read_json, read_json_if_there
 from jsbert.checkpoint.tensors import from_params, read_tensors, to_params, write_tensors
+from jsbert.checks import typed
 from jsbert.config import Config, Dense, Dropout, LayerNorm, Module, Normalize
 from jsbert.pooling import POOLINGS
 
@@ -26,17 +27,6 @@ LEGACY_POOLING_KEYS = {
 }
 """The flags of pooling configs written before sentence-transformers 5.4, in the order in which the poolings are
 concatenated."""
-
-TORCH_ACTIVATIONS = {
-    "identity": "torch.nn.modules.linear.Identity",
-    "gelu": "torch.nn.modules.activation.GELU",
-    "relu": "torch.nn.modules.activation.ReLU",
-    "sigmoid": "torch.nn.modules.activation.Sigmoid",
-    "silu": "torch.nn.modules.activation.SiLU",
-    "swish": "torch.nn.modules.activation.SiLU",
-    "tanh": "torch.nn.modules.activation.Tanh",
-}
-"""The torch class that a folder's json names for each activation."""
 
 _TENSORS = {
     Dense: {("kernel",): "linear.weight", ("bias",): "linear.bias", ("residual", "kernel"): "residual.weight"},
@@ -184,15 +174,6 @@ def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> N
     }
     write_json(folder / "config.json", values)
     write_tensors(folder / "model.safetensors", from_params({"layer_weights": weights}, _LAYERS))
-
-
-def torch_activation(name: str) -> str:
-    """The torch class of an activation; ValueError if there is none."""
-    if name not in TORCH_ACTIVATIONS:
-        raise ValueError(
-            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} can be saved"
-        )
-    return TORCH_ACTIVATIONS[name]
 
 
 def write_json(file: pathlib.Path, values: Any) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 from jsbert import encoders
 from jsbert.checkpoint.adapter import base_folder, is_adapter, merge_adapter
 from jsbert.checkpoint.modules import pooling_modes, read_layer_weights, read_module, read_params, read_pooling
-from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
+from jsbert.checkpoint.paths import read_json, read_json_if_there
 from jsbert.checkpoint.routes import HEADS, ORDER, Modules, find_router, read_modules
 from jsbert.checkpoint.static import is_model2vec, normalizes, read_static
 from jsbert.checkpoint.tensors import read_tensors, to_params
+from jsbert.checks import typed
 from jsbert.config import Config, Dense, LayerNorm, Router
 from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import FILES, SHORTEST, Tokenizer

@@ -4,7 +4,8 @@ import ast
 import pathlib
 
 from jsbert.checkpoint.modules import write_json
-from jsbert.checkpoint.paths import inside, read_json, typed
+from jsbert.checkpoint.paths import inside, read_json
+from jsbert.checks import typed
 from jsbert.config import Router
 
 HEADS = ("Dense", "LayerNorm", "Normalize", "Dropout")

@@ -12,11 +12,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jsbert.activations import torch_activation
 from jsbert.checkpoint import card
 from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
 from jsbert.checkpoint.classifier import CrossEncoderParts
-from jsbert.checkpoint.modules import torch_activation, write_json, write_layer_weights, write_module, write_pooling
+from jsbert.checkpoint.modules import write_json, write_layer_weights, write_module, write_pooling
 from jsbert.checkpoint.read import BiEncoder
 from jsbert.checkpoint.routes import write_modules, write_router
 from jsbert.checkpoint.static import write_static
