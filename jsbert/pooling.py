@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jsbert.activations import ACTIVATIONS
 from jsbert.arrays import at_least_float32
@@ -108,16 +108,6 @@ def mean_of_layers(
     """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum of the weights."""
     total = sum(weight * at_least_float32(layer) for weight, layer in zip(weights, layers, strict=True))
     return total / jnp.sum(weights)
-
-
-def normalize(vectors: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
-    """`vectors` scaled to Euclidean length 1; a zero vector stays zero, and its gradient finite.
-
-    Computed in at least float32. Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
-    """
-    vectors = at_least_float32(vectors)
-    squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
-    return vectors / jnp.sqrt(jnp.maximum(squared, 1e-24))
 
 
 def dense(

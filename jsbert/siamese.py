@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from jsbert import encoders, pooling
+from jsbert.arrays import normalize
 from jsbert.config import Config, Dense, EncoderConfig, LayerNorm, Normalize
 from jsbert.encoders.dropout import row_keys
 from jsbert.packing import unpacked
@@ -66,7 +67,7 @@ def pool_and_finish(
             case LayerNorm():
                 vectors = pooling.layer_norm(params["head"][index], vectors)
             case Normalize():
-                vectors = pooling.normalize(vectors)
+                vectors = normalize(vectors)
     return vectors
 
 

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jsbert.arrays import at_least_float32
-from jsbert.pooling import normalize
+from jsbert.arrays import at_least_float32, normalize
 
 Matrix = Float[Array, "rows columns"]
 Column = Float[Array, " rows"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jsbert import pooling
+from jsbert.arrays import normalize
 
 HIDDEN = np.float32([[[1, -4], [3, 2], [5, 0], [9, 9]], [[7, 7], [2, 1], [0, 0], [4, -3]]])
 RIGHT = np.array([[1, 1, 1, 0], [1, 1, 0, 0]])
@@ -58,10 +59,10 @@ def test_pooling_of_bfloat16_happens_in_float32():
 
 def test_half_precision_vectors_are_normalised_in_float32():
     vectors = np.float16([[300, 400], [0, 0]])  # 300 squared is more than a float16 holds
-    assert pooling.normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
+    assert normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
 
 
 def test_normalize_leaves_zero_vectors_with_a_finite_gradient():
     vectors = jnp.float32([[3, 4], [0, 0]])
-    assert pooling.normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
-    assert jnp.isfinite(jax.grad(lambda v: pooling.normalize(v).sum())(vectors)).all()
+    assert normalize(vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
+    assert jnp.isfinite(jax.grad(lambda v: normalize(v).sum())(vectors)).all()
