@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.activations import activation_name
+from jsbert.modules import Module
 
 ATTENTIONS = ("eager", "xla", "cudnn")
 """How attention is computed: written out ("eager", transformers' word), which is the fastest on the CPU; or by
@@ -151,47 +152,6 @@ class EncoderConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense:
-    """A linear layer and an activation (sentence-transformers' module of that name, as are those below).
-
-    With `use_residual` the input is added to the output, through a matrix of its own where the sizes differ.
-    """
-
-    in_features: int
-    out_features: int
-    bias: bool = True
-    activation: str = "tanh"
-    use_residual: bool = False
-
-    def __post_init__(self):
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {self.activation!r}; supported: {', '.join(sorted(ACTIVATIONS))}")
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerNorm:
-    """Mean 0 and variance 1 over the dimensions, then a scale and a shift for each."""
-
-    dimension: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalize:
-    """Scaling to Euclidean length 1."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Dropout:
-    """Dropout while sentence-transformers trains; jsbert keeps it for the folder, and computes nothing."""
-
-    rate: float = 0.2
-
-
-Module = Dense | LayerNorm | Normalize | Dropout
-"""What can stand behind the pooling."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Router:
     """Several routes for a text, one of which the task chooses: sentence-transformers' Router, formerly Asym.
 
@@ -281,16 +241,21 @@ class Config:
     @property
     def embedding_dimension(self) -> int:
         """Length of the vectors that `siamese.encode` returns; of several routes, the first one's."""
-        widths = [self.modules[i].out_features for i in self._routes[0] if isinstance(self.modules[i], Dense)]
-        return widths[-1] if widths else len(self.pooling) * self.encoder.hidden_size
+        width = len(self.pooling) * self.encoder.hidden_size
+        for index in self._routes[0]:
+            width = self.modules[index].width(width)
+        return width
 
     @property
     def is_normalized(self) -> bool:
-        """Whether the vectors come out with length 1, by whichever route."""
-        computed = [
-            [self.modules[i] for i in route if not isinstance(self.modules[i], Dropout)] for route in self._routes
-        ]
-        return all(modules and isinstance(modules[-1], Normalize) for modules in computed)
+        """Whether the vectors come out with length 1, whichever route they take."""
+        return all(self._normalizes(route) for route in self._routes)
+
+    def _normalizes(self, route):
+        is_normalized = False
+        for index in route:
+            is_normalized = self.modules[index].normalizes(is_normalized)
+        return is_normalized
 
     @property
     def _routes(self):

@@ -1,8 +1,8 @@
-"""Pooling: token vectors to one sentence vector; and the small modules that may stand around it.
+"""Pooling: token vectors to one sentence vector.
 
 The poolings take `hidden` (B, L, D) and `mask` (B, L), where a nonzero mask entry counts, compute in at least float32,
 and return (B, D). Padding may stand on either side. A row whose mask is all zero gives a zero vector.
-Reference: sentence-transformers' modules of these names.
+Reference: sentence-transformers' Pooling and WeightedLayerPooling.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ from types import MappingProxyType
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from jsbert.activations import ACTIVATIONS
 from jsbert.arrays import at_least_float32
 
 Hidden = Float[ArrayLike, "batch length dim"]
@@ -108,33 +107,6 @@ def mean_of_layers(
     """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum of the weights."""
     total = sum(weight * at_least_float32(layer) for weight, layer in zip(weights, layers, strict=True))
     return total / jnp.sum(weights)
-
-
-def dense(
-    params: Mapping, vectors: Float[ArrayLike, "batch inputs"], activation: str, use_residual: bool = False
-) -> Float[Array, "batch outputs"]:
-    """`activation(vectors @ kernel + bias)`, with `params` {"kernel" (inputs, outputs)[, "bias" (outputs,)]}.
-
-    With `use_residual` `vectors` are added to that, multiplied by params["residual"]["kernel"] if there is one.
-    """
-    outputs = jnp.dot(vectors, params["kernel"], precision="highest")
-    outputs = ACTIVATIONS[activation](outputs + params["bias"][None] if "bias" in params else outputs)
-    if not use_residual:
-        return outputs
-    if "residual" in params:
-        vectors = jnp.dot(vectors, params["residual"]["kernel"], precision="highest")
-    return outputs + vectors
-
-
-def layer_norm(
-    params: Mapping, vectors: Float[ArrayLike, "*batch dim"], epsilon: float = 1e-5
-) -> Float[Array, "*batch dim"]:
-    """`vectors` with mean 0 and variance 1, times `params["scale"]`, plus `params["bias"]` if there is one."""
-    vectors = at_least_float32(vectors)
-    centred = vectors - vectors.mean(axis=-1, keepdims=True)
-    scaled = centred / jnp.sqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
-    scaled = scaled * params["scale"][None]
-    return scaled + params["bias"][None] if "bias" in params else scaled
 
 
 def _masked_sum(hidden, weights):

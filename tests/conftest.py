@@ -22,7 +22,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 import jaxtyping
 
 # Not the two objects: there a wrong argument must meet our own error.
-PURE = ["jsbert.batching", "jsbert.config", "jsbert.encoders", "jsbert.losses", "jsbert.pooling", "jsbert.siamese"]
+PURE = [
+    "jsbert.batching",
+    "jsbert.config",
+    "jsbert.encoders",
+    "jsbert.losses",
+    "jsbert.modules",
+    "jsbert.pooling",
+    "jsbert.siamese",
+]
 jaxtyping.install_import_hook(PURE, "beartype.beartype")
 
 import importlib.util

@@ -14,8 +14,8 @@ import pytest
 
 import jsbert
 from jsbert.batching import num_shapes
-from jsbert.config import Normalize
 from jsbert.device import token_budget
+from jsbert.modules import Normalize
 from tests import models
 
 TEXTS = models.sentences(120, seed=5, longest=25)

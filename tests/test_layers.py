@@ -12,7 +12,18 @@ import jsbert
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
-    {"activations", "arrays", "checks", "config", "files", "pooling", "similarity", "metrics", "quantization"},
+    {
+        "activations",
+        "arrays",
+        "checks",
+        "config",
+        "files",
+        "modules",
+        "pooling",
+        "similarity",
+        "metrics",
+        "quantization",
+    },
     {"device", "encoders", "losses", "tokenizer", "batching", "packing", "data", "search"},
     {"siamese", "checkpoint", "runner", "inputs"},
     {

@@ -15,8 +15,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jsbert import encoders, losses, siamese
-from jsbert.config import Dense, Normalize
 from jsbert.encoders import bert
+from jsbert.modules import Dense, Normalize
 from jsbert.packing import packed
 from jsbert.train import (
     State,

@@ -10,11 +10,12 @@ from jsbert import encoders
 from jsbert.checkpoint.adapter import base_folder, is_adapter, merge_adapter
 from jsbert.checkpoint.modules import pooling_modes, read_layer_weights, read_module, read_params, read_pooling
 from jsbert.checkpoint.paths import read_json, read_json_if_there
-from jsbert.checkpoint.routes import HEADS, ORDER, Modules, find_router, read_modules
+from jsbert.checkpoint.routes import Modules, find_router, read_modules, supported_order
 from jsbert.checkpoint.static import is_model2vec, normalizes, read_static
 from jsbert.checkpoint.tensors import read_tensors, to_params
 from jsbert.checks import typed
-from jsbert.config import Config, Dense, LayerNorm, Router
+from jsbert.config import Config, Router
+from jsbert.modules import MODULES
 from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 
@@ -105,7 +106,7 @@ def _without_modules(folder):
 
 
 def _trunk(route: Modules) -> Modules:
-    return [module for module in route if module[0] not in HEADS]
+    return [module for module in route if module[0] not in MODULES]
 
 
 def _check_order(route, file):
@@ -114,7 +115,7 @@ def _check_order(route, file):
     orders = (["Transformer"], ["Transformer", "Pooling"], ["Transformer", "WeightedLayerPooling", "Pooling"], STATIC)
     in_order = trunk in orders and kinds[: len(trunk)] == trunk and (trunk != ["Transformer"] or kinds == trunk)
     if not in_order or len(set(route)) < len(route):
-        raise ValueError(f"{file}: modules {kinds}; {ORDER}")
+        raise ValueError(f"{file}: modules {kinds}; {supported_order()}")
 
 
 def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, settings) -> BiEncoder:
@@ -152,12 +153,10 @@ def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, sett
 
 def _check_widths(width, modules):
     for module, folder in modules:
-        if isinstance(module, (Dense, LayerNorm)):
-            name = "in_features" if isinstance(module, Dense) else "dimension"
-            given = getattr(module, name)
-            if given != width:
-                raise ValueError(f"{folder / 'config.json'}: {name} is {given}, but the module before gives {width}")
-            width = module.out_features if isinstance(module, Dense) else width
+        try:
+            width = module.width(width)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'}: {error}") from None
 
 
 def read_config(folder):

@@ -7,22 +7,13 @@ from jsbert.checkpoint.modules import write_json
 from jsbert.checkpoint.paths import inside, read_json
 from jsbert.checks import typed
 from jsbert.config import Router
-
-HEADS = ("Dense", "LayerNorm", "Normalize", "Dropout")
-"""The modules that may stand behind the pooling."""
+from jsbert.modules import MODULES
 
 ROUTERS = ("Router", "Asym")
 """The names of the module that has routes."""
 
-MODULES = ("Transformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling", *HEADS, *ROUTERS)
-"""The modules of sentence-transformers that jsbert computes."""
-
-ORDER = (
-    f"supported: Transformer, Pooling, then any of {', '.join(HEADS)}; a WeightedLayerPooling between the first two; a "
-    "StaticEmbedding in place of these; and one Router, each of whose routes is such a list, with what stands before "
-    "and behind the Router"
-)
-"""What the lists of modules can be, for messages."""
+TRUNK = ("Transformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling")
+"""The modules in front of those in `modules.MODULES`."""
 
 Modules = list[tuple[str, pathlib.Path]]
 """Modules in the order in which they compute: the last segment of the type, and the folder."""
@@ -45,8 +36,17 @@ def read_modules(folder: pathlib.Path) -> Modules | None:
             raise ValueError(f"{file}: an entry is {entry!r}; each needs a 'type' and a 'path'")
         modules.append((_kind(entry["type"], file), inside(folder, entry["path"], where=file)))
     if not modules:
-        raise ValueError(f"{file}: modules []; {ORDER}")
+        raise ValueError(f"{file}: modules []; {supported_order()}")
     return modules
+
+
+def supported_order() -> str:
+    """What a list of modules can be, for messages."""
+    return (
+        f"supported: Transformer, Pooling, then any of {', '.join(MODULES)}; a WeightedLayerPooling between the first "
+        "two; a StaticEmbedding in place of these; and one Router, each of whose routes is such a list, with what "
+        "stands before and behind the Router"
+    )
 
 
 def write_modules(folder: pathlib.Path, modules: list[tuple[str, str]]) -> None:
@@ -96,7 +96,8 @@ def _read_router(folder):
         routes[name] = [(kinds[path], inside(folder, path, where=file)) for path in names]
     nested = [name for name, kind in kinds.items() if kind in ROUTERS]
     if not routes or nested:
-        raise ValueError(f"{file}: {f'the Router {nested[0]!r} inside a Router' if nested else 'no routes'}; {ORDER}")
+        problem = f"the Router {nested[0]!r} inside a Router" if nested else "no routes"
+        raise ValueError(f"{file}: {problem}; {supported_order()}")
 
     parameters = typed(values, "parameters", dict, {}, where=file)
     unknown = sorted(parameters.keys() - {"default_route", "allow_empty_key", "route_mappings"})
@@ -129,8 +130,9 @@ def _tasks(mappings, file):
 
 def _kind(name, file):
     package, _, kind = name.rpartition(".")
-    if package.partition(".")[0] != "sentence_transformers" or kind not in MODULES:
-        raise ValueError(f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(MODULES)}")
+    supported = (*TRUNK, *MODULES, *ROUTERS)
+    if package.partition(".")[0] != "sentence_transformers" or kind not in supported:
+        raise ValueError(f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(supported)}")
     return kind
 
 
