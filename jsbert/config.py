@@ -194,8 +194,11 @@ class Router:
 class Config:
     """A bi-encoder from token ids to vectors: encoder, pooling, and what follows the pooling.
 
-    Its params are `{"encoder": ..., "head": {i: ...}, "layer_weights": ...}`: an entry `i` for each module
-    `modules[i]` that has params, and the layers' weights only where there is a `layer_start`.
+    Its params are a dict. Only "encoder" is always there:
+        encoder: the encoder's.
+        head: {i: params of `modules[i]`}, for the modules that have params.
+        pooling: {mode: params of that pooling}, for the poolings that have params.
+        layer_weights: the weights of the layers, if there is a `layer_start`.
 
     Attributes:
         encoder: the encoder family's config.

@@ -2,6 +2,7 @@
 
 The poolings take `hidden` (B, L, D) and `mask` (B, L), where a nonzero mask entry counts, compute in at least float32,
 and return (B, D). Padding may stand on either side. A row whose mask is all zero gives a zero vector.
+A pooling with params, such as a learned query, takes them first: `(params, hidden, mask)`.
 Reference: sentence-transformers' Pooling and WeightedLayerPooling.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from jsbert.arrays import at_least_float32
 
@@ -77,7 +78,12 @@ POOLINGS: Mapping = MappingProxyType(
 
 
 def pool(
-    hidden: Hidden, mask: Mask, modes: Sequence[str] = ("mean",), *, prompt_length: Int[ArrayLike, ""] = 0
+    hidden: Hidden,
+    mask: Mask,
+    modes: Sequence[str] = ("mean",),
+    *,
+    prompt_length: Int[ArrayLike, ""] = 0,
+    params: Mapping[str, PyTree] = MappingProxyType({}),
 ) -> Float[Array, "batch pooled"]:
     """The poolings named in `modes`, concatenated: (B, len(modes) * D), at least float32.
 
@@ -86,6 +92,7 @@ def pool(
         mask: (B, L), nonzero where there is a token.
         modes: keys of `POOLINGS`.
         prompt_length: how many tokens at each row's start to leave out.
+        params: the params of each pooling that has some, by its mode.
 
     >>> import jax.numpy as jnp
     >>> hidden = jnp.array([[[1.0, 4.0], [3.0, 2.0], [9.0, 9.0]]])
@@ -94,11 +101,14 @@ def pool(
     """
     first = jnp.argmax(mask != 0, axis=1)
     kept = (mask != 0) & (jnp.arange(mask.shape[1])[None] >= first[:, None] + prompt_length)
-    pooled = [
-        weighted_mean_pool(hidden, kept, first) if mode == "weightedmean" else POOLINGS[mode](hidden, kept)
-        for mode in modes
-    ]
-    return jnp.concatenate(pooled, axis=-1)
+
+    def pooled(mode):
+        if mode == "weightedmean":
+            return weighted_mean_pool(hidden, kept, first)
+        own = (params[mode],) if mode in params else ()
+        return POOLINGS[mode](*own, hidden, kept)
+
+    return jnp.concatenate([pooled(mode) for mode in modes], axis=-1)
 
 
 def mean_of_layers(

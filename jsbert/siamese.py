@@ -58,7 +58,8 @@ def pool_and_finish(
     prompt_length: Int[ArrayLike, ""] = 0,
 ) -> Float[Array, "batch embedding"]:
     """The second part of `encode`: token vectors to sentence vectors."""
-    vectors = pooling.pool(hidden, mask, config.pooling, prompt_length=prompt_length)
+    own = params.get("pooling", {})
+    vectors = pooling.pool(hidden, mask, config.pooling, prompt_length=prompt_length, params=own)
     head = params.get("head", {})
     for index in config.active:
         vectors = config.modules[index](head.get(index), vectors)

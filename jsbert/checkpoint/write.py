@@ -222,6 +222,11 @@ def _write_pipeline(folder, model, first=None):
         _write_transformer(place("Transformer"), model)
         if config.layer_start is not None:
             write_layer_weights(place("WeightedLayerPooling"), config, model.params["layer_weights"])
+        if "pooling" in model.params:
+            raise ValueError(
+                f"the poolings {[*model.params['pooling']]} have params, for which sentence-transformers' Pooling has "
+                "no place; save model.params in a file of your own"
+            )
         write_pooling(place("Pooling"), config)
     if config.router is None:
         paths = [place(type(module).__name__) for module in config.modules]
