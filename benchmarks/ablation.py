@@ -138,7 +138,7 @@ def _difference(scores):
 def without_head(folder: pathlib.Path, pooling: str) -> SentenceTransformer:
     """The model with this pooling and nothing behind it, and none of its folder's prompts and settings."""
     parts = SentenceTransformer(folder, pooling=pooling).parts
-    changes = dict(config=dataclasses.replace(parts.config, head=()), params={"encoder": parts.params["encoder"]})
+    changes = dict(config=dataclasses.replace(parts.config, modules=()), params={"encoder": parts.params["encoder"]})
     return SentenceTransformer.from_parts(dataclasses.replace(parts, **changes, settings=Settings()))
 
 

@@ -31,6 +31,17 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
 )
 """Activation functions, elementwise, keyed by lower-case name: HuggingFace's `hidden_act`, torch's class names."""
 
+TORCH_ACTIVATIONS = {
+    "identity": "torch.nn.modules.linear.Identity",
+    "gelu": "torch.nn.modules.activation.GELU",
+    "relu": "torch.nn.modules.activation.ReLU",
+    "sigmoid": "torch.nn.modules.activation.Sigmoid",
+    "silu": "torch.nn.modules.activation.SiLU",
+    "swish": "torch.nn.modules.activation.SiLU",
+    "tanh": "torch.nn.modules.activation.Tanh",
+}
+"""The torch class that json files name for each activation that has one."""
+
 
 def activation_name(name: str, *, where: str) -> str:
     """Key of `ACTIVATIONS` for a config's activation.
@@ -50,3 +61,16 @@ def activation_name(name: str, *, where: str) -> str:
     if key not in ACTIVATIONS:
         raise ValueError(f"{where}: unknown activation {name!r}; supported: {', '.join(sorted(ACTIVATIONS))}")
     return key
+
+
+def torch_activation(name: str) -> str:
+    """The torch class of an activation, the inverse of `activation_name`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in TORCH_ACTIVATIONS:
+        raise ValueError(
+            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} can be saved"
+        )
+    return TORCH_ACTIVATIONS[name]

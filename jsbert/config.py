@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.activations import activation_name
+from jsbert.modules import Module
 
 ATTENTIONS = ("eager", "xla", "cudnn")
 """How attention is computed: written out ("eager", transformers' word), which is the fastest on the CPU; or by
@@ -151,67 +152,26 @@ class EncoderConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense:
-    """A linear layer and an activation (sentence-transformers' module of that name, as are those below).
-
-    With `use_residual` the input is added to the output, through a matrix of its own where the sizes differ.
-    """
-
-    in_features: int
-    out_features: int
-    bias: bool = True
-    activation: str = "tanh"
-    use_residual: bool = False
-
-    def __post_init__(self):
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {self.activation!r}; supported: {', '.join(sorted(ACTIVATIONS))}")
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerNorm:
-    """Mean 0 and variance 1 over the dimensions, then a scale and a shift for each."""
-
-    dimension: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalize:
-    """Scaling to Euclidean length 1."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Dropout:
-    """Dropout while sentence-transformers trains; jsbert keeps it for the folder, and computes nothing."""
-
-    rate: float = 0.2
-
-
-Module = Dense | LayerNorm | Normalize | Dropout
-"""What can stand behind the pooling."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Router:
-    """Several ways for a text, of which the task decides: sentence-transformers' Router, Asym of old.
+    """Several routes for a text, one of which the task chooses: sentence-transformers' Router, formerly Asym.
 
     Attributes:
-        ways: each route's name, and what it leads to.
+        routes: each route's name, and what it leads to.
         default: the route without a task; None if there has to be one.
         tasks: the routes of tasks that are not called like their route; that of None is for all other tasks.
     """
 
-    ways: tuple[tuple[str, Any], ...]
+    routes: tuple[tuple[str, Any], ...]
     default: str | None = None
     tasks: tuple[tuple[str | None, str], ...] = ()
 
-    def route(self, task: str | None) -> str:
+    def route_name(self, task: str | None) -> str:
         """The name of the route for `task`, found as sentence-transformers finds it for texts.
 
         Raises:
             ValueError: if there is none.
         """
-        names, tasks = [name for name, _ in self.ways], dict(self.tasks)
+        names, tasks = [name for name, _ in self.routes], dict(self.tasks)
         if task in tasks or None in tasks:
             return tasks.get(task, tasks.get(None))
         for name in (task, "text"):
@@ -221,36 +181,39 @@ class Router:
             return self.default
         raise ValueError(f"no route for task {task!r}; the model's routes are {names}, say which with task=")
 
-    def way(self, task: str | None) -> Any:
+    def route(self, task: str | None) -> Any:
         """What the route for `task` leads to."""
-        return dict(self.ways)[self.route(task)]
+        return dict(self.routes)[self.route_name(task)]
 
     def map(self, change: Callable[[Any], Any]) -> "Router":
         """The router whose routes lead to `change` of what they lead to here."""
-        return dataclasses.replace(self, ways=tuple((name, change(way)) for name, way in self.ways))
+        return dataclasses.replace(self, routes=tuple((name, change(route)) for name, route in self.routes))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A bi-encoder from token ids to vectors: encoder, pooling, and what follows the pooling.
 
-    Its params are `{"encoder": ..., "head": {i: ...}, "layer_weights": ...}`: an entry `i` for each module `head[i]`
-    that has params, and the layers' weights only where there is a `layer_start`.
+    Its params are a dict. Only "encoder" is always there:
+        encoder: the encoder's.
+        head: {i: params of `modules[i]`}, for the modules that have params.
+        pooling: {mode: params of that pooling}, for the poolings that have params.
+        layer_weights: the weights of the layers, if there is a `layer_start`.
 
     Attributes:
         encoder: the encoder family's config.
         pooling: the pooling modes, concatenated in this order; names as in `pooling.POOLINGS`.
         include_prompt: False leaves the prompt's tokens out of the pooling.
-        head: the modules behind the pooling.
+        modules: the modules behind the pooling.
         layer_start: given, what is pooled is the weighted mean of the hidden states from this one on, of which the
             embeddings are number 0 (WeightedLayerPooling); else the last layer.
-        router: its routes lead to places in `head`, through which the vectors go in that order; None: through all.
+        router: its routes lead to places in `modules`, through which the vectors go in that order; None: through all.
     """
 
     encoder: EncoderConfig
     pooling: tuple[str, ...] = ("mean",)
     include_prompt: bool = True
-    head: tuple[Module, ...] = ()
+    modules: tuple[Module, ...] = ()
     layer_start: int | None = None
     router: Router | None = None
 
@@ -262,34 +225,41 @@ class Config:
         """
         if self.router is None:
             return self
-        name = self.router.route(task)
-        return dataclasses.replace(self, router=Router(((name, self.router.way(task)),), name))
+        name = self.router.route_name(task)
+        return dataclasses.replace(self, router=Router(((name, self.router.route(task)),), name))
 
     @property
-    def path(self) -> tuple[int, ...]:
-        """The places in `head` through which the vectors go, in order.
+    def active(self) -> tuple[int, ...]:
+        """The places in `modules` through which the vectors go, in order.
 
         Raises:
-            ValueError: if there are several ways; `for_task` chooses one.
+            ValueError: if there are several routes; `for_task` chooses one.
         """
-        ways = self._ways
-        if len(ways) > 1:
-            names = [name for name, _ in self.router.ways]
+        routes = self._routes
+        if len(routes) > 1:
+            names = [name for name, _ in self.router.routes]
             raise ValueError(f"the model has the routes {names}; choose one with config.for_task, or encode's task=")
-        return ways[0]
+        return routes[0]
 
     @property
     def embedding_dimension(self) -> int:
         """Length of the vectors that `siamese.encode` returns; of several routes, the first one's."""
-        widths = [self.head[i].out_features for i in self._ways[0] if isinstance(self.head[i], Dense)]
-        return widths[-1] if widths else len(self.pooling) * self.encoder.hidden_size
+        width = len(self.pooling) * self.encoder.hidden_size
+        for index in self._routes[0]:
+            width = self.modules[index].width(width)
+        return width
 
     @property
     def is_normalized(self) -> bool:
-        """Whether the vectors come out with length 1, by whichever route."""
-        computed = [[self.head[i] for i in way if not isinstance(self.head[i], Dropout)] for way in self._ways]
-        return all(modules and isinstance(modules[-1], Normalize) for modules in computed)
+        """Whether the vectors come out with length 1, whichever route they take."""
+        return all(self._normalizes(route) for route in self._routes)
+
+    def _normalizes(self, route):
+        is_normalized = False
+        for index in route:
+            is_normalized = self.modules[index].normalizes(is_normalized)
+        return is_normalized
 
     @property
-    def _ways(self):
-        return [tuple(range(len(self.head)))] if self.router is None else [way for _, way in self.router.ways]
+    def _routes(self):
+        return [tuple(range(len(self.modules)))] if self.router is None else [route for _, route in self.router.routes]

@@ -1,17 +1,18 @@
-"""Pooling: token vectors to one sentence vector; and the small modules that may stand around it.
+"""Pooling: token vectors to one sentence vector.
 
 The poolings take `hidden` (B, L, D) and `mask` (B, L), where a nonzero mask entry counts, compute in at least float32,
 and return (B, D). Padding may stand on either side. A row whose mask is all zero gives a zero vector.
-Reference: sentence-transformers' modules of these names.
+A pooling with params, such as a learned query, takes them first: `(params, hidden, mask)`.
+Reference: sentence-transformers' Pooling and WeightedLayerPooling.
 """
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
-from jsbert.activations import ACTIVATIONS
+from jsbert.arrays import at_least_float32
 
 Hidden = Float[ArrayLike, "batch length dim"]
 Mask = Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"]
@@ -32,7 +33,7 @@ def last_token_pool(hidden: Hidden, mask: Mask) -> Vectors:
 def max_pool(hidden: Hidden, mask: Mask) -> Vectors:
     """The largest entry of each dimension over the unmasked tokens."""
     counted = (mask != 0)[:, :, None]
-    largest = jnp.max(jnp.where(counted, _wide(hidden), -jnp.inf), axis=1)
+    largest = jnp.max(jnp.where(counted, at_least_float32(hidden), -jnp.inf), axis=1)
     return jnp.where(counted.any(axis=1), largest, 0.0)
 
 
@@ -77,7 +78,12 @@ POOLINGS: Mapping = MappingProxyType(
 
 
 def pool(
-    hidden: Hidden, mask: Mask, modes: Sequence[str] = ("mean",), *, prompt_length: Int[ArrayLike, ""] = 0
+    hidden: Hidden,
+    mask: Mask,
+    modes: Sequence[str] = ("mean",),
+    *,
+    prompt_length: Int[ArrayLike, ""] = 0,
+    params: Mapping[str, PyTree] = MappingProxyType({}),
 ) -> Float[Array, "batch pooled"]:
     """The poolings named in `modes`, concatenated: (B, len(modes) * D), at least float32.
 
@@ -86,6 +92,7 @@ def pool(
         mask: (B, L), nonzero where there is a token.
         modes: keys of `POOLINGS`.
         prompt_length: how many tokens at each row's start to leave out.
+        params: the params of each pooling that has some, by its mode.
 
     >>> import jax.numpy as jnp
     >>> hidden = jnp.array([[[1.0, 4.0], [3.0, 2.0], [9.0, 9.0]]])
@@ -94,69 +101,31 @@ def pool(
     """
     first = jnp.argmax(mask != 0, axis=1)
     kept = (mask != 0) & (jnp.arange(mask.shape[1])[None] >= first[:, None] + prompt_length)
-    pooled = [
-        weighted_mean_pool(hidden, kept, first) if mode == "weightedmean" else POOLINGS[mode](hidden, kept)
-        for mode in modes
-    ]
-    return jnp.concatenate(pooled, axis=-1)
+
+    def pooled(mode):
+        if mode == "weightedmean":
+            return weighted_mean_pool(hidden, kept, first)
+        own = (params[mode],) if mode in params else ()
+        return POOLINGS[mode](*own, hidden, kept)
+
+    return jnp.concatenate([pooled(mode) for mode in modes], axis=-1)
 
 
 def mean_of_layers(
     weights: Float[ArrayLike, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
 ) -> Float[Array, "batch length dim"]:
     """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum of the weights."""
-    total = sum(weight * _wide(layer) for weight, layer in zip(weights, layers, strict=True))
+    total = sum(weight * at_least_float32(layer) for weight, layer in zip(weights, layers, strict=True))
     return total / jnp.sum(weights)
 
 
-def normalize(vectors: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
-    """`vectors` scaled to Euclidean length 1; a zero vector stays zero, and its gradient finite.
-
-    Computed in at least float32. Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
-    """
-    vectors = _wide(jnp.asarray(vectors))
-    squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
-    return vectors / jnp.sqrt(jnp.maximum(squared, 1e-24))
-
-
-def dense(
-    params: Mapping, vectors: Float[ArrayLike, "batch inputs"], activation: str, use_residual: bool = False
-) -> Float[Array, "batch outputs"]:
-    """`activation(vectors @ kernel + bias)`, with `params` {"kernel" (inputs, outputs)[, "bias" (outputs,)]}.
-
-    With `use_residual` `vectors` are added to that, multiplied by params["residual"]["kernel"] if there is one.
-    """
-    outputs = jnp.dot(vectors, params["kernel"], precision="highest")
-    outputs = ACTIVATIONS[activation](outputs + params["bias"][None] if "bias" in params else outputs)
-    if not use_residual:
-        return outputs
-    if "residual" in params:
-        vectors = jnp.dot(vectors, params["residual"]["kernel"], precision="highest")
-    return outputs + vectors
-
-
-def layer_norm(
-    params: Mapping, vectors: Float[ArrayLike, "*batch dim"], epsilon: float = 1e-5
-) -> Float[Array, "*batch dim"]:
-    """`vectors` with mean 0 and variance 1, times `params["scale"]`, plus `params["bias"]` if there is one."""
-    vectors = _wide(jnp.asarray(vectors))
-    centred = vectors - vectors.mean(axis=-1, keepdims=True)
-    scaled = centred / jnp.sqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
-    scaled = scaled * params["scale"][None]
-    return scaled + params["bias"][None] if "bias" in params else scaled
-
-
-def _wide(hidden):
-    return hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
-
-
 def _masked_sum(hidden, weights):
-    hidden = _wide(hidden)
+    hidden = at_least_float32(hidden)
     weights = weights.astype(hidden.dtype)
     total = jnp.einsum("bld,bl->bd", hidden, weights, precision="highest")
     return total, jnp.sum(weights, axis=1, keepdims=True)
 
 
 def _take_token(hidden, mask, position):
-    token = jnp.take_along_axis(_wide(hidden), position[:, None, None], axis=1)[:, 0]
+    token = jnp.take_along_axis(at_least_float32(hidden), position[:, None, None], axis=1)[:, 0]
     return jnp.where((mask != 0).any(axis=1, keepdims=True), token, 0.0)

@@ -131,16 +131,16 @@ class SentenceTransformer(TextModel):
         self._do_lower_case = parts.do_lower_case
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
-        def model(way):
-            if way.params is parts.params:
+        def model(route):
+            if route.params is parts.params:
                 return self
-            return self.from_parts(way, device=device, dtype=dtype, attn_implementation=attn_implementation)
+            return self.from_parts(route, device=device, dtype=dtype, attn_implementation=attn_implementation)
 
         self.router = None if parts.router is None else parts.router.map(model)
 
     def __repr__(self) -> str:
-        routes = [] if self.router is None else [f"routes {', '.join(name for name, _ in self.router.ways)}"]
-        modules = [type(module).__name__ for module in self.config.head]
+        routes = [] if self.router is None else [f"routes {', '.join(name for name, _ in self.router.routes)}"]
+        modules = [type(module).__name__ for module in self.config.modules]
         pooling = " + ".join(["+".join(self.config.pooling), *modules])
         return self._described(pooling, *routes, f"{self.get_embedding_dimension()} dimensions")
 
@@ -380,7 +380,7 @@ class SentenceTransformer(TextModel):
         """Check a call's options, and choose the model and the route that encode the texts of `task`."""
         check_positive("batch_size", batch_size)
         check_positive("truncate_dim", truncate_dim)
-        model = self if self.router is None else self.router.way(task)
+        model = self if self.router is None else self.router.route(task)
         config = model.config.for_task(task)
         dimension = min(truncate_dim or self.truncate_dim or config.embedding_dimension, config.embedding_dimension)
         return Encoding(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from jsbert import encoders, pooling
-from jsbert.config import Config, Dense, EncoderConfig, LayerNorm, Normalize
+from jsbert.config import Config, EncoderConfig
 from jsbert.encoders.dropout import row_keys
 
 
@@ -57,15 +57,11 @@ def pool_and_finish(
     prompt_length: Int[ArrayLike, ""] = 0,
 ) -> Float[Array, "batch embedding"]:
     """The second part of `encode`: token vectors to sentence vectors."""
-    vectors = pooling.pool(hidden, mask, config.pooling, prompt_length=prompt_length)
-    for index in config.path:
-        match config.head[index]:
-            case Dense(activation=activation, use_residual=use_residual):
-                vectors = pooling.dense(params["head"][index], vectors, activation, use_residual)
-            case LayerNorm():
-                vectors = pooling.layer_norm(params["head"][index], vectors)
-            case Normalize():
-                vectors = pooling.normalize(vectors)
+    own = params.get("pooling", {})
+    vectors = pooling.pool(hidden, mask, config.pooling, prompt_length=prompt_length, params=own)
+    head = params.get("head", {})
+    for index in config.active:
+        vectors = config.modules[index](head.get(index), vectors)
     return vectors
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jsbert.pooling import normalize
+from jsbert.arrays import at_least_float32, normalize
 
 Matrix = Float[Array, "rows columns"]
 Column = Float[Array, " rows"]
@@ -91,8 +91,7 @@ def similarity_name(function: Callable) -> str:
 
 
 def _rows(x):
-    x = jnp.asarray(x)
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # squares of float16 overflow above 255
+    x = at_least_float32(x)
     if x.ndim not in (1, 2):
         raise ValueError(f"vectors have shape {x.shape}; give one vector (D,) or a batch of them (N, D)")
     return jnp.atleast_2d(x)

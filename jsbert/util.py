@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike
 
+from jsbert.arrays import normalize
 from jsbert.data import mine_hard_negatives
-from jsbert.pooling import normalize
 from jsbert.quantization import quantize_embeddings
 from jsbert.search import close_pairs, communities
 from jsbert.search import top_k as nearest

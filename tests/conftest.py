@@ -27,6 +27,7 @@ PURE = [
     "jsbert.config",
     "jsbert.encoders",
     "jsbert.losses",
+    "jsbert.modules",
     "jsbert.pooling",
     "jsbert.siamese",
 ]

@@ -9,8 +9,9 @@ import numpy as np
 
 from jsbert import encoders
 from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
-from jsbert.config import Config, Dense, Normalize
+from jsbert.config import Config
 from jsbert.encoders import bert
+from jsbert.modules import Normalize
 from jsbert.tokenizer import Tokenizer
 
 WORDS = [
@@ -88,9 +89,11 @@ def parts(folder: pathlib.Path, *, pooling=("mean",), head=NORMALIZE, seed=0, se
     """A random tiny bi-encoder; its vocabulary is left in `folder`."""
     encoder = bert.Config(**SIZES)
     params = {"encoder": perturbed(encoders.shapes(encoder), seed)}
-    dense = {i: _dense(module, seed + i) for i, module in enumerate(head) if isinstance(module, Dense)}
-    params |= {"head": dense} if dense else {}
-    return BiEncoder(Config(encoder, pooling, head=head, **config), params, tokenizer(folder), settings or Settings())
+    own = {i: perturbed(module.shapes(), seed + i + 100) for i, module in enumerate(head) if module.shapes()}
+    params |= {"head": own} if own else {}
+    return BiEncoder(
+        Config(encoder, pooling, modules=head, **config), params, tokenizer(folder), settings or Settings()
+    )
 
 
 def write_folder(folder: pathlib.Path, **options) -> pathlib.Path:
@@ -116,10 +119,3 @@ def sentences(count: int, seed: int = 0, longest: int = 12) -> list[str]:
     """Random sentences of 0 to `longest` words."""
     generator = random.Random(seed)
     return [" ".join(generator.choices(WORDS, k=generator.randint(0, longest))) for _ in range(count)]
-
-
-def _dense(module, seed):
-    shapes = {"kernel": jax.ShapeDtypeStruct((module.in_features, module.out_features), np.float32)}
-    if module.bias:
-        shapes["bias"] = jax.ShapeDtypeStruct((module.out_features,), np.float32)
-    return perturbed(shapes, seed + 100)

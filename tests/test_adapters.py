@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from jsbert import CrossEncoder, SentenceTransformer
 from jsbert.adapters import load_adapter, save_adapter
 from jsbert.checkpoint import find
-from jsbert.config import Dense, Normalize
+from jsbert.modules import Dense, Normalize
 from jsbert.train import (
     Recipe,
     Source,

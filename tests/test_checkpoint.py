@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import jsbert
 from jsbert.checkpoint import read_bi_encoder, read_cross_encoder, write_bi_encoder
-from jsbert.config import Dense, Normalize
+from jsbert.modules import Dense, Normalize
 from tests import models
 
 

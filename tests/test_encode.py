@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import jsbert
-from jsbert.config import Normalize
 from jsbert.engine import num_shapes
+from jsbert.modules import Normalize
 from tests import models
 
 TEXTS = models.sentences(120, seed=5, longest=25)

@@ -16,10 +16,11 @@ import jsbert
 from jsbert import encoders, export, siamese
 from jsbert.activations import ACTIVATIONS
 from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings
-from jsbert.config import Config, Dense, Normalize, Router
+from jsbert.config import Config, Router
 from jsbert.cross_encoder import logits
 from jsbert.export import onnx as onnx_export
 from jsbert.export.pipeline import Pipeline
+from jsbert.modules import Dense, Normalize
 from tests import command_line, models
 from tests.command_line import is_one_line
 

@@ -12,7 +12,20 @@ import jsbert
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
-    {"activations", "config", "files", "lines", "version", "pooling", "similarity", "metrics", "quantization"},
+    {
+        "activations",
+        "arrays",
+        "checks",
+        "config",
+        "files",
+        "lines",
+        "modules",
+        "pooling",
+        "similarity",
+        "metrics",
+        "quantization",
+        "version",
+    },
     {"encoders", "losses", "tokenizer", "data", "search"},
     {"siamese", "checkpoint", "inputs"},
     {"engine"},

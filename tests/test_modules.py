@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ from jsbert import pooling, siamese
 from jsbert.checkpoint import read_bi_encoder, write_bi_encoder
 from jsbert.checkpoint.find import needed_files
 from jsbert.checkpoint.read import TRANSFORMER_CONFIGS
-from jsbert.config import Config, Dense, Dropout, LayerNorm, Normalize, Router
+from jsbert.config import Config, Router
 from jsbert.engine import packed
+from jsbert.modules import MODULES, Dense, Dropout, LayerNorm, Module, Normalize
 from tests import models
 
 HEAD = (
@@ -42,7 +44,7 @@ def drawn(shapes, seed=0):
 def everything(folder):
     """All modules that have no routes."""
     parts = models.parts(folder, head=())
-    config = dataclasses.replace(parts.config, head=HEAD, layer_start=1)
+    config = dataclasses.replace(parts.config, modules=HEAD, layer_start=1)
     weights = np.asarray([0.7, 1.9], np.float32)
     return dataclasses.replace(
         parts, config=config, params=parts.params | {"head": drawn(SHAPES), "layer_weights": weights}
@@ -53,14 +55,14 @@ def routed(folder):
     """Two routes behind the pooling."""
     parts = models.parts(folder, head=())
     shapes = {i: {"kernel": (24, 10), "bias": (10,)} for i in (1, 3)} | {0: SHAPES[0], 4: SHAPES[3]}
-    config = dataclasses.replace(parts.config, head=ROUTED_HEAD, router=ROUTES)
+    config = dataclasses.replace(parts.config, modules=ROUTED_HEAD, router=ROUTES)
     return dataclasses.replace(parts, config=config, params=parts.params | {"head": drawn(shapes)})
 
 
 def two_encoders(folder):
     """Two routes of which each is a model."""
-    ways = tuple((name, models.parts(folder / name, seed=seed)) for seed, name in enumerate(("query", "document")))
-    return dataclasses.replace(ways[1][1], router=Router(ways, "document"))
+    routes = tuple((name, models.parts(folder / name, seed=seed)) for seed, name in enumerate(("query", "document")))
+    return dataclasses.replace(routes[1][1], router=Router(routes, "document"))
 
 
 def assert_same_params(a, b):
@@ -78,10 +80,15 @@ def batch():
 def test_the_modules_by_hand():
     generator = np.random.default_rng(0)
     x, kernel, other = (generator.normal(size=size).astype(np.float32) for size in ((3, 4), (4, 5), (4, 5)))
-    got = pooling.dense({"kernel": kernel, "residual": {"kernel": other}}, jnp.asarray(x), "tanh", use_residual=True)
+    got = Dense(4, 5, use_residual=True)({"kernel": kernel, "residual": {"kernel": other}}, x)
     assert np.allclose(got, np.tanh(x @ kernel) + x @ other, atol=1e-6)
-    got = pooling.dense({"kernel": kernel[:, :4]}, jnp.asarray(x), "identity", use_residual=True)
+    got = Dense(4, 4, activation="identity", use_residual=True)({"kernel": kernel[:, :4]}, x)
     assert np.allclose(got, x @ kernel[:, :4] + x, atol=1e-6)
+    scaled = LayerNorm(4)({"scale": kernel[:, 0], "bias": kernel[:, 1]}, x)
+    deviation = np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    assert np.allclose(scaled, (x - x.mean(1, keepdims=True)) / deviation * kernel[:, 0] + kernel[:, 1], atol=1e-6)
+    assert np.allclose(Normalize()(None, x), x / np.linalg.norm(x, axis=1, keepdims=True), atol=1e-6)
+    assert np.array_equal(Dropout(0.9)(None, jnp.asarray(x)), x)
     layers = [jnp.full((1, 1, 2), value) for value in (1.0, 4.0)]
     assert pooling.mean_of_layers(jnp.asarray([1.0, 2.0]), layers).tolist() == [[[3.0, 3.0]]]
 
@@ -94,8 +101,8 @@ def test_config_and_params_survive_the_way_through_a_folder(tmp_path, make):
     assert again.config == parts.config
     assert_same_params(again.params, parts.params)
     if parts.router is not None:
-        assert (again.router.default, [name for name, _ in again.router.ways]) == ("document", ["query", "document"])
-        for (_, a), (_, b) in zip(again.router.ways, parts.router.ways, strict=True):
+        assert (again.router.default, [name for name, _ in again.router.routes]) == ("document", ["query", "document"])
+        for (_, a), (_, b) in zip(again.router.routes, parts.router.routes, strict=True):
             assert_same_params(a.params, b.params)
 
 
@@ -124,15 +131,15 @@ def test_the_pure_functions_want_one_route(tmp_path):
         task: siamese.encode(parts.config.for_task(task), parts.params, ids, mask) for task in ("query", "passage")
     }
     assert np.abs(vectors["query"] - vectors["passage"]).max() > 0.1
-    assert parts.config.for_task("passage").for_task("document").path == (0, 3, 4, 2)
+    assert parts.config.for_task("passage").for_task("document").active == (0, 3, 4, 2)
     plain = models.parts(tmp_path / "v").config
     assert plain.for_task("query") is plain
 
 
 def test_what_is_said_of_vectors_holds_for_every_route():
     encoder = models.bert.Config(**models.SIZES)
-    ways = Router((("a", (0, 1, 2)), ("b", (1, 0))))
-    config = Config(encoder, head=(Dense(24, 10), Normalize(), Dropout()), router=ways)
+    routes = Router((("a", (0, 1, 2)), ("b", (1, 0))))
+    config = Config(encoder, modules=(Dense(24, 10), Normalize(), Dropout()), router=routes)
     assert not config.is_normalized
     assert config.for_task("a").is_normalized
     assert config.embedding_dimension == 10
@@ -215,3 +222,64 @@ def test_a_second_router_is_refused(tmp_path):
     file.write_text(json.dumps([*json.loads(file.read_text()), {"type": TYPE + "Router", "path": "3_Router"}]))
     with pytest.raises(ValueError, match="3_Router: a second Router; one is supported"):
         read_bi_encoder(tmp_path / "model")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """A module that jsbert does not have: scales each dimension, then repeats the vector."""
+
+    inputs: int
+    copies: int
+
+    TENSORS: ClassVar = {("gate",): "gate.weight"}
+
+    def __call__(self, params, vectors):
+        return jnp.tile(vectors * params["gate"][None], (1, self.copies))
+
+    def shapes(self):
+        return {"gate": jax.ShapeDtypeStruct((self.inputs,), jnp.float32)}
+
+    def width(self, inputs):
+        if inputs != self.inputs:
+            raise ValueError(f"inputs is {self.inputs}, but the module before gives {inputs}")
+        return self.inputs * self.copies
+
+    def normalizes(self, inputs):
+        return False
+
+    def to_json(self):
+        return {"in": self.inputs, "copies": self.copies}
+
+    @classmethod
+    def from_json(cls, values, *, where):
+        return cls(values["in"], values["copies"])
+
+
+def test_a_new_module_is_a_class_and_a_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODULES, "Gate", Gate)
+    assert all(isinstance(module, Module) for module in (*HEAD, Gate(24, 2)))
+    parts = models.parts(tmp_path / "v", head=(Gate(24, 2), Dense(48, 10)))
+    write_bi_encoder(tmp_path / "model", parts)
+    again = read_bi_encoder(tmp_path / "model")
+    assert again.config == parts.config
+    assert_same_params(again.params, parts.params)
+    model = jsbert.SentenceTransformer(str(tmp_path / "model"))
+    assert model.get_embedding_dimension() == 10
+    plain = jsbert.SentenceTransformer.from_parts(
+        dataclasses.replace(parts, config=dataclasses.replace(parts.config, modules=()))
+    )
+    head = parts.params["head"]
+    gated = np.tile(plain.encode("a cat") * head[0]["gate"], 2)
+    assert np.allclose(model.encode("a cat"), np.tanh(gated @ head[1]["kernel"] + head[1]["bias"]), atol=1e-5)
+    (tmp_path / "model/2_Gate/config.json").write_text('{"in": 25, "copies": 2}')
+    with pytest.raises(ValueError, match="2_Gate/config.json: inputs is 25, but the module before gives 24"):
+        read_bi_encoder(tmp_path / "model")
+    (tmp_path / "model/2_Gate/config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="2_Gate/config.json is missing"):
+        read_bi_encoder(tmp_path / "model")
+
+
+def test_a_config_whose_modules_do_not_fit_has_no_width():
+    config = Config(models.bert.Config(**models.SIZES), modules=(Dense(24, 10), LayerNorm(11)))
+    with pytest.raises(ValueError, match="dimension is 11, but the module before gives 10"):
+        assert config.embedding_dimension

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jsbert import siamese
-from jsbert.config import Dense, Normalize
+from jsbert.modules import Dense, Normalize
 from tests import models
 
 ENCODE = jax.jit(siamese.encode, static_argnums=0)

@@ -244,7 +244,7 @@ def test_a_model_of_several_routes_is_refused(tmp_path):
         fit(model, Source(pairs(), "cosine"), tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
     for task in ("query", "document"):  # as the message says
-        one = SentenceTransformer.from_parts(dataclasses.replace(model.router.way(task).parts, router=None))
+        one = SentenceTransformer.from_parts(dataclasses.replace(model.router.route(task).parts, router=None))
         assert np.array_equal(one.encode("a cat"), model.encode("a cat", task=task))
         Run(one, [Source(pairs(), "cosine")], QUICK, None)
     shared = SentenceTransformer.from_parts(routed(tmp_path / "shared"))

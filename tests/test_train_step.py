@@ -15,9 +15,9 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jsbert import encoders, losses, siamese
-from jsbert.config import Dense, Normalize
 from jsbert.encoders import bert
 from jsbert.engine import packed
+from jsbert.modules import Dense, Normalize
 from jsbert.train import (
     State,
     example_keys,

@@ -15,8 +15,9 @@ from jaxtyping import PyTree
 
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig, read_adapter_config
 from jsbert.checkpoint.find import find_folder
-from jsbert.checkpoint.paths import read_json, typed
+from jsbert.checkpoint.paths import read_json
 from jsbert.checkpoint.tensors import Named, read_tensors
+from jsbert.checks import typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders import family, tensor_names
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jsbert.checkpoint.paths import read_json, typed
+from jsbert.checkpoint.paths import read_json
+from jsbert.checks import typed
 
 CONFIG = "adapter_config.json"
 

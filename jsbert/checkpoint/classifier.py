@@ -12,8 +12,9 @@ from jaxtyping import Array, Key
 from jsbert.activations import activation_name
 from jsbert.checkpoint.adapter import base_folder, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG
-from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
+from jsbert.checkpoint.paths import read_json, read_json_if_there
 from jsbert.checkpoint.read import BiEncoder, read_config, read_encoder, read_modules, read_tokenizer
+from jsbert.checks import typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders import family
 from jsbert.tokenizer import Tokenizer

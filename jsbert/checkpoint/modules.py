@@ -1,8 +1,6 @@
-"""The modules around a Transformer, each from its folder to config and params, and back.
+"""The modules around a Transformer, each from its folder to config and params, and back."""
 
-One table, `_TENSORS`, and one function of shapes serve both directions.
-"""
-
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -10,10 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jsbert.activations import activation_name
-from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
+from jsbert.checkpoint.paths import read_json, read_json_if_there
 from jsbert.checkpoint.tensors import from_params, read_tensors, to_params, write_tensors
-from jsbert.config import Config, Dense, Dropout, LayerNorm, Module, Normalize
+from jsbert.checks import typed
+from jsbert.config import Config
+from jsbert.modules import MODULES, Module
 from jsbert.pooling import POOLINGS
 
 LEGACY_POOLING_KEYS = {
@@ -27,31 +26,14 @@ LEGACY_POOLING_KEYS = {
 """The flags of pooling configs written before sentence-transformers 5.4, in the order in which the poolings are
 concatenated."""
 
-TORCH_ACTIVATIONS = {
-    "identity": "torch.nn.modules.linear.Identity",
-    "gelu": "torch.nn.modules.activation.GELU",
-    "relu": "torch.nn.modules.activation.ReLU",
-    "sigmoid": "torch.nn.modules.activation.Sigmoid",
-    "silu": "torch.nn.modules.activation.SiLU",
-    "swish": "torch.nn.modules.activation.SiLU",
-    "tanh": "torch.nn.modules.activation.Tanh",
-}
-"""The torch class that a folder's json names for each activation."""
-
-_TENSORS = {
-    Dense: {("kernel",): "linear.weight", ("bias",): "linear.bias", ("residual", "kernel"): "residual.weight"},
-    LayerNorm: {("scale",): "norm.weight", ("bias",): "norm.bias"},
-}
-"""Tensor names of each module that has params."""
-
 _LAYERS = {("layer_weights",): "layer_weights"}
-"""Those of WeightedLayerPooling."""
+"""WeightedLayerPooling's tensor, by its path in the params."""
 
 _WIDTHS = ("word_embedding_dimension", "embedding_dimension")
 
 
 def read_module(kind: str, folder: pathlib.Path) -> Module:
-    """The config of a module that stands behind the pooling.
+    """Read the config of a module that stands behind the pooling.
 
     Raises:
         OSError, ValueError: for files that are missing, wrong, or ask for what is not computed.
@@ -61,13 +43,9 @@ def read_module(kind: str, folder: pathlib.Path) -> Module:
     for name in ("module_input_name", "module_output_name"):
         if values.get(name) not in (None, "sentence_embedding"):
             raise ValueError(f"{file}: {name} is {values[name]!r}; only 'sentence_embedding' is supported")
-    if kind == "Normalize":
-        return Normalize()
-    if not values:
+    if not values and dataclasses.fields(MODULES[kind]):
         raise FileNotFoundError(f"{file} is missing")
-    if kind == "Dropout":
-        return Dropout(typed(values, "dropout", (float, int), 0.2, where=file))
-    return LayerNorm(typed(values, "dimension", int, where=file)) if kind == "LayerNorm" else _dense(values, file)
+    return MODULES[kind].from_json(values, where=file)
 
 
 def read_params(module: Module, folder: pathlib.Path) -> dict[str, Any] | None:
@@ -76,33 +54,19 @@ def read_params(module: Module, folder: pathlib.Path) -> dict[str, Any] | None:
     Raises:
         OSError, ValueError: for tensors that are missing, or do not fit the config.
     """
-    if type(module) not in _TENSORS:
+    shapes = module.shapes()
+    if not shapes:
         return None
     tensors, source = read_tensors(folder)
-    shapes = _shapes(module)
-    names = {path: name for path, name in _TENSORS[type(module)].items() if path[0] in shapes}
+    names = {path: name for path, name in module.TENSORS.items() if path[0] in shapes}
     return to_params(tensors, names, shapes, where=source)
 
 
 def write_module(folder: pathlib.Path, module: Module, params: dict[str, Any] | None) -> None:
     """Writes what `read_module` and `read_params` read."""
-    match module:
-        case Dense():
-            values = {
-                "in_features": module.in_features,
-                "out_features": module.out_features,
-                "bias": module.bias,
-                "activation_function": torch_activation(module.activation),
-            } | ({"use_residual": True} if module.use_residual else {})  # which versions before 5.7 do not know
-        case LayerNorm(dimension):
-            values = {"dimension": dimension}
-        case Dropout(rate):
-            values = {"dropout": rate}
-        case _:
-            values = {}
-    write_json(folder / "config.json", values)
+    write_json(folder / "config.json", module.to_json())
     if params is not None:
-        write_tensors(folder / "model.safetensors", from_params(params, _TENSORS[type(module)]))
+        write_tensors(folder / "model.safetensors", from_params(params, module.TENSORS))
 
 
 def read_pooling(folder: pathlib.Path, hidden_size: int) -> tuple[tuple[str, ...], bool]:
@@ -186,41 +150,10 @@ def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> N
     write_tensors(folder / "model.safetensors", from_params({"layer_weights": weights}, _LAYERS))
 
 
-def torch_activation(name: str) -> str:
-    """The torch class of an activation; ValueError if there is none."""
-    if name not in TORCH_ACTIVATIONS:
-        raise ValueError(
-            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} can be saved"
-        )
-    return TORCH_ACTIVATIONS[name]
-
-
 def write_json(file: pathlib.Path, values: Any) -> None:
     """Writes a json file, in a folder that is made if there is none."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
-
-
-def _dense(values, file):
-    sizes = [typed(values, name, int, where=file) for name in ("in_features", "out_features")]
-    name = values.get("activation_function", "torch.nn.modules.activation.Tanh")
-    if not isinstance(name, str) or not name.startswith("torch.nn."):
-        raise ValueError(f"{file}: activation_function is {name!r}; only classes of torch.nn are supported")
-    flags = {key: typed(values, key, bool, key == "bias", where=file) for key in ("bias", "use_residual")}
-    return Dense(*sizes, activation=activation_name(name, where=str(file)), **flags)
-
-
-def _shapes(module):
-    if isinstance(module, LayerNorm):
-        shapes = {"scale": (module.dimension,), "bias": (module.dimension,)}
-    else:
-        matrix = (module.in_features, module.out_features)
-        shapes = {"kernel": matrix} | ({"bias": matrix[1:]} if module.bias else {})
-        if module.use_residual and module.in_features != module.out_features:
-            shapes["residual"] = {"kernel": matrix}
-    return jax.tree.map(
-        lambda shape: jax.ShapeDtypeStruct(shape, np.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
-    )
 
 
 def _check_width(values, hidden_size, file):

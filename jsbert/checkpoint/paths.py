@@ -27,29 +27,6 @@ def read_json_if_there(file: pathlib.Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-_MISSING = object()
-
-
-def typed(
-    values: dict[str, Any], key: str, kinds: type | tuple[type, ...], default: Any = _MISSING, *, where: Any
-) -> Any:
-    """`values[key]`, or `default` if it is missing or null.
-
-    Raises:
-        ValueError: if the value is of another kind, or is missing and there is no default; the message names the file.
-    """
-    value = values.get(key)
-    if value is None and default is not _MISSING:
-        return default
-    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    # bool is an int to Python, not to whoever wrote the file
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ValueError(
-            f"{where}: {key} is {value!r}; it must be of type {' or '.join(kind.__name__ for kind in kinds)}"
-        )
-    return value
-
-
 def inside(folder: pathlib.Path, relative: Any, *, where: os.PathLike) -> pathlib.Path:
     """`folder / relative`, for a path that the file `where` names.
 

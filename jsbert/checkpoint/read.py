@@ -9,11 +9,13 @@ from typing import Any
 from jsbert import encoders
 from jsbert.checkpoint.adapter import base_folder, is_adapter, merge_adapter
 from jsbert.checkpoint.modules import pooling_modes, read_layer_weights, read_module, read_params, read_pooling
-from jsbert.checkpoint.paths import read_json, read_json_if_there, typed
-from jsbert.checkpoint.routes import HEADS, ORDER, Modules, find_router, read_modules
+from jsbert.checkpoint.paths import read_json, read_json_if_there
+from jsbert.checkpoint.routes import Modules, find_router, read_modules, supported_order
 from jsbert.checkpoint.static import is_model2vec, normalizes, read_static
 from jsbert.checkpoint.tensors import read_tensors, to_params
-from jsbert.config import Config, Dense, LayerNorm, Router
+from jsbert.checks import typed
+from jsbert.config import Config, Router
+from jsbert.modules import MODULES
 from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 
@@ -73,10 +75,10 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
         pooling = pooling_modes(pooling, where="pooling=")
     modules = read_modules(folder) or _without_modules(folder)
     router = find_router(modules)
-    ways = [modules] if router is None else [way for _, way in router.ways]
-    for way in ways:
-        _check_order(way, folder / "modules.json")
-    if [kind for kind, _ in _trunk(ways[0])] == ["Transformer"] and pooling is None:
+    routes = [modules] if router is None else [route for _, route in router.routes]
+    for route in routes:
+        _check_order(route, folder / "modules.json")
+    if [kind for kind, _ in _trunk(routes[0])] == ["Transformer"] and pooling is None:
         warnings.warn(
             f"{folder} names no pooling: taken as a plain encoder with mean pooling, as sentence-transformers does. "
             "If another pooling is right, say pooling='cls', for example.",
@@ -84,10 +86,10 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
         )
 
     settings = _read_settings(folder)
-    if all(_trunk(way) == _trunk(ways[0]) for way in ways):
-        return _read_ways(ways, router, pooling, settings)
-    router = router.map(lambda way: _read_ways([way], None, pooling, settings))
-    own = dict(router.ways).get(router.default, router.ways[0][1])
+    if all(_trunk(route) == _trunk(routes[0]) for route in routes):
+        return _read_routes(routes, router, pooling, settings)
+    router = router.map(lambda route: _read_routes([route], None, pooling, settings))
+    own = dict(router.routes).get(router.default, router.routes[0][1])
     return dataclasses.replace(own, router=router)
 
 
@@ -103,22 +105,22 @@ def _without_modules(folder):
     return [("StaticEmbedding", folder), *([("Normalize", folder / "Normalize")] if normalizes(folder) else [])]
 
 
-def _trunk(way: Modules) -> Modules:
-    return [module for module in way if module[0] not in HEADS]
+def _trunk(route: Modules) -> Modules:
+    return [module for module in route if module[0] not in MODULES]
 
 
-def _check_order(way, file):
-    kinds = [kind for kind, _ in way]
-    trunk = [kind for kind, _ in _trunk(way)]
+def _check_order(route, file):
+    kinds = [kind for kind, _ in route]
+    trunk = [kind for kind, _ in _trunk(route)]
     orders = (["Transformer"], ["Transformer", "Pooling"], ["Transformer", "WeightedLayerPooling", "Pooling"], STATIC)
     in_order = trunk in orders and kinds[: len(trunk)] == trunk and (trunk != ["Transformer"] or kinds == trunk)
-    if not in_order or len(set(way)) < len(way):
-        raise ValueError(f"{file}: modules {kinds}; {ORDER}")
+    if not in_order or len(set(route)) < len(route):
+        raise ValueError(f"{file}: modules {kinds}; {supported_order()}")
 
 
-def _read_ways(ways: Sequence[Modules], router: Router | None, pooling, settings) -> BiEncoder:
+def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, settings) -> BiEncoder:
     """The parts of a model whose routes share a trunk, and differ in what stands behind the pooling."""
-    trunk, do_lower_case = dict(_trunk(ways[0])), False
+    trunk, do_lower_case = dict(_trunk(routes[0])), False
     if [*trunk] == STATIC:
         if pooling not in (None, ("mean",)):
             raise ValueError(f"pooling={pooling}: the pooling of static embeddings is 'mean'")
@@ -135,7 +137,7 @@ def _read_ways(ways: Sequence[Modules], router: Router | None, pooling, settings
         start, weights = read_layer_weights(trunk["WeightedLayerPooling"], trunk["Transformer"], config)
         config, params = dataclasses.replace(config, layer_start=start), params | weights
 
-    heads = [way[len(trunk) :] for way in ways]
+    heads = [route[len(trunk) :] for route in routes]
     modules = {entry: read_module(*entry) for head in heads for entry in head}
     for head in heads:
         _check_widths(config.embedding_dimension, [(modules[entry], entry[1]) for entry in head])
@@ -143,20 +145,18 @@ def _read_ways(ways: Sequence[Modules], router: Router | None, pooling, settings
     head = {place: found for place, found in enumerate(own) if found is not None}
     if router is not None:
         places = {entry: place for place, entry in enumerate(modules)}
-        router = router.map(lambda way: tuple(places[entry] for entry in way[len(trunk) :]))
-    config = dataclasses.replace(config, head=tuple(modules.values()), router=router)
+        router = router.map(lambda route: tuple(places[entry] for entry in route[len(trunk) :]))
+    config = dataclasses.replace(config, modules=tuple(modules.values()), router=router)
     params |= {"head": head} if head else {}
     return BiEncoder(config, params, tokenizer, settings, do_lower_case)
 
 
 def _check_widths(width, modules):
     for module, folder in modules:
-        if isinstance(module, (Dense, LayerNorm)):
-            name = "in_features" if isinstance(module, Dense) else "dimension"
-            given = getattr(module, name)
-            if given != width:
-                raise ValueError(f"{folder / 'config.json'}: {name} is {given}, but the module before gives {width}")
-            width = module.out_features if isinstance(module, Dense) else width
+        try:
+            width = module.width(width)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'}: {error}") from None
 
 
 def read_config(folder):

@@ -4,24 +4,16 @@ import ast
 import pathlib
 
 from jsbert.checkpoint.modules import write_json
-from jsbert.checkpoint.paths import inside, read_json, typed
+from jsbert.checkpoint.paths import inside, read_json
+from jsbert.checks import typed
 from jsbert.config import Router
-
-HEADS = ("Dense", "LayerNorm", "Normalize", "Dropout")
-"""The modules that may stand behind the pooling."""
+from jsbert.modules import MODULES
 
 ROUTERS = ("Router", "Asym")
 """The names of the module that has routes."""
 
-MODULES = ("Transformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling", *HEADS, *ROUTERS)
-"""The modules of sentence-transformers that jsbert computes."""
-
-ORDER = (
-    f"supported: Transformer, Pooling, then any of {', '.join(HEADS)}; a WeightedLayerPooling between the first two; a "
-    "StaticEmbedding in place of these; and one Router, each of whose routes is such a list, with what stands before "
-    "and behind the Router"
-)
-"""What the lists of modules can be, for messages."""
+TRUNK = ("Transformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling")
+"""The modules in front of those in `modules.MODULES`."""
 
 Modules = list[tuple[str, pathlib.Path]]
 """Modules in the order in which they compute: the last segment of the type, and the folder."""
@@ -44,8 +36,17 @@ def read_modules(folder: pathlib.Path) -> Modules | None:
             raise ValueError(f"{file}: an entry is {entry!r}; each needs a 'type' and a 'path'")
         modules.append((_kind(entry["type"], file), inside(folder, entry["path"], where=file)))
     if not modules:
-        raise ValueError(f"{file}: modules []; {ORDER}")
+        raise ValueError(f"{file}: modules []; {supported_order()}")
     return modules
+
+
+def supported_order() -> str:
+    """What a list of modules can be, for messages."""
+    return (
+        f"supported: Transformer, Pooling, then any of {', '.join(MODULES)}; a WeightedLayerPooling between the first "
+        "two; a StaticEmbedding in place of these; and one Router, each of whose routes is such a list, with what "
+        "stands before and behind the Router"
+    )
 
 
 def write_modules(folder: pathlib.Path, modules: list[tuple[str, str]]) -> None:
@@ -66,16 +67,16 @@ def find_router(modules: Modules) -> Router | None:
     if len(places) > 1:
         raise ValueError(f"{modules[places[1]][1]}: a second Router; one is supported")
     before, (_, folder), behind = modules[: places[0]], modules[places[0]], modules[places[0] + 1 :]
-    return _read_router(folder).map(lambda way: [*before, *way, *behind])
+    return _read_router(folder).map(lambda route: [*before, *route, *behind])
 
 
 def write_router(folder: pathlib.Path, router: Router) -> None:
     """Writes the config of a Router whose routes lead to lists of kinds and their folders' names."""
-    types = {path: _type(kind) for _, way in router.ways for kind, path in way}
+    types = {path: _type(kind) for _, route in router.routes for kind, path in route}
     parameters = {"default_route": router.default, "allow_empty_key": router.default is not None}
     if router.tasks:  # a key that older versions do not know
         parameters["route_mappings"] = {str((task, None)): name for task, name in router.tasks}
-    structure = {name: [path for _, path in way] for name, way in router.ways}
+    structure = {name: [path for _, path in route] for name, route in router.routes}
     values = {"types": types, "structure": structure, "parameters": parameters}
     write_json(folder / "router_config.json", values)
 
@@ -86,16 +87,17 @@ def _read_router(folder):
     values = read_json(file)
     types, structure = (typed(values, name, dict, where=file) for name in ("types", "structure"))
     kinds = {name: _kind(typed(types, name, str, where=file), file) for name in types}
-    ways = {}
-    for route in structure:
-        names = typed(structure, route, list, where=file)
-        unknown = [name for name in names if not isinstance(name, str) or name not in kinds]
+    routes = {}
+    for name in structure:
+        names = typed(structure, name, list, where=file)
+        unknown = [path for path in names if not isinstance(path, str) or path not in kinds]
         if unknown:
-            raise ValueError(f"{file}: the route {route!r} is {names}; the modules are {sorted(kinds)}")
-        ways[route] = [(kinds[name], inside(folder, name, where=file)) for name in names]
+            raise ValueError(f"{file}: the route {name!r} is {names}; the modules are {sorted(kinds)}")
+        routes[name] = [(kinds[path], inside(folder, path, where=file)) for path in names]
     nested = [name for name, kind in kinds.items() if kind in ROUTERS]
-    if not ways or nested:
-        raise ValueError(f"{file}: {f'the Router {nested[0]!r} inside a Router' if nested else 'no routes'}; {ORDER}")
+    if not routes or nested:
+        problem = f"the Router {nested[0]!r} inside a Router" if nested else "no routes"
+        raise ValueError(f"{file}: {problem}; {supported_order()}")
 
     parameters = typed(values, "parameters", dict, {}, where=file)
     unknown = sorted(parameters.keys() - {"default_route", "allow_empty_key", "route_mappings"})
@@ -103,12 +105,12 @@ def _read_router(folder):
         raise ValueError(f"{file}: unknown parameters {unknown}")
     default = typed(parameters, "default_route", str, None, where=file)
     if default is None and typed(parameters, "allow_empty_key", bool, True, where=file):
-        default = next(iter(ways))
+        default = next(iter(routes))
     tasks = _tasks(typed(parameters, "route_mappings", dict, {}, where=file), file)
     for name in filter(None, [default, *tasks.values()]):
-        if name not in ways:
-            raise ValueError(f"{file}: no route {name!r}; the routes are {sorted(ways)}")
-    return Router(tuple(ways.items()), default, tuple(tasks.items()))
+        if name not in routes:
+            raise ValueError(f"{file}: no route {name!r}; the routes are {sorted(routes)}")
+    return Router(tuple(routes.items()), default, tuple(tasks.items()))
 
 
 def _tasks(mappings, file):
@@ -128,8 +130,9 @@ def _tasks(mappings, file):
 
 def _kind(name, file):
     package, _, kind = name.rpartition(".")
-    if package.partition(".")[0] != "sentence_transformers" or kind not in MODULES:
-        raise ValueError(f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(MODULES)}")
+    supported = (*TRUNK, *MODULES, *ROUTERS)
+    if package.partition(".")[0] != "sentence_transformers" or kind not in supported:
+        raise ValueError(f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(supported)}")
     return kind
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jsbert.checkpoint.paths import read_json, typed
+from jsbert.checkpoint.paths import read_json
 from jsbert.checkpoint.tensors import from_params, read_tensors, to_params, write_tensors
+from jsbert.checks import typed
 from jsbert.encoders import shapes, static, tensor_names
 from jsbert.tokenizer import Tokenizer
 

@@ -17,7 +17,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jsbert.checkpoint.paths import inside, read_json, typed
+from jsbert.checkpoint.paths import inside, read_json
+from jsbert.checks import typed
 from jsbert.encoders.flax_files import torch_tensors
 
 FLAX = "flax_model.msgpack"

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jsbert.activations import torch_activation
 from jsbert.checkpoint import card
 from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
 from jsbert.checkpoint.classifier import CrossEncoderParts
-from jsbert.checkpoint.modules import torch_activation, write_json, write_layer_weights, write_module, write_pooling
+from jsbert.checkpoint.modules import write_json, write_layer_weights, write_module, write_pooling
 from jsbert.checkpoint.read import BiEncoder
 from jsbert.checkpoint.routes import write_modules, write_router
 from jsbert.checkpoint.static import write_static
@@ -43,11 +44,11 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_mode
         if model.router is None:
             write_modules(staging, _write_pipeline(staging, model))
         else:
-            ways, first = [], 0
-            for name, way in model.router.ways:
-                ways.append((name, _write_pipeline(staging, way, first)))
-                first += len(ways[-1][1])
-            write_router(staging, dataclasses.replace(model.router, ways=tuple(ways)))
+            routes, first = [], 0
+            for name, route in model.router.routes:
+                routes.append((name, _write_pipeline(staging, route, first)))
+                first += len(routes[-1][1])
+            write_router(staging, dataclasses.replace(model.router, routes=tuple(routes)))
             write_modules(staging, [("Router", "")])
         write_json(
             staging / "config_sentence_transformers.json",
@@ -67,7 +68,7 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_mode
                 "tokens kept of a text": f"{model.tokenizer.max_length:,}",
                 "dimensions": model.config.embedding_dimension,
                 "pooling": ", ".join(model.config.pooling),
-                "modules behind it": ", ".join(type(module).__name__ for module in model.config.head) or "none",
+                "modules behind it": ", ".join(type(module).__name__ for module in model.config.modules) or "none",
                 "similarity": settings.similarity_fn_name or "cosine",
                 "prompts": ", ".join(prompts) or "none",
             }
@@ -221,15 +222,20 @@ def _write_pipeline(folder, model, first=None):
         _write_transformer(place("Transformer"), model)
         if config.layer_start is not None:
             write_layer_weights(place("WeightedLayerPooling"), config, model.params["layer_weights"])
+        if "pooling" in model.params:
+            raise ValueError(
+                f"the poolings {[*model.params['pooling']]} have params, for which sentence-transformers' Pooling has "
+                "no place; save model.params in a file of your own"
+            )
         write_pooling(place("Pooling"), config)
     if config.router is None:
-        paths = [place(type(module).__name__) for module in config.head]
+        paths = [place(type(module).__name__) for module in config.modules]
     else:
         router = place("Router")
-        entries = [(type(module).__name__, f"{i}_{type(module).__name__}") for i, module in enumerate(config.head)]
-        write_router(router, config.router.map(lambda way: [entries[i] for i in way]))
+        entries = [(type(module).__name__, f"{i}_{type(module).__name__}") for i, module in enumerate(config.modules)]
+        write_router(router, config.router.map(lambda route: [entries[i] for i in route]))
         paths = [router / path for _, path in entries]
-    for index, (path, module) in enumerate(zip(paths, config.head, strict=True)):
+    for index, (path, module) in enumerate(zip(paths, config.modules, strict=True)):
         write_module(path, module, model.params.get("head", {}).get(index))
     return modules
 

@@ -49,13 +49,13 @@ def _bi_encoder_facts(model) -> dict[str, Any]:
     config = model.config
     trunk = ["Transformer", *([] if config.layer_start is None else ["WeightedLayerPooling"]), "Pooling"]
     trunk = ["StaticEmbedding"] if isinstance(config.encoder, static.Config) else trunk
-    modules = [*trunk, *(type(module).__name__ for module in config.head)]
+    modules = [*trunk, *(type(module).__name__ for module in config.modules)]
     router = model.router or config.router
     return {
         "kind": "bi-encoder (SentenceTransformer)",
         **_encoder_facts(model, config.encoder),
         "modules": ", ".join(modules),
-        "routes": ", ".join(name for name, _ in router.ways) if router else "none",
+        "routes": ", ".join(name for name, _ in router.routes) if router else "none",
         "pooling": ", ".join(config.pooling),
         "embedding dimension": model.get_embedding_dimension(),
         "similarity": model.similarity_fn_name,

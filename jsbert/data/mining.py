@@ -204,10 +204,16 @@ def _vectors(model, role, texts, prompt, options, cache_folder):
 
 def _fingerprint(model, role, prompt, texts):
     """Hexadecimal digits that differ if anything does that the vectors depend on."""
-    way = model if model.router is None else model.router.way(role)
-    settings = (way.config, way.tokenizer.description, model.truncate_dim, model.prompts, model.default_prompt_name)
+    routed = model if model.router is None else model.router.route(role)
+    settings = (
+        routed.config,
+        routed.tokenizer.description,
+        model.truncate_dim,
+        model.prompts,
+        model.default_prompt_name,
+    )
     digest = hashlib.sha256(repr((settings, prompt, texts)).encode("utf8", "surrogatepass"))
-    for path, leaf in jax.tree_util.tree_leaves_with_path(way.params):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(routed.params):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()

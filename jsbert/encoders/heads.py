@@ -9,7 +9,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert.config import EncoderConfig
 from jsbert.encoders.dropout import Dropout, row_keys
-from jsbert.pooling import POOLINGS, dense, layer_norm
+from jsbert.modules import dense, layer_norm
+from jsbert.pooling import POOLINGS
 
 DRAWS = 2**31 - 1
 """Folded into an example's key: what the head draws is unrelated to what the encoder drew. No tower has this number."""

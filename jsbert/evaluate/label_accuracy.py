@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Float
 from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed_pairs
 from jsbert.losses import concatenate
 from jsbert.losses.classification import CONCATENATION
-from jsbert.pooling import dense
+from jsbert.modules import dense
 
 
 @dataclass(repr=False, eq=False)

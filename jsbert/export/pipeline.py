@@ -76,7 +76,7 @@ def pipeline(model: SentenceTransformer | CrossEncoder, task: str | None = None)
 
 
 def _of_bi_encoder(model, task):
-    routed = model if model.router is None else model.router.way(task)
+    routed = model if model.router is None else model.router.route(task)
     config = routed.config.for_task(task)
     dimension = min(config.embedding_dimension, model.truncate_dim or config.embedding_dimension)
     params, nested = _named(routed.params)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
+from jsbert.arrays import normalize
 from jsbert.losses.measures import wide
-from jsbert.pooling import normalize
 from jsbert.similarity import pairwise_cos_sim
 
 Pairs = Float[ArrayLike, "2 batch dim"]

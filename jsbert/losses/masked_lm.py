@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, Num
 
 from jsbert.losses.logits import cross_entropy
 from jsbert.losses.measures import wide
-from jsbert.pooling import dense
+from jsbert.modules import dense
 
 
 def init_masked_lm_head(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jsbert.arrays import normalize
 from jsbert.losses.distillation import embedding_mse
 from jsbert.losses.measures import wide
-from jsbert.pooling import normalize
 
 Loss = Callable[..., Float[Array, " batch"]]
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 from tqdm.auto import tqdm
 
-from jsbert.pooling import normalize
+from jsbert.arrays import normalize
 from jsbert.search.nearest import block, checked_vectors
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, DTypeLike, Float, Int
 
-from jsbert.pooling import normalize
+from jsbert.arrays import normalize
 from jsbert.similarity import SIMILARITIES, dot_score
 
 QUERIES, CORPUS = 1024, 4096

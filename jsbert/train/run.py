@@ -29,10 +29,10 @@ class Run:
         if model.dtype != "float32":
             raise ValueError(f"the model computes in {model.dtype}; open it in float32, and say dtype in the recipe")
         if getattr(model, "router", None) is not None:
-            names = [name for name, _ in model.router.ways]
+            names = [name for name, _ in model.router.routes]
             raise ValueError(
                 f"the model's routes {names} have encoders of their own, and a run trains one; train the model of one "
-                "route: from_parts(dataclasses.replace(model.router.way(task).parts, router=None))"
+                "route: from_parts(dataclasses.replace(model.router.route(task).parts, router=None))"
             )
         if not sources or len({source.name for source in sources}) < len(sources):
             raise ValueError(

@@ -155,7 +155,7 @@ def test_routes_behind_the_pooling(tmp_path, old):
     if old:
         make_old(folder)
     ours = assert_same_both_ways(folder, tmp_path / "back")
-    assert len(ours.config.head) == 5
+    assert len(ours.config.modules) == 5
     assert ours.config.is_normalized
     assert ours.config.embedding_dimension == 9
     for model in (ours, theirs(folder)):
@@ -169,7 +169,7 @@ def test_routes_with_a_trunk_in_common(tmp_path):
     folder = write(tmp_path / "model", TorchRouter(routes, default_route="query"))
     ours = assert_same_both_ways(folder, tmp_path / "back")
     assert ours.router is None  # one encoder
-    assert [way for _, way in ours.config.router.ways] == [(0,), (1,)]
+    assert [route for _, route in ours.config.router.routes] == [(0,), (1,)]
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -184,7 +184,7 @@ def test_routes_with_encoders_of_their_own(tmp_path, old):
     if old:
         make_old(folder)
     ours = assert_same_both_ways(folder, tmp_path / "back")
-    assert ours.router.way(None) is ours
+    assert ours.router.route(None) is ours
     assert ours.config.encoder.hidden_size == (16 if old else 24)
     assert ours.get_embedding_dimension() == 24
 
@@ -214,11 +214,13 @@ def test_a_task_takes_the_route_that_it_takes_there(tmp_path, names, options):
     ours = find_router([("Router", tmp_path)])
     assert isinstance(ours, Router)
     back = tmp_path / "back"
-    write_router(back, ours.map(lambda way: [(kind, path.name) for kind, path in way]))
+    write_router(back, ours.map(lambda route: [(kind, path.name) for kind, path in route]))
     values = json.loads((back / "router_config.json").read_text())
     mappings = values["parameters"].pop("route_mappings", {})
     mappings = {ast.literal_eval(key): name for key, name in mappings.items()}
     again = TorchRouter({name: [st.Normalize()] for name in values["structure"]}, route_mappings=mappings, **values["parameters"]).eval()  # fmt: skip
     for task in ("query", "document", "other", "a", None):
         wanted = leads_to(lambda task: router._resolve_route(task, "text"), task)
-        assert leads_to(ours.route, task) == leads_to(lambda task: again._resolve_route(task, "text"), task) == wanted
+        assert (
+            leads_to(ours.route_name, task) == leads_to(lambda task: again._resolve_route(task, "text"), task) == wanted
+        )

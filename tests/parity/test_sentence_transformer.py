@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer import modules as st
 
 import jsbert
 from jsbert.checkpoint import find
-from jsbert.config import Dense, Normalize
+from jsbert.modules import Dense, Normalize
 from jsbert.pooling import POOLINGS
 from tests import models
 from tests.parity import reference
