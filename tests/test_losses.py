@@ -300,10 +300,13 @@ def test_matryoshka_refuses_widths_that_do_not_fit():
 
 
 def test_in_batch_losses_are_known_through_their_wrappings():
-    assert {losses.masked_lm, losses.angle, losses.online_contrastive} <= losses.IN_BATCH
+    assert all(map(losses.is_in_batch, (losses.masked_lm, losses.angle, losses.online_contrastive)))
     assert losses.is_in_batch(jax.jit(functools.partial(losses.cosent, scale=3.0)))
     assert losses.is_in_batch(losses.matryoshka(functools.partial(losses.angle, scale=3.0), dims=(4,)))
     assert not losses.is_in_batch(losses.matryoshka(losses.triplet, dims=(4,)))
+    own = losses.in_batch(functools.partial(losses.triplet, margin=2.0))
+    assert losses.is_in_batch(jax.jit(losses.matryoshka(own, dims=(4,))))
+    assert not losses.is_in_batch(losses.triplet)
 
 
 @pytest.mark.parametrize(

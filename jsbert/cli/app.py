@@ -17,7 +17,7 @@ from jsbert.cli.info import info
 from jsbert.cli.rank import rank
 from jsbert.cli.search import search
 from jsbert.cli.similarity import similarity
-from jsbert.cli.train import train
+from jsbert.cli.train import TrainCommand, train
 from jsbert.version import VERSION
 
 HELP = """Sentence-BERT in JAX: sentence embeddings, search, training and evaluation.
@@ -40,7 +40,9 @@ COMMANDS = (encode, similarity, search, rank, eval, train, info, convert, export
 app = typer.Typer(name="jsbert", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in COMMANDS:
     text = paragraphs(command.__doc__)
-    app.command(command.__name__, help=text, short_help=text.partition("\n")[0])(reported(command))
+    texts = {"help": text, "short_help": text.partition("\n")[0]}
+    kind = TrainCommand if command is train else None
+    app.command(command.__name__, cls=kind, **texts)(reported(command))
 
 
 def run(argv: Sequence[str]) -> int:

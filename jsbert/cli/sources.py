@@ -5,13 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from jsbert.cli.evaluators import parted, read_told, unique_name
-from jsbert.train import BI_ENCODER, CROSS_ENCODER, OBJECTIVES, Source, objective
-
-SCORED = ("cosine", "cosent", "angle", "binary-cross-entropy", "mse")
-"""The objectives whose labels are scores; a label range is for these."""
-
-CLASSIFIED = ("softmax", "cross-entropy")
-"""The objectives whose labels are classes."""
+from jsbert.train import OBJECTIVES, Source, objective
+from jsbert.train.objectives import check_model, names_for
+from jsbert.train.spec import LABELS, Model
 
 
 def make_sources(
@@ -30,27 +26,43 @@ def make_sources(
         default: the objective of the files that name none.
         settings: NAME=VALUE, options of the objectives; values as json, or else as they are.
         cross_encoder: whether the model is one.
-        label_range: "LOW,HIGH" of the scores, for the objectives that take any.
+        label_range: "LOW,HIGH" of the scores, for the files whose objectives take numbers.
         **reading: of `read_examples`.
 
     Raises:
-        OSError, ValueError: for what does not exist, or does not fit together.
+        OSError, ValueError: for what does not exist, or does not fit together, such as a label
+            range without an objective that takes numbers.
     """
     span, options, sources = _span(label_range), _options(settings), []
-    for entry in data:
-        kind, path = parted(entry, OBJECTIVES, "objective", default)
-        allowed = CROSS_ENCODER if cross_encoder else BI_ENCODER
-        if kind not in allowed:
-            raise ValueError(
-                f"the objective {kind!r} is not for a {'cross' if cross_encoder else 'bi'}-encoder; "
-                f"choose one of {', '.join(allowed)}"
-            )
-        examples = read_told(path, label_range=span if kind in SCORED else None, **reading)
-        own = {"num_labels": _num_classes(examples, path)} if kind in CLASSIFIED else {}
+    model: Model = "cross-encoder" if cross_encoder else "bi-encoder"
+    entries = [parted(entry, tuple(OBJECTIVES), "objective", default) for entry in data]
+    for kind, path in entries:
+        check_model(kind, model, path)
+    if span is not None:
+        _check_takes_numbers([kind for kind, _ in entries], model)
+    for kind, path in entries:
+        row = OBJECTIVES[kind]
+        examples = read_told(path, label_range=span if row.labels == "number" else None, **reading)
+        own = {"num_labels": _num_classes(examples, path)} if row.counts_classes else {}
         sources.append(
             Source(examples, objective(kind, **own | options), unique_name(path, [one.name for one in sources]))
         )
     return sources
+
+
+def numeric(model: Model) -> tuple[str, ...]:
+    """The objectives for such a model whose labels are numbers: `--label-range` is for these."""
+    return tuple(kind for kind in names_for(model) if OBJECTIVES[kind].labels == "number")
+
+
+def _check_takes_numbers(kinds, model):
+    if not set(kinds) & set(numeric(model)):
+        takes = {kind: LABELS[OBJECTIVES[kind].labels] for kind in kinds}
+        found = "; ".join(f"{kind} takes {labels}" for kind, labels in takes.items())
+        raise ValueError(
+            f"--label-range is for labels that are numbers: {found}. Leave --label-range out, or "
+            f"choose one of {', '.join(numeric(model))}"
+        )
 
 
 def _num_classes(examples, path):

@@ -6,9 +6,32 @@ import pathlib
 import sys
 from typing import Annotated, Literal
 
-from typer import BadParameter, Option
+from typer import BadParameter, Context, Option
+from typer.core import TyperCommand
 
 from jsbert.cli import options
+
+
+class TrainCommand(TyperCommand):
+    """`jsbert train`, whose help lists the objectives.
+
+    The table of objectives is read only when somebody asks for the help, because `jsbert.train`
+    needs packages that the other commands do without.
+    """
+
+    def get_help(self, ctx: Context) -> str:
+        """The help, with names of objectives for {bi_encoder}, {cross_encoder} and {numeric}."""
+        from jsbert.cli.sources import numeric
+        from jsbert.train.objectives import names_for
+
+        names = {
+            "bi_encoder": ", ".join(names_for("bi-encoder")),
+            "cross_encoder": ", ".join(names_for("cross-encoder")),
+            "numeric": ", ".join(numeric("bi-encoder") + numeric("cross-encoder")),
+        }
+        for option in self.params:
+            option.help = option.help.format(**names)
+        return super().get_help(ctx)
 
 
 def train(
@@ -31,11 +54,7 @@ def train(
     ] = None,
     objective: Annotated[
         str | None,
-        Option(
-            help="What is learned: softmax, cosine, triplet, multiple-negatives-ranking, contrastive, "
-            "online-contrastive, cosent, angle, margin-mse, embedding-mse, similarity-distillation, masked-lm; for "
-            "cross-encoders binary-cross-entropy, cross-entropy, mse."
-        ),
+        Option(help="What is learned: {bi_encoder}; for cross-encoders {cross_encoder}."),
     ] = None,
     objective_option: Annotated[
         list[str] | None,
@@ -45,7 +64,11 @@ def train(
     label: options.Label = None,
     label_names: options.LabelNames = None,
     label_range: Annotated[
-        str | None, Option(help="LOWEST,HIGHEST of scores, to be scaled to 0..1, such as 0,5.", metavar="LOW,HIGH")
+        str | None,
+        Option(
+            help="LOWEST,HIGHEST of the scores, such as 0,5. They are scaled to 0..1, for these objectives: {numeric}.",
+            metavar="LOW,HIGH",
+        ),
     ] = None,
     skip_bad_rows: options.SkipBadRows = False,
     eval_data: Annotated[

@@ -9,14 +9,14 @@ gradients are finite at equal vectors and at zero vectors.
 from jsbert.losses.classification import concatenate, init_classifier, softmax_classification
 from jsbert.losses.distillation import embedding_mse, margin_mse, similarity_distillation
 from jsbert.losses.graded import angle, cosent, cosine_regression
+from jsbert.losses.in_batch import in_batch, is_in_batch
 from jsbert.losses.logits import binary_cross_entropy, cross_entropy, mse
 from jsbert.losses.margins import contrastive, online_contrastive, triplet
 from jsbert.losses.masked_lm import init_masked_lm_head, masked_lm, masked_lm_logits
-from jsbert.losses.matryoshka import Loss, layers, matryoshka
+from jsbert.losses.matryoshka import matryoshka
 from jsbert.losses.ranking import multiple_negatives_ranking
 
 __all__ = [
-    "IN_BATCH",
     "angle",
     "binary_cross_entropy",
     "concatenate",
@@ -25,6 +25,7 @@ __all__ = [
     "cosine_regression",
     "cross_entropy",
     "embedding_mse",
+    "in_batch",
     "init_classifier",
     "init_masked_lm_head",
     "is_in_batch",
@@ -39,13 +40,3 @@ __all__ = [
     "softmax_classification",
     "triplet",
 ]
-
-IN_BATCH: frozenset[Loss] = frozenset(
-    {angle, cosent, masked_lm, multiple_negatives_ranking, online_contrastive, similarity_distillation}
-)
-"""The losses in which the examples of a batch see each other, so that one example alone has no gradient of its own."""
-
-
-def is_in_batch(loss: Loss) -> bool:
-    """Whether `loss`, also behind `functools.partial`, `matryoshka` or `jit`, is one of `IN_BATCH`."""
-    return any(layer in IN_BATCH for layer in layers(loss))

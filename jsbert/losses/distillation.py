@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Num
 
+from jsbert.losses.in_batch import in_batch
 from jsbert.losses.measures import similarity_named, wide
 from jsbert.similarity import cos_sim
 
@@ -45,6 +46,7 @@ def embedding_mse(
     return jnp.mean(jnp.square(wide(embeddings) - _for_each_tower(labels, embeddings)), axis=(0, 2))
 
 
+@in_batch
 def similarity_distillation(
     embeddings: Towers, labels: Num[ArrayLike, "batch width"] | Num[ArrayLike, "towers batch width"]
 ) -> Float[Array, " batch"]:

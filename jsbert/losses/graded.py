@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
 from jsbert.arrays import normalize
+from jsbert.losses.in_batch import in_batch
 from jsbert.losses.measures import wide
 from jsbert.similarity import pairwise_cos_sim
 
@@ -23,6 +24,7 @@ def cosine_regression(embeddings: Pairs, labels: Labels) -> Float[Array, " batch
     return jnp.square(pairwise_cos_sim(*embeddings) - wide(labels))
 
 
+@in_batch
 def cosent(embeddings: Pairs, labels: Labels, *, scale: float = 20.0) -> Float[Array, " batch"]:
     """log(1 + sum of exp(scale (s_i - s_j)) over all i, j with label_i < label_j), with s the cosines of the pairs.
 
@@ -32,6 +34,7 @@ def cosent(embeddings: Pairs, labels: Labels, *, scale: float = 20.0) -> Float[A
     return _ranked(pairwise_cos_sim(*embeddings), jnp.asarray(labels), scale, len(labels))
 
 
+@in_batch
 def angle(
     embeddings: Float[ArrayLike, "towers batch dim"], labels: Labels | None, *, scale: float = 20.0
 ) -> Float[Array, " batch"]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
+from jsbert.losses.in_batch import in_batch
 from jsbert.losses.measures import distance_named, wide
 
 Pairs = Float[ArrayLike, "2 batch dim"]
@@ -46,6 +47,7 @@ def contrastive(
     return 0.5 * (y * jnp.square(d) + (1.0 - y) * jnp.square(jax.nn.relu(margin - d)))
 
 
+@in_batch
 def online_contrastive(
     embeddings: Pairs, labels: Labels, *, distance: str = "cosine", margin: float = 0.5
 ) -> Float[Array, " batch"]:

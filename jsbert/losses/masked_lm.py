@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, Num
 
+from jsbert.losses.in_batch import in_batch
 from jsbert.losses.logits import cross_entropy
 from jsbert.losses.measures import wide
 from jsbert.modules import dense
@@ -59,6 +60,7 @@ def masked_lm_logits(
     return logits.reshape(*vectors.shape[:-1], -1)
 
 
+@in_batch
 def masked_lm(
     logits: Float[ArrayLike, "batch chosen vocab"],
     targets: Int[ArrayLike, "batch chosen"],

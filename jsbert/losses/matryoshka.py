@@ -4,16 +4,14 @@ Kusupati et al. 2022, https://arxiv.org/abs/2205.13147. Reference: ST's Matryosh
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jsbert.arrays import normalize
 from jsbert.losses.distillation import embedding_mse
+from jsbert.losses.in_batch import Loss, unwrapped
 from jsbert.losses.measures import wide
-
-Loss = Callable[..., Float[Array, " batch"]]
 
 
 def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | None = None) -> Loss:
@@ -43,7 +41,7 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
         raise ValueError(f"dims are {tuple(dims)}; give one or more widths, each at least 1")
     if len(weights) != len(dims):
         raise ValueError(f"there are {len(weights)} weights for {len(dims)} dims; give one for each, or none")
-    cuts_labels = embedding_mse in layers(loss)
+    cuts_labels = embedding_mse in unwrapped(loss)
 
     @functools.wraps(loss)
     def nested(*arguments, **options):
@@ -61,10 +59,3 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
         return total
 
     return nested
-
-
-def layers(loss: Loss | None) -> Iterator[Loss]:
-    """`loss` itself, then what it wraps by `functools.partial`, `matryoshka` or `jit`, down to the innermost."""
-    while loss is not None:
-        yield loss
-        loss = getattr(loss, "func", None) or getattr(loss, "__wrapped__", None)

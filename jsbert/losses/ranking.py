@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from jsbert.losses.in_batch import in_batch
 from jsbert.losses.measures import similarity_named
 
 
+@in_batch
 def multiple_negatives_ranking(
     embeddings: Float[ArrayLike, "towers batch dim"],
     labels: None,

@@ -19,6 +19,7 @@ from jsbert.train.objectives import (
     of_logits,
 )
 from jsbert.train.recipe import Recipe, learning_rate, make_optimizer
+from jsbert.train.spec import Spec
 from jsbert.train.step import State, example_keys, gradients, init_state, make_step, per_example_grads
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Objective",
     "Recipe",
     "Source",
+    "Spec",
     "State",
     "adapted",
     "example_keys",

@@ -12,7 +12,7 @@ from jsbert.data import Examples, epoch_batches, masked, mixed_batches
 from jsbert.engine import Batch, packed, pad
 from jsbert.engine.ladder import packed_length, training_lengths
 from jsbert.tokenizer import Tokenizer
-from jsbert.train.objectives import BI_ENCODER, CROSS_ENCODER, Choice, Objective, objective
+from jsbert.train.objectives import OBJECTIVES, Choice, Objective, check_model, objective
 from jsbert.train.recipe import Recipe
 
 ROUNDING = 1e-5
@@ -42,14 +42,10 @@ class Source:
         """
         make, more = self._choice(), {}
         if isinstance(make, Choice):
-            allowed = BI_ENCODER if num_labels is None else CROSS_ENCODER
-            if make.kind not in allowed:
-                raise ValueError(
-                    f"{self.name}: the objective {make.kind!r} is not for a {'bi' if num_labels is None else 'cross'}"
-                    f"-encoder; choose one of {', '.join(allowed)}"
-                )
+            check_model(make.kind, "bi-encoder" if num_labels is None else "cross-encoder", self.name)
             if num_labels is not None:
-                wanted = make.options.get("num_labels", num_labels) if make.kind == "cross-entropy" else 1
+                counts_classes = OBJECTIVES[make.kind].counts_classes
+                wanted = make.options.get("num_labels", num_labels) if counts_classes else 1
                 if wanted != num_labels:
                     raise ValueError(
                         f"{self.name}: {make.kind} is for {wanted} label{'s' * (wanted > 1)}, the model has "
@@ -162,10 +158,10 @@ def collate(
     length = next(length for length in ladder if length >= longest)
     arrays = pad(tokens, Batch(np.arange(len(texts)), len(texts), length))
     more = {}
-    if objective.kind == "masked-lm":
+    if objective.labels == "words":
         more = _hide_words(arrays, tokenizer, seed, epoch, indices)
         arrays["ids"] = more.pop("ids")
-    if objective.labels != "none":
+    if objective.reads_labels:
         more["labels"] = _labels(labels, objective, source, indices)
     lengths = arrays["lengths"].reshape(len(rows), -1)
     if packing:
@@ -187,14 +183,14 @@ def _check_examples(source, learned):
         )
     if not len(examples):
         raise ValueError(f"{source.name}: there are no examples")
-    if learned.labels != "none" and examples.labels is None:
+    if learned.reads_labels and examples.labels is None:
         raise ValueError(f"{source.name}: {learned.kind} needs labels ({learned.labels}), and these examples have none")
-    if learned.labels != "none" and isinstance(examples.labels, np.ndarray):
+    if learned.reads_labels and isinstance(examples.labels, np.ndarray):
         _labels(examples.labels, learned, source, np.arange(len(examples)))
 
 
 def _labels(labels, learned, source, indices):
-    if learned.labels != "vector" and learned.kind != "margin-mse" and labels.ndim != 1:
+    if learned.labels in ("number", "class") and labels.ndim != 1:
         raise ValueError(
             f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one {learned.labels} an example"
         )

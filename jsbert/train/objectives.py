@@ -1,13 +1,16 @@
-"""What training makes small: a forward pass and a loss over its outputs, with the params that only they need."""
+"""Training objectives: the table of them, and what makes an objective of a row and a config.
+
+A new objective is a function in `jsbert.losses` and a row of `OBJECTIVES`. The checks of examples
+and labels, the options, and what `jsbert train` does and says follow from the row.
+"""
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
 
 from jsbert import encoders, losses, siamese
 from jsbert.config import Config, EncoderConfig
@@ -15,45 +18,17 @@ from jsbert.cross_encoder import classify
 from jsbert.encoders import static
 from jsbert.engine.packing import PACKED, is_packed
 from jsbert.inputs import check_choice
-
-Batch = Mapping[str, Any]
+from jsbert.losses.classification import CONCATENATION
+from jsbert.losses.in_batch import Loss
+from jsbert.train.spec import Init, Model, Objective, Spec
 
 ONE_SIDED = frozenset({"qwen3", static.MODEL_TYPE})
 """The families whose tokens do not see those behind them."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """Two pure functions of all params and a batch. Cut between them, a large batch can be computed in chunks.
-
-    Attributes:
-        kind: what it is called, in records.
-        name: the data set's, under which params of its own are kept.
-        forward: `(params, batch, keys) -> outputs`, each with a row an example. Examples do not meet here.
-        loss: `(params, outputs, batch) -> (B,)`, one number an example.
-        in_batch: whether examples meet in the loss.
-        init: `(key) -> params` of the objective's own, kept at params["objectives"][name]; None if there are none.
-        num_texts: columns of texts that it takes at least, and at most (None: any number).
-        labels: "none", "number", "class" or "vector".
-        num_classes: how many classes, if labels are classes.
-        label_range: the lowest and the highest number that a label can be; None: any.
-    """
-
-    kind: str
-    name: str
-    forward: Callable[[PyTree, Batch, Key[Array, " rows"] | None], PyTree]
-    loss: Callable[[PyTree, PyTree, Batch], Float[Array, " rows"]]
-    in_batch: bool = False
-    init: Callable[[Key[Array, ""]], PyTree] | None = None
-    num_texts: tuple[int, int | None] = (2, 2)
-    labels: str = "number"
-    num_classes: int | None = None
-    label_range: tuple[float, float] | None = None
-
-
 def of_embeddings(
     config: Config,
-    loss: Callable,
+    loss: Loss,
     *,
     name: str,
     kind: str = "custom",
@@ -62,18 +37,22 @@ def of_embeddings(
     num_classes: int | None = None,
     label_range: tuple[float, float] | None = None,
     in_batch: bool | None = None,
+    init: Init | None = None,
 ) -> Objective:
     """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`: the way to add one.
 
-    `in_batch` is known for the losses of `jsbert.losses`; for others say whether examples of a batch meet in it. The
-    other options are `Objective`'s.
+    `in_batch` says whether examples of a batch meet in the loss; by default the mark
+    `losses.in_batch` says it. With `init`, the loss is `loss(params, embeddings, labels)`, with the
+    params that `init` made. Labels (B, T, D) reach the loss as (T, B, D).
+    The other options are `Objective`'s.
     """
 
     def of_batch(params, outputs, batch):
+        own = () if init is None else (params["objectives"][name],)
         targets = batch.get("labels")
-        if labels == "vector" and targets.ndim == 3:  # a target for each tower
+        if targets is not None and targets.ndim == 3:
             targets = _towers_first(targets)
-        return loss(_towers_first(outputs), targets)
+        return loss(*own, _towers_first(outputs), targets)
 
     return Objective(
         kind,
@@ -81,6 +60,7 @@ def of_embeddings(
         functools.partial(_embeddings, config),
         of_batch,
         in_batch=losses.is_in_batch(loss) if in_batch is None else in_batch,
+        init=init,
         num_texts=num_texts,
         labels=labels,
         num_classes=num_classes,
@@ -88,73 +68,9 @@ def of_embeddings(
     )
 
 
-def softmax(
-    config: Config,
-    *,
-    name: str,
-    num_labels: int,
-    concatenation: Sequence[str] = ("u", "v", "|u-v|"),
-    matryoshka_dims: Sequence[int] | None = None,
-    matryoshka_weights: Sequence[float] | None = None,
-) -> Objective:
-    """The paper's classification objective, its classifier trained along at params["objectives"][name]."""
-    loss = functools.partial(losses.softmax_classification, concatenation=concatenation)
-    loss = losses.matryoshka(loss, dims=matryoshka_dims, weights=matryoshka_weights) if matryoshka_dims else loss
-    dim = config.embedding_dimension
-    return Objective(
-        "softmax",
-        name,
-        functools.partial(_embeddings, config),
-        lambda params, outputs, batch: loss(params["objectives"][name], _towers_first(outputs), batch["labels"]),
-        init=lambda key: losses.init_classifier(key, dim, num_labels, concatenation),
-        labels="class",
-        num_classes=num_labels,
-    )
-
-
-def masked_lm(config: Config, *, name: str) -> Objective:
-    """Masked language modelling, which trains the encoder itself.
-
-    The batch's `hidden_places`, `targets` and `weights` (B, K) say which tokens were masked; see `data.masked`.
-
-    Raises:
-        ValueError: for an encoder whose tokens do not see those behind them.
-    """
-    encoder = config.encoder
-    if encoder.model_type in ONE_SIDED:
-        raise ValueError(
-            f"{name}: masked-lm is for tokens that see those before and behind them, not for {encoder.model_type!r}; "
-            "choose another objective"
-        )
-
-    def forward(params, batch, keys):
-        hidden, _ = _hidden(encoder, params["encoder"], batch, keys)
-        return jnp.take_along_axis(hidden, batch["hidden_places"][:, :, None], axis=1)
-
-    def loss(params, outputs, batch):
-        words = params["encoder"]["embeddings"]["word"]["embedding"]
-        scores = losses.masked_lm_logits(
-            params["objectives"][name],
-            outputs,
-            words,
-            activation=encoder.hidden_act,
-            layer_norm_eps=encoder.layer_norm_eps,
-        )
-        return losses.masked_lm(scores, batch["targets"], batch["weights"])
-
-    init = functools.partial(
-        losses.init_masked_lm_head,
-        dim=encoder.hidden_size,
-        vocab_size=encoder.vocab_size,
-        embedding_size=getattr(encoder, "embedding_size", None),
-        initializer_range=encoder.initializer_range,
-    )
-    return Objective("masked-lm", name, forward, loss, in_batch=True, init=init, num_texts=(1, 1), labels="none")
-
-
 def of_logits(
     config: EncoderConfig,
-    loss: Callable,
+    loss: Loss,
     *,
     name: str,
     kind: str = "custom",
@@ -173,37 +89,122 @@ def of_logits(
         name,
         forward,
         lambda params, outputs, batch: loss(outputs, batch["labels"]),
+        in_batch=losses.is_in_batch(loss),
         labels=labels,
         num_classes=num_labels if labels == "class" else None,
         label_range=label_range,
     )
 
 
-_OF_EMBEDDINGS = {
-    "cosine": (losses.cosine_regression, {"label_range": (-1, 1)}),
-    "triplet": (losses.triplet, {"num_texts": (3, 3), "labels": "none"}),
-    "multiple-negatives-ranking": (losses.multiple_negatives_ranking, {"num_texts": (2, None), "labels": "none"}),
-    "contrastive": (losses.contrastive, {"label_range": (0, 1)}),
-    "online-contrastive": (losses.online_contrastive, {"labels": "class", "num_classes": 2}),
-    "cosent": (losses.cosent, {}),
-    "angle": (losses.angle, {}),
-    "margin-mse": (losses.margin_mse, {"num_texts": (3, None)}),
-    "embedding-mse": (losses.embedding_mse, {"num_texts": (1, None), "labels": "vector"}),
-    "similarity-distillation": (losses.similarity_distillation, {"num_texts": (1, None), "labels": "vector"}),
+def _of_embeddings(config, loss, *, name, matryoshka_dims=None, matryoshka_weights=None):
+    return of_embeddings(config, _nested(loss, matryoshka_dims, matryoshka_weights), name=name)
+
+
+def _of_logits(config, loss, *, name, num_labels=1):
+    return of_logits(config, loss, name=name, num_labels=num_labels)
+
+
+def _nested(loss, dims, weights):
+    return losses.matryoshka(loss, dims=dims, weights=weights) if dims else loss
+
+
+def _softmax(
+    config, loss, *, name, num_labels, concatenation=CONCATENATION, matryoshka_dims=None, matryoshka_weights=None
+):
+    """The paper's classification objective, with its classifier as params of its own."""
+
+    def init(key):
+        return losses.init_classifier(key, config.embedding_dimension, num_labels, concatenation)
+
+    loss = _nested(loss, matryoshka_dims, matryoshka_weights)
+    return of_embeddings(config, loss, name=name, init=init)
+
+
+def _masked_lm(config, loss, *, name):
+    """Masked language modelling, which trains the encoder itself; its head is params of its own.
+
+    The batch's `hidden_places`, `targets` and `weights` (B, K) say which tokens were masked.
+    """
+    encoder = config.encoder
+    if encoder.model_type in ONE_SIDED:
+        raise ValueError(
+            f"{name}: masked-lm is for tokens that see those before and behind them, not for {encoder.model_type!r}; "
+            "choose another objective"
+        )
+
+    def forward(params, batch, keys):
+        hidden, _ = _hidden(encoder, params["encoder"], batch, keys)
+        return jnp.take_along_axis(hidden, batch["hidden_places"][:, :, None], axis=1)
+
+    def of_batch(params, outputs, batch):
+        words = params["encoder"]["embeddings"]["word"]["embedding"]
+        scores = losses.masked_lm_logits(
+            params["objectives"][name],
+            outputs,
+            words,
+            activation=encoder.hidden_act,
+            layer_norm_eps=encoder.layer_norm_eps,
+        )
+        return loss(scores, batch["targets"], batch["weights"])
+
+    init = functools.partial(
+        losses.init_masked_lm_head,
+        dim=encoder.hidden_size,
+        vocab_size=encoder.vocab_size,
+        embedding_size=getattr(encoder, "embedding_size", None),
+        initializer_range=encoder.initializer_range,
+    )
+    in_batch = losses.is_in_batch(loss)
+    return Objective("masked-lm", name, forward, of_batch, in_batch=in_batch, init=init)
+
+
+OBJECTIVES: dict[str, Spec] = {
+    "softmax": Spec(losses.softmax_classification, labels="class", make=_softmax),
+    "cosine": Spec(losses.cosine_regression, label_range=(-1, 1)),
+    "triplet": Spec(losses.triplet, num_texts=(3, 3), labels="none"),
+    "multiple-negatives-ranking": Spec(
+        losses.multiple_negatives_ranking,
+        num_texts=(2, None),
+        labels="none",
+    ),
+    "contrastive": Spec(losses.contrastive, label_range=(0, 1)),
+    "online-contrastive": Spec(losses.online_contrastive, labels="class", num_classes=2),
+    "cosent": Spec(losses.cosent),
+    "angle": Spec(losses.angle),
+    "margin-mse": Spec(losses.margin_mse, num_texts=(3, None), labels="margins"),
+    "embedding-mse": Spec(losses.embedding_mse, num_texts=(1, None), labels="vector"),
+    "similarity-distillation": Spec(
+        losses.similarity_distillation,
+        num_texts=(1, None),
+        labels="vector",
+    ),
+    "masked-lm": Spec(losses.masked_lm, num_texts=(1, 1), labels="words", make=_masked_lm),
+    "binary-cross-entropy": Spec(
+        losses.binary_cross_entropy,
+        label_range=(0, 1),
+        model="cross-encoder",
+    ),
+    "cross-entropy": Spec(losses.cross_entropy, labels="class", model="cross-encoder"),
+    "mse": Spec(losses.mse, model="cross-encoder"),
 }
-_OF_LOGITS = {
-    "binary-cross-entropy": (losses.binary_cross_entropy, {"label_range": (0, 1)}),
-    "cross-entropy": (losses.cross_entropy, {"labels": "class"}),
-    "mse": (losses.mse, {}),
-}
+"""The objectives by name, a row each."""
 
-BI_ENCODER: tuple[str, ...] = ("softmax", *_OF_EMBEDDINGS, "masked-lm")
-"""Names of the objectives for a bi-encoder."""
 
-CROSS_ENCODER: tuple[str, ...] = tuple(_OF_LOGITS)
-"""Names of the objectives for a cross-encoder."""
+def names_for(model: Model) -> tuple[str, ...]:
+    """The names of the objectives that train such a model."""
+    return tuple(kind for kind, row in OBJECTIVES.items() if row.model == model)
 
-OBJECTIVES: tuple[str, ...] = BI_ENCODER + CROSS_ENCODER
+
+BI_ENCODER: tuple[str, ...] = names_for("bi-encoder")
+CROSS_ENCODER: tuple[str, ...] = names_for("cross-encoder")
+"""Names of the objectives for each kind of model."""
+
+
+def check_model(kind: str, model: Model, source: str) -> None:
+    """Raise ValueError, with the source's name, unless the objective `kind` trains such a model."""
+    if kind not in (names := names_for(model)):
+        hint = f"choose one of {', '.join(names)}"
+        raise ValueError(f"{source}: the objective {kind!r} is not for a {model}; {hint}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,11 +213,20 @@ class Choice:
 
     kind: str
     options: Mapping[str, Any]
-    function: Callable[..., Objective] = dataclasses.field(repr=False)
 
-    def __call__(self, config: Any, *, name: str, **more: Any) -> Objective:
-        """The objective for a model's config, under a name of its own."""
-        return self.function(config, name=name, **{**self.options, **more})
+    def __call__(self, config: Config | EncoderConfig, *, name: str, **more: Any) -> Objective:
+        """The objective for a model's config, under a name of its own, with what its row says."""
+        row, options = OBJECTIVES[self.kind], {**self.options, **more}
+        make = _maker(row)
+        loss = functools.partial(row.loss, **_chosen(options, row.loss))
+        return dataclasses.replace(
+            make(config, loss, name=name, **_chosen(options, make)),
+            kind=self.kind,
+            num_texts=row.num_texts,
+            labels=row.labels,
+            label_range=row.label_range,
+            num_classes=options.get("num_labels", 1) if row.counts_classes else row.num_classes,
+        )
 
 
 def objective(kind: str, **options: Any) -> Choice:
@@ -228,43 +238,36 @@ def objective(kind: str, **options: Any) -> Choice:
             `matryoshka_dims` and `matryoshka_weights`, for any loss of embeddings.
 
     Raises:
-        ValueError: for a name or an option that does not exist.
+        ValueError: for a name or an option that does not exist, or an option that is missing.
     """
-    check_choice("objective", kind, OBJECTIVES)
-    nested = {"matryoshka_dims", "matryoshka_weights"}
-    if kind == "masked-lm":
-        function, allowed = masked_lm, set()
-    elif kind == "softmax":
-        function, allowed = softmax, {"num_labels", "concatenation"} | nested
-    elif kind in _OF_LOGITS:
-        loss, data = _OF_LOGITS[kind]
-        function = functools.partial(_named_logits, kind=kind, loss=loss, data=data)
-        allowed = _options(loss) | {"num_labels"}
-    else:
-        loss, data = _OF_EMBEDDINGS[kind]
-        function = functools.partial(_named_embeddings, kind=kind, loss=loss, data=data)
-        allowed = _options(loss) | nested
-    if unknown := sorted(set(options) - allowed):
-        has = ", ".join(sorted(allowed)) or "none"
+    check_choice("objective", kind, tuple(OBJECTIVES))
+    row = OBJECTIVES[kind]
+    found = _keywords(row.loss) | _keywords(_maker(row))
+    if row.counts_classes:
+        found["num_labels"] = row.model == "bi-encoder"  # a cross-encoder knows its number
+    found.pop("name", None)
+    if unknown := sorted(set(options) - set(found)):
+        has = ", ".join(sorted(found)) or "none"
         raise ValueError(f"the objective {kind!r} has no option {', '.join(unknown)}; it has {has}")
-    if kind == "softmax" and "num_labels" not in options:
-        raise ValueError("the objective 'softmax' needs num_labels, the number of classes")
-    return Choice(kind, options, function)
+    for option, is_needed in found.items():
+        if is_needed and option not in options:
+            raise ValueError(f"the objective {kind!r} needs {option}; give it as an option")
+    return Choice(kind, options)
 
 
-def _named_embeddings(config, *, loss, data, matryoshka_dims=None, matryoshka_weights=None, name, kind, **options):
-    loss = functools.partial(loss, **options)
-    loss = losses.matryoshka(loss, dims=matryoshka_dims, weights=matryoshka_weights) if matryoshka_dims else loss
-    return of_embeddings(config, loss, name=name, kind=kind, **data)
+def _maker(row):
+    return row.make or (_of_embeddings if row.model == "bi-encoder" else _of_logits)
 
 
-def _named_logits(config, *, loss, data, num_labels=1, name, kind, **options):
-    loss = functools.partial(loss, **options)
-    return of_logits(config, loss, name=name, kind=kind, num_labels=num_labels, **data)
+def _keywords(function):
+    """The keyword-only arguments of `function`, and whether each must be given."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def _options(loss):
-    return {name for name, p in inspect.signature(loss).parameters.items() if p.kind is p.KEYWORD_ONLY}
+def _chosen(options, function):
+    """Those of the options that `function` has."""
+    return {name: options[name] for name in _keywords(function) if name in options}
 
 
 def _embeddings(config, params, batch, keys):
