@@ -7,8 +7,12 @@ import os
 import pytest
 
 from jsbert import SentenceTransformer
+from jsbert.config import Config
 from jsbert.data import Examples
+from jsbert.encoders import bert
+from jsbert.modules import Dense, Normalize
 from jsbert.train import Source, fit, objective
+from jsbert.train.description import comparable, described
 from tests import models
 from tests.test_train_loop import RECIPE, pairs
 from tests.train_process import first_number, texts
@@ -40,18 +44,40 @@ def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_
     assert trained(tiny).attn_implementation == "eager"
     file = tmp_path / "out" / "recipe.json"
     told = json.loads(file.read_text())
-    earlier = told["run"]["model"]["config"]
-    for field in ("remat=False", "attn_implementation='xla'", "layer_norm_eps=1e-12", "layer_start=None"):
-        earlier = earlier.replace(f", {field}", "")
-    assert len(earlier) < len(told["run"]["model"]["config"]) - 60
-    told["run"]["model"]["config"] = earlier  # as a version without these fields would have written it
+    assert told["run"]["model"]["config"]["encoder"]["hidden_size"] == 24
+    told["run"]["model"]["config"] = EARLIER
     del told["run"]["recipe"]["lora_alpha"]
     file.write_text(json.dumps(told))
     trained(tiny)
-    told["run"]["model"]["config"] = earlier.replace("hidden_size=24", "hidden_size=25")
-    file.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match=r"holds another run, which differs in model.config \(.*hidden_size=25"):
-        trained(tiny)
+    for changed in ("hidden_size=25", "hidden_size=24, layer_norm_eps=1e-05"):
+        told["run"]["model"]["config"] = EARLIER.replace("hidden_size=24", changed)
+        file.write_text(json.dumps(told))
+        with pytest.raises(ValueError, match=r"holds another run, which differs in model.config.encoder.\w+ \("):
+            trained(tiny)
+
+
+EARLIER = (
+    "Config(encoder=Config(model_type='bert', vocab_size=105, hidden_size=24, num_hidden_layers=2, "
+    "num_attention_heads=3, intermediate_size=40, hidden_act='gelu', hidden_dropout_prob=0.1, "
+    "attention_probs_dropout_prob=0.1, max_position_embeddings=32, initializer_range=0.02, pad_token_id=0, "
+    "dtype='float32', type_vocab_size=2), pooling=('mean',), include_prompt=True, head=(Normalize(),), router=None)"
+)
+"""The tiny model's config as a version wrote it that had neither remat, attn_implementation, layer_norm_eps nor
+layer_start."""
+
+
+def test_modules_of_an_earlier_run_are_compared_too():
+    config = Config(bert.Config(**models.SIZES), modules=(Dense(24, 10), Normalize()))
+    earlier = EARLIER.replace(
+        "head=(Normalize(),)",
+        "head=(Dense(in_features=24, out_features=10, bias=True, activation='tanh'), Normalize())",
+    )
+    now = comparable(described(config), config)
+    assert comparable(earlier, config) == comparable(json.loads(json.dumps(described(config))), config) == now
+    assert comparable(earlier.replace("'tanh'", "'gelu'"), config) != now
+    assert comparable(earlier.replace("out_features=10", "out_features=11"), config) != now
+    assert comparable("Config(__import__('os'))", config) != now
+    assert comparable("no repr at all", config) == "no repr at all"
 
 
 def test_nothing_of_a_run_that_left_no_checkpoint_is_in_the_next(tiny, tmp_path):

@@ -28,9 +28,9 @@ def claim(
     *,
     comparable: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> bool:
-    """Makes `out` the folder of the run that `description` tells; True if there is still work to do in it.
+    """Make `out` the folder of the run that `description` describes; True if there is still work to do in it.
 
-    `comparable` makes of a description, of an earlier version's too, what two of the same run have in common.
+    `comparable` normalises a description, also that of an earlier version, before two are compared.
 
     Raises:
         ValueError: if it belongs to another run, or holds other things.

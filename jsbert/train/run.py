@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import re
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,10 @@ from jsbert.cross_encoder import CrossEncoder
 from jsbert.engine import Placement
 from jsbert.train import folder
 from jsbert.train.batches import collate, plan
+from jsbert.train.description import comparable, described
 from jsbert.train.lora import adapted, init_lora, merged
 from jsbert.train.recipe import Recipe, make_optimizer
 from jsbert.train.step import all_params, init_state, make_step
-
-COMPUTING = ("dtype", "remat", "attn_implementation")
-"""The fields of an encoder's config that say how it is computed. Those of the training are the recipe's."""
 
 
 class Run:
@@ -72,7 +69,7 @@ class Run:
         return {
             "recipe": self.recipe.to_json(),
             "model": {
-                "config": repr(self.model.config),
+                "config": described(self.model.config),
                 "params": params.hexdigest(),
                 "max_seq_length": self.model.max_seq_length,
             },
@@ -82,12 +79,10 @@ class Run:
         }
 
     def comparable(self, description):
-        """A description in which fields at their default are told or left out alike, for they come to be with time; and
-        without those that only say how the model is computed."""
+        """Normalise a run's description before comparing it with an older one: leave out what does not make another
+        run, and fill in the recipe's fields that did not exist yet."""
         model = description.get("model", {})
-        config = self.model.config
-        for part in (config, getattr(config, "encoder", config)):
-            model = model | {"config": _without_defaults(str(model.get("config")), part)}
+        model = model | {"config": comparable(model.get("config"), self.model.config)}
         return description | {"model": model, "recipe": Recipe().to_json() | description.get("recipe", {})}
 
     def disk_bytes(self):
@@ -147,11 +142,3 @@ def _training_config(config, recipe):
     if isinstance(config, Config):
         return dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, **changes))
     return dataclasses.replace(config, **changes)
-
-
-def _without_defaults(text, config):
-    """The repr of a config without the fields at the defaults that `config` has, and without `COMPUTING`."""
-    for field in dataclasses.fields(config):
-        value = "[^,)]*" if field.name in COMPUTING else re.escape(repr(field.default))
-        text = re.sub(rf", {field.name}={value}(?=[,)])", "", text)
-    return text
