@@ -1,7 +1,11 @@
 """Checks of values that others give; their errors say what was given and what is allowed."""
 
+import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
+
+LARGEST = 10**18
+"""No size, rate or base of a model's config is as large as this."""
 
 _MISSING = object()
 
@@ -24,3 +28,21 @@ def typed(
             f"{where}: {key} is {value!r}; it must be of type {' or '.join(kind.__name__ for kind in kinds)}"
         )
     return value
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotation's type: `int`, `float | None`, `tuple[str, ...]` and the like.
+
+    A truth value is no number. An integer is a float too; NaN and infinities are not.
+
+    >>> fits(3, float), fits(True, int), fits(float("nan"), float), fits(("a",), tuple[str, ...])
+    (True, False, False, True)
+    """
+    if get_origin(hint) is types.UnionType:
+        return any(fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(fits(entry, get_args(hint)[0]) for entry in value)
+    if hint in (int, float):
+        is_number = isinstance(value, (int, hint)) and not isinstance(value, bool)
+        return is_number and -LARGEST < value < LARGEST
+    return isinstance(value, hint)

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 import jax.numpy as jnp
 
 from jsbert.activations import activation_name
+from jsbert.checks import fits
 from jsbert.modules import Module
 
 ATTENTIONS = ("eager", "xla", "cudnn")
@@ -76,18 +77,22 @@ class EncoderConfig:
     def check(cls, values: Mapping[str, Any]) -> None:
         """ValueError for values, one for each field, that no encoder of this family can have."""
         for name in cls.SIZES:
-            if not isinstance(values[name], int) or isinstance(values[name], bool) or values[name] < 1:
+            if not fits(values[name], int) or values[name] < 1:
                 raise ValueError(f"{cls._in_json(name)} is {values[name]!r}; it must be a positive integer")
+        for name, hint in get_type_hints(cls).items():
+            if name in values and name not in (*cls.SIZES, *cls.RATES) and not fits(values[name], hint):
+                allowed = getattr(hint, "__name__", str(hint))
+                raise ValueError(f"{cls._in_json(name)} is {values[name]!r}; it must be of type {allowed}")
         for name in cls.RATES if values["classifier_dropout"] is None else (*cls.RATES, "classifier_dropout"):
             value = values[name]
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
+            if not fits(value, float) or not 0 <= value < 1:
                 raise ValueError(f"{cls._in_json(name)} is {value!r}; it must be a number from 0 to 1")
         if values["attn_implementation"] not in ATTENTIONS:
             raise ValueError(
                 f"attn_implementation is {values['attn_implementation']!r}; choose from {', '.join(ATTENTIONS)}"
             )
-        if not isinstance(values["pad_token_id"], (int, type(None))):
-            raise ValueError(f"pad_token_id is {values['pad_token_id']!r}; it must be an integer")
+        if values["pad_token_id"] is not None and values["pad_token_id"] < 0:
+            raise ValueError(f"pad_token_id is {values['pad_token_id']!r}; it must be an integer from 0, or null")
         if "head_dim" not in values and values["hidden_size"] % values["num_attention_heads"]:
             raise ValueError(
                 f"{cls._in_json('num_attention_heads')} {values['num_attention_heads']} does not divide "
@@ -113,7 +118,9 @@ class EncoderConfig:
             cls.check(defaults | chosen)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        return cls(**chosen)
+        floats = {name for name, hint in get_type_hints(cls).items() if hint in (float, float | None)}
+        whole = {name: float(value) for name, value in chosen.items() if name in floats and isinstance(value, int)}
+        return cls(**chosen | whole)  # json has whole numbers where a rate is 0 or 1
 
     def to_json(self) -> dict[str, Any]:
         """The config.json from which transformers builds the same encoder, but for "architectures"."""

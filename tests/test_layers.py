@@ -18,6 +18,7 @@ ROWS = [
         "checks",
         "config",
         "files",
+        "json_files",
         "lines",
         "modules",
         "pooling",

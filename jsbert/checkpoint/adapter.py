@@ -15,11 +15,11 @@ from jaxtyping import PyTree
 
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig, read_adapter_config
 from jsbert.checkpoint.find import find_folder
-from jsbert.checkpoint.paths import read_json
 from jsbert.checkpoint.tensors import Named, read_tensors
 from jsbert.checks import typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders import family, tensor_names
+from jsbert.json_files import has_file, read_json
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -37,7 +37,7 @@ Modules = Mapping[str, Mapping[str, tuple]]
 
 def is_adapter(folder: pathlib.Path) -> bool:
     """Whether a folder holds an adapter, alone or beside its base model."""
-    return (folder / CONFIG).is_file()
+    return has_file(folder / CONFIG)
 
 
 def base_folder(folder: pathlib.Path) -> pathlib.Path:
@@ -48,7 +48,7 @@ def base_folder(folder: pathlib.Path) -> pathlib.Path:
         ValueError: if the adapter names none.
     """
     file = folder / CONFIG
-    if not file.is_file() or (folder / "config.json").is_file():
+    if not has_file(file) or has_file(folder / "config.json"):
         return folder
     values = read_json(file)
     name = typed(values, "base_model_name_or_path", str, None, where=file)

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jsbert.checkpoint.paths import read_json
 from jsbert.checks import typed
+from jsbert.json_files import read_json
 
 CONFIG = "adapter_config.json"
 

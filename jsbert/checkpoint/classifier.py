@@ -12,11 +12,11 @@ from jaxtyping import Array, Key
 from jsbert.activations import activation_name
 from jsbert.checkpoint.adapter import base_folder, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG
-from jsbert.checkpoint.paths import read_json, read_json_if_there
 from jsbert.checkpoint.read import BiEncoder, read_config, read_encoder, read_modules, read_tokenizer
 from jsbert.checks import typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders import family
+from jsbert.json_files import has_file, read_json, read_json_if_there
 from jsbert.tokenizer import Tokenizer
 
 
@@ -40,9 +40,10 @@ def is_cross_encoder(folder: str | os.PathLike) -> bool:
     kind = read_json_if_there(folder / "config_sentence_transformers.json").get("model_type")
     if kind is not None:
         return kind == "CrossEncoder"
-    if (folder / "modules.json").is_file():
+    if has_file(folder / "modules.json"):
         return False
-    architectures = read_json_if_there(folder / "config.json").get("architectures") or []
+    file = folder / "config.json"
+    architectures = typed(read_json_if_there(file), "architectures", list, [], where=file)
     return any(str(name).endswith("ForSequenceClassification") for name in architectures)
 
 

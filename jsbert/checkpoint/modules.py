@@ -1,17 +1,16 @@
 """The modules around a Transformer, each from its folder to config and params, and back."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
-from jsbert.checkpoint.paths import read_json, read_json_if_there
 from jsbert.checkpoint.tensors import from_params, read_tensors, to_params, write_tensors
 from jsbert.checks import typed
 from jsbert.config import Config
+from jsbert.json_files import read_json, read_json_if_there, write_json
 from jsbert.modules import MODULES, Module
 from jsbert.pooling import POOLINGS
 
@@ -148,12 +147,6 @@ def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> N
     }
     write_json(folder / "config.json", values)
     write_tensors(folder / "model.safetensors", from_params({"layer_weights": weights}, _LAYERS))
-
-
-def write_json(file: pathlib.Path, values: Any) -> None:
-    """Writes a json file, in a folder that is made if there is none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def _check_width(values, hidden_size, file):

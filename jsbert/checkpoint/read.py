@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,18 +10,24 @@ from typing import Any
 from jsbert import encoders
 from jsbert.checkpoint.adapter import base_folder, is_adapter, merge_adapter
 from jsbert.checkpoint.modules import pooling_modes, read_layer_weights, read_module, read_params, read_pooling
-from jsbert.checkpoint.paths import read_json, read_json_if_there
 from jsbert.checkpoint.routes import Modules, find_router, read_modules, supported_order
 from jsbert.checkpoint.static import is_model2vec, normalizes, read_static
 from jsbert.checkpoint.tensors import read_tensors, to_params
 from jsbert.checks import typed
 from jsbert.config import Config, Router
+from jsbert.json_files import has_file, read_json, read_json_if_there
 from jsbert.modules import MODULES
 from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 
 OTHER_INPUT = ("query_length", "document_length", "query_expansion", "config_args", "config_kwargs")
 """Settings of sentence-transformers' Transformer by which the same text makes other tokens, or another encoder."""
+
+MOST_LAYERS, MOST_POSITIONS = 1000, 2**24
+"""Limits of sizes that no tensor has: layers that share their weights, and positions that are computed."""
+
+FEW_LAYERS = 48
+"""As many layers are made at once; the error about what the weights lack then names each tensor."""
 
 STATIC = ["StaticEmbedding"]
 """The trunk of a model without attention."""
@@ -96,7 +103,7 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
 def _without_modules(folder):
     if not is_model2vec(folder):
         settings = read_json_if_there(folder / "tokenizer_config.json")
-        if settings.get("chat_template") or (folder / "chat_template.jinja").is_file():
+        if settings.get("chat_template") or has_file(folder / "chat_template.jinja"):
             raise ValueError(
                 f"{folder}: the tokenizer has a chat template, which sentence-transformers puts around each text of a "
                 "folder without modules.json; jsbert does not. Take the template away, or write a modules.json"
@@ -161,7 +168,7 @@ def _check_widths(width, modules):
 
 def read_config(folder):
     """The content of a Transformer's config.json."""
-    if not (folder / "config.json").is_file():
+    if not has_file(folder / "config.json"):
         raise FileNotFoundError(f"{folder}: no config.json; is this a model folder?")
     return read_json(folder / "config.json")
 
@@ -177,26 +184,45 @@ def read_encoder(folder, base, num_labels=None):
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     config = module.Config.from_json(values, where=str(file))
+    tensors, source = read_tensors(base)
+    _check_sizes(config, tensors, file, source)
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
     if num_labels is not None:  # of the folder's own family, which need not be the config's: "new" is read as "gte"
         head = module.head(config)
         names = {("encoder", *path): name for path, name in names.items()}
         names |= {("head", *path): name.removeprefix(module.PREFIX) for path, name in head.tensor_names().items()}
         shapes = {"encoder": shapes, "head": head.shapes(config, num_labels)}
-    tensors, source = read_tensors(base)
     params = to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=module.DROPPED)
     if is_adapter(folder):
         params = merge_adapter(config, params, folder, head=num_labels is not None)
     return config, params
 
 
+def _check_sizes(config, tensors, file, source):
+    """ValueError for a size that the weights cannot have. A module is made only after this check, for a module of a
+    million layers takes all the time and memory there is."""
+    largest = max((array.size for _, array in tensors), default=0)
+    layers = 1 + max((int(n) for name, _ in tensors for n in re.findall(r"\.(\d+)\.", name)), default=-1)
+    shared = getattr(config, "num_hidden_groups", None) is not None  # ALBERT's layers share their weights
+    limits = {name: largest for name in config.SIZES if "max" not in name} | {
+        "num_hidden_layers": MOST_LAYERS if shared else max(layers, FEW_LAYERS),
+        "max_position_embeddings": MOST_POSITIONS,
+    }
+    for name in config.SIZES:
+        if (value := getattr(config, name)) > limits.get(name, MOST_POSITIONS):
+            raise ValueError(
+                f"{file}: {config.RENAMED.get(name, name)} is {value}, which the weights in {source.name} do not have: "
+                f"{layers} layers, tensors of up to {largest} numbers. Do these files belong together?"
+            )
+
+
 def read_tokenizer(folder, base, encoder):
     """(tokenizer, do_lower_case) of a Transformer's folder; of its base model's, if it is an adapter without one."""
-    if not any((folder / name).is_file() for name in FILES):
-        folder = base
+    there = [name for name in FILES if has_file(folder / name)]
+    folder = folder if there else base
     file, settings = folder / TRANSFORMER_CONFIGS[0], {}
     for name in TRANSFORMER_CONFIGS:
-        if not settings and (folder / name).is_file():
+        if not settings and has_file(folder / name):
             file, settings = folder / name, read_json(folder / name)
     _refuse_other_input(settings, file)
     lower_case = typed(settings, "do_lower_case", bool, False, where=file)
@@ -216,8 +242,10 @@ def read_tokenizer(folder, base, encoder):
 def _refuse_other_input(settings, file):
     """ValueError where sentence-transformers would give the encoder other tokens than a text's."""
     changed = [name for name in OTHER_INPUT if settings.get(name)]
-    changed += [name for name in ("text", "common") if (settings.get("processing_kwargs") or {}).get(name)]
-    if "message" in (settings.get("modality_config") or {}):
+    processing = typed(settings, "processing_kwargs", dict, {}, where=file)
+    modalities = typed(settings, "modality_config", dict, {}, where=file)
+    changed += [name for name in ("text", "common") if processing.get(name)]
+    if "message" in modalities:
         changed.append("the modality 'message' (a chat template around each text)")
     if changed:
         raise ValueError(f"{file}: {', '.join(changed)} would change the vectors, and is not supported")

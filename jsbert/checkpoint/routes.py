@@ -3,10 +3,10 @@
 import ast
 import pathlib
 
-from jsbert.checkpoint.modules import write_json
-from jsbert.checkpoint.paths import inside, read_json
+from jsbert.checkpoint.paths import inside
 from jsbert.checks import typed
 from jsbert.config import Router
+from jsbert.json_files import has_file, read_json, write_json
 from jsbert.modules import MODULES
 
 ROUTERS = ("Router", "Asym")
@@ -28,7 +28,7 @@ def read_modules(folder: pathlib.Path) -> Modules | None:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}")
     file = folder / "modules.json"
-    if not file.is_file():
+    if not has_file(file):
         return None
     modules = []
     for entry in read_json(file, list):
@@ -83,7 +83,7 @@ def write_router(folder: pathlib.Path, router: Router) -> None:
 
 def _read_router(folder):
     file = folder / "router_config.json"
-    file = file if file.is_file() else folder / "config.json"  # its name before sentence-transformers 5
+    file = file if has_file(file) else folder / "config.json"  # its name before sentence-transformers 5
     values = read_json(file)
     types, structure = (typed(values, name, dict, where=file) for name in ("types", "structure"))
     kinds = {name: _kind(typed(types, name, str, where=file), file) for name in types}

@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from jsbert.checkpoint.paths import read_json
 from jsbert.checkpoint.tensors import from_params, read_tensors, to_params, write_tensors
 from jsbert.checks import typed
 from jsbert.encoders import shapes, static, tensor_names
+from jsbert.json_files import has_file, read_json
 from jsbert.tokenizer import Tokenizer
 
 
 def is_model2vec(folder: pathlib.Path) -> bool:
     """Whether a folder without modules.json is one of model2vec's."""
     file = folder / "config.json"
-    return file.is_file() and read_json(file).get("model_type") == "model2vec"
+    return has_file(file) and read_json(file).get("model_type") == "model2vec"
 
 
 def normalizes(folder: pathlib.Path) -> bool:
@@ -33,7 +33,7 @@ def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], To
         OSError: for files that are missing.
         ValueError: for tensors that do not fit each other or the tokenizer.
     """
-    if not (folder / "tokenizer.json").is_file():
+    if not has_file(folder / "tokenizer.json"):
         raise FileNotFoundError(f"{folder}: no tokenizer.json, which static embeddings need")
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     tensors, source = read_tensors(folder)

@@ -17,9 +17,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jsbert.checkpoint.paths import inside, read_json
+from jsbert.checkpoint.paths import inside
 from jsbert.checks import typed
 from jsbert.encoders.flax_files import torch_tensors
+from jsbert.json_files import has_file, read_json
 
 FLAX = "flax_model.msgpack"
 
@@ -41,17 +42,17 @@ def read_tensors(
         ValueError: for a file that cannot be read; and for `.bin` without a safe torch, saying how to convert.
     """
     for stem, read in zip(files, (_read_safetensors, _read_pickle), strict=True):
-        if (folder / stem).is_file():
+        if has_file(folder / stem):
             return read(folder / stem), folder / stem
         index = folder / f"{stem}.index.json"
-        if index.is_file():
+        if has_file(index):
             weight_map = typed(read_json(index), "weight_map", dict, where=index)
             shards = list(dict.fromkeys(inside(folder, shard, where=index) for shard in weight_map.values()))
-            absent = [shard.name for shard in shards if not shard.is_file()]
+            absent = [shard.name for shard in shards if not has_file(shard)]
             if absent:
                 raise FileNotFoundError(f"{index}: the folder lacks the shards {absent}")
             return [tensor for shard in shards for tensor in read(shard)], index
-    if (folder / FLAX).is_file():
+    if has_file(folder / FLAX):
         return _read_flax(folder / FLAX), folder / FLAX
     raise FileNotFoundError(f"{folder}: no weights; expected {files[0]}, its .index.json, or {files[1]}")
 

@@ -16,7 +16,7 @@ from jsbert.checkpoint import card
 from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
 from jsbert.checkpoint.classifier import CrossEncoderParts
-from jsbert.checkpoint.modules import write_json, write_layer_weights, write_module, write_pooling
+from jsbert.checkpoint.modules import write_layer_weights, write_module, write_pooling
 from jsbert.checkpoint.read import BiEncoder
 from jsbert.checkpoint.routes import write_modules, write_router
 from jsbert.checkpoint.static import write_static
@@ -24,6 +24,7 @@ from jsbert.checkpoint.tensors import from_params, write_tensors
 from jsbert.config import EncoderConfig
 from jsbert.encoders import class_name, family, static, tensor_names
 from jsbert.files import staged_folder
+from jsbert.json_files import write_json
 from jsbert.tokenizer import FILES, VOCABULARIES
 from jsbert.version import VERSION
 

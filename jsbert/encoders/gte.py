@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS
+from jsbert.checks import fits
 from jsbert.config import EncoderConfig
 from jsbert.encoders import nomic_bert
 from jsbert.encoders.dropout import Dropout
@@ -61,9 +62,9 @@ class Config(EncoderConfig):
         super().check(values)
         check_head_size(values)
         types, factor = values["type_vocab_size"], values["rope_factor"]
-        if not isinstance(types, int) or isinstance(types, bool) or types < 0:
+        if types < 0:
             raise ValueError(f"type_vocab_size is {types!r}; it must be a whole number, 0 for no token types")
-        if not isinstance(factor, (int, float)) or isinstance(factor, bool) or factor < 1:
+        if factor < 1:
             raise ValueError(f"the rotary scaling's factor is {factor!r}; it must be a number from 1 up")
 
     @classmethod
@@ -72,6 +73,8 @@ class Config(EncoderConfig):
         rope, factor = values.get("rope_scaling") or values.get("rope_parameters") or {}, 1.0
         if isinstance(rope, dict) and rope.get("rope_type", rope.get("type")) == "linear":
             rope, factor = rope | {"rope_type": "default"}, rope.get("factor")
+        if not fits(factor, float):
+            raise ValueError(f"{where}: the rotary scaling's factor is {factor!r}; it must be a number from 1 up")
         theta = theta_of(rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: rope_parameters")
         return super().from_json({**values, "rope_theta": theta, "rope_factor": factor}, where=where)
 

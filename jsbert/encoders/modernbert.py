@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.checks import typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
@@ -87,6 +88,7 @@ class Config(EncoderConfig):
         kinds, count = values["layer_types"], values["num_hidden_layers"]
         if kinds and (len(kinds) != count or set(kinds) - set(THETAS)):
             raise ValueError(f"layer_types is {list(kinds)}; it must name each of {count} layers one of {[*THETAS]}")
+        activation_name(values["classifier_activation"], where="classifier_activation")
         if values["classifier_pooling"] not in ("cls", "mean"):
             raise ValueError(f"classifier_pooling is {values['classifier_pooling']!r}; it must be 'cls' or 'mean'")
 
@@ -94,17 +96,19 @@ class Config(EncoderConfig):
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
         """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys that say the same,
         the former count where both are there."""
-        ropes, scaling = values.get("rope_parameters") or {}, values.get("rope_scaling") or {}
+        ropes, scaling = (typed(values, name, dict, {}, where=where) for name in ("rope_parameters", "rope_scaling"))
+        own = {kind: typed(ropes, kind, dict, {}, where=f"{where}: rope_parameters") for kind in THETAS}
         thetas = {
             name: theta_of(
-                (ropes.get(kind) or {}) | scaling,
+                own[kind] | scaling,
                 values.get(name, getattr(cls, name)),
                 where=f"{where}: rope_parameters of {kind}",
             )
             for kind, name in THETAS.items()
         }
         every = values.get("global_attn_every_n_layers") or cls.global_attn_every_n_layers
-        layers = {"layer_types": tuple(values.get("layer_types") or ()), "global_attn_every_n_layers": every}
+        kinds = tuple(typed(values, "layer_types", list, [], where=where))
+        layers = {"layer_types": kinds, "global_attn_every_n_layers": every}
         return super().from_json({**values, **thetas, **layers}, where=where)
 
     def to_json(self) -> dict[str, Any]:

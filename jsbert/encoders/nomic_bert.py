@@ -102,7 +102,7 @@ class Config(EncoderConfig):
         if experts not in (None, 0, -1):
             raise ValueError(f"{where}: moe_every_n_layers is {experts!r}; layers of experts are not supported, only 0")
         gate = values.get("activation_function", "swiglu")
-        if gate not in GATES:
+        if not isinstance(gate, str) or gate not in GATES:
             raise ValueError(f"{where}: activation_function is {gate!r}; supported: {', '.join(GATES)}")
         ours = {name: values[theirs] for name, theirs in ORIGINAL.items() if theirs in values}
         values = {"hidden_act": GATES[gate]} | ours | dict(values)

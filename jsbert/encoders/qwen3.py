@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS
+from jsbert.checks import typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import attention, mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
@@ -85,9 +86,9 @@ class Config(EncoderConfig):
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
         """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older files, beside
         `rope_scaling`."""
-        kinds = set(values.get("layer_types") or ()) - {"full_attention"}
-        if kinds:
-            raise ValueError(f"{where}: layer_types has {sorted(kinds)}; only 'full_attention' is supported")
+        kinds = typed(values, "layer_types", list, [], where=where)
+        if any(kind != "full_attention" for kind in kinds):
+            raise ValueError(f"{where}: layer_types is {kinds}; only 'full_attention' is supported")
         key = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
         theta = theta_of(values.get(key), values.get("rope_theta", cls.rope_theta), where=f"{where}: {key}")
         values = {**values, "rope_theta": theta}

@@ -30,9 +30,9 @@ class Config(bert.Config):
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
         """See `EncoderConfig.check`."""
-        super().check(values)
         if values["pad_token_id"] is None:
             raise ValueError("pad_token_id is null; positions are counted from it, so it must be an integer")
+        super().check(values)
 
     @property
     def max_tokens(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from jsbert.checks import fits
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import attention
 from jsbert.encoders.layers import linear
@@ -99,6 +100,6 @@ def theta_of(parameters: Any, default: Any, *, where: str) -> float:
     if kind != "default":
         raise ValueError(f"{where}: rope_type is {kind!r}; only 'default' is supported")
     theta = parameters.get("rope_theta", default)
-    if not isinstance(theta, (int, float)) or isinstance(theta, bool) or theta <= 0:
+    if not fits(theta, float) or theta <= 0:
         raise ValueError(f"{where}: rope_theta is {theta!r}; it must be a positive number")
     return float(theta)

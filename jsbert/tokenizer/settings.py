@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-SETTINGS = "tokenizer_config.json"
+from jsbert.checks import typed
+from jsbert.json_files import has_file, parse_json, read_json_if_there
+
+SETTINGS, SPECIAL = "tokenizer_config.json", "special_tokens_map.json"
 
 VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
@@ -54,6 +57,10 @@ ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
 """Names of special tokens, by kind; the others are like BERT's [CLS]."""
 
 
+SWITCHES = ("do_lower_case", "tokenize_chinese_chars", "strip_accents")
+"""Settings that are true, false, or not there."""
+
+
 def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """(the folder's tokenizer files, name to content; what they say).
 
@@ -65,18 +72,17 @@ def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any
     Raises:
         ValueError: for broken json, and for a switch that is neither true nor false; the message names the file.
     """
-    files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
-    file = folder / "config.json"
-    config = _read_json(file, file.read_bytes() if file.is_file() else None)
-    settings = _read_json(folder / SETTINGS, files.get(SETTINGS))
-    if config.get("tokenizer_class") and not settings.get("tokenizer_class"):
+    files = {name: (folder / name).read_bytes() for name in FILES if has_file(folder / name)}
+    file, config = folder / "config.json", read_json_if_there(folder / "config.json")
+    settings = parse_json(files.get(SETTINGS, b"{}"), where=folder / SETTINGS)
+    if typed(config, "tokenizer_class", str, None, where=file) and not settings.get("tokenizer_class"):
         settings |= {"tokenizer_class": config["tokenizer_class"]}
         files[SETTINGS] = json.dumps(settings, ensure_ascii=False).encode()
-    for name in ("do_lower_case", "tokenize_chinese_chars", "strip_accents"):
-        if not isinstance(settings.get(name), (bool, type(None))):
-            raise ValueError(f"{folder / SETTINGS}: {name} is {settings[name]!r}; it must be true or false")
+    _check(settings, folder / SETTINGS)
     if "added_tokens_decoder" not in settings:  # where it stands, the other file is not asked
-        settings |= _read_json(folder / "special_tokens_map.json", files.get("special_tokens_map.json"))
+        tokens = parse_json(files.get(SPECIAL, b"{}"), where=folder / SPECIAL)
+        _check(tokens, folder / SPECIAL)
+        settings |= tokens
     kind = _tokenizer_class(settings, str(config.get("model_type")), "tokenizer.json" in files)
     return files, settings | {"tokenizer_class": kind}
 
@@ -107,13 +113,20 @@ def _tokenizer_class(settings, model_type, has_json):
     return CLASSES.get(model_type, "" if has_json else "Bert")
 
 
-def _read_json(file, content):
-    if content is None:
-        return {}
-    try:
-        values = json.loads(content)
-    except ValueError as error:
-        raise ValueError(f"{file}: broken json: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: holds a {type(values).__name__} at its top, not a dict")
-    return values
+def _check(settings, file):
+    """ValueError for a value that has not its type; the others are left aside."""
+    for name in SWITCHES:
+        if not isinstance(settings.get(name), (bool, type(None))):
+            raise ValueError(f"{file}: {name} is {settings[name]!r}; it must be true or false")
+    typed(settings, "tokenizer_class", str, None, where=file)
+    typed(settings, "model_max_length", (int, float), None, where=file)
+    names = typed(settings, "model_input_names", list, [], where=file)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{file}: model_input_names is {names!r}; it must be a list of strings")
+    side = typed(settings, "truncation_side", str, None, where=file)
+    if side not in (None, "left", "right"):
+        raise ValueError(f"{file}: truncation_side is {side!r}; it must be 'left' or 'right'")
+    for name in (f"{kind}_token" for kind in ANGLED_NAMES):
+        token = typed(settings, name, (str, dict), None, where=file)
+        if isinstance(token, dict):
+            typed(token, "content", str, where=f"{file}: {name}")

@@ -114,7 +114,7 @@ def test_what_is_before_a_token_is_computed_once_for_all_layers():
         ({"rope_parameters": [1]}, r"rope_parameters is \[1\]; it must be a dict"),
         ({"use_sliding_window": True}, "use_sliding_window is True; only False"),
         ({"is_causal": False}, "is_causal is False; only True"),
-        ({"layer_types": ["sliding_attention"]}, "layer_types has .'sliding_attention'.; only 'full_attention'"),
+        ({"layer_types": ["sliding_attention"]}, "layer_types is .'sliding_attention'.; only 'full_attention'"),
         ({"num_key_value_heads": 5}, "num_key_value_heads 5 does not divide num_attention_heads 32"),
         ({"head_dim": 7}, "head_dim is 7; rotary positions need it even"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps is 'small'"),
