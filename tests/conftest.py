@@ -80,7 +80,7 @@ def pytest_terminal_summary(terminalreporter):
 def _programs_of_one_module(request):
     """What is compared with another implementation is compiled as for users. Between modules JAX forgets its programs:
     over the whole suite they are six gigabytes a worker."""
-    programs.optimised = bool({"parity", "test_readme.py", "test_bundled.py"} & set(request.path.parts))
+    programs.optimised = bool({"parity", "test_docs.py", "test_bundled.py"} & set(request.path.parts))
     yield
     jax.clear_caches()
 
