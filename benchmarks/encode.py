@@ -116,7 +116,7 @@ def _loads(model, options):
     def num_tokens(text):
         return len(model.tokenizer.backend.encode(text).ids)
 
-    encoder = model.config if isinstance(model, CrossEncoder) else model.config.encoder
+    encoder = model.config.encoder
     share = options.share * (0.1 if encoder.hidden_size == 768 else 1)
     counts = {load: max(20, round(count * share)) for load, count in COUNTS.items()}
     sentences = shuffled(docstring_sentences(), 0)

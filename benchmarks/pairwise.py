@@ -34,7 +34,7 @@ from jsbert.checkpoint import (
 )
 from jsbert.encoders import bert
 from jsbert.engine import Batch, length_ladder, pad, plan
-from jsbert.outputs import sentence_vectors
+from jsbert.outputs import pair_logits, sentence_vectors
 from jsbert.search import most_similar_pair
 from jsbert.tokenizer import Ragged
 
@@ -104,8 +104,13 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
     best = half if rates["bfloat16"] < rates["float32"] else exact
     length = options.fixed_length
     arrangements = [
-        (f"cross-encoder, length {length}, float32", exact, length, _in_order(exact, exact.logits, lambda _: length)),
-        (f"cross-encoder, sorted, budgeted, {best.dtype}", best, None, _sorted(best, best.logits, 1)),
+        (
+            f"cross-encoder, length {length}, float32",
+            exact,
+            length,
+            _in_order(exact, pair_logits(exact.config), lambda _: length),
+        ),
+        (f"cross-encoder, sorted, budgeted, {best.dtype}", best, None, _sorted(best, pair_logits(best.config), 1)),
     ]
     rows = []
     for n in options.ladder:

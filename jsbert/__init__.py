@@ -10,7 +10,7 @@ from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.shortcut import encode
 from jsbert.version import VERSION as __version__
 
-_ROOMS = ("data", "encoders", "engine", "evaluate", "export", "losses", "metrics", "pooling", "quantization",
+_ROOMS = ("cross", "data", "encoders", "engine", "evaluate", "export", "losses", "metrics", "pooling", "quantization",
           "similarity", "train")  # fmt: skip
 """Rooms that are imported at their first use: some need an extra, and all cost time."""
 
@@ -19,6 +19,7 @@ __all__ = [
     "SentenceTransformer",
     "__version__",
     "adapters",
+    "cross",
     "data",
     "encode",
     "encoders",

@@ -31,7 +31,7 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
     if getattr(parts, "router", None) is not None:
         raise ValueError("the model's routes have encoders of their own, and the adapter does not say which it is for")
     if isinstance(parts, CrossEncoderParts):
-        params = merge_adapter(parts.config, parts.params, found, head=True)
+        params = merge_adapter(parts.config.encoder, parts.params, found, head=True)
     else:
         params = parts.params | {"encoder": merge_adapter(parts.config.encoder, parts.params["encoder"], found)}
     alike = {"device": model.devices, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
@@ -63,6 +63,6 @@ def save_adapter(
     """
     parts = model.parts
     if isinstance(parts, CrossEncoderParts):
-        write_adapter(folder, parts.config, lora, alpha=alpha, head=parts.params["head"], base=base)
+        write_adapter(folder, parts.config.encoder, lora, alpha=alpha, head=parts.params["head"], base=base)
     else:
         write_adapter(folder, parts.config.encoder, lora, alpha=alpha, base=base)

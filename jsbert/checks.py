@@ -1,48 +1,142 @@
-"""Checks of values that others give; their errors say what was given and what is allowed."""
+"""Checks of values that others give. Their errors say what was given and what is allowed."""
 
+import reprlib
+import sys
 import types
-from collections.abc import Mapping
-from typing import Any, get_args, get_origin
-
-LARGEST = 10**18
-"""No size, rate or base of a model's config is as large as this."""
+import typing
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 _MISSING = object()
 
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxstring, _short.maxlong, _short.maxother = 4, 200, 60, 200
+_short.maxlist = _short.maxdict = _short.maxtuple = 12
+
+
+class Range(NamedTuple):
+    """Numbers from `least` up to, but not including, `end`; `words` says so in messages."""
+
+    least: float
+    end: float
+    words: str
+
+
+SIZE = Range(1, 2**31, "a positive integer below 2**31")
+COUNT = Range(0, 2**31, "an integer from 0 to 2**31 - 1")
+RATE = Range(0, 1, "a number from 0 to 1")
+POSITIVE = Range(1e-30, 1e30, "a positive number, from 1e-30 to 1e30")
+
+Allowed = Range | Collection[str] | None
+"""The numbers or the strings that a value, or each value of a dict, may be; None: all."""
+
 
 def typed(
-    values: Mapping[str, Any], key: str, kinds: type | tuple[type, ...], default: Any = _MISSING, *, where: Any
+    values: Mapping[str, Any],
+    key: str,
+    kind: Any,
+    default: Any = _MISSING,
+    *,
+    where: Any,
+    allowed: Allowed = None,
 ) -> Any:
     """`values[key]`, or `default` if it is missing or null.
 
+    Args:
+        values: an object from json.
+        key: the value's name there.
+        kind: the type; see `check_value`.
+        default: given, the value may be missing.
+        where: the file, for messages.
+        allowed: the numbers or strings that it may be.
+
     Raises:
-        ValueError: if the value is of another kind, or is missing and there is no default; the message names the file.
+        ValueError: if the value is of another kind, or is missing and there is no default; the
+            message names the file.
     """
     value = values.get(key)
     if value is None and default is not _MISSING:
         return default
-    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    # bool is an int to Python, not to whoever wrote the file
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ValueError(
-            f"{where}: {key} is {value!r}; it must be of type {' or '.join(kind.__name__ for kind in kinds)}"
-        )
+    return check_value(value, kind, name=f"{where}: {key}", allowed=allowed)
+
+
+def check_value(value: Any, kind: Any, *, name: str, allowed: Allowed = None) -> Any:
+    """Return `value` if it is of a type.
+
+    Args:
+        value: from json, or given by a caller.
+        kind: a type, a union of types, or a tuple of them. A bool is no int; a float may be
+            written as an int, and is finite; a tuple may be written as a list.
+        name: the value's name, for messages.
+        allowed: the numbers or strings that it may be.
+
+    Raises:
+        ValueError: if the value is of another type, or not allowed.
+
+    >>> check_value(True, int | None, name="config.json: pad_token_id")
+    Traceback (most recent call last):
+    ValueError: config.json: pad_token_id is True; it must be of type int or null
+    """
+    if not _conforms(value, kind) or not _is_allowed(value, allowed):
+        raise ValueError(f"{name} is {shown(value)}; it must be {_words(value, kind, allowed)}")
     return value
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotation's type: `int`, `float | None`, `tuple[str, ...]` and the like.
+def shown(value: Any) -> str:
+    """`repr(value)`, cut where it is long or deep."""
+    return _short.repr(value)
 
-    A truth value is no number. An integer is a float too; NaN and infinities are not.
 
-    >>> fits(3, float), fits(True, int), fits(float("nan"), float), fits(("a",), tuple[str, ...])
-    (True, False, False, True)
-    """
-    if get_origin(hint) is types.UnionType:
-        return any(fits(value, one) for one in get_args(hint))
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(fits(entry, get_args(hint)[0]) for entry in value)
-    if hint in (int, float):
-        is_number = isinstance(value, (int, hint)) and not isinstance(value, bool)
-        return is_number and -LARGEST < value < LARGEST
-    return isinstance(value, hint)
+def _conforms(value, kind):
+    alternatives = _alternatives(kind)
+    if len(alternatives) > 1:
+        return any(_conforms(value, one) for one in alternatives)
+    (kind,) = alternatives
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (list, tuple):
+        return isinstance(value, (list, tuple)) and all(_conforms(one, inner[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_conforms(one, inner[1]) for one in value.values())
+    if kind is float:  # the comparison is exact for integers of any size, and false for NaN
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max
+    # bool is an int to Python, not to whoever wrote the file
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _alternatives(kind):
+    if isinstance(kind, tuple):
+        return kind
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return typing.get_args(kind) if is_union else (kind,)
+
+
+def _is_allowed(value, allowed):
+    if allowed is None or value is None:
+        return True
+    if isinstance(value, dict):
+        return all(_is_allowed(one, allowed) for one in value.values())
+    return allowed.least <= value < allowed.end if isinstance(allowed, Range) else value in allowed
+
+
+def _words(value, kind, allowed):
+    kinds = _alternatives(kind)
+    null = " or null" if types.NoneType in kinds else ""
+    if isinstance(allowed, Range):
+        each = "a dict whose values are each " if isinstance(value, dict) else ""
+        return each + allowed.words + null
+    if allowed is not None:
+        *others, last = map(repr, allowed)
+        return (f"{', '.join(others)} or {last}" if others else last) + null
+    if isinstance(value, float) and float in kinds:
+        return f"a finite number{null}"
+    names = [name for one in kinds if one is not types.NoneType for name in _names(one)]
+    return f"of type {' or '.join(dict.fromkeys(names))}{null}"
+
+
+def _names(kind):
+    if typing.get_origin(kind) is None:
+        return ["int", "float"] if kind is float else [kind.__name__]
+    inner = typing.get_args(kind)[-1 if typing.get_origin(kind) is dict else 0]
+    inner = " or ".join(name for one in _alternatives(inner) for name in _names(one))
+    return [f"{'dict' if typing.get_origin(kind) is dict else 'list'} of {inner}"]

@@ -1,13 +1,15 @@
 """What a sentence encoder is made of: frozen, hashable, static under `jit`."""
 
 import dataclasses
+import types
+import typing
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from jsbert.activations import activation_name
-from jsbert.checks import fits
+from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.checks import COUNT, RATE, SIZE, Allowed, Range, check_value, shown
 from jsbert.modules import Module
 
 ATTENTIONS = ("eager", "xla", "cudnn")
@@ -31,23 +33,21 @@ class EncoderConfig:
     ONLY: ClassVar[Mapping[str, Any]] = {}
     """Keys of config.json that have one supported value."""
 
-    SIZES: ClassVar[tuple[str, ...]] = (
-        "vocab_size",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-        "max_position_embeddings",
-    )
-    """The fields that must be positive integers."""
+    ALLOWED: ClassVar[Mapping[str, Allowed]] = {
+        "num_hidden_layers": Range(1, 1001, "an integer from 1 to 1,000"),
+        "hidden_act": tuple(ACTIVATIONS),
+        "pad_token_id": COUNT,
+        "attn_implementation": ATTENTIONS,
+    }
+    """What a field may be, if it is not like most of its type: an int is a `SIZE`, a float a
+    `RATE`, a string may be any. Layers have a bound of their own, because ALBERT's weights do not
+    show how many there are."""
 
-    RATES: ClassVar[tuple[str, ...]] = (
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "initializer_range",
-        "layer_norm_eps",
-    )
-    """The fields that must be numbers from 0 to 1."""
+    IN_TENSORS: ClassVar[tuple[str, ...]] = ("vocab_size", "hidden_size", "intermediate_size")
+    """Fields that are the length of an axis of some tensor."""
+
+    LAYERS: ClassVar[tuple[str, ...]] = ("num_hidden_layers",)
+    """Fields whose product is the number of layers with params of their own."""
 
     DROPS_BEHIND: ClassVar[tuple[str, ...]] = ("attention", "output")
     """Behind which parts of a post-norm layer there is dropout."""
@@ -76,28 +76,20 @@ class EncoderConfig:
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
         """ValueError for values, one for each field, that no encoder of this family can have."""
-        for name in cls.SIZES:
-            if not fits(values[name], int) or values[name] < 1:
-                raise ValueError(f"{cls._in_json(name)} is {values[name]!r}; it must be a positive integer")
-        for name, hint in get_type_hints(cls).items():
-            if name in values and name not in (*cls.SIZES, *cls.RATES) and not fits(values[name], hint):
-                allowed = getattr(hint, "__name__", str(hint))
-                raise ValueError(f"{cls._in_json(name)} is {values[name]!r}; it must be of type {allowed}")
-        for name in cls.RATES if values["classifier_dropout"] is None else (*cls.RATES, "classifier_dropout"):
-            value = values[name]
-            if not fits(value, float) or not 0 <= value < 1:
-                raise ValueError(f"{cls._in_json(name)} is {value!r}; it must be a number from 0 to 1")
-        if values["attn_implementation"] not in ATTENTIONS:
-            raise ValueError(
-                f"attn_implementation is {values['attn_implementation']!r}; choose from {', '.join(ATTENTIONS)}"
-            )
-        if values["pad_token_id"] is not None and values["pad_token_id"] < 0:
-            raise ValueError(f"pad_token_id is {values['pad_token_id']!r}; it must be an integer from 0, or null")
+        for field in dataclasses.fields(cls):
+            cls.check_field(field.name, values[field.name], cls.json_name(field.name))
         if "head_dim" not in values and values["hidden_size"] % values["num_attention_heads"]:
             raise ValueError(
-                f"{cls._in_json('num_attention_heads')} {values['num_attention_heads']} does not divide "
-                f"{cls._in_json('hidden_size')} {values['hidden_size']}"
+                f"{cls.json_name('num_attention_heads')} {values['num_attention_heads']} does not divide "
+                f"{cls.json_name('hidden_size')} {values['hidden_size']}"
             )
+
+    @classmethod
+    def check_field(cls, name: str, value: Any, key: str) -> None:
+        """ValueError for a value that the field `name` cannot have; `key` is its name for messages."""
+        kinds = cls._kinds(name)
+        usual = SIZE if int in kinds else RATE if float in kinds else None
+        check_value(value, kinds, name=key, allowed=cls.ALLOWED.get(name, usual))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "EncoderConfig":
@@ -107,26 +99,28 @@ class EncoderConfig:
             ValueError: for sizes, activations or variants that cannot be computed here; the message names `where`.
         """
         for name, allowed in cls.ONLY.items():
-            if values.get(name, allowed) != allowed:
-                raise ValueError(f"{where}: {name} is {values[name]!r}; only {allowed!r} is supported")
+            value = values.get(name, allowed)
+            if value != allowed or isinstance(value, bool) != isinstance(allowed, bool):
+                raise ValueError(f"{where}: {name} is {shown(value)}; only {allowed!r} is supported")
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
         known = defaults.keys() - {"dtype", "remat", "attn_implementation"}  # their dtype is the file's
-        chosen = {name: values[cls._in_json(name)] for name in known if cls._in_json(name) in values}
+        chosen = {name: values[cls.json_name(name)] for name in known if cls.json_name(name) in values}
         if "hidden_act" in chosen:
             chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
         try:
             cls.check(defaults | chosen)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        floats = {name for name, hint in get_type_hints(cls).items() if hint in (float, float | None)}
-        whole = {name: float(value) for name, value in chosen.items() if name in floats and isinstance(value, int)}
-        return cls(**chosen | whole)  # json has whole numbers where a rate is 0 or 1
+        for name, value in chosen.items():
+            if isinstance(value, int) and float in cls._kinds(name):
+                chosen[name] = float(value)
+        return cls(**chosen)
 
     def to_json(self) -> dict[str, Any]:
         """The config.json from which transformers builds the same encoder, but for "architectures"."""
         own = dataclasses.asdict(self) | {"dtype": "float32"}
         del own["remat"], own["attn_implementation"]
-        return dict(self.ONLY) | {self._in_json(name): value for name, value in own.items()}
+        return dict(self.ONLY) | {self.json_name(name): value for name, value in own.items()}
 
     @property
     def max_tokens(self) -> int:
@@ -154,7 +148,13 @@ class EncoderConfig:
         return jnp.promote_types(self.dtype, jnp.float32)
 
     @classmethod
-    def _in_json(cls, name):
+    def _kinds(cls, name):
+        kind = cls.__dataclass_fields__[name].type
+        return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+    @classmethod
+    def json_name(cls, name: str) -> str:
+        """What config.json calls a field."""
         return cls.RENAMED.get(name, name)
 
 
@@ -270,3 +270,18 @@ class Config:
     @property
     def _routes(self):
         return [tuple(range(len(self.modules)))] if self.router is None else [route for _, route in self.router.routes]
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossConfig:
+    """A cross-encoder from token ids to scores. Its params are {"encoder": ..., "head": ...}.
+
+    Attributes:
+        encoder: the encoder family's config, which also says how the family's classifier looks.
+        num_labels: scores a pair.
+        activation: what `CrossEncoder.predict` applies to the raw scores; a key of `activations.ACTIVATIONS`.
+    """
+
+    encoder: EncoderConfig
+    num_labels: int = 1
+    activation: str = "sigmoid"

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from jsbert import encoders
 from jsbert.activations import ACTIVATIONS, activation_name
 from jsbert.checkpoint import (
     CrossEncoderParts,
@@ -22,9 +21,10 @@ from jsbert.checkpoint import (
     read_cross_encoder,
     write_cross_encoder,
 )
-from jsbert.config import EncoderConfig
+from jsbert.config import CrossConfig
 from jsbert.engine import Device, OnTruncate, Truncations
 from jsbert.inputs import as_pairs, check_choice, check_positive
+from jsbert.outputs import pair_logits
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
 ORGANIZATION = "cross-encoder"
@@ -37,7 +37,6 @@ class CrossEncoder(TextModel):
     Names and results follow sentence_transformers.CrossEncoder. Safe to call from several threads.
 
     Attributes:
-        num_labels: scores a pair.
         activation_fn: name of the activation applied to the logits, a key of `jsbert.activations.ACTIVATIONS`.
     """
 
@@ -92,10 +91,11 @@ class CrossEncoder(TextModel):
             parts = read_cross_encoder(folder)
         else:
             parts = new_cross_encoder(read_bi_encoder(folder, pooling="cls"), num_labels, jax.random.key(seed))
-        if num_labels not in (None, parts.num_labels):
-            raise ValueError(f"{folder}: num_labels is {num_labels}, but its classifier has {parts.num_labels}")
+        if num_labels not in (None, parts.config.num_labels):
+            raise ValueError(f"{folder}: num_labels is {num_labels}, but its classifier has {parts.config.num_labels}")
         if activation_fn is not None:
-            parts = dataclasses.replace(parts, activation=activation_name(activation_fn, where="activation_fn"))
+            name = activation_name(activation_fn, where="activation_fn")
+            parts = dataclasses.replace(parts, config=dataclasses.replace(parts.config, activation=name))
         self._set_up_from(parts, device, dtype, attn_implementation)
         if max_length is not None:
             self.max_seq_length = max_length
@@ -116,19 +116,24 @@ class CrossEncoder(TextModel):
         return model
 
     def _set_up_from(self, parts, device, dtype, attn_implementation):
-        config, devices = resolve_compute(parts.config, device, dtype, attn_implementation)
-        self._parts = dataclasses.replace(parts, config=config, params=None)
-        self.num_labels, self.activation_fn = parts.num_labels, parts.activation
-        self._set_up(self.config, parts.params, parts.tokenizer, devices)
+        encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
+        self._parts = dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=encoder), params=None)
+        self.activation_fn = parts.config.activation
+        self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
     def __repr__(self) -> str:
         labels = f"{self.num_labels} label{'s' * (self.num_labels > 1)}"
         return self._described(labels, self.activation_fn)
 
     @property
-    def config(self) -> EncoderConfig:
-        """The encoder's config, for `logits`; with `params` {"encoder", "head"}."""
+    def config(self) -> CrossConfig:
+        """What is computed, for the pure functions of `jsbert.cross`; with `params`."""
         return self._parts.config
+
+    @property
+    def num_labels(self) -> int:
+        """Scores a pair."""
+        return self.config.num_labels
 
     def predict(
         self,
@@ -170,7 +175,7 @@ class CrossEncoder(TextModel):
         scores = np.empty((len(pairs), self.num_labels), np.float32)
         with tqdm(total=len(pairs), desc="predict", unit="pair", disable=not show_progress_bar) as progress:
             batches = self.engine.stream(
-                self.logits, pairs, batch_size=batch_size, truncations=truncations, progress=progress
+                pair_logits(self.config), pairs, batch_size=batch_size, truncations=truncations, progress=progress
             )
             for positions, outputs in batches:
                 scores[positions] = outputs
@@ -225,7 +230,7 @@ class CrossEncoder(TextModel):
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use; returns
         `num_compilations`."""
-        self.engine.warmup(self.logits, lengths, token_types=self.tokenizer.gives_types)
+        self.engine.warmup(pair_logits(self.config), lengths, token_types=self.tokenizer.gives_types)
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
@@ -240,28 +245,6 @@ class CrossEncoder(TextModel):
     @property
     def parts(self) -> CrossEncoderParts:
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
-        return dataclasses.replace(
-            self._parts,
-            config=dataclasses.replace(self.config, dtype="float32", attn_implementation="eager"),
-            params=self._float32_params(),
-            tokenizer=self.tokenizer,
-            activation=self.activation_fn,
-        )
-
-    def logits(self, params, ids, lengths, token_types=None):
-        mask = jnp.arange(ids.shape[1])[None] < lengths[:, None]
-        return logits(self.config, params, ids, mask, token_types=token_types)
-
-
-def logits(config, params, ids, mask, key=None, *, token_types=None):
-    """The raw scores (B, num_labels), as of transformers' models for sequence classification.
-
-    Pure. Arguments as for `encoders.forward`; params {"encoder": ..., "head": ...}.
-    """
-    hidden = encoders.forward(config, params["encoder"], ids, mask, key, token_types=token_types)
-    return classify(config, params["head"], hidden, mask, key)
-
-
-def classify(config, head, hidden, mask, key=None):
-    """The second half of `logits`: token vectors (B, L, D) to raw scores (B, num_labels)."""
-    return encoders.family(config).head(config)(config, head, hidden, mask, key)
+        encoder = dataclasses.replace(self.config.encoder, dtype="float32", attn_implementation="eager")
+        config = dataclasses.replace(self.config, encoder=encoder, activation=self.activation_fn)
+        return dataclasses.replace(self._parts, config=config, params=self._float32_params(), tokenizer=self.tokenizer)

@@ -1,4 +1,4 @@
-"""Json files of model folders: read strictly, written alike."""
+"""The files of a model's folder: is one there, json in and out, and paths that json names."""
 
 import json
 import os
@@ -10,26 +10,37 @@ def has_file(file: pathlib.Path) -> bool:
     """Whether a file is there.
 
     Raises:
-        OSError: if something else is there, such as a folder; it would be read as if it were absent.
+        OSError: if anything but a file is there, or a file is where its folder should be. Taken
+            as absent, it would change the model without a word.
     """
-    if not file.is_file() and os.path.lexists(file):
-        what = "a folder" if file.is_dir() else "a link to nothing, or no regular file"
-        raise OSError(f"{file} is {what}; a model's folder has a file of that name, or none: take it away")
-    return file.is_file()
+    try:
+        if file.is_file():
+            return True
+        os.lstat(file)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        raise NotADirectoryError(f"{file.parent} is a file; a folder is expected there") from None
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; a file is expected there, or nothing")
+    raise OSError(f"{file} is a link to nothing, or no regular file; a file is expected there")
 
 
-def parse_json(content: str | bytes, kind: type = dict, *, where: str | os.PathLike) -> Any:
-    """The value of json text.
+def parse_json(content: bytes, kind: type = dict, *, where: str | os.PathLike) -> Any:
+    """The value of json text in UTF-8.
 
     Raises:
         ValueError: if it is no json, or its top is not of `kind`; the message names `where`.
     """
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = json.loads(content.decode())
+    except RecursionError:
+        raise ValueError(f"{where}: broken json: nested too deeply") from None
+    except ValueError as error:
         raise ValueError(f"{where}: broken json: {error}") from None
     if not isinstance(value, kind):
-        raise ValueError(f"{where}: holds a {type(value).__name__} at its top, not a {kind.__name__}")
+        given = type(value).__name__
+        raise ValueError(f"{where}: holds a {given} at its top, not a {kind.__name__}")
     return value
 
 
@@ -37,7 +48,7 @@ def read_json(file: pathlib.Path, kind: type = dict) -> Any:
     """The content of a json file.
 
     Raises:
-        OSError: if it is not there, or no file.
+        OSError: if it is not there, or is no file.
         ValueError: as `parse_json`.
     """
     return parse_json(file.read_bytes(), kind, where=file)
@@ -55,4 +66,19 @@ def read_json_if_there(file: pathlib.Path) -> dict[str, Any]:
 def write_json(file: pathlib.Path, values: Any) -> None:
     """Write a json file, in a folder that is made if there is none."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf8")
+
+
+def inside(folder: pathlib.Path, relative: Any, *, where: os.PathLike) -> pathlib.Path:
+    """`folder / relative`, for a path that the file `where` names.
+
+    Raises:
+        ValueError: if the path leaves the folder, or is no string.
+    """
+    is_path = isinstance(relative, str) and relative.isprintable()  # no zeros, no lone surrogates
+    path = pathlib.PurePosixPath(relative) if is_path else None
+    leaves = path is None or path.is_absolute() or ".." in path.parts
+    if leaves or "\\" in relative or ":" in relative:
+        raise ValueError(f"{where}: the path {relative!r} leads out of the model's folder; refused")
+    return folder / path

@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from jsbert.activations import ACTIVATIONS, activation_name, torch_activation
 from jsbert.arrays import at_least_float32, normalize
-from jsbert.checks import typed
+from jsbert.checks import RATE, typed
 
 Inputs = Float[ArrayLike, "batch inputs"]
 Outputs = Float[Array, "batch outputs"]
@@ -229,7 +229,7 @@ class Dropout:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: Any) -> "Dropout":
-        return cls(typed(values, "dropout", (float, int), 0.2, where=where))
+        return cls(float(typed(values, "dropout", float, 0.2, where=where, allowed=RATE)))
 
 
 MODULES: dict[str, type[Module]] = {

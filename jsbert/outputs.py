@@ -1,4 +1,4 @@
-"""One call of `encode`: what is computed of a batch, and how the batches' outputs become what `encode` returns."""
+"""One call of `encode` or `predict`: what is computed of a batch, and what becomes of the batches' outputs."""
 
 import dataclasses
 import functools
@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import PyTree
 from tqdm.auto import tqdm
 
-from jsbert import siamese
-from jsbert.config import Config
+from jsbert import cross, siamese
+from jsbert.config import Config, CrossConfig
 from jsbert.engine import Engine, Text, Truncations
 from jsbert.quantization import Precision, Ranges, quantize_embeddings
 
@@ -97,6 +97,16 @@ def all_vectors(config: Config) -> Callable:
         return {"input_ids": ids, "lengths": lengths, "token_embeddings": hidden, "sentence_embedding": vectors}
 
     return all_vectors
+
+
+@functools.cache
+def pair_logits(config: CrossConfig) -> Callable:
+    """The function that the engine compiles for a cross-encoder: a batch's raw scores (B, num_labels)."""
+
+    def pair_logits(params, ids, lengths, token_types=None):
+        return cross.logits(config, params, ids, _mask(ids, lengths), token_types=token_types)
+
+    return pair_logits
 
 
 def postprocess(

@@ -9,7 +9,7 @@ import numpy as np
 
 from jsbert import encoders
 from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
-from jsbert.config import Config
+from jsbert.config import Config, CrossConfig
 from jsbert.encoders import bert
 from jsbert.modules import Normalize
 from jsbert.tokenizer import Tokenizer
@@ -106,7 +106,8 @@ def cross_parts(folder: pathlib.Path, num_labels: int = 1, activation: str = "si
     """A random tiny cross-encoder."""
     encoder = bert.Config(**SIZES)
     shapes = {"encoder": encoders.shapes(encoder), "head": bert.head(encoder).shapes(encoder, num_labels)}
-    return CrossEncoderParts(encoder, perturbed(shapes, 7), tokenizer(folder), num_labels, activation)
+    config = CrossConfig(encoder, num_labels, activation)
+    return CrossEncoderParts(config, perturbed(shapes, 7), tokenizer(folder))
 
 
 def write_cross_folder(folder: pathlib.Path, **options) -> pathlib.Path:

@@ -128,7 +128,7 @@ def test_an_adapted_model_keeps_the_choice(tmp_path, tiny_folder):
 
 
 def test_what_does_not_exist_or_cannot_run_here(tiny_folder):
-    with pytest.raises(ValueError, match="attn_implementation is 'sdpa'; choose from eager, xla, cudnn"):
+    with pytest.raises(ValueError, match="attn_implementation is 'sdpa'; it must be 'eager', 'xla' or 'cudnn'"):
         jsbert.SentenceTransformer(tiny_folder, attn_implementation="sdpa")
     for dtype in ("float32", "bfloat16"):
         with pytest.raises(ValueError, match=rf"'cudnn', with dtype '{dtype}' on \[.*; it needs dtype 'bfloat16'"):

@@ -1,15 +1,19 @@
 """Folders to params and back; every way in which a folder can be wrong."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax.serialization import msgpack_serialize
 from safetensors.numpy import load_file, save_file
 
 import jsbert
 from jsbert.checkpoint import read_bi_encoder, read_cross_encoder, write_bi_encoder
+from jsbert.config import Config
+from jsbert.encoders import albert, modernbert, roberta
 from jsbert.modules import Dense, Normalize
 from tests import models
 
@@ -161,6 +165,22 @@ WRONG = {
     "prompt text": ("config_sentence_transformers.json", {"prompts": {"a": 5}}, "prompts: a is 5"),
     "similarity": ("config_sentence_transformers.json", {"similarity_fn_name": "cos"}, "json: similarity_fn_name is 'cos'"),
     "dimension": ("config_sentence_transformers.json", {"truncate_dim": "64"}, "json: truncate_dim is '64'"),
+    "epsilon that is not finite": ("config.json", {"layer_norm_eps": float("nan")}, "config.json: layer_norm_eps is nan; it must be a number from 0 to 1"),
+    "padding id below 0": ("config.json", {"pad_token_id": -1}, "config.json: pad_token_id is -1; it must be an integer from 0 to 2.*31 - 1 or null"),
+    "layers that are true": ("config.json", {"num_hidden_layers": True}, "num_hidden_layers is True; it must be an integer from 1 to 1,000"),
+    "a switch that is 0": ("config.json", {"is_decoder": 0}, "config.json: is_decoder is 0; only False is supported"),
+    "tokenizer class": ("config.json", {"tokenizer_class": ["x"]}, r"config.json: tokenizer_class is \['x'\]; it must be of type str"),
+    "depth": ("config.json", {"hidden_size": [[[[[[[[1]]]]]]]]}, r"hidden_size is \[\[\[\[\[\.\.\.\]+; it must be a positive integer"),
+    "modalities": ("sentence_bert_config.json", {"modality_config": "x"}, "sentence_bert_config.json: modality_config is 'x'; it must be of type dict"),
+    "processing": ("sentence_bert_config.json", {"processing_kwargs": [1]}, r"processing_kwargs is \[1\]"),
+    "inputs": ("tokenizer_config.json", {"model_input_names": 5}, "tokenizer_config.json: model_input_names is 5; it must be of type list of str"),
+    "input": ("tokenizer_config.json", {"model_input_names": [5]}, r"model_input_names is \[5\]; it must be of type list of str"),
+    "special token": ("tokenizer_config.json", {"cls_token": 5}, "tokenizer_config.json: cls_token is 5; it must be of type str or dict"),
+    "special token's text": ("tokenizer_config.json", {"cls_token": {"content": 5}}, "cls_token: content is 5; it must be of type str"),
+    "tokenizer's limit": ("tokenizer_config.json", {"model_max_length": "512"}, "tokenizer_config.json: model_max_length is '512'"),
+    "tokenizer's limit too short": ("tokenizer_config.json", {"model_max_length": 2}, "tokenizer_config.json: model_max_length is 2; it must be at least 3"),
+    "side": ("tokenizer_config.json", {"truncation_side": "up"}, "truncation_side is 'up'; it must be 'left' or 'right'"),
+    "no dimensions": ("config_sentence_transformers.json", {"truncate_dim": 0}, "truncate_dim is 0; it must be a positive integer"),
     "prompt": ("config_sentence_transformers.json", {"default_prompt_name": "x"}, r"default_prompt_name is 'x', but the prompts"),
 }  # fmt: skip
 
@@ -231,6 +251,101 @@ def test_the_trunk_in_a_folder_of_its_own(folder):
 def test_broken_json_names_the_file(folder, file):
     (folder / file).write_text("{" if file != "modules.json" else "{}")
     with pytest.raises(ValueError, match=file):
+        read_bi_encoder(folder)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b'{"a": ' + b"9" * 5000 + b"}"])
+def test_json_that_cannot_be_read_names_the_file(folder, content):
+    (folder / "tokenizer_config.json").write_bytes(content)
+    with pytest.raises(ValueError, match="tokenizer_config.json: broken json"):
+        read_bi_encoder(folder)
+
+
+@pytest.mark.parametrize("name", [
+    "config.json", "modules.json", "model.safetensors", "model.safetensors.index.json", "adapter_config.json",
+    "config_sentence_transformers.json", "sentence_bert_config.json", "sentence_xlnet_config.json", "1_Pooling/config.json",
+    "2_Dense/config.json", "2_Dense/model.safetensors", "3_Normalize/config.json", "tokenizer.json", "vocab.txt",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+])  # fmt: skip
+@pytest.mark.parametrize(
+    "make", [lambda file: file.mkdir(), lambda file: file.symlink_to("nowhere")], ids=["folder", "link"]
+)
+def test_what_is_no_file_is_not_taken_as_absent(folder, name, make):
+    if name.endswith("index.json"):
+        (folder / "model.safetensors").unlink()
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    with pytest.raises(OSError, match=f"{name}( is a folder| is a link to nothing|')"):
+        read_bi_encoder(folder)
+
+
+@pytest.mark.parametrize("name", ["1_Pooling", "2_Dense", "3_Normalize"])
+def test_a_file_in_a_folders_place_is_not_taken_as_absent(folder, name):
+    (folder / name).rename(folder / "aside")
+    (folder / name).write_text("{}")
+    with pytest.raises(NotADirectoryError, match=name):
+        read_bi_encoder(folder)
+
+
+SIZES = {
+    "num_hidden_layers": [900, 4_000, 10**12],
+    "vocab_size": [10**5, 10**9, 10**12],
+    "hidden_size": [24 * 10**4, 3 * 10**8, 10**9],
+    "intermediate_size": [10**5, 10**9],
+}
+
+
+@pytest.mark.parametrize("form", ["model.safetensors", "flax_model.msgpack"])
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_that_the_weights_cannot_have_are_refused_before_a_module_is_made(folder, monkeypatch, name, form):
+    if form != "model.safetensors":
+        tree = load_file(folder / "model.safetensors")
+        (folder / form).write_bytes(msgpack_serialize(tree))
+        (folder / "model.safetensors").unlink()
+    monkeypatch.setattr("jsbert.encoders.shapes", lambda config: pytest.fail("a module was made"))
+    monkeypatch.setattr("jsbert.encoders.tensor_names", lambda config: pytest.fail("a module was made"))
+    for size in SIZES[name]:
+        edit_json(folder / "config.json", **{name: size})
+        with pytest.raises(ValueError, match=rf"config\.json: .*{name} (is )?{size}"):
+            read_bi_encoder(folder)
+
+
+def test_the_header_is_compared_before_the_tensors_are_read(folder, monkeypatch):
+    edit_json(folder / "config.json", vocab_size=10**9)
+    monkeypatch.setattr(
+        "jsbert.checkpoint.tensors._read_safetensors", lambda file: pytest.fail("the tensors were read")
+    )
+    with pytest.raises(
+        ValueError, match=r"vocab_size is 1000000000, but the largest tensor has 2,520 elements \(in .*/model.saf"
+    ):
+        read_bi_encoder(folder)
+
+
+def test_the_layers_of_albert_are_bounded_though_the_weights_do_not_say_their_number():
+    with pytest.raises(
+        ValueError, match="there.json: num_hidden_layers is 4000; it must be an integer from 1 to 1,000"
+    ):
+        albert.Config.from_json({"num_hidden_layers": 4000}, where="there.json")
+
+
+@pytest.mark.parametrize("name, value, allowed", [
+    ("attention_bias", "x", "of type bool"), ("mlp_bias", 1, "of type bool"), ("classifier_bias", [], "of type bool"),
+    ("classifier_activation", {}, "of type str"), ("layer_types", "full", "of type list of str"),
+    ("rope_parameters", [1], "of type dict"), ("rope_parameters", {"full_attention": 3}, "of type dict"),
+    ("global_rope_theta", float("inf"), "a positive number"), ("local_attention", 2**31, "a positive integer below"),
+    ("local_attention", 1.5, "a positive integer below"),
+])  # fmt: skip
+def test_every_value_of_a_config_has_its_type(name, value, allowed):
+    with pytest.raises(ValueError, match=rf"there\.json: .* is .*; it must be {allowed}"):
+        modernbert.Config.from_json({name: value}, where="there.json")
+
+
+def test_positions_that_the_padding_token_leaves_none_of(folder):
+    config = roberta.Config(**models.SIZES, pad_token_id=31)
+    write_bi_encoder(folder, dataclasses.replace(read_bi_encoder(folder), config=Config(config)))
+    with pytest.raises(
+        ValueError, match="config.json: max_position_embeddings is 32 and pad_token_id 31, which leaves 0"
+    ):
         read_bi_encoder(folder)
 
 

@@ -16,8 +16,8 @@ import jsbert
 from jsbert import encoders, export, siamese
 from jsbert.activations import ACTIVATIONS
 from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings
-from jsbert.config import Config, Router
-from jsbert.cross_encoder import logits
+from jsbert.config import Config, CrossConfig, Router
+from jsbert.cross import logits
 from jsbert.export import onnx as onnx_export
 from jsbert.export.pipeline import Pipeline
 from jsbert.modules import Dense, Normalize
@@ -68,7 +68,7 @@ def vectors(model, inputs, config=None):
 def scores(model, inputs):
     """What `cross_encoder.logits` says."""
     ids, mask, types = (inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask", "token_type_ids"))
-    has_types = getattr(model.config, "type_vocab_size", 0) > 1
+    has_types = getattr(model.config.encoder, "type_vocab_size", 0) > 1
     return np.asarray(logits(model.config, model.params, ids, mask, token_types=types if has_types else None))
 
 
@@ -191,7 +191,7 @@ def test_every_family_is_exported_as_it_is(tmp_path, family):
         wanted = vectors(model, inputs)
     else:
         params["head"] = models.perturbed(module.head(config).shapes(config, 3), 1)
-        model = jsbert.CrossEncoder.from_parts(CrossEncoderParts(config, params, tokenizer, 3, "identity"))
+        model = jsbert.CrossEncoder.from_parts(CrossEncoderParts(CrossConfig(config, 3, "identity"), params, tokenizer))
         wanted = scores(model, inputs)
     for run_of in (onnx_run, stablehlo_run):
         assert np.abs(run_of(tmp_path, model)(inputs) - wanted).max() <= 1e-5 * max(1, np.abs(wanted).max())

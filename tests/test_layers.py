@@ -28,7 +28,7 @@ ROWS = [
         "version",
     },
     {"encoders", "losses", "tokenizer", "data", "search"},
-    {"siamese", "checkpoint", "inputs"},
+    {"siamese", "cross", "checkpoint", "inputs"},
     {"engine"},
     {
         "text_model",

@@ -12,6 +12,7 @@ pytest.importorskip("orbax.checkpoint")
 
 from jsbert import losses
 from jsbert.cli.sources import make_sources
+from jsbert.config import CrossConfig
 from jsbert.data import Examples
 from jsbert.train import (
     BI_ENCODER,
@@ -60,7 +61,7 @@ def build(source, kind, tiny):
     row = OBJECTIVES[kind]
     if row.model == "bi-encoder":
         return source.build(tiny.config)
-    return source.build(tiny.config.encoder, num_labels=2 if row.counts_classes else 1)
+    return source.build(CrossConfig(tiny.config.encoder, 2 if row.counts_classes else 1))
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_the_checks_follow_from_a_new_row(tiny, made_up):
     with pytest.raises(ValueError, match="made-up takes 3 columns of texts; these examples have 2"):
         pairs.build(tiny.config)
     with pytest.raises(ValueError, match="'made-up' is not for a cross-encoder; choose one of binary-cross-entropy"):
-        pairs.build(tiny.config.encoder, num_labels=1)
+        pairs.build(CrossConfig(tiny.config.encoder))
     with pytest.raises(ValueError, match="'made-up' has no option scale; it has matryoshka_dims, .*, power"):
         objective("made-up", scale=2)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jsbert import CrossEncoder, SentenceTransformer, encoders
+from jsbert.config import CrossConfig
 from jsbert.data import Examples
 from jsbert.encoders import albert, electra, qwen3, static
 from jsbert.losses import cosine_regression
@@ -217,12 +218,13 @@ def test_a_label_out_of_range_is_named(tiny, kind, label, message):
     examples = Examples.from_columns({"a": ["x"] * 4, "b": ["y"] * 4, "score": [0.0, 1.0, 1.0, 0.0]})
     config, num_labels = tiny.config, None
     if kind in CROSS_ENCODER:
-        config, num_labels = tiny.config.encoder, 2 if kind == "cross-entropy" else 1
+        num_labels = 2 if kind == "cross-entropy" else 1
+        config = CrossConfig(tiny.config.encoder, num_labels)
     source = Source(examples, objective(kind, **({"num_labels": 2} if num_labels == 2 else {})))
-    source.build(config, num_labels=num_labels)
+    source.build(config)
     examples.labels[2] = label
     with pytest.raises(ValueError, match=f"train: example 2 has {message}"):
-        source.build(config, num_labels=num_labels)
+        source.build(config)
 
 
 def test_scores_of_any_size_are_taken_where_their_order_counts(tiny):

@@ -134,7 +134,8 @@ def test_dropout_depends_on_key_step_and_example_alone(tiny_parts):
 def test_a_heads_dropout_depends_on_key_step_and_example_alone(tmp_path):
     parts = models.cross_parts(tmp_path)
     rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.5}
-    alone = objective("binary-cross-entropy")(dataclasses.replace(parts.config, **rates), name="x")
+    encoder = dataclasses.replace(parts.config.encoder, **rates)
+    alone = objective("binary-cross-entropy")(dataclasses.replace(parts.config, encoder=encoder), name="x")
     generator = np.random.default_rng(0)
     batch = {
         "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, 1, LENGTH)).astype(np.int32),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jsbert.checks import typed
+from jsbert.checks import SIZE, Allowed, Range, shown, typed
 from jsbert.json_files import read_json
 
 CONFIG = "adapter_config.json"
@@ -104,10 +104,12 @@ def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
     for name, value in values.items():
         if value and name not in LEFT_ASIDE | TYPES.keys():
             raise ValueError(
-                f"{file}: {name} is {value!r}, which jsbert does not compute; merge the adapter with peft's "
+                f"{file}: {name} is {shown(value)}, which jsbert does not compute; merge the adapter with peft's "
                 "merge_and_unload, and save the model"
             )
-    given = {name: typed(values, name, kinds, None, where=file) for name, kinds in TYPES.items()}
+    given = {
+        name: typed(values, name, kind, None, where=file, allowed=ALLOWED.get(name)) for name, kind in TYPES.items()
+    }
     config = AdapterConfig(**{name: value for name, value in given.items() if value is not None})
     _check(config, file)
     return config
@@ -115,34 +117,34 @@ def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
 
 TYPES: Mapping[str, Any] = {
     "r": int,
-    "lora_alpha": (int, float),
-    "rank_pattern": dict,
-    "alpha_pattern": dict,
+    "lora_alpha": float,
+    "rank_pattern": dict[str, int],
+    "alpha_pattern": dict[str, float],
     "use_rslora": bool,
     "use_dora": bool,
     "lora_bias": bool,
     "bias": str,
-    "target_modules": (str, list),
-    "exclude_modules": (str, list),
-    "modules_to_save": list,
-    "layers_to_transform": (int, list),
-    "layers_pattern": (str, list),
+    "target_modules": str | list[str],
+    "exclude_modules": str | list[str],
+    "modules_to_save": list[str],
+    "layers_to_transform": int | list[int],
+    "layers_pattern": str | list[str],
 }
 """What json has for each field of `AdapterConfig`."""
 
+ALPHA = Range(-1e30, 1e30, "a number from -1e30 to 1e30")
+
+ALLOWED: Mapping[str, Allowed] = {
+    "r": SIZE,
+    "rank_pattern": SIZE,
+    "lora_alpha": ALPHA,
+    "alpha_pattern": ALPHA,
+    "bias": ("none", "all", "lora_only"),
+}
+"""What these may be, not only of what type; a dict's values each."""
+
 
 def _check(config, file):
-    for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern"):
-        if not all(isinstance(entry, str) for entry in getattr(config, name)):
-            raise ValueError(f"{file}: {name} is {getattr(config, name)!r}; it must hold strings")
-    for rank in (config.r, *config.rank_pattern.values()):
-        if not isinstance(rank, int) or rank < 1:
-            raise ValueError(f"{file}: a rank is {rank!r}; it must be a positive integer")
-    for alpha in config.alpha_pattern.values():
-        if not isinstance(alpha, (int, float)):
-            raise ValueError(f"{file}: alpha_pattern has {alpha!r}; it must be a number")
-    if config.bias not in ("none", "all", "lora_only"):
-        raise ValueError(f"{file}: bias is {config.bias!r}; it must be 'none', 'all' or 'lora_only'")
     whole = [names for names in (config.target_modules, config.exclude_modules) if isinstance(names, str)]
     for pattern in (
         *whole,
@@ -153,7 +155,8 @@ def _check(config, file):
     ):
         try:
             re.compile(pattern)
-        except re.error as error:
+            re.compile(rf"(.*\.)?(?P<layer>{pattern})(\..*)?$")  # in the parentheses, as it is used
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{file}: {pattern!r} is no regular expression: {error}") from None
 
 

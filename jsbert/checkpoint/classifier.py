@@ -13,8 +13,8 @@ from jsbert.activations import activation_name
 from jsbert.checkpoint.adapter import base_folder, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG
 from jsbert.checkpoint.read import BiEncoder, read_config, read_encoder, read_modules, read_tokenizer
-from jsbert.checks import typed
-from jsbert.config import EncoderConfig
+from jsbert.checks import SIZE, shown, typed
+from jsbert.config import CrossConfig
 from jsbert.encoders import family
 from jsbert.json_files import has_file, read_json, read_json_if_there
 from jsbert.tokenizer import Tokenizer
@@ -24,11 +24,9 @@ from jsbert.tokenizer import Tokenizer
 class CrossEncoderParts:
     """What a cross-encoder's folder holds. Params: {"encoder": ..., "head": ...}."""
 
-    config: EncoderConfig
+    config: CrossConfig
     params: dict[str, Any] = dataclasses.field(repr=False)
     tokenizer: Tokenizer
-    num_labels: int
-    activation: str
     do_lower_case: bool = False
     labels: tuple[str, ...] = ()
     """The labels' names, where the folder has any."""
@@ -37,14 +35,15 @@ class CrossEncoderParts:
 def is_cross_encoder(folder: str | os.PathLike) -> bool:
     """Whether a model's folder holds a cross-encoder: its own word for it, else the architecture of a plain folder."""
     folder = pathlib.Path(folder)
-    kind = read_json_if_there(folder / "config_sentence_transformers.json").get("model_type")
+    file = folder / "config_sentence_transformers.json"
+    kind = typed(read_json_if_there(file), "model_type", str, None, where=file)
     if kind is not None:
         return kind == "CrossEncoder"
     if has_file(folder / "modules.json"):
         return False
     file = folder / "config.json"
-    architectures = typed(read_json_if_there(file), "architectures", list, [], where=file)
-    return any(str(name).endswith("ForSequenceClassification") for name in architectures)
+    architectures = typed(read_json_if_there(file), "architectures", list[str], [], where=file)
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
 def brings_classifier(folder: pathlib.Path) -> bool:
@@ -69,22 +68,22 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     trunk = modules[0][1] if modules else folder
     base = base_folder(trunk)
     values = read_config(base)
-    names = _label_names(values, trunk / "config.json")
-    num_labels = len(names) if names else typed(values, "num_labels", int, 2, where=trunk / "config.json")
+    names = _label_names(values, base / "config.json")
+    num_labels = len(names) if names else typed(values, "num_labels", int, 2, where=base / "config.json", allowed=SIZE)
     encoder, params = read_encoder(trunk, base, num_labels)
     tokenizer, do_lower_case = read_tokenizer(trunk, base, encoder)
     file = folder / "config_sentence_transformers.json"
     settings = read_json_if_there(file)
     name = typed(settings, "activation_fn", str, None, where=file)
     if name is None:
-        activation = _trunk_activation(values, trunk / "config.json", num_labels)
+        activation = _trunk_activation(values, base / "config.json", num_labels)
     else:
         activation = _activation(name, file)
     if settings.get("default_prompt_name") is not None:
         raise ValueError(
             f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders are not supported"
         )
-    return CrossEncoderParts(encoder, params, tokenizer, num_labels, activation, do_lower_case, names)
+    return CrossEncoderParts(CrossConfig(encoder, num_labels, activation), params, tokenizer, do_lower_case, names)
 
 
 def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
@@ -103,7 +102,8 @@ def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) ->
     head = jax.tree_util.tree_map_with_path(draw, shapes)
     params = {"encoder": trunk.params["encoder"], "head": head}
     activation = "sigmoid" if num_labels == 1 else "identity"
-    return CrossEncoderParts(encoder, params, trunk.tokenizer, num_labels, activation, trunk.do_lower_case)
+    config = CrossConfig(encoder, num_labels, activation)
+    return CrossEncoderParts(config, params, trunk.tokenizer, trunk.do_lower_case)
 
 
 def _label_names(values, file):
@@ -113,7 +113,7 @@ def _label_names(values, file):
         try:
             labels = [labels[key] for key in sorted(labels, key=int)]
         except ValueError:
-            raise ValueError(f"{file}: id2label has the keys {list(labels)}; they must be numbers") from None
+            raise ValueError(f"{file}: id2label has the keys {shown(list(labels))}; they must be numbers") from None
     return tuple(map(str, labels))
 
 

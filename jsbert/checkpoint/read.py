@@ -1,8 +1,8 @@
 """Model folders to configs, params, tokenizers and settings."""
 
 import dataclasses
+import math
 import pathlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from jsbert.checkpoint.modules import pooling_modes, read_layer_weights, read_mo
 from jsbert.checkpoint.routes import Modules, find_router, read_modules, supported_order
 from jsbert.checkpoint.static import is_model2vec, normalizes, read_static
 from jsbert.checkpoint.tensors import read_tensors, to_params
-from jsbert.checks import typed
+from jsbert.checks import SIZE, Range, typed
 from jsbert.config import Config, Router
 from jsbert.json_files import has_file, read_json, read_json_if_there
 from jsbert.modules import MODULES
@@ -23,12 +23,6 @@ from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 OTHER_INPUT = ("query_length", "document_length", "query_expansion", "config_args", "config_kwargs")
 """Settings of sentence-transformers' Transformer by which the same text makes other tokens, or another encoder."""
 
-MOST_LAYERS, MOST_POSITIONS = 1000, 2**24
-"""Limits of sizes that no tensor has: layers that share their weights, and positions that are computed."""
-
-FEW_LAYERS = 48
-"""As many layers are made at once; the error about what the weights lack then names each tensor."""
-
 STATIC = ["StaticEmbedding"]
 """The trunk of a model without attention."""
 
@@ -37,6 +31,9 @@ TRANSFORMER_CONFIGS = [
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 ]
 """The names under which a folder keeps `max_seq_length` and `do_lower_case`."""
+
+LIMIT = Range(SHORTEST, math.inf, f"at least {SHORTEST}, an integer")
+"""The tokens that may be kept of a text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +99,11 @@ def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None
 
 def _without_modules(folder):
     if not is_model2vec(folder):
-        settings = read_json_if_there(folder / "tokenizer_config.json")
-        if settings.get("chat_template") or has_file(folder / "chat_template.jinja"):
+        file, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+        file = template if has_file(template) else file
+        if file == template or read_json_if_there(file).get("chat_template"):
             raise ValueError(
-                f"{folder}: the tokenizer has a chat template, which sentence-transformers puts around each text of a "
+                f"{file}: the tokenizer has a chat template, which sentence-transformers puts around each text of a "
                 "folder without modules.json; jsbert does not. Take the template away, or write a modules.json"
             )
         return [("Transformer", folder)]
@@ -184,8 +182,15 @@ def read_encoder(folder, base, num_labels=None):
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     config = module.Config.from_json(values, where=str(file))
-    tensors, source = read_tensors(base)
-    _check_sizes(config, tensors, file, source)
+
+    # Before a module is made, and before the tensors are read.
+    def check(shapes, source):
+        try:
+            _check_sizes(config, module, shapes)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error} (in {source})") from None
+
+    tensors, source = read_tensors(base, check=check)
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
     if num_labels is not None:  # of the folder's own family, which need not be the config's: "new" is read as "gte"
         head = module.head(config)
@@ -198,37 +203,39 @@ def read_encoder(folder, base, num_labels=None):
     return config, params
 
 
-def _check_sizes(config, tensors, file, source):
-    """ValueError for a size that the weights cannot have. A module is made only after this check, for a module of a
-    million layers takes all the time and memory there is."""
-    largest = max((array.size for _, array in tensors), default=0)
-    layers = 1 + max((int(n) for name, _ in tensors for n in re.findall(r"\.(\d+)\.", name)), default=-1)
-    shared = getattr(config, "num_hidden_groups", None) is not None  # ALBERT's layers share their weights
-    limits = {name: largest for name in config.SIZES if "max" not in name} | {
-        "num_hidden_layers": MOST_LAYERS if shared else max(layers, FEW_LAYERS),
-        "max_position_embeddings": MOST_POSITIONS,
-    }
-    for name in config.SIZES:
-        if (value := getattr(config, name)) > limits.get(name, MOST_POSITIONS):
+def _check_sizes(config, module, shapes):
+    """Raise ValueError for sizes far above those of the tensors. A module of such sizes would take minutes to make,
+    before `to_params` compares each shape."""
+    modules = sum("{}" in name for name in module.NAMES.values())  # in a layer; each has a tensor at least
+    layers = math.prod(getattr(config, name) for name in config.LAYERS)
+    if layers * modules > len(shapes):
+        raise ValueError(
+            f"{' * '.join(map(config.json_name, config.LAYERS))} is {layers}, which makes {layers * modules:,} tensors "
+            f"or more, but there are {len(shapes):,}"
+        )
+    largest = max((math.prod(shape) for shape in shapes.values()), default=0)
+    for name in config.IN_TENSORS:
+        if getattr(config, name) > largest:
             raise ValueError(
-                f"{file}: {config.RENAMED.get(name, name)} is {value}, which the weights in {source.name} do not have: "
-                f"{layers} layers, tensors of up to {largest} numbers. Do these files belong together?"
+                f"{config.json_name(name)} is {getattr(config, name)}, but the largest tensor has {largest:,} elements"
             )
 
 
 def read_tokenizer(folder, base, encoder):
     """(tokenizer, do_lower_case) of a Transformer's folder; of its base model's, if it is an adapter without one."""
-    there = [name for name in FILES if has_file(folder / name)]
-    folder = folder if there else base
-    file, settings = folder / TRANSFORMER_CONFIGS[0], {}
-    for name in TRANSFORMER_CONFIGS:
-        if not settings and has_file(folder / name):
-            file, settings = folder / name, read_json(folder / name)
+    if encoder.max_tokens < SHORTEST:
+        raise ValueError(
+            f"{base / 'config.json'}: max_position_embeddings is {encoder.max_position_embeddings} and pad_token_id "
+            f"{encoder.pad_token_id}, which leaves {encoder.max_tokens} positions to a text; it needs {SHORTEST}"
+        )
+    if not [name for name in FILES if has_file(folder / name)]:
+        folder = base
+    configs = [folder / name for name in TRANSFORMER_CONFIGS if has_file(folder / name)]
+    file = configs[0] if configs else folder / TRANSFORMER_CONFIGS[0]
+    settings = read_json_if_there(file)
     _refuse_other_input(settings, file)
     lower_case = typed(settings, "do_lower_case", bool, False, where=file)
-    limit = typed(settings, "max_seq_length", int, None, where=file)
-    if limit is not None and limit < SHORTEST:
-        raise ValueError(f"{file}: max_seq_length is {limit}; it must be at least {SHORTEST}")
+    limit = typed(settings, "max_seq_length", int, None, where=file, allowed=LIMIT)
     tokenizer = Tokenizer.from_folder(folder, lower_case=lower_case)
     if tokenizer.largest_id >= encoder.vocab_size:
         raise ValueError(
@@ -242,10 +249,9 @@ def read_tokenizer(folder, base, encoder):
 def _refuse_other_input(settings, file):
     """ValueError where sentence-transformers would give the encoder other tokens than a text's."""
     changed = [name for name in OTHER_INPUT if settings.get(name)]
-    processing = typed(settings, "processing_kwargs", dict, {}, where=file)
-    modalities = typed(settings, "modality_config", dict, {}, where=file)
-    changed += [name for name in ("text", "common") if processing.get(name)]
-    if "message" in modalities:
+    options = typed(settings, "processing_kwargs", dict, {}, where=file)
+    changed += [name for name in ("text", "common") if options.get(name)]
+    if "message" in typed(settings, "modality_config", dict, {}, where=file):
         changed.append("the modality 'message' (a chat template around each text)")
     if changed:
         raise ValueError(f"{file}: {', '.join(changed)} would change the vectors, and is not supported")
@@ -262,4 +268,5 @@ def _read_settings(folder):
     similarity = typed(values, "similarity_fn_name", str, None, where=file)
     if similarity not in (*SIMILARITIES, None):
         raise ValueError(f"{file}: similarity_fn_name is {similarity!r}; supported: {', '.join(SIMILARITIES)}")
-    return Settings(prompts, default, similarity, typed(values, "truncate_dim", int, None, where=file))
+    dim = typed(values, "truncate_dim", int, None, where=file, allowed=SIZE)
+    return Settings(prompts, default, similarity, dim)

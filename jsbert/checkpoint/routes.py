@@ -3,10 +3,9 @@
 import ast
 import pathlib
 
-from jsbert.checkpoint.paths import inside
-from jsbert.checks import typed
+from jsbert.checks import check_value, shown, typed
 from jsbert.config import Router
-from jsbert.json_files import has_file, read_json, write_json
+from jsbert.json_files import has_file, inside, read_json, write_json
 from jsbert.modules import MODULES
 
 ROUTERS = ("Router", "Asym")
@@ -33,7 +32,7 @@ def read_modules(folder: pathlib.Path) -> Modules | None:
     modules = []
     for entry in read_json(file, list):
         if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or "path" not in entry:
-            raise ValueError(f"{file}: an entry is {entry!r}; each needs a 'type' and a 'path'")
+            raise ValueError(f"{file}: an entry is {shown(entry)}; each needs a 'type' and a 'path'")
         modules.append((_kind(entry["type"], file), inside(folder, entry["path"], where=file)))
     if not modules:
         raise ValueError(f"{file}: modules []; {supported_order()}")
@@ -89,8 +88,8 @@ def _read_router(folder):
     kinds = {name: _kind(typed(types, name, str, where=file), file) for name in types}
     routes = {}
     for name in structure:
-        names = typed(structure, name, list, where=file)
-        unknown = [path for path in names if not isinstance(path, str) or path not in kinds]
+        names = typed(structure, name, list[str], where=file)
+        unknown = [path for path in names if path not in kinds]
         if unknown:
             raise ValueError(f"{file}: the route {name!r} is {names}; the modules are {sorted(kinds)}")
         routes[name] = [(kinds[path], inside(folder, path, where=file)) for path in names]
@@ -106,7 +105,7 @@ def _read_router(folder):
     default = typed(parameters, "default_route", str, None, where=file)
     if default is None and typed(parameters, "allow_empty_key", bool, True, where=file):
         default = next(iter(routes))
-    tasks = _tasks(typed(parameters, "route_mappings", dict, {}, where=file), file)
+    tasks = _tasks(typed(parameters, "route_mappings", dict[str, str], {}, where=file), file)
     for name in filter(None, [default, *tasks.values()]):
         if name not in routes:
             raise ValueError(f"{file}: no route {name!r}; the routes are {sorted(routes)}")
@@ -119,7 +118,8 @@ def _tasks(mappings, file):
     for key, route in mappings.items():
         try:
             task, modality = ast.literal_eval(key)
-        except (ValueError, SyntaxError, TypeError):
+            check_value(task, str | None, name="the task")
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise ValueError(f"{file}: the route mapping {key!r} is not of the form \"('task', 'modality')\"") from None
         if modality not in (None, "text"):
             raise ValueError(f"{file}: the route mapping {key!r} is for {modality!r}; only 'text' is supported")

@@ -41,7 +41,7 @@ def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], To
     if "embeddings" in named:
         tensors = [("embedding.weight", _folded(named, source))]
     table = dict(tensors).get("embedding.weight")
-    if table is None or table.ndim != 2:
+    if table is None or table.ndim != 2 or not table.size:
         raise ValueError(f"{source}: no matrix 'embedding.weight' or 'embeddings' among {sorted(named)}")
     if tokenizer.largest_id >= len(table):
         raise ValueError(f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the table {len(table)} rows")
@@ -62,9 +62,13 @@ def _folded(named, source):
     if unknown:
         raise ValueError(f"{source}: unknown tensors {unknown} beside 'embeddings'")
     table = named["embeddings"].astype(np.float32)
+    if table.ndim != 2:
+        raise ValueError(f"{source}: 'embeddings' is {list(table.shape)}, no matrix")
     if "mapping" in named:
         mapping = named["mapping"]
-        if mapping.ndim != 1 or mapping.min(initial=0) < 0 or mapping.max(initial=0) >= len(table):
+        if mapping.ndim != 1 or mapping.dtype.kind not in "iu":
+            raise ValueError(f"{source}: 'mapping' is {mapping.dtype} {list(mapping.shape)}, not a row number a token")
+        if mapping.min(initial=0) < 0 or mapping.max(initial=0) >= len(table):
             raise ValueError(f"{source}: 'mapping' leads out of the {len(table)} rows of 'embeddings'")
         table = table[mapping]
     if "weights" in named:

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -17,10 +17,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jsbert.checkpoint.paths import inside
 from jsbert.checks import typed
 from jsbert.encoders.flax_files import torch_tensors
-from jsbert.json_files import has_file, read_json
+from jsbert.json_files import has_file, inside, read_json
 
 FLAX = "flax_model.msgpack"
 
@@ -30,31 +29,33 @@ SAFE_TORCH = (2, 6)
 Named = list[tuple[str, np.ndarray]]
 """Tensors with their names, in file order; a name may stand twice."""
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shapes of a checkpoint's tensors, by name."""
+
 
 def read_tensors(
-    folder: pathlib.Path, files: tuple[str, str] = ("model.safetensors", "pytorch_model.bin")
+    folder: pathlib.Path,
+    files: tuple[str, str] = ("model.safetensors", "pytorch_model.bin"),
+    *,
+    check: Callable[[Shapes, pathlib.Path], None] = lambda shapes, source: None,
 ) -> tuple[Named, pathlib.Path]:
     """All tensors of a folder, and the file that holds or lists them. The first there of: safetensors, sharded
     safetensors, `.bin`, `flax_model.msgpack`; `files` are the names of the first and the third.
+
+    `check` is called with the tensors' shapes and that file: of safetensors before a tensor is read, of the others,
+    which have no header, before they are returned.
 
     Raises:
         FileNotFoundError: if there is none of them, or a shard is missing.
         ValueError: for a file that cannot be read; and for `.bin` without a safe torch, saying how to convert.
     """
-    for stem, read in zip(files, (_read_safetensors, _read_pickle), strict=True):
-        if has_file(folder / stem):
-            return read(folder / stem), folder / stem
-        index = folder / f"{stem}.index.json"
-        if has_file(index):
-            weight_map = typed(read_json(index), "weight_map", dict, where=index)
-            shards = list(dict.fromkeys(inside(folder, shard, where=index) for shard in weight_map.values()))
-            absent = [shard.name for shard in shards if not has_file(shard)]
-            if absent:
-                raise FileNotFoundError(f"{index}: the folder lacks the shards {absent}")
-            return [tensor for shard in shards for tensor in read(shard)], index
-    if has_file(folder / FLAX):
-        return _read_flax(folder / FLAX), folder / FLAX
-    raise FileNotFoundError(f"{folder}: no weights; expected {files[0]}, its .index.json, or {files[1]}")
+    read, parts, source = _find_weights(folder, files)
+    if read is _read_safetensors:
+        check({name: shape for part in parts for name, shape in _read_header(part)}, source)
+    tensors = [tensor for part in parts for tensor in read(part)]
+    if read is not _read_safetensors:
+        check({name: array.shape for name, array in tensors}, source)
+    return tensors, source
 
 
 def to_params(
@@ -95,7 +96,7 @@ def to_params(
         elif array.shape != wanted_shape[path]:
             shape, wanted = (list(s[::-1] if path[-1] == "kernel" else s) for s in (array.shape, wanted_shape[path]))
             problems.append(f"misshapen: {full_name} is {shape}, config.json asks for {wanted}")
-        elif array.dtype.kind in "iub":
+        elif not jax.numpy.issubdtype(array.dtype, np.floating):
             problems.append(f"misshapen: {full_name} holds {array.dtype}, not floating-point numbers")
         found[path] = array
     problems += [f"missing: {name}" for name, path in expected.items() if path not in found]
@@ -161,6 +162,27 @@ def _modern_name(name):
     return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}", name)
 
 
+def _find_weights(folder, files):
+    """(what reads the weights, their files, the file that holds or lists all)."""
+    for stem, read in zip(files, (_read_safetensors, _read_pickle), strict=True):
+        if has_file(folder / stem):
+            return read, [folder / stem], folder / stem
+        index = folder / f"{stem}.index.json"
+        if has_file(index):
+            weight_map = typed(read_json(index), "weight_map", dict[str, str], where=index)
+            shards = list(dict.fromkeys(inside(folder, shard, where=index) for shard in weight_map.values()))
+            try:
+                absent = [shard.name for shard in shards if not has_file(shard)]
+            except OSError as error:
+                raise OSError(f"{index}: weight_map: {error}") from None
+            if absent:
+                raise FileNotFoundError(f"{index}: the folder lacks the shards {absent}")
+            return read, shards, index
+    if has_file(folder / FLAX):
+        return _read_flax, [folder / FLAX], folder / FLAX
+    raise FileNotFoundError(f"{folder}: no weights; expected {files[0]}, its .index.json, or {files[1]}")
+
+
 def _read_flax(file):
     try:
         return torch_tensors(file.read_bytes())
@@ -168,10 +190,19 @@ def _read_flax(file):
         raise ValueError(f"{file}: {error}") from None
 
 
+def _read_header(file):
+    return _open_safetensors(file, lambda opened, name: tuple(opened.get_slice(name).get_shape()))
+
+
 def _read_safetensors(file):
+    return _open_safetensors(file, lambda opened, name: opened.get_tensor(name))
+
+
+def _open_safetensors(file, get):
+    """[(name, what `get` takes of the tensor)]."""
     try:
         with safetensors.safe_open(os.fspath(file), framework="numpy") as opened:
-            return [(name, opened.get_tensor(name)) for name in opened.keys()]  # noqa: SIM118
+            return [(name, get(opened, name)) for name in opened.keys()]  # noqa: SIM118
     except (safetensors.SafetensorError, ValueError, TypeError, OSError) as error:
         raise ValueError(f"{file}: not a readable safetensors file ({error}); fetch or convert it again") from None
 
@@ -188,6 +219,6 @@ def _read_pickle(file):
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        return [(name, (t.float() if t.is_floating_point() else t).numpy()) for name, t in state.items()]
+        return [(str(name), (t.float() if t.is_floating_point() else t).numpy()) for name, t in state.items()]
     except Exception as error:
         raise ValueError(f"{file}: torch cannot read it with weights_only=True ({error})") from None

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
@@ -13,7 +12,7 @@ from jaxtyping import PyTree
 
 from jsbert.activations import torch_activation
 from jsbert.checkpoint import card
-from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names, is_adapter
+from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
 from jsbert.checkpoint.classifier import CrossEncoderParts
 from jsbert.checkpoint.modules import write_layer_weights, write_module, write_pooling
@@ -24,7 +23,7 @@ from jsbert.checkpoint.tensors import from_params, write_tensors
 from jsbert.config import EncoderConfig
 from jsbert.encoders import class_name, family, static, tensor_names
 from jsbert.files import staged_folder
-from jsbert.json_files import write_json
+from jsbert.json_files import read_json_if_there, write_json
 from jsbert.tokenizer import FILES, VOCABULARIES
 from jsbert.version import VERSION
 
@@ -84,11 +83,12 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, 
         OSError: if the folder cannot be written.
     """
     _refuse_adapter(folder)
-    names = full_names(model.config, head=True)
-    activation = torch_activation(model.activation)
-    labels = model.labels or tuple(f"LABEL_{i}" for i in range(model.num_labels))
-    values = model.config.to_json() | {
-        "architectures": [class_name(model.config) + "ForSequenceClassification"],
+    encoder, num_labels = model.config.encoder, model.config.num_labels
+    names = full_names(encoder, head=True)
+    activation = torch_activation(model.config.activation)
+    labels = model.labels or tuple(f"LABEL_{i}" for i in range(num_labels))
+    values = encoder.to_json() | {
+        "architectures": [class_name(encoder) + "ForSequenceClassification"],
         "id2label": {str(i): label for i, label in enumerate(labels)},
         "label2id": {label: i for i, label in enumerate(labels)},
         "sentence_transformers": {"activation_fn": activation},
@@ -97,8 +97,7 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, 
         _write_trunk(staging, values, from_params(model.params, names))
         model.tokenizer.save(staging)
         file = staging / "tokenizer_config.json"  # the limit's only place for transformers
-        settings = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
-        write_json(file, settings | {"model_max_length": model.tokenizer.max_length})
+        write_json(file, read_json_if_there(file) | {"model_max_length": model.tokenizer.max_length})
         write_json(
             staging / "sentence_bert_config.json",
             {
@@ -115,10 +114,10 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, 
         write_json(staging / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": kind}])
         if create_model_card:
             facts = {
-                "encoder": model.config.model_type,
+                "encoder": encoder.model_type,
                 "tokens kept of a pair": f"{model.tokenizer.max_length:,}",
-                "labels": model.num_labels,
-                "activation": model.activation,
+                "labels": num_labels,
+                "activation": model.config.activation,
             }
             _write_card(folder, staging, facts, is_cross_encoder=True)
 
@@ -190,7 +189,7 @@ def _staged_model(folder):
 
 
 def _refuse_adapter(folder):
-    if is_adapter(pathlib.Path(folder).expanduser()):
+    if (pathlib.Path(folder).expanduser() / CONFIG).is_file():
         raise FileExistsError(
             f"{folder} holds an adapter, which would be merged into the model again; give another folder"
         )

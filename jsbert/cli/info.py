@@ -67,7 +67,7 @@ def _bi_encoder_facts(model) -> dict[str, Any]:
 def _cross_encoder_facts(model) -> dict[str, Any]:
     return {
         "kind": "cross-encoder (CrossEncoder)",
-        **_encoder_facts(model, model.config),
+        **_encoder_facts(model, model.config.encoder),
         "labels": model.num_labels,
         "activation": model.activation_fn,
     }

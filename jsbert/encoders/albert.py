@@ -42,8 +42,9 @@ class Config(bert.Config):
     groups are spread evenly over the `num_hidden_groups`."""
 
     RENAMED: ClassVar = {"classifier_dropout": "classifier_dropout_prob"}
+    IN_TENSORS: ClassVar = (*bert.Config.IN_TENSORS, "embedding_size")
+    LAYERS: ClassVar = ("num_hidden_groups", "inner_group_num")
     DROPS_BEHIND: ClassVar = ("attention",)
-    SIZES: ClassVar = (*bert.Config.SIZES, "embedding_size", "num_hidden_groups", "inner_group_num")
 
     model_type: str = "albert"
     vocab_size: int = 30000

@@ -46,7 +46,6 @@ class Config(EncoderConfig):
     """BERT's sizes; see `EncoderConfig`."""
 
     ONLY: ClassVar = {"position_embedding_type": "absolute", "is_decoder": False}
-    SIZES: ClassVar = (*EncoderConfig.SIZES, "type_vocab_size")
 
     model_type: str = "bert"
     type_vocab_size: int = 2

@@ -22,7 +22,7 @@ NAMES = bert.NAMES | {"project": "embeddings_project"}
 class Config(bert.Config):
     """ELECTRA's sizes; see `EncoderConfig`."""
 
-    SIZES: ClassVar = (*bert.Config.SIZES, "embedding_size")
+    IN_TENSORS: ClassVar = (*bert.Config.IN_TENSORS, "embedding_size")
 
     model_type: str = "electra"
     hidden_size: int = 256

@@ -17,6 +17,8 @@ def torch_tensors(content: bytes) -> list[tuple[str, np.ndarray]]:
     try:
         tree = flax.serialization.msgpack_restore(content)
         leaves = flax.traverse_util.flatten_dict(tree)
+        if not all(isinstance(key, str) for path in leaves for key in path):
+            raise TypeError("names that are no strings")
     except Exception as error:
         raise ValueError(f"not a checkpoint of Flax ({type(error).__name__}: {error})") from None
     tensors = []

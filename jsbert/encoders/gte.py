@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS
-from jsbert.checks import fits
+from jsbert.checks import COUNT, POSITIVE, Range, typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders import nomic_bert
 from jsbert.encoders.dropout import Dropout
@@ -36,6 +36,9 @@ NAMES = {
     "layers.{}.output_norm": "encoder.layer.{}.mlp_ln",
 }
 
+FACTOR = Range(1, 1e6, "a number from 1 to 1e6")
+"""By what the rotary angles can be divided."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(EncoderConfig):
@@ -46,6 +49,12 @@ class Config(EncoderConfig):
         rope_theta: the base of the rotary angles.
         rope_factor: what the angles are divided by ("linear" scaling).
     """
+
+    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+        "type_vocab_size": COUNT,
+        "rope_theta": POSITIVE,
+        "rope_factor": FACTOR,
+    }
 
     model_type: str = "gte"
     vocab_size: int = 250048
@@ -61,21 +70,18 @@ class Config(EncoderConfig):
         """See `EncoderConfig.check`."""
         super().check(values)
         check_head_size(values)
-        types, factor = values["type_vocab_size"], values["rope_factor"]
-        if types < 0:
-            raise ValueError(f"type_vocab_size is {types!r}; it must be a whole number, 0 for no token types")
-        if factor < 1:
-            raise ValueError(f"the rotary scaling's factor is {factor!r}; it must be a number from 1 up")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
         """See `EncoderConfig.from_json`; `rope_parameters` may ask for "linear" scaling."""
-        rope, factor = values.get("rope_scaling") or values.get("rope_parameters") or {}, 1.0
-        if isinstance(rope, dict) and rope.get("rope_type", rope.get("type")) == "linear":
-            rope, factor = rope | {"rope_type": "default"}, rope.get("factor")
-        if not fits(factor, float):
-            raise ValueError(f"{where}: the rotary scaling's factor is {factor!r}; it must be a number from 1 up")
-        theta = theta_of(rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: rope_parameters")
+        keys = ("rope_scaling", "rope_parameters")
+        scaling, rope = (typed(values, key, dict, {}, where=where) for key in keys)
+        key, factor = (keys[0], 1.0) if scaling else (keys[1], 1.0)
+        rope = scaling or rope
+        if rope.get("rope_type", rope.get("type")) == "linear":
+            factor = float(typed(rope, "factor", float, where=f"{where}: {key}", allowed=FACTOR))
+            rope = rope | {"rope_type": "default"}
+        theta = theta_of(rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: {key}")
         return super().from_json({**values, "rope_theta": theta, "rope_factor": factor}, where=where)
 
     def to_json(self) -> dict[str, Any]:

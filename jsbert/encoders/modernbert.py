@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS, activation_name
-from jsbert.checks import typed
+from jsbert.checks import POSITIVE, typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
@@ -54,8 +54,11 @@ class Config(EncoderConfig):
         "attention_probs_dropout_prob": "attention_dropout",
         "layer_norm_eps": "norm_eps",
     }
-    SIZES: ClassVar = (*EncoderConfig.SIZES, "global_attn_every_n_layers", "local_attention")
-    RATES: ClassVar = (*EncoderConfig.RATES, "mlp_dropout")
+    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+        "global_rope_theta": POSITIVE,
+        "local_rope_theta": POSITIVE,
+        "classifier_pooling": ("cls", "mean"),
+    }
 
     model_type: str = "modernbert"
     vocab_size: int = 50368
@@ -88,26 +91,23 @@ class Config(EncoderConfig):
         kinds, count = values["layer_types"], values["num_hidden_layers"]
         if kinds and (len(kinds) != count or set(kinds) - set(THETAS)):
             raise ValueError(f"layer_types is {list(kinds)}; it must name each of {count} layers one of {[*THETAS]}")
-        activation_name(values["classifier_activation"], where="classifier_activation")
-        if values["classifier_pooling"] not in ("cls", "mean"):
-            raise ValueError(f"classifier_pooling is {values['classifier_pooling']!r}; it must be 'cls' or 'mean'")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
         """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys that say the same,
         the former count where both are there."""
-        ropes, scaling = (typed(values, name, dict, {}, where=where) for name in ("rope_parameters", "rope_scaling"))
-        own = {kind: typed(ropes, kind, dict, {}, where=f"{where}: rope_parameters") for kind in THETAS}
+        keys = ("rope_parameters", "rope_scaling")
+        ropes, scaling = (typed(values, key, dict, {}, where=where) for key in keys)
         thetas = {
             name: theta_of(
-                own[kind] | scaling,
+                typed(ropes, kind, dict, {}, where=f"{where}: rope_parameters") | scaling,
                 values.get(name, getattr(cls, name)),
                 where=f"{where}: rope_parameters of {kind}",
             )
             for kind, name in THETAS.items()
         }
-        every = values.get("global_attn_every_n_layers") or cls.global_attn_every_n_layers
-        kinds = tuple(typed(values, "layer_types", list, [], where=where))
+        every = typed(values, "global_attn_every_n_layers", int, cls.global_attn_every_n_layers, where=where)
+        kinds = tuple(typed(values, "layer_types", list[str], (), where=where))
         layers = {"layer_types": kinds, "global_attn_every_n_layers": every}
         return super().from_json({**values, **thetas, **layers}, where=where)
 

@@ -6,6 +6,7 @@ What is read is a GTE, and written it is transformers' "gte", which opens there 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from jsbert.checks import typed
 from jsbert.encoders import gte
 from jsbert.encoders.gte import DROPPED, NAMES, Encoder
 from jsbert.encoders.heads import Head
@@ -35,16 +36,20 @@ class Config(gte.Config):
 
         Su 2023, https://kexue.fm/archives/9706, equation 6.
         """
-        scaling = values.get("rope_scaling") or {"type": "ntk", "factor": 1.0}
-        if not isinstance(scaling, dict) or scaling.get("type") != "ntk" or scaling.get("mixed_b") is not None:
+        scaling = typed(values, "rope_scaling", dict, {}, where=where) or {"type": "ntk", "factor": 1.0}
+        if scaling.get("type") != "ntk" or scaling.get("mixed_b") is not None:
             raise ValueError(f"{where}: rope_scaling is {scaling!r}; only type 'ntk' without mixed_b is supported")
+        factor = float(typed(scaling, "factor", float, where=f"{where}: rope_scaling", allowed=gte.FACTOR))
         values = DEFAULTS | dict(values)
-        rope = {"rope_type": "linear", "rope_theta": values["rope_theta"], "factor": scaling.get("factor")}
+        rope = {"rope_type": "linear", "rope_theta": values["rope_theta"], "factor": factor}
         ours = {"model_type": "gte", "rope_scaling": None, "rope_parameters": rope}
         read = vars(super().from_json(values | ours, where=where))
-        factor, size = read["rope_factor"], read["hidden_size"] // read["num_attention_heads"]
+        size = read["hidden_size"] // read["num_attention_heads"]
         scaled = {"rope_theta": read["rope_theta"] * factor, "rope_factor": factor ** (2 / size)}
-        return gte.Config(**read | scaled)
+        try:
+            return gte.Config(**read | scaled)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
 
 
 def head(config: gte.Config) -> Head:

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS
+from jsbert.checks import POSITIVE, Range, typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
@@ -73,7 +74,11 @@ class Config(EncoderConfig):
         "rotary_emb_interleaved": False,
         "rotary_emb_scale_base": None,
     }
-    SIZES: ClassVar = (*EncoderConfig.SIZES, "type_vocab_size", "max_trained_positions")
+    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+        "hidden_act": tuple(GATES.values()),
+        "rope_theta": POSITIVE,
+        "rotary_scaling_factor": Range(0, 1e30, "a number from 0 to 1e30"),
+    }
 
     model_type: str = "nomic_bert"
     vocab_size: int = 30528
@@ -91,25 +96,27 @@ class Config(EncoderConfig):
         """See `EncoderConfig.check`."""
         super().check(values)
         check_head_size(values)
-        if values["hidden_act"] not in GATES.values():
-            raise ValueError(f"hidden_act is {values['hidden_act']!r}; it must be one of {[*GATES.values()]}")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
         """See `EncoderConfig.from_json`. Of the original's keys and transformers' the latter count where both are
         there, but for `n_positions`: beside it `max_position_embeddings` may be the longest text of the training."""
-        experts = values.get("moe_every_n_layers")
-        if experts not in (None, 0, -1):
+        experts = typed(values, "moe_every_n_layers", int, 0, where=where)
+        if experts not in (0, -1):
             raise ValueError(f"{where}: moe_every_n_layers is {experts!r}; layers of experts are not supported, only 0")
         gate = values.get("activation_function", "swiglu")
         if not isinstance(gate, str) or gate not in GATES:
             raise ValueError(f"{where}: activation_function is {gate!r}; supported: {', '.join(GATES)}")
+        for name, theirs in (*ORIGINAL.items(), ("max_position_embeddings", "n_positions")):
+            if theirs in values:  # under the key that the file has
+                cls.check_field(name, values[theirs], f"{where}: {theirs}")
         ours = {name: values[theirs] for name, theirs in ORIGINAL.items() if theirs in values}
         values = {"hidden_act": GATES[gate]} | ours | dict(values)
         if "n_positions" in values:
             values["max_position_embeddings"] = values["n_positions"]
-        rope = values.get("rope_scaling") or values.get("rope_parameters")
-        theta = theta_of(rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: rope_parameters")
+        keys = ("rope_scaling", "rope_parameters")
+        scaling, rope = (typed(values, key, dict, {}, where=where) for key in keys)
+        theta = theta_of(scaling or rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: rope_parameters")
         return super().from_json(values | {"rope_theta": theta}, where=where)
 
     def to_json(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jsbert.activations import ACTIVATIONS
-from jsbert.checks import typed
+from jsbert.checks import POSITIVE, typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import attention, mask_bias, same_text
 from jsbert.encoders.dropout import Dropout
@@ -51,7 +51,7 @@ class Config(EncoderConfig):
 
     RENAMED: ClassVar = {"attention_probs_dropout_prob": "attention_dropout", "layer_norm_eps": "rms_norm_eps"}
     ONLY: ClassVar = {"use_sliding_window": False, "is_causal": True}
-    SIZES: ClassVar = (*EncoderConfig.SIZES, "num_key_value_heads", "head_dim")
+    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {"rope_theta": POSITIVE}
 
     model_type: str = "qwen3"
     vocab_size: int = 151936
@@ -86,9 +86,9 @@ class Config(EncoderConfig):
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
         """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older files, beside
         `rope_scaling`."""
-        kinds = typed(values, "layer_types", list, [], where=where)
-        if any(kind != "full_attention" for kind in kinds):
-            raise ValueError(f"{where}: layer_types is {kinds}; only 'full_attention' is supported")
+        others = set(typed(values, "layer_types", list[str], (), where=where)) - {"full_attention"}
+        if others:
+            raise ValueError(f"{where}: layer_types has {sorted(others)}; only 'full_attention' is supported")
         key = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
         theta = theta_of(values.get(key), values.get("rope_theta", cls.rope_theta), where=f"{where}: {key}")
         values = {**values, "rope_theta": theta}

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jsbert.checks import fits
+from jsbert.checks import POSITIVE, check_value
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import attention
 from jsbert.encoders.layers import linear
@@ -93,13 +93,9 @@ def theta_of(parameters: Any, default: Any, *, where: str) -> float:
         ValueError: for a scaling of the angles, none of which is computed here; and for a base that is no positive
             number.
     """
-    parameters = {} if parameters is None else parameters
-    if not isinstance(parameters, dict):
-        raise ValueError(f"{where} is {parameters!r}; it must be a dict")
+    parameters = {} if parameters is None else check_value(parameters, dict, name=where)
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind != "default":
         raise ValueError(f"{where}: rope_type is {kind!r}; only 'default' is supported")
     theta = parameters.get("rope_theta", default)
-    if not fits(theta, float) or theta <= 0:
-        raise ValueError(f"{where}: rope_theta is {theta!r}; it must be a positive number")
-    return float(theta)
+    return float(check_value(theta, float, name=f"{where}: rope_theta", allowed=POSITIVE))

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from flax import nnx
 
+from jsbert.checks import COUNT
 from jsbert.config import EncoderConfig
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import embedding, vectors_of
@@ -25,7 +26,7 @@ NAMES = {"word": "embedding"}
 class Config(EncoderConfig):
     """`vocab_size` and `hidden_size`; nothing else means anything here."""
 
-    SIZES: ClassVar = ("vocab_size", "hidden_size")
+    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {"num_hidden_layers": COUNT, "intermediate_size": COUNT}
 
     model_type: str = MODEL_TYPE
     num_hidden_layers: int = 0

@@ -39,7 +39,7 @@ class ParaphraseMiningEvaluator(Evaluator):
         Args:
             sentences_map: texts by id.
             duplicates_list: pairs of ids; those with an id that is not in `sentences_map` are left out.
-            duplicates_dict: duplicates_dict[a][b] is true where a and b are duplicates; either direction suffices.
+            duplicates_dict: `duplicates_dict[a][b]` is true where a and b are duplicates; either direction suffices.
             add_transitive_closure: duplicates of duplicates are duplicates too.
             query_chunk_size, corpus_chunk_size: taken and not needed.
             max_pairs, top_k: pairs mined at most, and neighbours looked at for each text; see `search.close_pairs`.

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jsbert import siamese
-from jsbert.cross_encoder import CrossEncoder, logits
+from jsbert.cross import logits
+from jsbert.cross_encoder import CrossEncoder
 from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.version import VERSION
 
@@ -100,10 +101,10 @@ def _of_cross_encoder(model):
     def scores(params, ids, mask, token_types=None):
         return logits(config, nested(params), ids, mask, token_types=token_types)
 
-    has_types = getattr(config, "type_vocab_size", 0) > 1
+    has_types = getattr(config.encoder, "type_vocab_size", 0) > 1
     inputs = ("input_ids", "attention_mask") + (("token_type_ids",) if has_types else ())
     facts = {"num_labels": model.num_labels, "activation_not_applied": model.activation_fn}
-    return _pipeline(model, scores, params, inputs, "logits", model.num_labels, config, facts)
+    return _pipeline(model, scores, params, inputs, "logits", config.num_labels, config.encoder, facts)
 
 
 def _pipeline(model, function, params, inputs, output, width, encoder, facts):

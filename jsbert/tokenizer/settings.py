@@ -9,7 +9,7 @@ from typing import Any
 from jsbert.checks import typed
 from jsbert.json_files import has_file, parse_json, read_json_if_there
 
-SETTINGS, SPECIAL = "tokenizer_config.json", "special_tokens_map.json"
+SETTINGS = "tokenizer_config.json"
 
 VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
@@ -43,6 +43,20 @@ CLASSES: Mapping[str, str] = MappingProxyType(
 BERT_CLASSES = frozenset({"Bert", "DistilBert", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert"})
 """The tokenizer classes that are BERT's under another name: a `vocab.txt` alone describes them."""
 
+TYPES: Mapping[str, Any] = MappingProxyType(
+    {
+        "added_tokens_decoder": dict,
+        "do_lower_case": bool,
+        "model_input_names": list[str],
+        "model_max_length": float,
+        "strip_accents": bool,
+        "tokenize_chinese_chars": bool,
+        "tokenizer_class": str,
+    }
+    | {f"{kind}_token": str | dict for kind in ("cls", "sep", "pad", "mask", "unk", "bos", "eos")}
+)
+"""The types of what is read in a tokenizer's json files."""
+
 ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "cls": "<s>",
@@ -57,10 +71,6 @@ ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
 """Names of special tokens, by kind; the others are like BERT's [CLS]."""
 
 
-SWITCHES = ("do_lower_case", "tokenize_chinese_chars", "strip_accents")
-"""Settings that are true, false, or not there."""
-
-
 def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """(the folder's tokenizer files, name to content; what they say).
 
@@ -70,20 +80,21 @@ def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any
     `model_type` is unknown, it is "" with a tokenizer.json, which then holds as it stands, and else "Bert".
 
     Raises:
-        ValueError: for broken json, and for a switch that is neither true nor false; the message names the file.
+        OSError: for a folder in a file's place.
+        ValueError: for broken json, and for values of another type; the message names the file.
     """
     files = {name: (folder / name).read_bytes() for name in FILES if has_file(folder / name)}
-    file, config = folder / "config.json", read_json_if_there(folder / "config.json")
-    settings = parse_json(files.get(SETTINGS, b"{}"), where=folder / SETTINGS)
-    if typed(config, "tokenizer_class", str, None, where=file) and not settings.get("tokenizer_class"):
-        settings |= {"tokenizer_class": config["tokenizer_class"]}
+    file = folder / "config.json"
+    config = read_json_if_there(file)
+    model_type = typed(config, "model_type", str, "", where=file)
+    named = typed(config, "tokenizer_class", str, None, where=file)
+    settings = _read(folder / SETTINGS, files)
+    if named and not settings.get("tokenizer_class"):
+        settings |= {"tokenizer_class": named}
         files[SETTINGS] = json.dumps(settings, ensure_ascii=False).encode()
-    _check(settings, folder / SETTINGS)
     if "added_tokens_decoder" not in settings:  # where it stands, the other file is not asked
-        tokens = parse_json(files.get(SPECIAL, b"{}"), where=folder / SPECIAL)
-        _check(tokens, folder / SPECIAL)
-        settings |= tokens
-    kind = _tokenizer_class(settings, str(config.get("model_type")), "tokenizer.json" in files)
+        settings |= _read(folder / "special_tokens_map.json", files)
+    kind = _tokenizer_class(settings, model_type, "tokenizer.json" in files)
     return files, settings | {"tokenizer_class": kind}
 
 
@@ -113,20 +124,15 @@ def _tokenizer_class(settings, model_type, has_json):
     return CLASSES.get(model_type, "" if has_json else "Bert")
 
 
-def _check(settings, file):
-    """ValueError for a value that has not its type; the others are left aside."""
-    for name in SWITCHES:
-        if not isinstance(settings.get(name), (bool, type(None))):
-            raise ValueError(f"{file}: {name} is {settings[name]!r}; it must be true or false")
-    typed(settings, "tokenizer_class", str, None, where=file)
-    typed(settings, "model_max_length", (int, float), None, where=file)
-    names = typed(settings, "model_input_names", list, [], where=file)
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{file}: model_input_names is {names!r}; it must be a list of strings")
-    side = typed(settings, "truncation_side", str, None, where=file)
-    if side not in (None, "left", "right"):
-        raise ValueError(f"{file}: truncation_side is {side!r}; it must be 'left' or 'right'")
+def _read(file, files):
+    """The settings in one of `files`, each of its type; {} without the file."""
+    if file.name not in files:
+        return {}
+    values = parse_json(files[file.name], where=file)
+    for name, kind in TYPES.items():
+        typed(values, name, kind, None, where=file)
+    typed(values, "truncation_side", str, None, where=file, allowed=("left", "right"))
     for name in (f"{kind}_token" for kind in ANGLED_NAMES):
-        token = typed(settings, name, (str, dict), None, where=file)
-        if isinstance(token, dict):
+        if isinstance(token := values.get(name), dict):
             typed(token, "content", str, where=f"{file}: {name}")
+    return values

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from tokenizers import normalizers, processors
 
 from jsbert.tokenizer.backend import UNLIMITED, load_backend, read_backend
 from jsbert.tokenizer.ragged import Ragged
-from jsbert.tokenizer.settings import BERT_CLASSES, read_settings, special_tokens
+from jsbert.tokenizer.settings import BERT_CLASSES, SETTINGS, read_settings, special_tokens
 
 TYPED_CLASSES = (BERT_CLASSES - {"DistilBert"}) | {"ConvBert", "DebertaV2"}
 """The tokenizer classes that give transformers' models token types without being asked (5.23)."""
@@ -60,8 +61,10 @@ class Tokenizer:
             ValueError: for files that cannot be read; the message names the file.
         """
         files, settings = read_settings(folder)
-        limit = settings.get("model_max_length")
-        limit = int(limit) if isinstance(limit, (int, float)) and 0 < limit <= UNLIMITED else None
+        limit = settings.get("model_max_length") or math.inf
+        if limit < SHORTEST:
+            raise ValueError(f"{folder / SETTINGS}: model_max_length is {limit}; it must be at least {SHORTEST}")
+        limit = int(limit) if limit <= UNLIMITED else None
         backend = load_backend(folder, files, settings)
         if lower_case and isinstance(backend, tokenizers.Tokenizer):
             first = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
@@ -94,7 +97,7 @@ class Tokenizer:
             # into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched off.
             backend = tokenizers.Tokenizer.from_str(backend.to_str())
             backend.no_padding()
-            backend.enable_truncation(max_length, direction=self.settings.get("truncation_side", "right"))
+            backend.enable_truncation(max_length, direction=self.settings.get("truncation_side") or "right")
         else:
             backend = dataclasses.replace(backend, max_length=max_length)
         return dataclasses.replace(self, backend=backend, max_length=max_length)
@@ -173,7 +176,7 @@ class Tokenizer:
             written = tokenizers.Tokenizer.from_buffer(content)
             written.no_truncation()
             if with_limit and self.max_length < UNLIMITED:
-                written.enable_truncation(self.max_length, direction=self.settings.get("truncation_side", "right"))
+                written.enable_truncation(self.max_length, direction=self.settings.get("truncation_side") or "right")
             written.save(str(folder / "tokenizer.json"))
 
 

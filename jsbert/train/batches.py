@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jsbert.config import Config, CrossConfig
 from jsbert.data import Examples, epoch_batches, masked, mixed_batches
 from jsbert.engine import Batch, packed, pad
 from jsbert.engine.ladder import packed_length, training_lengths
@@ -34,16 +35,18 @@ class Source:
     objective: str | Callable[..., Objective]
     name: str = "train"
 
-    def build(self, config: Any, *, num_labels: int | None = None) -> Objective:
-        """The objective for a model's config; with `num_labels`, a cross-encoder's.
+    def build(self, config: Config | CrossConfig) -> Objective:
+        """The objective for a bi-encoder's config, or a cross-encoder's.
 
         Raises:
             ValueError: if it is not for such a model, or the examples have not what it needs.
         """
         make, more = self._choice(), {}
         if isinstance(make, Choice):
-            check_model(make.kind, "bi-encoder" if num_labels is None else "cross-encoder", self.name)
-            if num_labels is not None:
+            is_cross = isinstance(config, CrossConfig)
+            check_model(make.kind, "cross-encoder" if is_cross else "bi-encoder", self.name)
+            if is_cross:
+                num_labels = config.num_labels
                 counts_classes = OBJECTIVES[make.kind].counts_classes
                 wanted = make.options.get("num_labels", num_labels) if counts_classes else 1
                 if wanted != num_labels:

@@ -8,6 +8,8 @@ import ast
 import dataclasses
 from typing import Any
 
+from jsbert.config import CrossConfig
+
 COMPUTING = ("dtype", "remat", "attn_implementation")
 """The fields of an encoder's config that say how it is computed. Those of the training are in the recipe."""
 
@@ -33,6 +35,8 @@ def comparable(description: Any, config: Any) -> Any:
     if isinstance(description, str) and dataclasses.is_dataclass(config):
         try:
             description = _from_repr(ast.parse(description, mode="eval").body)
+            if isinstance(config, CrossConfig):  # of which earlier versions wrote the encoder alone
+                description = described(config) | {"encoder": description}
         except (SyntaxError, ValueError):
             return description
     if isinstance(description, dict) and dataclasses.is_dataclass(config):

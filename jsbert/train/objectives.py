@@ -13,8 +13,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jsbert import encoders, losses, siamese
-from jsbert.config import Config, EncoderConfig
-from jsbert.cross_encoder import classify
+from jsbert.config import Config, CrossConfig
+from jsbert.cross import classify
 from jsbert.encoders import static
 from jsbert.engine.packing import PACKED, is_packed
 from jsbert.inputs import check_choice
@@ -69,7 +69,7 @@ def of_embeddings(
 
 
 def of_logits(
-    config: EncoderConfig,
+    config: CrossConfig,
     loss: Loss,
     *,
     name: str,
@@ -81,7 +81,7 @@ def of_logits(
     """The objective of a cross-encoder whose loss is `loss(logits (B, C), labels) -> (B,)`."""
 
     def forward(params, batch, keys):
-        hidden, mask = _hidden(config, params["encoder"], batch, keys)
+        hidden, mask = _hidden(config.encoder, params["encoder"], batch, keys)
         return classify(config, params["head"], hidden, mask, keys)
 
     return Objective(
@@ -214,7 +214,7 @@ class Choice:
     kind: str
     options: Mapping[str, Any]
 
-    def __call__(self, config: Config | EncoderConfig, *, name: str, **more: Any) -> Objective:
+    def __call__(self, config: Config | CrossConfig, *, name: str, **more: Any) -> Objective:
         """The objective for a model's config, under a name of its own, with what its row says."""
         row, options = OBJECTIVES[self.kind], {**self.options, **more}
         make = _maker(row)

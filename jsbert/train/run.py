@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsbert.adapters import save_adapter
-from jsbert.config import Config
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.engine import Placement
 from jsbert.train import folder
@@ -43,7 +42,7 @@ class Run:
         is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
         self.packing = recipe.packing and is_whole
         config = _training_config(model.config, recipe)
-        self.objectives = [source.build(config, num_labels=getattr(model, "num_labels", None)) for source in sources]
+        self.objectives = [source.build(config) for source in sources]
         if recipe.lora_rank is not None:
             self.objectives = [adapted(objective, recipe.lora_alpha) for objective in self.objectives]
         self.updates = plan(sources, self.objectives, recipe)
@@ -137,8 +136,6 @@ class Run:
 
 
 def _training_config(config, recipe):
-    """The model's config with the recipe's dtype and remat, for a bi-encoder or a cross-encoder."""
-    changes = {"dtype": recipe.dtype, "remat": recipe.remat}
-    if isinstance(config, Config):
-        return dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, **changes))
-    return dataclasses.replace(config, **changes)
+    """The model's config with the recipe's dtype and remat."""
+    encoder = dataclasses.replace(config.encoder, dtype=recipe.dtype, remat=recipe.remat)
+    return dataclasses.replace(config, encoder=encoder)

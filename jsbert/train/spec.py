@@ -64,7 +64,7 @@ class Objective:
         forward: `(params, batch, keys) -> outputs`, each with a row an example. Examples do not meet here.
         loss: `(params, outputs, batch) -> (B,)`, one number an example.
         in_batch: whether examples meet in the loss.
-        init: `(key) -> params` of the objective's own, kept at params["objectives"][name]; None if there are none.
+        init: `(key) -> params` of the objective's own, kept at `params["objectives"][name]`; None if there are none.
         num_texts: columns of texts that it takes at least, and at most (None: any number).
         labels: a key of `LABELS`.
         num_classes: how many classes, if labels are classes.

@@ -16,7 +16,7 @@ import jsbert
 from jsbert import encoders
 from jsbert.adapters import load_adapter, save_adapter
 from jsbert.checkpoint.adapter_config import LEFT_ASIDE, TYPES, AdapterConfig
-from jsbert.cross_encoder import logits
+from jsbert.cross import logits
 from jsbert.data import Examples
 from jsbert.train import Recipe, Source, fit, init_lora, merge
 from tests import models

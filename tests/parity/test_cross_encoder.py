@@ -94,7 +94,7 @@ def test_token_types_matter(tmp_path):
     model = jsbert.CrossEncoder(folder)
     tokens = model.tokenizer([("a cat", "a dog")])
     with_types = model.predict(("a cat", "a dog"), activation_fn="identity")
-    from jsbert.cross_encoder import logits
+    from jsbert.cross import logits
 
     without = logits(model.config, model.params, tokens.ids[None], np.ones((1, len(tokens.ids)), bool))
     assert abs(float(without[0, 0]) - float(with_types)) > 1e-3

@@ -14,7 +14,7 @@ import transformers
 import jsbert
 from jsbert import encoders, siamese
 from jsbert.checkpoint import read_bi_encoder, read_cross_encoder
-from jsbert.cross_encoder import logits
+from jsbert.cross import logits
 from jsbert.encoders.dropout import Dropout
 from jsbert.engine import packed
 from tests import models

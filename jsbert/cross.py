@@ -1,0 +1,40 @@
+"""The cross-encoder as pure functions: both texts of a pair in one sequence, token vectors to raw scores."""
+
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
+
+from jsbert import encoders
+from jsbert.config import CrossConfig
+
+Mask = Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"]
+Keys = Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."]
+
+
+def logits(
+    config: CrossConfig,
+    params: PyTree,
+    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
+    mask: Mask,
+    key: Keys | None = None,
+    *,
+    token_types: Int[ArrayLike, "batch length"] | None = None,
+) -> Float[Array, "batch labels"]:
+    """The raw scores of pairs, as of transformers' models for sequence classification.
+
+    Args:
+        config: static under `jit`.
+        params: {"encoder": ..., "head": ...}.
+        ids, mask, key, token_types: as for `encoders.forward`.
+    """
+    hidden = encoders.forward(config.encoder, params["encoder"], ids, mask, key, token_types=token_types)
+    return classify(config, params["head"], hidden, mask, key)
+
+
+def classify(
+    config: CrossConfig,
+    head: PyTree,
+    hidden: Float[Array, "batch length dim"],
+    mask: Mask,
+    key: Keys | None = None,
+) -> Float[Array, "batch labels"]:
+    """The second part of `logits`: token vectors to raw scores, with the params of the classifier."""
+    return encoders.family(config.encoder).head(config.encoder)(config.encoder, head, hidden, mask, key)
