@@ -6,25 +6,19 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
-
 from jsbert.activations import ACTIVATIONS, activation_name
 from jsbert.checks import COUNT, RATE, SIZE, Allowed, Range, check_value, shown
+from jsbert.compute import Compute
 from jsbert.modules import Module
-
-ATTENTIONS = ("eager", "xla", "cudnn")
-"""How attention is computed: written out ("eager", transformers' word), which is the fastest on the CPU; or by
-`jax.nn.dot_product_attention`, as XLA compiles it or as cuDNN's one fused kernel. Weights that are dropped out are
-always written out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """What the configs of all encoder families share: sizes and rates under BERT's names in HuggingFace's config.json,
-    and three things of our own that no config.json holds: `dtype`, that of the matrix products; `remat`, whether a
-    gradient computes each layer anew instead of keeping what is inside; and `attn_implementation`, one of `ATTENTIONS`.
+    """What the configs of all encoder families share: sizes and rates, under the names that BERT's
+    config.json has for them.
 
-    A family's config adds fields, sets the defaults that transformers has, and says how its config.json differs.
+    A family's config adds fields, sets transformers' defaults, and says how its config.json differs.
+    `compute` says how the encoder is computed; no config.json holds it.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
@@ -37,7 +31,6 @@ class EncoderConfig:
         "num_hidden_layers": Range(1, 1001, "an integer from 1 to 1,000"),
         "hidden_act": tuple(ACTIVATIONS),
         "pad_token_id": COUNT,
-        "attn_implementation": ATTENTIONS,
     }
     """What a field may be, if it is not like most of its type: an int is a `SIZE`, a float a
     `RATE`, a string may be any. Layers have a bound of their own, because ALBERT's weights do not
@@ -66,9 +59,7 @@ class EncoderConfig:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int | None = 0
-    dtype: str = "float32"
-    remat: bool = False
-    attn_implementation: str = "eager"
+    compute: Compute = Compute()
 
     def __post_init__(self):
         self.check(vars(self))
@@ -77,7 +68,8 @@ class EncoderConfig:
     def check(cls, values: Mapping[str, Any]) -> None:
         """ValueError for values, one for each field, that no encoder of this family can have."""
         for field in dataclasses.fields(cls):
-            cls.check_field(field.name, values[field.name], cls.json_name(field.name))
+            if field.name != "compute":
+                cls.check_field(field.name, values[field.name], cls.json_name(field.name))
         if "head_dim" not in values and values["hidden_size"] % values["num_attention_heads"]:
             raise ValueError(
                 f"{cls.json_name('num_attention_heads')} {values['num_attention_heads']} does not divide "
@@ -103,7 +95,7 @@ class EncoderConfig:
             if value != allowed or isinstance(value, bool) != isinstance(allowed, bool):
                 raise ValueError(f"{where}: {name} is {shown(value)}; only {allowed!r} is supported")
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        known = defaults.keys() - {"dtype", "remat", "attn_implementation"}  # their dtype is the file's
+        known = defaults.keys() - {"compute"}
         chosen = {name: values[cls.json_name(name)] for name in known if cls.json_name(name) in values}
         if "hidden_act" in chosen:
             chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
@@ -118,9 +110,9 @@ class EncoderConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The config.json from which transformers builds the same encoder, but for "architectures"."""
-        own = dataclasses.asdict(self) | {"dtype": "float32"}
-        del own["remat"], own["attn_implementation"]
-        return dict(self.ONLY) | {self.json_name(name): value for name, value in own.items()}
+        own = {name: value for name, value in vars(self).items() if name != "compute"}
+        values = {self.json_name(name): value for name, value in own.items()}
+        return dict(self.ONLY) | values | {"dtype": "float32"}  # of the tensors in the file
 
     @property
     def max_tokens(self) -> int:
@@ -136,16 +128,6 @@ class EncoderConfig:
     def classifier_rate(self) -> float:
         """The rate of the dropout in a cross-encoder's head."""
         return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
-
-    @property
-    def attention_dtype(self) -> str:
-        """The dtype of attention's products, both of whose operands are activations: int8 would be too coarse."""
-        return "bfloat16" if self.dtype == "int8" else self.dtype
-
-    @property
-    def wide(self) -> Any:
-        """The dtype of sums, statistics and the residual stream: at least float32."""
-        return jnp.promote_types(self.dtype, jnp.float32)
 
     @classmethod
     def _kinds(cls, name):

@@ -21,6 +21,7 @@ from jsbert.checkpoint import (
     read_cross_encoder,
     write_cross_encoder,
 )
+from jsbert.compute import Compute
 from jsbert.config import CrossConfig
 from jsbert.engine import Device, OnTruncate, Truncations
 from jsbert.inputs import as_pairs, check_choice, check_positive
@@ -245,6 +246,6 @@ class CrossEncoder(TextModel):
     @property
     def parts(self) -> CrossEncoderParts:
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
-        encoder = dataclasses.replace(self.config.encoder, dtype="float32", attn_implementation="eager")
+        encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder, activation=self.activation_fn)
         return dataclasses.replace(self._parts, config=config, params=self._float32_params(), tokenizer=self.tokenizer)

@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from tqdm.auto import tqdm
 
 from jsbert.checkpoint import BiEncoder, Settings, find_folder, read_bi_encoder, write_bi_encoder
+from jsbert.compute import Compute
 from jsbert.config import Config, Router
 from jsbert.engine import Batch, Device, OnTruncate, Truncations, pad
 from jsbert.inputs import as_texts, check_choice, check_positive
@@ -74,7 +75,7 @@ class SentenceTransformer(TextModel):
                 "bfloat16" where the device has instructions for it, else "float32".
             pooling: pooling modes, overruling the folder's; see `jsbert.pooling.POOLINGS`.
             attn_implementation: "eager", "xla", or, on NVIDIA GPUs and not in float32, "cudnn"; see
-                `jsbert.config.ATTENTIONS`.
+                `jsbert.compute.ATTENTIONS`.
 
         Raises:
             OSError: for a model or file that is not there.
@@ -357,7 +358,7 @@ class SentenceTransformer(TextModel):
     def parts(self) -> BiEncoder:
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
-        encoder = dataclasses.replace(self.config.encoder, dtype="float32", attn_implementation="eager")
+        encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder)
         parts = BiEncoder(config, self._float32_params(), self.tokenizer, settings, self._do_lower_case)
         if self.router is None:

@@ -11,6 +11,7 @@ import jax
 from jaxtyping import PyTree
 
 from jsbert.checkpoint.hub import upload_folder
+from jsbert.compute import Compute
 from jsbert.config import EncoderConfig
 from jsbert.encoders.precision import in_dtype, in_float32
 from jsbert.engine import Device, Engine, Placement, check_attention, resolve_devices, resolve_dtype
@@ -35,7 +36,7 @@ class TextModel:
 
     def _set_up(self, encoder: EncoderConfig, params: PyTree, tokenizer: Tokenizer, devices: Sequence[jax.Device]):
         self._encoder = encoder
-        params, vocab_size = _in_dtype(params, encoder.dtype), encoder.vocab_size
+        params, vocab_size = _in_dtype(params, encoder.compute.dtype), encoder.vocab_size
         self.engine = Engine(params, tokenizer, Placement(devices), vocab_size=vocab_size)
 
     def save_pretrained(self, path: str | os.PathLike) -> None:
@@ -68,12 +69,12 @@ class TextModel:
     @property
     def dtype(self) -> str:
         """The dtype of the matrix products; "auto" is resolved."""
-        return self._encoder.dtype
+        return self._encoder.compute.dtype
 
     @property
     def attn_implementation(self) -> str:
-        """How attention is computed; see `jsbert.config.ATTENTIONS`."""
-        return self._encoder.attn_implementation
+        """How attention is computed; see `jsbert.compute.ATTENTIONS`."""
+        return self._encoder.compute.attn_implementation
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -133,7 +134,8 @@ def resolve_compute(
     devices = resolve_devices(device)
     dtype = resolve_dtype(dtype, devices)
     check_attention(attn_implementation, dtype, devices)
-    return dataclasses.replace(encoder, dtype=dtype, attn_implementation=attn_implementation), devices
+    compute = Compute(dtype, attn_implementation=attn_implementation)
+    return dataclasses.replace(encoder, compute=compute), devices
 
 
 def _in_dtype(params, dtype):

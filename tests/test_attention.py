@@ -12,7 +12,8 @@ import pytest
 import jsbert
 from jsbert import encoders, siamese
 from jsbert.adapters import load_adapter, save_adapter
-from jsbert.config import ATTENTIONS, Config
+from jsbert.compute import ATTENTIONS, Compute
+from jsbert.config import Config
 from jsbert.encoders import modernbert, mpnet, qwen3
 from jsbert.engine import check_attention, packed
 from jsbert.train import init_lora
@@ -32,7 +33,8 @@ def by_xla(config):
     """The config with the other attention."""
     if isinstance(config, Config):
         return dataclasses.replace(config, encoder=by_xla(config.encoder))
-    return dataclasses.replace(config, attn_implementation="xla")
+    compute = dataclasses.replace(config.compute, attn_implementation="xla")
+    return dataclasses.replace(config, compute=compute)
 
 
 def tokens(config):
@@ -98,7 +100,8 @@ def test_towers_under_vmap(tmp_path):
 def test_a_row_of_padding_alone_has_finite_vectors(tmp_path):
     model = models.parts(tmp_path)
     ids, mask = np.full((2, 6), 7), np.array([[1] * 6, [0] * 6])
-    config = dataclasses.replace(by_xla(model.config).encoder, dtype="bfloat16")
+    compute = Compute("bfloat16", attn_implementation="xla")
+    config = dataclasses.replace(model.config.encoder, compute=compute)
     found = jax.jit(encoders.forward, static_argnums=0)(config, model.params["encoder"], ids, mask)
     assert np.isfinite(found).all()
 
@@ -114,7 +117,7 @@ def test_dropout_of_the_weights_is_written_out(tmp_path):
 
 def test_the_choice_is_no_part_of_the_folder(tmp_path, tiny_folder):
     model = jsbert.SentenceTransformer(tiny_folder, attn_implementation="xla")
-    assert model.parts.config.encoder.attn_implementation == "eager"
+    assert model.parts.config.encoder.compute.attn_implementation == "eager"
     model.save_pretrained(tmp_path)
     assert "attn_implementation" not in (tmp_path / "config.json").read_text()
     assert jsbert.SentenceTransformer(tmp_path).attn_implementation == "eager"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jsbert import encoders
+from jsbert.compute import Compute
 from jsbert.encoders import bert, roberta
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
@@ -42,7 +43,7 @@ def test_rows_do_not_see_each_other():
 def test_a_row_of_padding_alone_stays_finite():
     ids, mask = tokens()
     for dtype in ("float32", "bfloat16"):
-        hidden = FORWARD(dataclasses.replace(CONFIG, dtype=dtype), PARAMS, ids, np.zeros_like(mask))
+        hidden = FORWARD(dataclasses.replace(CONFIG, compute=Compute(dtype)), PARAMS, ids, np.zeros_like(mask))
         assert jnp.isfinite(hidden).all()
 
 
@@ -71,7 +72,7 @@ def test_token_types_default_to_zero():
 @pytest.mark.parametrize("dtype, highest", [("float32", True), ("bfloat16", False)])
 def test_every_float32_product_asks_for_the_highest_precision(dtype, highest):
     ids, mask = tokens()
-    config = dataclasses.replace(CONFIG, dtype=dtype)
+    config = dataclasses.replace(CONFIG, compute=Compute(dtype))
     jaxpr = str(jax.make_jaxpr(lambda params: encoders.forward(config, params, ids, mask))(PARAMS))
     products = jaxpr.count("dot_general[")
     assert products == 2 * 8  # six linear layers and two attention products in each of two layers
@@ -83,7 +84,7 @@ def test_every_float32_product_asks_for_the_highest_precision(dtype, highest):
 def test_bfloat16_stays_close_to_float32_and_returns_float32():
     ids, mask = tokens()
     exact = FORWARD(CONFIG, PARAMS, ids, mask)
-    rounded = FORWARD(dataclasses.replace(CONFIG, dtype="bfloat16"), PARAMS, ids, mask)
+    rounded = FORWARD(dataclasses.replace(CONFIG, compute=Compute("bfloat16")), PARAMS, ids, mask)
     assert rounded.dtype == jnp.float32
     cosine = (exact * rounded).sum(-1) / jnp.linalg.norm(exact, axis=-1) / jnp.linalg.norm(rounded, axis=-1)
     assert 0.999 < cosine[mask].min() < 1 - 1e-7  # close, and not secretly float32
@@ -91,7 +92,7 @@ def test_bfloat16_stays_close_to_float32_and_returns_float32():
 
 def test_every_bfloat16_product_of_the_backward_pass_is_of_bfloat16_too():
     ids, mask = tokens()
-    config = dataclasses.replace(CONFIG, dtype="bfloat16")
+    config = dataclasses.replace(CONFIG, compute=Compute("bfloat16"))
     gradient = jax.grad(lambda params: encoders.forward(config, params, ids, mask)[mask != 0].sum())
     operands = [
         {variable.aval.dtype.name for variable in equation.invars}
@@ -181,7 +182,7 @@ def test_dropout_of_neighbours_is_unrelated():
 def test_gradient_equals_finite_differences_in_float64():
     ids, mask = tokens(batch=2, length=5)
     with jax.enable_x64(True):
-        config = dataclasses.replace(CONFIG, dtype="float64")
+        config = dataclasses.replace(CONFIG, compute=Compute("float64"))
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), PARAMS)
         weights = np.random.default_rng(1).standard_normal((2, 5, CONFIG.hidden_size)) * mask[:, :, None]
 

@@ -16,6 +16,7 @@ ROWS = [
         "activations",
         "arrays",
         "checks",
+        "compute",
         "config",
         "files",
         "json_files",

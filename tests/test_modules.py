@@ -14,6 +14,7 @@ from jsbert import pooling, siamese
 from jsbert.checkpoint import read_bi_encoder, write_bi_encoder
 from jsbert.checkpoint.find import needed_files
 from jsbert.checkpoint.read import TRANSFORMER_CONFIGS
+from jsbert.compute import Compute
 from jsbert.config import Config, Router
 from jsbert.engine import packed
 from jsbert.modules import MODULES, Dense, Dropout, LayerNorm, Module, Normalize
@@ -114,7 +115,8 @@ def test_packed_rows_bfloat16_and_gradients_of_all_modules(tmp_path):
     assert np.linalg.norm(wanted, axis=1) == pytest.approx(1, abs=1e-6)
     got = encode_packed(parts.config, parts.params, packed(ids, lengths), lengths)
     assert np.abs(got[:5] - wanted).max() <= 1e-5
-    half = dataclasses.replace(parts.config, encoder=dataclasses.replace(parts.config.encoder, dtype="bfloat16"))
+    encoder = dataclasses.replace(parts.config.encoder, compute=Compute("bfloat16"))
+    half = dataclasses.replace(parts.config, encoder=encoder)
     assert (encode(half, parts.params, ids, mask) * wanted).sum(1).min() >= 0.999
     target = np.random.default_rng(2).normal(size=wanted.shape)
     grads = jax.jit(jax.grad(lambda params: (encode(parts.config, params, ids, mask) * target).sum()))(parts.params)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jsbert import siamese
+from jsbert.compute import Compute
 from jsbert.engine import packed
 from jsbert.train import example_keys, gradients, objective
 from tests import models
@@ -70,7 +71,7 @@ def test_vectors_are_those_of_rows_of_their_own(tmp_path, pooling, dropout):
 def test_gradients_are_those_of_the_vmapped_towers(tmp_path, dropout):
     model = models.parts(tmp_path)
     with jax.enable_x64(True):
-        encoder = dataclasses.replace(model.config.encoder, dtype="float64")
+        encoder = dataclasses.replace(model.config.encoder, compute=Compute("float64"))
         ranking = objective("multiple-negatives-ranking")(dataclasses.replace(model.config, encoder=encoder), name="x")
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model.params)
         ids, lengths = texts(6 * 3, 20)

@@ -77,7 +77,7 @@ def test_an_int8_model_is_saved_with_the_values_it_computes_with(tmp_path, tiny_
     again = jsbert.SentenceTransformer(tmp_path, dtype="int8")
     np.testing.assert_allclose(again.encode("a red cat"), model.encode("a red cat"), atol=1e-6)
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(model.parts.params)} == {"float32"}
-    assert model.parts.config.encoder.dtype == "float32"
+    assert model.parts.config.encoder.compute.dtype == "float32"
 
 
 def test_an_int8_cross_encoder_scores_nearly_as_in_float32(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jsbert import encoders, losses, siamese
+from jsbert.compute import Compute
 from jsbert.encoders import bert
 from jsbert.engine import packed
 from jsbert.modules import Dense, Normalize
@@ -42,11 +43,10 @@ def tiny_parts(tmp_path_factory):
     return models.parts(tmp_path_factory.mktemp("train"), head=(Dense(24, 10), Normalize()))
 
 
-def setup(parts, dtype, kind="multiple-negatives-ranking", **encoder):
+def setup(parts, dtype, kind="multiple-negatives-ranking", *, remat=False, **encoder):
     """(objective, params, batch) in a dtype."""
-    config = dataclasses.replace(
-        parts.config, encoder=dataclasses.replace(parts.config.encoder, dtype=dtype, **encoder)
-    )
+    encoder = dataclasses.replace(parts.config.encoder, compute=Compute(dtype, remat), **encoder)
+    config = dataclasses.replace(parts.config, encoder=encoder)
     generator = np.random.default_rng(0)
     batch = {
         "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, TOWERS, LENGTH)).astype(np.int32),

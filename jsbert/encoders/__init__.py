@@ -114,7 +114,7 @@ def hidden_states(
     Pure; the arguments are those of `forward`.
     """
     # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
-    precision = "highest" if jnp.dtype(config.dtype).itemsize >= 4 else "default"
+    precision = "highest" if jnp.dtype(config.compute.dtype).itemsize >= 4 else "default"
     ids, mask, token_types, positions = jax.tree.map(jnp.asarray, (ids, mask, token_types, positions))
     keys = row_keys(key, ids)
     dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)

@@ -94,8 +94,8 @@ class Encoder(nnx.Module):
 
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
-        biases = (mask_bias(same_text(mask, positions), config.wide),)
+        biases = (mask_bias(same_text(mask, positions), config.compute.sum_dtype),)
         hidden = self.project(self.embeddings(ids, token_types, positions, dropout))
         runs = [i * config.num_hidden_groups // config.num_hidden_layers for i in range(config.num_hidden_layers)]
         layers = [layer for group in runs for layer in self.groups[group]]
-        return in_turn(layers, hidden, remat=config.remat, biases=biases, dropout=dropout)
+        return in_turn(layers, hidden, remat=config.compute.remat, biases=biases, dropout=dropout)

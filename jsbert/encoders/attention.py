@@ -47,10 +47,10 @@ def attention(
             products' operands, and the rate of the dropout.
         dropout: of the softmax's weights.
     """
-    if config.attn_implementation != "eager" and dropout.words is None:
+    if config.compute.attn_implementation != "eager" and dropout.words is None:
         return _fused(query, key, value, biases, config)
     batch, length, width = query.shape
-    num_heads, dtype = config.num_attention_heads, config.attention_dtype
+    num_heads, dtype = config.num_attention_heads, config.compute.attention_dtype
 
     def heads(x):  # (B, L, D) -> (B, H, L, d): with the heads in front, both products are plain ones
         return x.reshape(batch, length, num_heads, -1).transpose(0, 2, 1, 3)
@@ -74,7 +74,7 @@ LEAST = -(2.0**41)
 def _fused(query, key, value, biases, config):
     """`attention`, by `jax.nn.dot_product_attention`."""
     batch, length, width = query.shape
-    dtype = config.attention_dtype
+    dtype = config.compute.attention_dtype
     query, key, value = (
         x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1) for x in (query, key, value)
     )
@@ -84,6 +84,6 @@ def _fused(query, key, value, biases, config):
         key,
         value,
         jnp.broadcast_to(bias, (*bias.shape[:2], length, length)),
-        implementation=config.attn_implementation,
+        implementation=config.compute.attn_implementation,
     )
-    return mixed.reshape(batch, length, width).astype(config.wide)
+    return mixed.reshape(batch, length, width).astype(config.compute.sum_dtype)

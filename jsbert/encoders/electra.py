@@ -51,8 +51,8 @@ class Encoder(bert.Encoder):
             self.project = linear(config, config.embedding_size, config.hidden_size, rngs)
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        biases = (mask_bias(same_text(mask, positions), self.config.wide),)
+        biases = (mask_bias(same_text(mask, positions), self.config.compute.sum_dtype),)
         hidden = self.embeddings(ids, token_types, positions, dropout)
         if self.config.embedding_size != self.config.hidden_size:
             hidden = self.project(hidden)
-        return in_turn(self.layers, hidden, remat=self.config.remat, biases=biases, dropout=dropout)
+        return in_turn(self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout)

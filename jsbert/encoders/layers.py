@@ -37,11 +37,11 @@ def linear(config: EncoderConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, 
         inputs,
         outputs,
         use_bias=use_bias,
-        dtype=jnp.dtype(config.dtype),
+        dtype=jnp.dtype(config.compute.dtype),
         kernel_init=nnx.initializers.normal(config.initializer_range),
         rngs=rngs,
     )
-    if config.dtype == "int8":  # see `precision.in_dtype`
+    if config.compute.dtype == "int8":  # see `precision.in_dtype`
         layer.kernel_scale = nnx.Param(jnp.ones(outputs))
     return layer
 
@@ -60,7 +60,7 @@ def rms_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
 def embedding(config: EncoderConfig, count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
     """A table of `count` vectors."""
     init = nnx.initializers.normal(config.initializer_range)
-    return nnx.Embed(count, width, dtype=config.wide, embedding_init=init, rngs=rngs)
+    return nnx.Embed(count, width, dtype=config.compute.sum_dtype, embedding_init=init, rngs=rngs)
 
 
 def vectors_of(

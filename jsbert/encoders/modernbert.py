@@ -152,7 +152,7 @@ class Embeddings(nnx.Module):
         self.config = config
 
     def __call__(self, ids, dropout):
-        hidden = self.norm(vectors_of(self.word, ids).astype(self.config.wide))
+        hidden = self.norm(vectors_of(self.word, ids).astype(self.config.compute.sum_dtype))
         return dropout.hidden(hidden, self.config.hidden_dropout_prob)
 
 
@@ -200,9 +200,12 @@ class Encoder(nnx.Module):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
         near = jnp.abs(places[:, None, :, None] - places[:, None, None, :]) <= config.local_attention // 2
-        everything = mask_bias(same_text(mask, positions), config.wide)
-        biases = {"full_attention": (everything,), "sliding_attention": (everything, mask_bias(near, config.wide))}
+        everything = mask_bias(same_text(mask, positions), config.compute.sum_dtype)
+        biases = {
+            "full_attention": (everything,),
+            "sliding_attention": (everything, mask_bias(near, config.compute.sum_dtype)),
+        }
         hidden = self.embeddings(ids, dropout)
         context = {"positions": places, "biases": biases, "dropout": dropout}
-        *stages, last = in_turn(self.layers, hidden, remat=config.remat, **context)
+        *stages, last = in_turn(self.layers, hidden, remat=config.compute.remat, **context)
         return (*stages, self.norm(last))

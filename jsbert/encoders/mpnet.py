@@ -89,10 +89,10 @@ class Encoder(nnx.Module):
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
         buckets = distance_buckets(places)
         of_distance = self.distances(buckets).transpose(0, 3, 1, 2)  # (B or 1, H, L, L)
-        biases = (of_distance, mask_bias(same_text(mask, positions), self.config.wide))
+        biases = (of_distance, mask_bias(same_text(mask, positions), self.config.compute.sum_dtype))
         places = counted_positions(ids, mask, positions, padding_id=PADDING_ID)
         hidden = self.embeddings(ids, None, places, dropout)
-        return in_turn(self.layers, hidden, remat=self.config.remat, biases=biases, dropout=dropout)
+        return in_turn(self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout)
 
 
 def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch length length"]:

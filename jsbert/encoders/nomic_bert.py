@@ -160,7 +160,7 @@ class Embeddings(nnx.Module):
         if self.config.type_vocab_size:
             types = self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
             hidden = hidden + types
-        return dropout.hidden(self.norm(hidden.astype(self.config.wide)), self.config.hidden_dropout_prob)
+        return dropout.hidden(self.norm(hidden.astype(self.config.compute.sum_dtype)), self.config.hidden_dropout_prob)
 
 
 class Layer(nnx.Module):
@@ -196,6 +196,8 @@ class Encoder(nnx.Module):
 
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
-        biases = (mask_bias(same_text(mask, positions), config.wide),)
+        biases = (mask_bias(same_text(mask, positions), config.compute.sum_dtype),)
         hidden = self.embeddings(ids, token_types, dropout)
-        return in_turn(self.layers, hidden, remat=config.remat, positions=positions, biases=biases, dropout=dropout)
+        return in_turn(
+            self.layers, hidden, remat=config.compute.remat, positions=positions, biases=biases, dropout=dropout
+        )

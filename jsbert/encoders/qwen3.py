@@ -182,8 +182,8 @@ class Encoder(nnx.Module):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
         before = places[:, None, :, None] >= places[:, None, None, :]
-        biases = tuple(mask_bias(seen, config.wide) for seen in (same_text(mask, positions), before))
-        hidden = vectors_of(self.word, ids).astype(config.wide)
+        biases = tuple(mask_bias(seen, config.compute.sum_dtype) for seen in (same_text(mask, positions), before))
+        hidden = vectors_of(self.word, ids).astype(config.compute.sum_dtype)
         context = {"positions": places, "biases": biases, "dropout": dropout}
-        *stages, last = in_turn(self.layers, hidden, remat=config.remat, **context)
+        *stages, last = in_turn(self.layers, hidden, remat=config.compute.remat, **context)
         return (*stages, self.norm(last))

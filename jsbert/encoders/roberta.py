@@ -54,7 +54,7 @@ class Encoder(bert.Encoder):
     """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        biases = (mask_bias(same_text(mask, positions), self.config.wide),)
+        biases = (mask_bias(same_text(mask, positions), self.config.compute.sum_dtype),)
         places = counted_positions(ids, mask, positions, padding_id=self.config.pad_token_id)
         hidden = self.embeddings(ids, token_types, places, dropout)
-        return in_turn(self.layers, hidden, remat=self.config.remat, biases=biases, dropout=dropout)
+        return in_turn(self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout)

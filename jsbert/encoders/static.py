@@ -48,4 +48,4 @@ class Encoder(nnx.Module):
         self.config = config
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        return (vectors_of(self.word, ids).astype(self.config.wide),)
+        return (vectors_of(self.word, ids).astype(self.config.compute.sum_dtype),)

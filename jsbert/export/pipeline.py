@@ -111,7 +111,7 @@ def _pipeline(model, function, params, inputs, output, width, encoder, facts):
     shared = {
         "kind": type(model).__name__,
         "family": encoder.model_type,
-        "dtype": encoder.dtype,
+        "dtype": encoder.compute.dtype,
         "vocab_size": encoder.vocab_size,
         "inputs": {name: list(SHAPES[name]) for name in inputs},
         "output": {output: ["batch", width]},

@@ -10,8 +10,9 @@ from typing import Any
 
 from jsbert.config import CrossConfig
 
-COMPUTING = ("dtype", "remat", "attn_implementation")
-"""The fields of an encoder's config that say how it is computed. Those of the training are in the recipe."""
+COMPUTING = ("compute", "dtype", "remat", "attn_implementation")
+"""Fields of an encoder's config that say how it is computed: today's, and those of earlier versions. What a run
+computes in is in its recipe."""
 
 RENAMED = {"head": "modules", "ways": "routes"}
 """Names of fields in earlier versions."""

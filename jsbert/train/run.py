@@ -137,5 +137,6 @@ class Run:
 
 def _training_config(config, recipe):
     """The model's config with the recipe's dtype and remat."""
-    encoder = dataclasses.replace(config.encoder, dtype=recipe.dtype, remat=recipe.remat)
+    compute = dataclasses.replace(config.encoder.compute, dtype=recipe.dtype, remat=recipe.remat)
+    encoder = dataclasses.replace(config.encoder, compute=compute)
     return dataclasses.replace(config, encoder=encoder)

@@ -16,6 +16,7 @@ import transformers
 import jsbert
 from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder
+from jsbert.compute import Compute
 from jsbert.encoders import modernbert
 from tests import models
 from tests.parity import families, reference
@@ -151,7 +152,7 @@ def test_each_dropout_draws_and_gradients_are_finite(tmp_path):
         assert one == same
         assert len({float(plain), float(one), float(other)}) == 3
     everything = modernbert.Config.from_json(config.to_json() | rates)
-    gradient = jax.grad(total)(params, dataclasses.replace(everything, remat=True), keys[0])
+    gradient = jax.grad(total)(params, dataclasses.replace(everything, compute=Compute(remat=True)), keys[0])
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
 
 
