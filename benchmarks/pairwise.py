@@ -25,7 +25,7 @@ from benchmarks.lib import report
 from benchmarks.lib.sentences import docstring_sentences, file_sentences, fingerprint, shuffled
 from jsbert import encoders
 from jsbert.checkpoint import (
-    BiEncoder,
+    BiEncoderParts,
     CrossEncoderParts,
     find_folder,
     new_cross_encoder,
@@ -293,7 +293,7 @@ def _trunk(shape):
     return base_shape(parts)
 
 
-def base_shape(parts: BiEncoder, family: ModuleType = bert) -> BiEncoder:
+def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderParts:
     """A bi-encoder with the tokenizer and the settings of `parts` and a family's base of random weights."""
     config = family.Config(vocab_size=parts.config.encoder.vocab_size)
     params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}

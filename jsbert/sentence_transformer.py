@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from tqdm.auto import tqdm
 
-from jsbert.checkpoint import BiEncoder, Settings, find_folder, read_bi_encoder, write_bi_encoder
+from jsbert.checkpoint import BiEncoderParts, Settings, find_folder, read_bi_encoder, write_bi_encoder
 from jsbert.compute import Compute
 from jsbert.config import Config, Router
 from jsbert.engine import Batch, Device, OnTruncate, Truncations, pad
@@ -104,7 +104,7 @@ class SentenceTransformer(TextModel):
     @classmethod
     def from_parts(
         cls,
-        parts: BiEncoder,
+        parts: BiEncoderParts,
         *,
         device: Device | Sequence[Device] | None = None,
         dtype: str = "float32",
@@ -129,7 +129,6 @@ class SentenceTransformer(TextModel):
         self.similarity_fn_name = settings.similarity_fn_name
         check_positive("truncate_dim", settings.truncate_dim)
         self.truncate_dim = settings.truncate_dim
-        self._do_lower_case = parts.do_lower_case
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
         def model(route):
@@ -355,12 +354,12 @@ class SentenceTransformer(TextModel):
     save = save_pretrained
 
     @property
-    def parts(self) -> BiEncoder:
+    def parts(self) -> BiEncoderParts:
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
         encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder)
-        parts = BiEncoder(config, self._float32_params(), self.tokenizer, settings, self._do_lower_case)
+        parts = BiEncoderParts(config, self._float32_params(), self.tokenizer, settings)
         if self.router is None:
             return parts
         return dataclasses.replace(parts, router=self.router.map(lambda model: parts if model is self else model.parts))

@@ -18,7 +18,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from benchmarks.lib import report
 from jsbert import SentenceTransformer, encoders
-from jsbert.checkpoint import BiEncoder, Settings
+from jsbert.checkpoint import BiEncoderParts, Settings
 from jsbert.config import Config
 from jsbert.data import Examples
 from jsbert.encoders import bert
@@ -80,7 +80,7 @@ def _untrained(texts, folder):
     encoder = bert.Config(vocab_size=len(pieces), max_position_embeddings=LENGTH, **SIZES)
     params = {"encoder": encoders.init(encoder, jax.random.key(0))}
     tokenizer = Tokenizer.from_folder(folder, max_length=LENGTH)
-    return SentenceTransformer.from_parts(BiEncoder(Config(encoder), params, tokenizer, Settings()))
+    return SentenceTransformer.from_parts(BiEncoderParts(Config(encoder), params, tokenizer, Settings()))
 
 
 def _options(argv) -> argparse.Namespace:

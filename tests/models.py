@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jsbert import encoders
-from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
+from jsbert.checkpoint import BiEncoderParts, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
 from jsbert.config import Config, CrossConfig
 from jsbert.encoders import bert
 from jsbert.modules import Normalize
@@ -85,13 +85,15 @@ def perturbed(shapes, seed: int = 0, scale: float = 0.2):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def parts(folder: pathlib.Path, *, pooling=("mean",), head=NORMALIZE, seed=0, settings=None, **config) -> BiEncoder:
+def parts(
+    folder: pathlib.Path, *, pooling=("mean",), head=NORMALIZE, seed=0, settings=None, **config
+) -> BiEncoderParts:
     """A random tiny bi-encoder; its vocabulary is left in `folder`."""
     encoder = bert.Config(**SIZES)
     params = {"encoder": perturbed(encoders.shapes(encoder), seed)}
     own = {i: perturbed(module.shapes(), seed + i + 100) for i, module in enumerate(head) if module.shapes()}
     params |= {"head": own} if own else {}
-    return BiEncoder(
+    return BiEncoderParts(
         Config(encoder, pooling, modules=head, **config), params, tokenizer(folder), settings or Settings()
     )
 

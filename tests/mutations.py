@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from jsbert import encoders
 from jsbert.checkpoint import (
-    BiEncoder,
+    BiEncoderParts,
     CrossEncoderParts,
     Settings,
     is_cross_encoder,
@@ -299,7 +299,7 @@ def _write_family(folder, family, sizes):
     _, config = _family_config(family, sizes)
     params = {"encoder": models.perturbed(encoders.shapes(config))}
     tokenizer = models.tokenizer(folder.parent / "vocabulary", 20)
-    write_bi_encoder(folder, BiEncoder(Config(config), params, tokenizer, Settings()))
+    write_bi_encoder(folder, BiEncoderParts(Config(config), params, tokenizer, Settings()))
     if family == "static-embedding":  # which reads tokenizer.json alone
         (folder / "vocab.txt").unlink()
         (folder / "tokenizer_config.json").unlink()

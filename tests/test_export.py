@@ -15,7 +15,7 @@ import pytest
 import jsbert
 from jsbert import encoders, export, siamese
 from jsbert.activations import ACTIVATIONS
-from jsbert.checkpoint import BiEncoder, CrossEncoderParts, Settings
+from jsbert.checkpoint import BiEncoderParts, CrossEncoderParts, Settings
 from jsbert.config import Config, CrossConfig, Router
 from jsbert.cross import logits
 from jsbert.export import onnx as onnx_export
@@ -186,7 +186,7 @@ def test_every_family_is_exported_as_it_is(tmp_path, family):
     params, tokenizer = {"encoder": models.perturbed(encoders.shapes(config))}, models.tokenizer(tmp_path / "v", 20)
     inputs = batch(4, 20, "left")
     if family in WITHOUT_HEAD:
-        parts = BiEncoder(Config(config), params, tokenizer, Settings())
+        parts = BiEncoderParts(Config(config), params, tokenizer, Settings())
         model = jsbert.SentenceTransformer.from_parts(parts)
         wanted = vectors(model, inputs)
     else:

@@ -172,7 +172,7 @@ def test_the_limit_stands_under_each_older_name(tmp_path, name):
     (folder / "sentence_bert_config.json").unlink()
     (folder / name).write_text('{"max_seq_length": 17, "do_lower_case": true}')
     parts = read_bi_encoder(folder)
-    assert (parts.tokenizer.max_length, parts.do_lower_case) == (17, True)
+    assert (parts.tokenizer.max_length, parts.tokenizer.lower_case) == (17, True)
 
 
 def test_a_routers_files_are_fetched():

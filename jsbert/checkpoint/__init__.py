@@ -9,12 +9,12 @@ from jsbert.checkpoint.classifier import (
     read_cross_encoder,
 )
 from jsbert.checkpoint.find import bundled_models, find_folder
-from jsbert.checkpoint.read import BiEncoder, Settings, read_bi_encoder
+from jsbert.checkpoint.read import BiEncoderParts, Settings, read_bi_encoder
 from jsbert.checkpoint.tensors import read_tree, write_tree
 from jsbert.checkpoint.write import write_adapter, write_bi_encoder, write_cross_encoder
 
 __all__ = [
-    "BiEncoder",
+    "BiEncoderParts",
     "CrossEncoderParts",
     "Settings",
     "brings_classifier",

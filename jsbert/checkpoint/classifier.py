@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 from jsbert.activations import activation_name
 from jsbert.checkpoint.adapter import base_folder, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG
-from jsbert.checkpoint.read import BiEncoder, read_config, read_encoder, read_modules, read_tokenizer
+from jsbert.checkpoint.read import BiEncoderParts, read_config, read_encoder, read_modules, read_tokenizer
 from jsbert.checks import SIZE, shown, typed
 from jsbert.config import CrossConfig
 from jsbert.encoders import family
@@ -27,7 +27,6 @@ class CrossEncoderParts:
     config: CrossConfig
     params: dict[str, Any] = dataclasses.field(repr=False)
     tokenizer: Tokenizer
-    do_lower_case: bool = False
     labels: tuple[str, ...] = ()
     """The labels' names, where the folder has any."""
 
@@ -71,7 +70,7 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     names = _label_names(values, base / "config.json")
     num_labels = len(names) if names else typed(values, "num_labels", int, 2, where=base / "config.json", allowed=SIZE)
     encoder, params = read_encoder(trunk, base, num_labels)
-    tokenizer, do_lower_case = read_tokenizer(trunk, base, encoder)
+    tokenizer = read_tokenizer(trunk, base, encoder)
     file = folder / "config_sentence_transformers.json"
     settings = read_json_if_there(file)
     name = typed(settings, "activation_fn", str, None, where=file)
@@ -83,10 +82,10 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
         raise ValueError(
             f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders are not supported"
         )
-    return CrossEncoderParts(CrossConfig(encoder, num_labels, activation), params, tokenizer, do_lower_case, names)
+    return CrossEncoderParts(CrossConfig(encoder, num_labels, activation), params, tokenizer, names)
 
 
-def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
+def new_cross_encoder(trunk: BiEncoderParts, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
     """A bi-encoder's encoder under a new classifier, drawn as transformers draws it: what training begins with. Its
     pooling and head are left behind."""
     encoder = trunk.config.encoder
@@ -103,7 +102,7 @@ def new_cross_encoder(trunk: BiEncoder, num_labels: int, key: Key[Array, ""]) ->
     params = {"encoder": trunk.params["encoder"], "head": head}
     activation = "sigmoid" if num_labels == 1 else "identity"
     config = CrossConfig(encoder, num_labels, activation)
-    return CrossEncoderParts(config, params, trunk.tokenizer, trunk.do_lower_case)
+    return CrossEncoderParts(config, params, trunk.tokenizer)
 
 
 def _label_names(values, file):

@@ -47,7 +47,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class BiEncoder:
+class BiEncoderParts:
     """What a sentence-transformers folder holds.
 
     Where its routes have encoders of their own, `router` leads to the parts of each. These are then those of the
@@ -58,11 +58,10 @@ class BiEncoder:
     params: dict[str, Any] = dataclasses.field(repr=False)
     tokenizer: Tokenizer
     settings: Settings
-    do_lower_case: bool = False
     router: Router | None = None
 
 
-def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None) -> BiEncoder:
+def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None) -> BiEncoderParts:
     """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top. An adapter in place of the
     weights, or beside them, is merged.
 
@@ -123,9 +122,9 @@ def _check_order(route, file):
         raise ValueError(f"{file}: modules {kinds}; {supported_order()}")
 
 
-def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, settings) -> BiEncoder:
+def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, settings) -> BiEncoderParts:
     """The parts of a model whose routes share a trunk, and differ in what stands behind the pooling."""
-    trunk, do_lower_case = dict(_trunk(routes[0])), False
+    trunk = dict(_trunk(routes[0]))
     if [*trunk] == STATIC:
         if pooling not in (None, ("mean",)):
             raise ValueError(f"pooling={pooling}: the pooling of static embeddings is 'mean'")
@@ -133,7 +132,7 @@ def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, sett
     else:
         base = base_folder(trunk["Transformer"])
         encoder, params = read_encoder(trunk["Transformer"], base)
-        tokenizer, do_lower_case = read_tokenizer(trunk["Transformer"], base, encoder)
+        tokenizer = read_tokenizer(trunk["Transformer"], base, encoder)
     modes, include_prompt = ("mean",), True
     if "Pooling" in trunk:
         modes, include_prompt = read_pooling(trunk["Pooling"], encoder.hidden_size)
@@ -153,7 +152,7 @@ def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, sett
         router = router.map(lambda route: tuple(places[entry] for entry in route[len(trunk) :]))
     config = dataclasses.replace(config, modules=tuple(modules.values()), router=router)
     params |= {"head": head} if head else {}
-    return BiEncoder(config, params, tokenizer, settings, do_lower_case)
+    return BiEncoderParts(config, params, tokenizer, settings)
 
 
 def _check_widths(width, modules):
@@ -222,7 +221,7 @@ def _check_sizes(config, module, shapes):
 
 
 def read_tokenizer(folder, base, encoder):
-    """(tokenizer, do_lower_case) of a Transformer's folder; of its base model's, if it is an adapter without one."""
+    """The tokenizer of a Transformer's folder; of its base model's, if it is an adapter without one."""
     if encoder.max_tokens < SHORTEST:
         raise ValueError(
             f"{base / 'config.json'}: max_position_embeddings is {encoder.max_position_embeddings} and pad_token_id "
@@ -243,7 +242,7 @@ def read_tokenizer(folder, base, encoder):
             f"{encoder.vocab_size}; they do not belong together"
         )
     limit = limit or tokenizer.model_max_length or encoder.max_tokens
-    return tokenizer.with_max_length(min(limit, encoder.max_tokens)), lower_case
+    return tokenizer.with_max_length(min(limit, encoder.max_tokens))
 
 
 def _refuse_other_input(settings, file):

@@ -16,7 +16,7 @@ from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
 from jsbert.checkpoint.classifier import CrossEncoderParts
 from jsbert.checkpoint.modules import write_layer_weights, write_module, write_pooling
-from jsbert.checkpoint.read import BiEncoder
+from jsbert.checkpoint.read import BiEncoderParts
 from jsbert.checkpoint.routes import write_modules, write_router
 from jsbert.checkpoint.static import write_static
 from jsbert.checkpoint.tensors import from_params, write_tensors
@@ -28,7 +28,7 @@ from jsbert.tokenizer import FILES, VOCABULARIES
 from jsbert.version import VERSION
 
 
-def write_bi_encoder(folder: str | os.PathLike, model: BiEncoder, *, create_model_card: bool = True) -> None:
+def write_bi_encoder(folder: str | os.PathLike, model: BiEncoderParts, *, create_model_card: bool = True) -> None:
     """Writes a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer, configs.
 
     All files are complete before the first reaches `folder`; an existing folder keeps its other files, but for those of
@@ -103,7 +103,7 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, 
             {
                 "transformer_task": "sequence-classification",
                 "max_seq_length": model.tokenizer.max_length,
-                "do_lower_case": model.do_lower_case,
+                "do_lower_case": model.tokenizer.lower_case,
             },
         )
         write_json(
@@ -248,7 +248,7 @@ def _write_transformer(folder, model):
     folder.mkdir(exist_ok=True)
     _write_trunk(folder, values, from_params(model.params["encoder"], tensor_names(config)))
     model.tokenizer.save(folder)
-    limits = {"max_seq_length": model.tokenizer.max_length, "do_lower_case": model.do_lower_case}
+    limits = {"max_seq_length": model.tokenizer.max_length, "do_lower_case": model.tokenizer.lower_case}
     write_json(folder / "sentence_bert_config.json", limits)
 
 

@@ -33,6 +33,7 @@ class Tokenizer:
         files: the folder's tokenizer files, name to content, to be written back by `save`.
         settings: what these say, as `read_settings` returns it.
         model_max_length: the limit that the files name, or None.
+        lower_case: whether texts are lower-cased before anything else.
     """
 
     backend: Any
@@ -40,6 +41,7 @@ class Tokenizer:
     files: dict[str, bytes] = dataclasses.field(repr=False)
     settings: dict[str, Any] = dataclasses.field(repr=False)
     model_max_length: int | None = None
+    lower_case: bool = False
 
     @classmethod
     def from_folder(
@@ -71,7 +73,8 @@ class Tokenizer:
             backend.normalizer = normalizers.Sequence(first)
         elif lower_case:
             backend = dataclasses.replace(backend, lower_case=True)
-        return cls(backend, UNLIMITED, files, settings, limit).with_max_length(max_length or limit or UNLIMITED)
+        tokenizer = cls(backend, UNLIMITED, files, settings, limit, lower_case)
+        return tokenizer.with_max_length(max_length or limit or UNLIMITED)
 
     @classmethod
     def from_file(cls, file: pathlib.Path) -> "Tokenizer":
