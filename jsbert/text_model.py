@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from jsbert.checkpoint.hub import upload_folder
 from jsbert.compute import Compute
 from jsbert.config import EncoderConfig
-from jsbert.encoders.precision import in_dtype, in_float32
+from jsbert.encoders.casting import in_dtype, in_float32
 from jsbert.engine import Device, Engine, Placement, check_attention, resolve_devices, resolve_dtype
 from jsbert.inputs import check_positive
 from jsbert.tokenizer import SHORTEST, Tokenizer

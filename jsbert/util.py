@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from jsbert.arrays import normalize
-from jsbert.data import mine_hard_negatives
+from jsbert.mining import mine_hard_negatives
 from jsbert.quantization import quantize_embeddings
 from jsbert.search import close_pairs, communities
 from jsbert.search import top_k as nearest

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsbert.data import epoch_batches, masked, mixed_batches, prefetched
+from jsbert.train.masking import masked
+from jsbert.train.order import epoch_batches, mixed_batches
+from jsbert.train.prefetch import prefetched
 
 
 def as_lists(batches):

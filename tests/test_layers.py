@@ -29,7 +29,7 @@ ROWS = [
         "version",
     },
     {"encoders", "losses", "tokenizer", "data", "search"},
-    {"siamese", "cross", "checkpoint", "inputs"},
+    {"siamese", "cross", "checkpoint", "inputs", "mining"},
     {"engine"},
     {
         "text_model",
@@ -48,16 +48,16 @@ ROWS = [
 """Rooms from the bottom up; each imports from its own row and those below."""
 
 ONLY_IN = {
-    "flax": "encoders",
-    "safetensors": "checkpoint",
-    "tokenizers": "tokenizer",
-    "huggingface_hub": "checkpoint",
-    "optax": "train",
-    "orbax": "train",
-    "grain": "data",
-    "typer": "cli",
+    "flax": {"encoders", "checkpoint"},  # the modules; the files that transformers' Flax left
+    "safetensors": {"checkpoint"},
+    "tokenizers": {"tokenizer"},
+    "huggingface_hub": {"checkpoint"},
+    "optax": {"train"},
+    "orbax": {"train"},
+    "grain": {"train"},
+    "typer": {"cli"},
 }
-"""Libraries with one place each."""
+"""Libraries, and the rooms that use them."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -88,7 +88,7 @@ def test_a_room_imports_only_from_its_row_and_below(file):
             assert height(name.split(".")[1]) <= height(room(file)), f"{file.name} imports {name}"
         library = name.split(".")[0]
         assert library not in {"torch", "sentence_transformers"}
-        assert ONLY_IN.get(library, room(file)) == room(file), f"{file.name} imports {library}"
+        assert room(file) in ONLY_IN.get(library, {room(file)}), f"{file.name} imports {library}"
 
 
 def test_rooms_do_not_import_in_circles():

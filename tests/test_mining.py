@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jsbert.config import Router
-from jsbert.data import Examples, mine_hard_negatives
+from jsbert.data import Examples
+from jsbert.mining import mine_hard_negatives
 
 DEGREES = {"q": 0, "r": 90, "q+": 10, "r+": 80, "near q": 5, "near r": 97, "far": 200}
 

@@ -8,7 +8,7 @@ import pytest
 import jsbert
 from jsbert import encoders
 from jsbert.encoders import bert, product
-from jsbert.encoders.precision import in_dtype, in_float32, quantize
+from jsbert.encoders.casting import in_dtype, in_float32, round_to_int8
 from jsbert.engine import placement
 from tests import models
 
@@ -18,7 +18,7 @@ def cosines(a, b):
 
 
 def test_a_rows_largest_entry_becomes_127_and_the_rest_is_rounded_to_the_nearest():
-    rounded, scale = quantize(jnp.array([[1.27, -0.5, 0.004, 0.0], [0.0, 0.0, 0.0, 0.0], [-2.0, 1.0, 0.0, 0.5]]))
+    rounded, scale = round_to_int8(jnp.array([[1.27, -0.5, 0.004, 0.0], [0.0, 0.0, 0.0, 0.0], [-2.0, 1.0, 0.0, 0.5]]))
     assert rounded.dtype == jnp.int8
     assert rounded.tolist() == [[127, -50, 0, 0], [0, 0, 0, 0], [-127, 64, 0, 32]]
     np.testing.assert_allclose(scale[:, 0], [0.01, 1.0, 2 / 127], rtol=1e-6)
@@ -30,7 +30,7 @@ def test_the_int8_product_is_the_product_of_the_rounded_operands(monkeypatch, is
     key = jax.random.key(0)
     rows = jax.random.normal(key, (7, 300)) * jnp.arange(1, 8)[:, None]
     linear = in_dtype({"kernel": jax.random.normal(key, (300, 11)) * jnp.arange(1, 12)[None]}, "int8")
-    rounded, scale = quantize(rows)
+    rounded, scale = round_to_int8(rows)
     expected = (np.asarray(rounded, np.int64) @ np.asarray(linear["kernel"], np.int64)) * np.float64(scale)
     found = product.int8_product(rows, linear["kernel"], linear["kernel_scale"])
     np.testing.assert_allclose(found, expected * np.float64(linear["kernel_scale"]), rtol=1e-5)

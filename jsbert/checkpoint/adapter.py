@@ -23,7 +23,7 @@ from jsbert.json_files import has_file, read_json
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
-IN_FRONT = "base_model.model."
+PEFT_PREFIX = "base_model.model."
 """What peft puts in front of every name."""
 
 MATRICES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -91,7 +91,7 @@ def merge_adapter(config: EncoderConfig, params: PyTree, folder: pathlib.Path, *
     """
     asked, prefix = read_adapter_config(folder), family(config).PREFIX
     tensors, source = read_tensors(folder, WEIGHTS)
-    tensors = [(name.removeprefix(IN_FRONT), array) for name, array in tensors]
+    tensors = [(name.removeprefix(PEFT_PREFIX), array) for name, array in tensors]
     wrapper, prefixed = _wrapping([name for name, _ in tensors], prefix)
     modules: dict[str, dict[str, tuple]] = {}
     for path, name in full_names(config, head=head).items():

@@ -13,7 +13,7 @@ from jsbert.tokenizer import FILES
 DEFAULT_ORGANIZATION = "sentence-transformers"
 """Whose hub names those without a slash are, as for sentence-transformers."""
 
-OWNERLESS = frozenset({
+NAMES_WITHOUT_OWNER = frozenset({
     "albert-base-v1", "albert-base-v2", "albert-large-v1", "albert-large-v2", "albert-xlarge-v1",
     "albert-xlarge-v2", "albert-xxlarge-v1", "albert-xxlarge-v2", "bert-base-cased-finetuned-mrpc",
     "bert-base-cased", "bert-base-chinese", "bert-base-german-cased", "bert-base-german-dbmdz-cased",
@@ -65,7 +65,7 @@ def find_folder(
         token: hub token, or True for the stored one.
         cache_folder: where hub files are kept; by default SENTENCE_TRANSFORMERS_HOME, else the Hub's own cache.
         local_files_only: take hub files from the cache alone. HF_HUB_OFFLINE does the same.
-        organization: whose hub names those without a slash are, but for those of `OWNERLESS`; None: nobody's.
+        organization: whose hub names those without a slash are, but for those of `NAMES_WITHOUT_OWNER`; None: nobody's.
 
     Raises:
         OSError: if there is no such folder or model (FileNotFoundError, NotADirectoryError), or it cannot be fetched.
@@ -89,7 +89,7 @@ def find_folder(
             return _bundled_folder(bundled_models()[text])
         except FileNotFoundError as error:
             hint = f"; {error}"
-    is_whole = "/" in text or organization is None or text.lower() in OWNERLESS
+    is_whole = "/" in text or organization is None or text.lower() in NAMES_WITHOUT_OWNER
     repository = text if is_whole else f"{organization}/{text}"
     cache_folder = cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
     return _from_hub(repository, revision, token, cache_folder, local_files_only, hint)

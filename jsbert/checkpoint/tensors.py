@@ -17,8 +17,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jsbert.checkpoint.flax_files import torch_tensors
 from jsbert.checks import typed
-from jsbert.encoders.flax_files import torch_tensors
 from jsbert.json_files import has_file, inside, read_json
 
 FLAX = "flax_model.msgpack"

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from jsbert.activations import torch_activation
 from jsbert.checkpoint import card
-from jsbert.checkpoint.adapter import IN_FRONT, WEIGHTS, full_names
+from jsbert.checkpoint.adapter import PEFT_PREFIX, WEIGHTS, full_names
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
 from jsbert.checkpoint.classifier import CrossEncoderParts
 from jsbert.checkpoint.modules import write_layer_weights, write_module, write_pooling
@@ -150,7 +150,7 @@ def write_adapter(
         *layer, kind = (entry.key for entry in path)
         module = names[(*(("encoder",) if head is not None else ()), *layer, "kernel")].removesuffix(".weight")
         module = module if head is not None else module.removeprefix(prefix)
-        tensors[f"{IN_FRONT}{module}.{kind}.weight"] = np.ascontiguousarray(np.asarray(matrix, np.float32).T)
+        tensors[f"{PEFT_PREFIX}{module}.{kind}.weight"] = np.ascontiguousarray(np.asarray(matrix, np.float32).T)
         ranks[module] = matrix.shape[1 if kind == "lora_A" else 0]
     own = {} if head is None else {path[1:]: name for path, name in names.items() if path[0] == "head"}
     # A module outside the trunk is saved with all that it consists of, as peft does by itself.
@@ -171,7 +171,7 @@ def write_adapter(
     }
     with _staged_model(folder) as staging:
         write_json(staging / CONFIG, values | dataclasses.asdict(asked))
-        write_tensors(staging / WEIGHTS[0], tensors | from_params(head or {}, own, prefix=IN_FRONT))
+        write_tensors(staging / WEIGHTS[0], tensors | from_params(head or {}, own, prefix=PEFT_PREFIX))
 
 
 @contextlib.contextmanager

@@ -21,9 +21,9 @@ from jsbert.encoders import (
     distilbert,
     electra,
     gte,
+    gte_alibaba,
     modernbert,
     mpnet,
-    new,
     nomic_bert,
     qwen3,
     roberta,
@@ -45,7 +45,7 @@ FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
         "qwen3": (qwen3, "Qwen3"),
         "nomic_bert": (nomic_bert, "NomicBert"),
         "gte": (gte, "Gte"),
-        "new": (new, "New"),
+        "new": (gte_alibaba, "New"),
         static.MODEL_TYPE: (static, ""),
     }
 )

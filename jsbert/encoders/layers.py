@@ -41,7 +41,7 @@ def linear(config: EncoderConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, 
         kernel_init=nnx.initializers.normal(config.initializer_range),
         rngs=rngs,
     )
-    if config.compute.dtype == "int8":  # see `precision.in_dtype`
+    if config.compute.dtype == "int8":  # see `casting.in_dtype`
         layer.kernel_scale = nnx.Param(jnp.ones(outputs))
     return layer
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int8
 
-from jsbert.encoders.precision import quantize
+from jsbert.encoders.casting import round_to_int8
 
 
 def product(spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], dtype: DTypeLike) -> Float[Array, "..."]:
@@ -32,7 +32,7 @@ def int8_product(
     Raises:
         TypeError: under differentiation. Rounding has the gradient 0, which is nobody's wish.
     """
-    rounded, scale = quantize(rows)
+    rounded, scale = round_to_int8(rows)
     if int8_is_fast():
         total = jnp.dot(rounded, kernel, preferred_element_type=jnp.int32).astype(jnp.float32)
     else:

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jsbert.config import Config, CrossConfig
-from jsbert.data import Examples, epoch_batches, masked, mixed_batches
+from jsbert.data import Examples
 from jsbert.engine import Batch, packed, pad
 from jsbert.engine.ladder import packed_length, training_lengths
 from jsbert.tokenizer import Tokenizer
+from jsbert.train.masking import masked
 from jsbert.train.objectives import OBJECTIVES, Choice, Objective, check_model, objective
+from jsbert.train.order import epoch_batches, mixed_batches
 from jsbert.train.recipe import Recipe
 
 ROUNDING = 1e-5

@@ -15,12 +15,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jsbert.cross_encoder import CrossEncoder
-from jsbert.data import prefetched
 from jsbert.engine import use_compilation_cache
 from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.train import folder
 from jsbert.train.batches import Source
 from jsbert.train.checkpoints import Checkpoints
+from jsbert.train.prefetch import prefetched
 from jsbert.train.recipe import Recipe, learning_rate
 from jsbert.train.record import Record, card, draw, read_metrics
 from jsbert.train.run import Run

@@ -22,7 +22,7 @@ from jsbert.losses.classification import CONCATENATION
 from jsbert.losses.in_batch import Loss
 from jsbert.train.spec import Init, Model, Objective, Spec
 
-ONE_SIDED = frozenset({"qwen3", static.MODEL_TYPE})
+CAUSAL = frozenset({"qwen3", static.MODEL_TYPE})
 """The families whose tokens do not see those behind them."""
 
 
@@ -126,7 +126,7 @@ def _masked_lm(config, loss, *, name):
     The batch's `hidden_places`, `targets` and `weights` (B, K) say which tokens were masked.
     """
     encoder = config.encoder
-    if encoder.model_type in ONE_SIDED:
+    if encoder.model_type in CAUSAL:
         raise ValueError(
             f"{name}: masked-lm is for tokens that see those before and behind them, not for {encoder.model_type!r}; "
             "choose another objective"

@@ -10,7 +10,8 @@ import sentence_transformers
 from sentence_transformers.util import mine_hard_negatives as theirs
 
 import jsbert
-from jsbert.data import Examples, mine_hard_negatives
+from jsbert.data import Examples
+from jsbert.mining import mine_hard_negatives
 from tests import models
 
 datasets = pytest.importorskip("datasets")

@@ -168,7 +168,7 @@ def test_models_made_here_open_there(tmp_path):
 
 
 def test_hub_names_without_an_owner_are_the_same_repositories():
-    assert {*sentence_transformers.util.misc.ORIGINAL_TRANSFORMER_MODELS} == find.OWNERLESS
+    assert {*sentence_transformers.util.misc.ORIGINAL_TRANSFORMER_MODELS} == find.NAMES_WITHOUT_OWNER
     theirs = sentence_transformers.SentenceTransformer, sentence_transformers.CrossEncoder
     ours = find.DEFAULT_ORGANIZATION, jsbert.cross_encoder.ORGANIZATION
     assert tuple(model.default_huggingface_organization for model in theirs) == ours

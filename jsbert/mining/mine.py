@@ -10,10 +10,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jsbert.data.candidates import cross_scores, leave_out, ranked, sampled, similarities
 from jsbert.data.examples import Examples
-from jsbert.data.mined import FORMATS, Mined, statistics
 from jsbert.files import staged_file
+from jsbert.mining.candidates import cross_scores, leave_out, ranked, sampled, similarities
+from jsbert.mining.formats import FORMATS, Mined, statistics
 from jsbert.search import top_k
 
 
