@@ -34,8 +34,8 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
         params = merge_adapter(parts.config.encoder, parts.params, found, head=True)
     else:
         params = parts.params | {"encoder": merge_adapter(parts.config.encoder, parts.params["encoder"], found)}
-    alike = {"device": model.devices, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
-    return type(model).from_parts(dataclasses.replace(parts, params=params), **alike)
+    computed_as = {"device": model.devices, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
+    return type(model).from_parts(dataclasses.replace(parts, params=params), **computed_as)
 
 
 def save_adapter(

@@ -89,7 +89,7 @@ def merge_adapter(config: EncoderConfig, params: PyTree, folder: pathlib.Path, *
         ValueError: for an adapter that cannot be merged, naming the field; for tensors that fit neither its config nor
             the model, with all their names.
     """
-    asked, prefix = read_adapter_config(folder), family(config).PREFIX
+    adapter, prefix = read_adapter_config(folder), family(config).PREFIX
     tensors, source = read_tensors(folder, WEIGHTS)
     tensors = [(name.removeprefix(PEFT_PREFIX), array) for name, array in tensors]
     wrapper, prefixed = _wrapping([name for name, _ in tensors], prefix)
@@ -103,10 +103,10 @@ def merge_adapter(config: EncoderConfig, params: PyTree, folder: pathlib.Path, *
         bare = re.sub(r"\.lora_\w+(\.\w+)?$", ".weight", name.removeprefix(wrapper).removeprefix(prefix))
         return any(re.fullmatch(pattern, bare) for pattern in family(config).DROPPED)
 
-    targets = _targets(asked, modules, folder / CONFIG)
-    shapes, required = _expected(asked, modules, targets, leaves)
+    targets = _targets(adapter, modules, folder / CONFIG)
+    shapes, required = _expected(adapter, modules, targets, leaves)
     found = _fitting(tensors, shapes, required, is_dropped, where=source)
-    return _merged(asked, params, leaves, modules, targets, found)
+    return _merged(adapter, params, leaves, modules, targets, found)
 
 
 def _wrapping(names, prefix):
@@ -116,33 +116,33 @@ def _wrapping(names, prefix):
     return wrapper, any(name.startswith(wrapper + prefix) for name in names)
 
 
-def _targets(asked: AdapterConfig, modules: Modules, file: pathlib.Path) -> list[str]:
+def _targets(adapter: AdapterConfig, modules: Modules, file: pathlib.Path) -> list[str]:
     targets = []
     for module, parts in modules.items():
         kind = parts["weight"][-1] if "weight" in parts else None
-        if asked.is_target(module, is_linear=kind == "kernel"):
+        if adapter.is_target(module, is_linear=kind == "kernel"):
             targets.append(module)
             if kind not in MATRICES:
                 raise ValueError(f"{file}: the target {module} is neither a linear layer nor an embedding")
-            if asked.lora_bias and "bias" not in parts:
+            if adapter.lora_bias and "bias" not in parts:
                 raise ValueError(f"{file}: lora_bias is True, but {module} has no bias to add to")
     return targets
 
 
-def _expected(asked: AdapterConfig, modules: Modules, targets, leaves):
+def _expected(adapter: AdapterConfig, modules: Modules, targets, leaves):
     """(the shape of every tensor that has a place, the names of those that must be there)."""
     shapes, required = {}, set()
     for module, parts in modules.items():
         for part, path in parts.items():
             shapes[f"{module}.{part}"] = leaves[path].shape[:: -1 if path[-1] == "kernel" else 1]
-            if asked.is_saved(module) or (part == "bias" and asked.has_bias(module in targets)):
+            if adapter.is_saved(module) or (part == "bias" and adapter.has_bias(module in targets)):
                 required.add(f"{module}.{part}")
     for module in targets:
-        path, rank = modules[module]["weight"], asked.rank(module)
+        path, rank = modules[module]["weight"], adapter.rank(module)
         inputs, outputs = leaves[path].shape
         own = dict(zip(MATRICES[path[-1]], [(rank, inputs), (outputs, rank)], strict=True))
-        own |= {"lora_magnitude_vector": (outputs,)} if asked.use_dora else {}
-        own |= {"lora_B.bias": (outputs,)} if asked.lora_bias else {}
+        own |= {"lora_magnitude_vector": (outputs,)} if adapter.use_dora else {}
+        own |= {"lora_B.bias": (outputs,)} if adapter.lora_bias else {}
         shapes |= {f"{module}.{name}": shape for name, shape in own.items()}
         required |= {f"{module}.{name}" for name in own}
     return shapes, required
@@ -181,20 +181,20 @@ def _fitting(
     return found
 
 
-def _merged(asked: AdapterConfig, params, leaves, modules: Modules, targets, found):
+def _merged(adapter: AdapterConfig, params, leaves, modules: Modules, targets, found):
     changed = {}
     for module, parts in modules.items():
         for part, path in parts.items():
             if (own := found.get(f"{module}.{part}")) is not None:
                 changed[path] = own.T if path[-1] == "kernel" else own
     for module in targets:
-        path, scale = modules[module]["weight"], np.float32(asked.scale(module))
+        path, scale = modules[module]["weight"], np.float32(adapter.scale(module))
         first, second = (found[f"{module}.{name}"] for name in MATRICES[path[-1]])
         weight = changed.get(path, leaves[path]) + scale * (second @ first).T
-        if asked.use_dora:
+        if adapter.use_dora:
             weight *= (found[f"{module}.lora_magnitude_vector"] / np.linalg.norm(weight, axis=0))[None]
         changed[path] = weight
-        if asked.lora_bias:
+        if adapter.lora_bias:
             path = modules[module]["bias"]
             changed[path] = changed.get(path, leaves[path]) + scale * found[f"{module}.lora_B.bias"]
     return jax.tree_util.tree_map_with_path(lambda path, leaf: changed.get(_keys(path), leaf), params)

@@ -156,7 +156,7 @@ def write_adapter(
     # A module outside the trunk is saved with all that it consists of, as peft does by itself.
     saved = {name.rpartition(".")[0] if name.startswith(prefix) else name.partition(".")[0] for name in own.values()}
     rank = next(iter(ranks.values()))
-    asked = AdapterConfig(
+    adapter_config = AdapterConfig(
         r=rank,
         lora_alpha=alpha,
         rank_pattern={module: other for module, other in ranks.items() if other != rank},
@@ -170,7 +170,7 @@ def write_adapter(
         "inference_mode": True,
     }
     with _staged_model(folder) as staging:
-        write_json(staging / CONFIG, values | dataclasses.asdict(asked))
+        write_json(staging / CONFIG, values | dataclasses.asdict(adapter_config))
         write_tensors(staging / WEIGHTS[0], tensors | from_params(head or {}, own, prefix=PEFT_PREFIX))
 
 

@@ -35,7 +35,7 @@ NAMES = {
     "layers.{}.output_norm": "encoder.layers.{}.norm2",
 }
 
-ORIGINAL = {
+ORIGINAL_KEYS = {
     "hidden_size": "n_embd",
     "num_hidden_layers": "n_layer",
     "num_attention_heads": "n_head",
@@ -107,10 +107,10 @@ class Config(EncoderConfig):
         gate = values.get("activation_function", "swiglu")
         if not isinstance(gate, str) or gate not in GATES:
             raise ValueError(f"{where}: activation_function is {gate!r}; supported: {', '.join(GATES)}")
-        for name, theirs in (*ORIGINAL.items(), ("max_position_embeddings", "n_positions")):
+        for name, theirs in (*ORIGINAL_KEYS.items(), ("max_position_embeddings", "n_positions")):
             if theirs in values:  # under the key that the file has
                 cls.check_field(name, values[theirs], f"{where}: {theirs}")
-        ours = {name: values[theirs] for name, theirs in ORIGINAL.items() if theirs in values}
+        ours = {name: values[theirs] for name, theirs in ORIGINAL_KEYS.items() if theirs in values}
         values = {"hidden_act": GATES[gate]} | ours | dict(values)
         if "n_positions" in values:
             values["max_position_embeddings"] = values["n_positions"]
@@ -122,7 +122,7 @@ class Config(EncoderConfig):
     def to_json(self) -> dict[str, Any]:
         """See `EncoderConfig.to_json`. In transformers' keys and the original's: other readers know only these."""
         values = super().to_json()
-        original = {theirs: values[name] for name, theirs in ORIGINAL.items()}
+        original = {theirs: values[name] for name, theirs in ORIGINAL_KEYS.items()}
         return (
             values
             | original

@@ -17,10 +17,10 @@ def product(spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], d
     fast as the forward one: JAX's own rule would multiply float32 with bfloat16, in float32.
     """
     dtype = jnp.dtype(dtype)
-    wide = jnp.promote_types(dtype, jnp.float32)
-    if dtype == wide:
-        return jnp.einsum(spec, a, b, preferred_element_type=wide)
-    return _rounded(spec, dtype, wide, a, b)
+    sum_dtype = jnp.promote_types(dtype, jnp.float32)
+    if dtype == sum_dtype:
+        return jnp.einsum(spec, a, b, preferred_element_type=sum_dtype)
+    return _rounded(spec, dtype, sum_dtype, a, b)
 
 
 @jax.custom_jvp
@@ -64,21 +64,21 @@ def _no_gradient(primals, tangents):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _rounded(spec, dtype, wide, a, b):
-    return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=wide)
+def _rounded(spec, dtype, sum_dtype, a, b):
+    return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=sum_dtype)
 
 
-def _forward(spec, dtype, wide, a, b):
+def _forward(spec, dtype, sum_dtype, a, b):
     like = tuple(jnp.zeros((), x.dtype) for x in (a, b))  # their dtypes, for the backward pass
     a, b = a.astype(dtype), b.astype(dtype)
-    return _rounded(spec, dtype, wide, a, b), (a, b, like)
+    return _rounded(spec, dtype, sum_dtype, a, b), (a, b, like)
 
 
-def _backward(spec, dtype, wide, saved, gradient):
+def _backward(spec, dtype, sum_dtype, saved, gradient):
     (a, b, like), gradient = saved, gradient.astype(dtype)
     left, right, out = spec.replace("->", ",").split(",")
-    of_a = jnp.einsum(f"{out},{right}->{left}", gradient, b, preferred_element_type=wide)
-    of_b = jnp.einsum(f"{left},{out}->{right}", a, gradient, preferred_element_type=wide)
+    of_a = jnp.einsum(f"{out},{right}->{left}", gradient, b, preferred_element_type=sum_dtype)
+    of_b = jnp.einsum(f"{left},{out}->{right}", a, gradient, preferred_element_type=sum_dtype)
     return of_a.astype(like[0].dtype), of_b.astype(like[1].dtype)
 
 

@@ -118,8 +118,8 @@ def check_columns(**columns: Sequence) -> None:
     """ValueError unless the columns have one length, and not 0."""
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise ValueError(f"{told}; give columns of one length, with at least one row")
+        lengths_found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"{lengths_found}; give columns of one length, with at least one row")
 
 
 def largest(values: Iterable[float]) -> float:

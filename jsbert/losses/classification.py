@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from jsbert.arrays import at_least_float32
 from jsbert.losses.logits import cross_entropy
-from jsbert.losses.measures import wide
 
 Pairs = Float[ArrayLike, "2 batch dim"]
 
@@ -40,7 +40,7 @@ def concatenate(embeddings: Pairs, concatenation: Sequence[str] = CONCATENATION)
     [[1.0, 2.0, 3.0, 2.0, 4.0, 0.0]]
     """
     _check(concatenation)
-    u, v = wide(embeddings)
+    u, v = at_least_float32(embeddings)
     return jnp.concatenate([PARTS[part](u, v) for part in concatenation], axis=-1)
 
 

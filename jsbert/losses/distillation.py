@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Num
 
+from jsbert.arrays import at_least_float32
 from jsbert.losses.in_batch import in_batch
-from jsbert.losses.measures import similarity_named, wide
+from jsbert.losses.measures import similarity_named
 from jsbert.similarity import cos_sim
 
 Towers = Float[ArrayLike, "towers batch dim"]
@@ -29,7 +30,8 @@ def margin_mse(
     """
     compare = similarity_named(similarity)[1]
     scores = jax.vmap(compare, in_axes=(None, 0), out_axes=1)(embeddings[0], embeddings[1:])  # (B, 1 + N)
-    return jnp.mean(jnp.square(scores[:, :1] - scores[:, 1:] - _margins(wide(labels), scores.shape)), axis=1)
+    margins = _margins(at_least_float32(labels), scores.shape)
+    return jnp.mean(jnp.square(scores[:, :1] - scores[:, 1:] - margins), axis=1)
 
 
 def embedding_mse(
@@ -43,7 +45,7 @@ def embedding_mse(
         embeddings: the student's, (T, B, D).
         labels: the teacher's, (T, B, D), or (B, D) for all towers.
     """
-    return jnp.mean(jnp.square(wide(embeddings) - _for_each_tower(labels, embeddings)), axis=(0, 2))
+    return jnp.mean(jnp.square(at_least_float32(embeddings) - _for_each_tower(labels, embeddings)), axis=(0, 2))
 
 
 @in_batch
@@ -79,7 +81,7 @@ def _margins(labels, shape):
 
 
 def _for_each_tower(labels, embeddings):
-    labels = wide(labels)
+    labels = at_least_float32(labels)
     return jnp.broadcast_to(labels, (embeddings.shape[0], *labels.shape[-2:]))
 
 

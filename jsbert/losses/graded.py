@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-from jsbert.arrays import normalize
+from jsbert.arrays import at_least_float32, normalize
 from jsbert.losses.in_batch import in_batch
-from jsbert.losses.measures import wide
 from jsbert.similarity import pairwise_cos_sim
 
 Pairs = Float[ArrayLike, "2 batch dim"]
@@ -21,7 +20,7 @@ def cosine_regression(embeddings: Pairs, labels: Labels) -> Float[Array, " batch
     >>> cosine_regression(jnp.array([[[2.0, 0.0]], [[0.0, 3.0]]]), jnp.array([0.5])).tolist()
     [0.25]
     """
-    return jnp.square(pairwise_cos_sim(*embeddings) - wide(labels))
+    return jnp.square(pairwise_cos_sim(*embeddings) - at_least_float32(labels))
 
 
 @in_batch
@@ -56,7 +55,7 @@ def angle(
     towers, batch, _ = embeddings.shape
     if towers == 2 and labels is None:
         raise ValueError("angle got pairs and no labels; give a label a pair, or a third tower of negatives")
-    grades = jnp.ones(batch) if labels is None else wide(labels)
+    grades = jnp.ones(batch) if labels is None else at_least_float32(labels)
     grades = jnp.concatenate([grades, *[1.0 - grades] * (towers - 2)])
     similarity = jax.vmap(_angle_similarity, in_axes=(None, 0))(embeddings[0], embeddings[1:])
     return _ranked(similarity.ravel(), grades, scale, batch)

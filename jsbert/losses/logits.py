@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
 
-from jsbert.losses.measures import wide
+from jsbert.arrays import at_least_float32
 
 Logits = Float[ArrayLike, "batch classes"]
 Scores = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
@@ -27,7 +27,7 @@ def binary_cross_entropy(logits: Logits, labels: Scores, *, pos_weight: float | 
     >>> print(binary_cross_entropy(jnp.zeros((2, 1)), jnp.array([0, 1])).round(3))  # log 2
     [0.693 0.693]
     """
-    x, y = _only(logits), wide(labels)
+    x, y = _only(logits), at_least_float32(labels)
     positive, negative = y * jax.nn.softplus(-x), (1.0 - y) * jax.nn.softplus(x)
     return negative + (positive if pos_weight is None else pos_weight * positive)
 
@@ -40,7 +40,7 @@ def cross_entropy(logits: Logits, labels: Int[ArrayLike, " batch"]) -> Float[Arr
         labels: classes, 0 to C - 1. Any other, like the -1 of a pair without a gold label, gives NaN: never silently
             another class.
     """
-    logits, labels = wide(logits), jnp.asarray(labels)
+    logits, labels = at_least_float32(logits), jnp.asarray(labels)
     # A negative index would count from the end; behind the end it is filled.
     index = jnp.where(labels < 0, logits.shape[1], labels)[:, None]
     chosen = jnp.take_along_axis(logits, index, axis=1, mode="fill", fill_value=jnp.nan)[:, 0]
@@ -53,7 +53,7 @@ def mse(logits: Logits, labels: Scores) -> Float[Array, " batch"]:
     Raises:
         ValueError: where there is more than one logit an example.
     """
-    return jnp.square(_only(logits) - wide(labels))
+    return jnp.square(_only(logits) - at_least_float32(labels))
 
 
 def _only(logits):
@@ -62,4 +62,4 @@ def _only(logits):
             f"logits have shape {logits.shape}; this loss takes one an example, (B, 1): "
             "use cross_entropy, or a model with one label"
         )
-    return wide(logits)[:, 0]
+    return at_least_float32(logits)[:, 0]

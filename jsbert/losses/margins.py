@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
+from jsbert.arrays import at_least_float32
 from jsbert.losses.in_batch import in_batch
-from jsbert.losses.measures import distance_named, wide
+from jsbert.losses.measures import distance_named
 
 Pairs = Float[ArrayLike, "2 batch dim"]
 Labels = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
@@ -43,7 +44,7 @@ def contrastive(
         distance: the name of d.
         margin: the distance from which a negative pair counts no more.
     """
-    d, y = distance_named(distance)(*embeddings), wide(labels)
+    d, y = distance_named(distance)(*embeddings), at_least_float32(labels)
     return 0.5 * (y * jnp.square(d) + (1.0 - y) * jnp.square(jax.nn.relu(margin - d)))
 
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, Num
 
+from jsbert.arrays import at_least_float32
 from jsbert.losses.in_batch import in_batch
 from jsbert.losses.logits import cross_entropy
-from jsbert.losses.measures import wide
 from jsbert.modules import dense
 
 
@@ -52,11 +52,11 @@ def masked_lm_logits(
         activation: a key of `ACTIVATIONS`, the encoder's `hidden_act`.
         layer_norm_eps: the encoder's.
     """
-    hidden = dense(head["dense"], wide(vectors).reshape(-1, vectors.shape[-1]), activation)
+    hidden = dense(head["dense"], at_least_float32(vectors).reshape(-1, vectors.shape[-1]), activation)
     centred = hidden - jnp.mean(hidden, axis=1, keepdims=True)
     deviation = jnp.sqrt(jnp.mean(jnp.square(centred), axis=1, keepdims=True) + layer_norm_eps)
     hidden = centred / deviation * head["norm"]["scale"][None] + head["norm"]["bias"][None]
-    logits = jnp.dot(hidden, wide(word_embedding).T, precision="highest") + head["bias"][None]
+    logits = jnp.dot(hidden, at_least_float32(word_embedding).T, precision="highest") + head["bias"][None]
     return logits.reshape(*vectors.shape[:-1], -1)
 
 
@@ -76,7 +76,7 @@ def masked_lm(
         targets: the words that stood there; where the weight is 0, anything.
         weights: 1 where a token was chosen, 0 where the K places were not all needed.
     """
-    weights = wide(weights)
+    weights = at_least_float32(weights)
     batch, _, vocab = logits.shape
     words = jnp.where(weights > 0, targets, 0)
     losses = cross_entropy(logits.reshape(-1, vocab), words.ravel()).reshape(weights.shape)

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from jsbert.arrays import normalize
+from jsbert.arrays import at_least_float32, normalize
 from jsbert.losses.distillation import embedding_mse
 from jsbert.losses.in_batch import Loss, unwrapped
-from jsbert.losses.measures import wide
 
 
 def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | None = None) -> Loss:
@@ -54,7 +53,7 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
             short = normalize(embeddings[..., :dim])
             if params:
                 short = jnp.pad(short, ((0, 0), (0, 0), (0, width - dim)))
-            targets = wide(labels)[..., :dim] if cuts_labels else labels
+            targets = at_least_float32(labels)[..., :dim] if cuts_labels else labels
             total += weight * loss(*params, short, targets, **options)
         return total
 

@@ -8,23 +8,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Num
+from jaxtyping import Array, ArrayLike, Float
 
+from jsbert.arrays import at_least_float32
 from jsbert.similarity import SIMILARITIES, pairwise_cos_sim
 
 Vectors = Float[ArrayLike, "batch dim"]
 Column = Float[Array, " batch"]
 
 
-def wide(x: Num[ArrayLike, "*shape"] | Bool[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """`x`, numbers or truth values, as an array of at least float32."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def euclidean_distance(a: Vectors, b: Vectors) -> Column:
     """Euclidean distance of a[i] from b[i]; its gradient is 0 where they are equal."""
-    squared = jnp.sum(jnp.square(wide(a) - wide(b)), axis=-1)
+    squared = jnp.sum(jnp.square(at_least_float32(a) - at_least_float32(b)), axis=-1)
     apart = squared > 0
     # The root is taken of a 1 in place of a 0: sqrt has no finite slope there, and `where` alone would pass on the NaN.
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
@@ -32,7 +27,7 @@ def euclidean_distance(a: Vectors, b: Vectors) -> Column:
 
 def manhattan_distance(a: Vectors, b: Vectors) -> Column:
     """Manhattan distance of a[i] from b[i]."""
-    return jnp.sum(jnp.abs(wide(a) - wide(b)), axis=-1)
+    return jnp.sum(jnp.abs(at_least_float32(a) - at_least_float32(b)), axis=-1)
 
 
 def cosine_distance(a: Vectors, b: Vectors) -> Column:

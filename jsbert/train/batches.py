@@ -65,10 +65,11 @@ class Source:
         """What tells this source from another: the objective with its options, and the data."""
         make = self._choice()
         if isinstance(make, Choice):
-            told = {"objective": make.kind, "options": {name: repr(value) for name, value in make.options.items()}}
+            options = {name: repr(value) for name, value in make.options.items()}
+            description = {"objective": make.kind, "options": options}
         else:
-            told = {"objective": getattr(make, "__qualname__", repr(make)), "options": {}}
-        return told | {"examples": len(self.examples), "digest": self.digest()}
+            description = {"objective": getattr(make, "__qualname__", repr(make)), "options": {}}
+        return description | {"examples": len(self.examples), "digest": self.digest()}
 
     def _choice(self):
         return objective(self.objective) if isinstance(self.objective, str) else self.objective

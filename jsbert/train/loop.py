@@ -28,7 +28,7 @@ from jsbert.train.run import Run
 Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
 Evaluator = Callable[[Any], dict[str, float]]
 
-BEHIND = 2
+UPDATES_IN_FLIGHT = 2
 """Updates handed to the device before the host reads the measures of the first of them."""
 
 
@@ -124,7 +124,7 @@ def _train(run, out, evaluator, show_progress_bar):
                 state, run.to_devices(batch.arrays), None if recipe.dropout is False else run.key
             )
             pending.append((step, batch, measures))
-            settle(BEHIND)
+            settle(UPDATES_IN_FLIGHT)
             progress.update()
             is_last_of_epoch = step == len(updates) or updates[step].epoch > update.epoch
             if is_last_of_epoch if recipe.eval_steps is None else step % recipe.eval_steps == 0 or step == len(updates):
@@ -144,10 +144,10 @@ def _train(run, out, evaluator, show_progress_bar):
                 "and were cut there; raise max_seq_length to keep all of them",
                 stacklevel=3,
             )
-    _finish(run, out, state, notes)
+    _write_results(run, out, state, notes)
 
 
-def _finish(run, out, state, notes):
+def _write_results(run, out, state, notes):
     """The folder as it stays: the best model or the last, picture, card; and no checkpoints."""
     if notes["best"] is None:
         run.save(state, out / folder.BEST)

@@ -37,8 +37,8 @@ class Run:
         self.sources, self.recipe, self.evaluator = sources, recipe, evaluator
         self.pairs = isinstance(model, CrossEncoder)
         # A copy, which takes on the params that are to be scored or saved.
-        alike = {"device": model.devices, "attn_implementation": model.attn_implementation}
-        self.model = type(model).from_parts(model.parts, **alike)
+        computed_as = {"device": model.devices, "attn_implementation": model.attn_implementation}
+        self.model = type(model).from_parts(model.parts, **computed_as)
         is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
         self.packing = recipe.packing and is_whole
         config = _training_config(model.config, recipe)
