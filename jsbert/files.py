@@ -20,7 +20,7 @@ def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise OSError(f"{path} is not a regular file; give the name of a file to write")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name} to; make it first")
-    staging = path.parent / f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
+    staging = _staging(path, path.parent)
     try:
         staging.touch()
     except OSError as error:
@@ -45,7 +45,7 @@ def staged_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         raise NotADirectoryError(f"{target} is a file; give a folder to write to")
     is_new = not target.exists()
     around = target.parent if is_new else target  # on the target's own disk, though a disk of its own is mounted there
-    staging = around / f".{target.name}.{uuid.uuid4().hex[:8]}"
+    staging = _staging(target, around)
     try:
         staging.mkdir(parents=True)
     except OSError as error:
@@ -58,6 +58,21 @@ def staged_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             _move(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a file in UTF-8, whole or not at all."""
+    with staged_file(path) as staging:
+        staging.write_text(text, encoding="utf8")
+
+
+def leftovers(path: pathlib.Path) -> list[pathlib.Path]:
+    """What a killed process left beside `path`, which it was to become."""
+    return list(path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 8}{path.suffix}"))
+
+
+def _staging(path, folder):
+    return folder / f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
 
 
 def _move(source, target):

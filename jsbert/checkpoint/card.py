@@ -6,12 +6,14 @@ from typing import Any
 FILE = "README.md"
 
 
-def model_card(facts: Mapping[str, Any], *, is_cross_encoder: bool) -> str:
-    """A model card for the Hub.
+def model_card(facts: Mapping[str, Any], *, is_cross_encoder: bool, origin: str = "", sections: str = "") -> str:
+    """A model card for the Hub, in Markdown.
 
     Args:
-        facts: rows of its table, name to value.
+        facts: the rows of its table, name to value.
         is_cross_encoder: whether the model scores pairs.
+        origin: follows the title, such as " trained with jsbert".
+        sections: Markdown that follows the example of a call.
     """
     kind, task, title = "SentenceTransformer", "sentence-similarity", "A sentence encoder"
     if is_cross_encoder:
@@ -29,7 +31,7 @@ tags:
 - jsbert
 ---
 
-# {title}
+# {title}{origin}
 
 | | |
 |---|---|
@@ -41,4 +43,4 @@ from jsbert import {kind}  # or: from sentence_transformers import {kind}
 model = {kind}("this folder or repository")
 {call}
 ```
-"""
+{sections}"""

@@ -1,15 +1,15 @@
 """The folder of a run: claimed before the work, filled whole after it."""
 
-import contextlib
 import errno
 import json
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from jsbert.checkpoint import write_tree
+from jsbert.files import leftovers, staged_file, write_text
 
 RECIPE = "recipe.json"
 CHECKPOINTS = "checkpoints"
@@ -38,6 +38,9 @@ def claim(
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder to train into")
+    for file in (RECIPE, BEST, OBJECTIVES, METRICS, PICTURE, CARD):
+        for left in leftovers(out / file):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
     earlier = read_recipe(out)
     if earlier is None and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} holds things that are no run's of jsbert; give a new or empty folder to train into")
@@ -47,8 +50,9 @@ def claim(
         raise ValueError(
             f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, or remove that one"
         )
-    for left in [*out.glob(f".{BEST}.*"), *([] if goes_on else [out / CHECKPOINTS, out / BEST])]:
-        shutil.rmtree(left, ignore_errors=True)  # what a kill left
+    if not goes_on:
+        for left in (CHECKPOINTS, BEST):
+            shutil.rmtree(out / left, ignore_errors=True)
     if is_finished:
         return False
     out.mkdir(parents=True, exist_ok=True)
@@ -88,24 +92,10 @@ def write_recipe(out: pathlib.Path, description: dict[str, Any], **more: Any) ->
 
 def save_model(model: Any, objectives: dict[str, Any], folder: pathlib.Path) -> None:
     """Writes a model's folder, with the objectives' own params (a classifier, say) beside the model's."""
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, create_model_card=False)
     if objectives:
-        with replacing(folder / OBJECTIVES) as unfinished:
+        with staged_file(folder / OBJECTIVES) as unfinished:
             write_tree(unfinished, objectives)
-
-
-def write_text(file: pathlib.Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    with replacing(file) as unfinished:
-        unfinished.write_text(text, encoding="utf8")
-
-
-@contextlib.contextmanager
-def replacing(file: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file beside `file` to write into, which takes its place when all is written."""
-    unfinished = file.with_name(f".{file.name}")
-    yield unfinished
-    unfinished.replace(file)
 
 
 def _differences(earlier, now, prefix=""):

@@ -16,13 +16,14 @@ from tqdm.auto import tqdm
 
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.engine import use_compilation_cache
+from jsbert.files import write_text
 from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.train import folder
 from jsbert.train.batches import Source
 from jsbert.train.checkpoints import Checkpoints
 from jsbert.train.prefetch import prefetched
 from jsbert.train.recipe import Recipe, learning_rate
-from jsbert.train.record import Record, card, draw, read_metrics
+from jsbert.train.record import Record, draw, read_metrics, training_card
 from jsbert.train.run import Run
 
 Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
@@ -154,7 +155,8 @@ def _write_results(run, out, state, notes):
     shutil.copytree(out / folder.BEST, out, dirs_exist_ok=True)
     entries = read_metrics(out / folder.METRICS)
     draw(entries, out / folder.PICTURE)
-    folder.write_text(out / folder.CARD, card(run.description, entries, notes["best"], pairs=run.pairs))
+    card = training_card(run.description, entries, notes["best"], is_cross_encoder=run.pairs)
+    write_text(out / folder.CARD, card)
     folder.write_recipe(out, run.description, finished=True, best=notes["best"])
     shutil.rmtree(out / folder.CHECKPOINTS)
     shutil.rmtree(out / folder.BEST, ignore_errors=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from jsbert.checkpoint.card import model_card
+from jsbert.files import staged_file, write_text
 from jsbert.train.batches import Collated
-from jsbert.train.folder import replacing, write_text
 
 
 class Record:
@@ -103,64 +104,55 @@ def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
     for axes in right:
         axes.plot([entry["step"] for entry in scores], [entry["score"] for entry in scores], marker="o")
         axes.set(xlabel="update", ylabel=scores[0]["metric"], title="Score")
-    with replacing(file) as unfinished:
+    with staged_file(file) as unfinished:
         figure.savefig(unfinished, dpi=120, format="png")
     return True
 
 
-def card(
-    description: dict[str, Any], entries: list[dict[str, Any]], best: dict[str, Any] | None, *, pairs: bool
+def training_card(
+    description: dict[str, Any],
+    entries: list[dict[str, Any]],
+    best: dict[str, Any] | None,
+    *,
+    is_cross_encoder: bool,
 ) -> str:
-    """The README of a trained model: what it is, the data, the recipe, the scores."""
-    kind, call = ("CrossEncoder", "predict") if pairs else ("SentenceTransformer", "encode")
-    given = '[("one text", "another")]' if pairs else '["one text", "another"]'
+    """The model card of a trained model: how to call it, its data, recipe and scores."""
     data = [
         f"| {name} | {source['objective']} | {source['examples']:,} | `{source['digest'][:12]}` |"
         for name, source in description["data"].items()
     ]
-    evaluations = [entry for entry in entries if "score" in entry]
-    scores = [f"| {entry['step']:,} | {entry['metric']} | {entry['score']:.4f} |" for entry in evaluations]
-    kept = f"The state after update {best['step']:,} was kept, the best." if best else "The last state was kept."
-    return "\n".join(
-        [
-            "---",
-            "library_name: sentence-transformers",
-            f"pipeline_tag: {'text-ranking' if pairs else 'sentence-similarity'}",
-            "tags:",
-            "- sentence-transformers",
-            "- jsbert",
-            "---",
-            "",
-            f"# A {'cross-encoder' if pairs else 'sentence encoder'} trained with jsbert",
-            "",
-            "```python",
-            f"from jsbert import {kind}  # or: from sentence_transformers import {kind}",
-            "",
-            f'print({kind}("this folder").{call}({given}))',
-            "```",
-            "",
-            "## Data",
-            "",
-            "| name | objective | examples | sha256 begins |",
-            "|---|---|---:|---|",
-            *data,
-            "",
-            "## Recipe",
-            "",
-            f"{description['updates']:,} updates. {kept} The same in `recipe.json`.",
-            "",
-            "| option | value |",
-            "|---|---|",
-            *[f"| {name} | {value} |" for name, value in description["recipe"].items()],
-            "",
-            "## Scores",
-            "",
-            *(["| update | metric | score |", "|---:|---|---:|", *scores] if scores else ["Not evaluated."]),
-            "",
-            "![loss and score](training.png)",
-            "",
-        ]
-    )
+    recipe = [f"| {name} | {value} |" for name, value in description["recipe"].items()]
+    scores = [
+        f"| {entry['step']:,} | {entry['metric']} | {entry['score']:.4f} |" for entry in entries if "score" in entry
+    ]
+    lines = [
+        "",
+        "## Data",
+        "",
+        "| name | objective | examples | sha256 begins |",
+        "|---|---|---:|---|",
+        *data,
+        "",
+        "## Recipe",
+        "",
+        "The same is in `recipe.json`.",
+        "",
+        "| option | value |",
+        "|---|---|",
+        *recipe,
+        "",
+        "## Scores",
+        "",
+        *(["| update | metric | score |", "|---:|---|---:|", *scores] if scores else ["Not evaluated."]),
+        "",
+        "![loss and score](training.png)",
+        "",
+    ]
+    kept = f"after update {best['step']:,}, the best" if best else "the last"
+    facts = {"updates": f"{description['updates']:,}", "state kept": kept}
+    sections = "\n".join(lines)
+    origin = " trained with jsbert"
+    return model_card(facts, is_cross_encoder=is_cross_encoder, origin=origin, sections=sections)
 
 
 def _line(entry):
