@@ -60,7 +60,11 @@ CELLS = {
 """Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084, Table 6."""
 
 UNTUNED = tuple(name for name, cell in CELLS.items() if cell.tuned_on == "untuned")
-POOLINGS = tuple(name for name, cell in CELLS.items() if cell.concatenation in ((), CELLS["nli-mean"].concatenation))
+POOLINGS = tuple(
+    name
+    for name, cell in CELLS.items()
+    if cell.concatenation in ((), CELLS["nli-mean"].concatenation)
+)
 CONCATENATIONS = tuple(name for name, cell in CELLS.items() if cell[:2] == ("NLI", "mean"))
 
 
@@ -81,7 +85,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     report.print_circumstances(values)
     starts = {name: _start(options, name, model) for name, model in options.start.items()}
     saved = {job: _saved(options, starts[job[0]], *job) for job in _jobs(starts)}
-    scores: dict[str, dict[str, list[float]]] = {name: {cell: [] for cell in CELLS} for name in starts}
+    scores: dict[str, dict[str, list[float]]] = {
+        name: {cell: [] for cell in CELLS} for name in starts
+    }
     measured = set()
     for (name, cell, seed), found in saved.items():
         if found is None and not options.only_table:
@@ -111,7 +117,9 @@ def claims(scores: Mapping[str, Sequence[float]]) -> dict[str, tuple[bool | None
         "|u-v| is what matters": _difference(scores),
         "MEAN >= CLS, NLI": _compared(scores, ("nli-mean",), operator.ge, ("nli-cls",)),
         "MEAN >= CLS, STSb": _compared(scores, ("stsb-mean",), operator.ge, ("stsb-cls",)),
-        "MAX is worst for regression": _compared(scores, ("stsb-mean", "stsb-cls"), operator.gt, ("stsb-max",)),
+        "MAX is worst for regression": _compared(
+            scores, ("stsb-mean", "stsb-cls"), operator.gt, ("stsb-max",)
+        ),
     }
 
 
@@ -129,8 +137,13 @@ def _difference(scores):
     """Whether |u-v| beside (u, v) beats (u, v) alone, and (u, v, |u-v|) is no lower than the best one's lowest seed."""
     if missing := [cell for cell in CONCATENATIONS if not scores.get(cell)]:
         return None, f"missing: {', '.join(missing)}"
-    beats, numbers = _compared(scores, ("nli-mean", "nli-uv-diff-product"), operator.gt, ("nli-uv",))
-    best, chosen = max(CONCATENATIONS, key=lambda cell: np.mean(scores[cell])), float(np.mean(scores["nli-mean"]))
+    beats, numbers = _compared(
+        scores, ("nli-mean", "nli-uv-diff-product"), operator.gt, ("nli-uv",)
+    )
+    best, chosen = (
+        max(CONCATENATIONS, key=lambda cell: np.mean(scores[cell])),
+        float(np.mean(scores["nli-mean"])),
+    )
     numbers += f"; nli-mean {chosen:.2f}, the best {best} {np.mean(scores[best]):.2f}, from {min(scores[best]):.2f}"
     return beats and chosen >= min(scores[best]), numbers
 
@@ -138,15 +151,26 @@ def _difference(scores):
 def without_head(folder: pathlib.Path, pooling: str) -> SentenceTransformer:
     """The model with this pooling and nothing behind it, and none of its folder's prompts and settings."""
     parts = SentenceTransformer(folder, pooling=pooling).parts
-    changes = dict(config=dataclasses.replace(parts.config, modules=()), params={"encoder": parts.params["encoder"]})
-    return SentenceTransformer.from_parts(dataclasses.replace(parts, **changes, settings=Settings()))
+    changes = dict(
+        config=dataclasses.replace(parts.config, modules=()),
+        params={"encoder": parts.params["encoder"]},
+    )
+    return SentenceTransformer.from_parts(
+        dataclasses.replace(parts, **changes, settings=Settings())
+    )
 
 
 def _start(options, name, model):
     folder = find_folder(model)
-    pooling = "+".join(read_bi_encoder(folder).config.pooling) if (folder / "modules.json").is_file() else "none"
+    pooling = (
+        "+".join(read_bi_encoder(folder).config.pooling)
+        if (folder / "modules.json").is_file()
+        else "none"
+    )
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    rate, seeds = (values.get(name, values[""]) for values in (options.learning_rate, options.seeds))
+    rate, seeds = (
+        values.get(name, values[""]) for values in (options.learning_rate, options.seeds)
+    )
     return Start(folder, digest, pooling, rate, seeds)
 
 
@@ -159,13 +183,19 @@ def _jobs(starts) -> Iterator[tuple[str, str, int | None]]:
 
 
 def _file(options, *job):
-    return options.out / "ablation" / ("-".join(str(part) for part in job if part is not None) + ".json")
+    return (
+        options.out
+        / "ablation"
+        / ("-".join(str(part) for part in job if part is not None) + ".json")
+    )
 
 
 def _settings(options, start, cell):
     """What a saved cell must have in common with the one asked for."""
     own = {"NLI": {"epochs": 1, "pairs": options.pairs}, "STSb": {"epochs": options.stsb_epochs}}
-    tuned = {"learning_rate": start.learning_rate, "dtype": options.dtype} | own.get(CELLS[cell].tuned_on, {})
+    tuned = {"learning_rate": start.learning_rate, "dtype": options.dtype} | own.get(
+        CELLS[cell].tuned_on, {}
+    )
     return {"start_sha256": start.sha256} | ({} if cell in UNTUNED else tuned)
 
 
@@ -176,24 +206,43 @@ def _saved(options, start, name, cell, seed):
         return None
     found = json.loads(file.read_text(encoding="utf8"))
     own = found["settings"]
-    if told := [f"{key} {own.get(key)!r}, asked for {asked[key]!r}" for key in asked if own.get(key) != asked[key]]:
-        raise ValueError(f"{file} is of {'; '.join(told)}. Ask for the same, remove the file, or give another --out")
+    if told := [
+        f"{key} {own.get(key)!r}, asked for {asked[key]!r}"
+        for key in asked
+        if own.get(key) != asked[key]
+    ]:
+        raise ValueError(
+            f"{file} is of {'; '.join(told)}. Ask for the same, remove the file, or give another --out"
+        )
     return found
 
 
 def _run(options, start, name, cell, seed):
     """Tunes and scores one cell, and writes its file."""
-    file, settings, started = _file(options, name, cell, seed), _settings(options, start, cell), time.perf_counter()
+    file, settings, started = (
+        _file(options, name, cell, seed),
+        _settings(options, start, cell),
+        time.perf_counter(),
+    )
     print(f"{file.stem} ...", end=" ", flush=True)
     model = without_head(start.folder, CELLS[cell].pooling)
     if cell not in UNTUNED:
         told = {name: settings[name] for name in ("epochs", "learning_rate", "dtype")}
         recipe = Recipe(**told, seed=seed, checkpoint_steps=10**9)
         with tempfile.TemporaryDirectory() as folder:
-            model = fit(model, _source(options, CELLS[cell]), pathlib.Path(folder) / "model", recipe)
+            model = fit(
+                model, _source(options, CELLS[cell]), pathlib.Path(folder) / "model", recipe
+            )
     dev = read_examples(options.data / "sts/stsb-dev.tsv")
-    score = 100 * float(EmbeddingSimilarityEvaluator(*dev.texts, dev.labels)(model)["spearman_cosine"])
-    values = report.circumstances() | {"command": _command(options), "start": name, "cell": cell, "seed": seed}
+    score = 100 * float(
+        EmbeddingSimilarityEvaluator(*dev.texts, dev.labels)(model)["spearman_cosine"]
+    )
+    values = report.circumstances() | {
+        "command": _command(options),
+        "start": name,
+        "cell": cell,
+        "seed": seed,
+    }
     values |= {"settings": settings, "score": score, "seconds": time.perf_counter() - started}
     report.write_json(file.stem, values, file.parent)
     print(f"{score:.2f}, {values['seconds']:.0f} s", flush=True)
@@ -202,15 +251,23 @@ def _run(options, start, name, cell, seed):
 
 def _source(options, cell):
     if cell.tuned_on == "STSb":
-        return Source(read_examples(options.data / "sts/stsb-train.tsv", label_range=(0, 5)), objective("cosine"))
+        return Source(
+            read_examples(options.data / "sts/stsb-train.tsv", label_range=(0, 5)),
+            objective("cosine"),
+        )
     examples = read_examples(options.data / "nli/nli-train.tsv.gz")
-    texts, labels = tuple(column[: options.pairs] for column in examples.texts), examples.labels[: options.pairs]
+    texts, labels = (
+        tuple(column[: options.pairs] for column in examples.texts),
+        examples.labels[: options.pairs],
+    )
     learned = objective("softmax", num_labels=3, concatenation=cell.concatenation)
     return Source(dataclasses.replace(examples, texts=texts, labels=labels), learned)
 
 
 def _print(starts, scores, judged):
-    print("\nSTSb development set, cosine Spearman x 100: mean over seeds [lowest .. highest] (number of seeds)\n")
+    print(
+        "\nSTSb development set, cosine Spearman x 100: mean over seeds [lowest .. highest] (number of seeds)\n"
+    )
     rows = [[CELLS[cell].tuned_on, CELLS[cell].pooling, *_row(cell, scores)] for cell in POOLINGS]
     report.print_table(["tuned on", "pooling", "paper", *starts], rows)
     rows = [[", ".join(CELLS[cell].concatenation), *_row(cell, scores)] for cell in CONCATENATIONS]
@@ -218,14 +275,22 @@ def _print(starts, scores, judged):
     own = ", ".join(f"{name} {start.pooling}" for name, start in starts.items())
     print(f"the pooling that each start comes with, and that it may favour: {own}\n")
     words = {True: "holds", False: "does not hold", None: "open"}
-    rows = [[claim, name, words[holds], told] for name in scores for claim, (holds, told) in judged[name].items()]
+    rows = [
+        [claim, name, words[holds], told]
+        for name in scores
+        for claim, (holds, told) in judged[name].items()
+    ]
     report.print_table(["claim", "start", "", "numbers"], rows)
 
 
 def _row(cell, scores):
     row = ["-" if CELLS[cell].paper is None else f"{CELLS[cell].paper:.2f}"]
     for own in (start[cell] for start in scores.values()):
-        spread = f" [{min(own):.2f} .. {max(own):.2f}] ({len(own)})" if own and cell not in UNTUNED else ""
+        spread = (
+            f" [{min(own):.2f} .. {max(own):.2f}] ({len(own)})"
+            if own and cell not in UNTUNED
+            else ""
+        )
         row.append(f"{np.mean(own):.2f}{spread}" if own else "-")
     return row
 
@@ -235,8 +300,18 @@ def _draw(scores, file):
     if plt is None:
         return
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.5))
-    _points(left, POOLINGS, [f"{CELLS[cell].pooling}\n{CELLS[cell].tuned_on}" for cell in POOLINGS], scores)
-    _points(right, CONCATENATIONS, ["\n".join(CELLS[cell].concatenation) for cell in CONCATENATIONS], scores)
+    _points(
+        left,
+        POOLINGS,
+        [f"{CELLS[cell].pooling}\n{CELLS[cell].tuned_on}" for cell in POOLINGS],
+        scores,
+    )
+    _points(
+        right,
+        CONCATENATIONS,
+        ["\n".join(CELLS[cell].concatenation) for cell in CONCATENATIONS],
+        scores,
+    )
     left.set(title="Pooling", ylabel="STSb dev, cosine Spearman x 100")
     right.set(title="Concatenation (NLI, mean pooling)")
     left.legend(fontsize=8)
@@ -245,21 +320,40 @@ def _draw(scores, file):
 
 def _points(axes, cells, labels, scores):
     """The paper's scores as stars; each start's mean as a dot, its range as a bar."""
-    axes.plot(range(len(cells)), [CELLS[cell].paper or np.nan for cell in cells], "k*", markersize=10, label="paper")
+    axes.plot(
+        range(len(cells)),
+        [CELLS[cell].paper or np.nan for cell in cells],
+        "k*",
+        markersize=10,
+        label="paper",
+    )
     for number, (name, own) in enumerate(scores.items(), 1):
         places = np.arange(len(cells)) + 0.6 * number / (len(scores) + 1)
-        low, mean, high = (np.array([of(own[cell] or [np.nan]) for cell in cells]) for of in (np.min, np.mean, np.max))
-        axes.errorbar(places, mean, [mean - low, high - mean], fmt="o", markersize=4, capsize=3, label=name)
+        low, mean, high = (
+            np.array([of(own[cell] or [np.nan]) for cell in cells])
+            for of in (np.min, np.mean, np.max)
+        )
+        axes.errorbar(
+            places, mean, [mean - low, high - mean], fmt="o", markersize=4, capsize=3, label=name
+        )
     axes.set_xticks(range(len(cells)), labels, fontsize=8)
     axes.grid(axis="y", alpha=0.3)
 
 
 def _command(options):
     """The command with names in the place of local paths."""
-    told = ["python -m benchmarks.ablation --data DATA", *(f"--start {name}=MODEL" for name in options.start)]
+    told = [
+        "python -m benchmarks.ablation --data DATA",
+        *(f"--start {name}=MODEL" for name in options.start),
+    ]
     for option, values in (("--learning-rate", options.learning_rate), ("--seeds", options.seeds)):
         told += [f"{option} {name}{'=' if name else ''}{value}" for name, value in values.items()]
-    return " ".join([*told, f"--pairs {options.pairs} --stsb-epochs {options.stsb_epochs} --dtype {options.dtype}"])
+    return " ".join(
+        [
+            *told,
+            f"--pairs {options.pairs} --stsb-epochs {options.stsb_epochs} --dtype {options.dtype}",
+        ]
+    )
 
 
 def _options(argv) -> argparse.Namespace:
@@ -267,22 +361,34 @@ def _options(argv) -> argparse.Namespace:
     add = parser.add_argument
     repeated = functools.partial(add, type=_named, action="append", default=[])
     add("--data", type=pathlib.Path, required=True, help="folder with sts/ and nli/")
-    repeated("--start", required=True, metavar="NAME=MODEL", help="a folder or name; can be repeated")
     repeated(
-        "--learning-rate", metavar="[NAME=]LR", help="of one start or all others (2e-5; a small raw BERT needs more)"
+        "--start", required=True, metavar="NAME=MODEL", help="a folder or name; can be repeated"
+    )
+    repeated(
+        "--learning-rate",
+        metavar="[NAME=]LR",
+        help="of one start or all others (2e-5; a small raw BERT needs more)",
     )
     repeated("--seeds", metavar="[NAME=]N", help="seeds of one start, or of all others (3)")
     add("--pairs", type=int, default=20_000, help="NLI pairs, one epoch (20,000)")
     add("--stsb-epochs", type=int, default=1, help="epochs over STSb's training set (1)")
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of training (float32)")
-    add("--only-table", action="store_true", help="train nothing; tables of the cells that are there")
+    add(
+        "--only-table",
+        action="store_true",
+        help="train nothing; tables of the cells that are there",
+    )
     options = parser.parse_args(argv)
     names, options.start = [name for name, _ in options.start], dict(options.start)
-    options.learning_rate = {"": Recipe().learning_rate} | {name: float(rate) for name, rate in options.learning_rate}
+    options.learning_rate = {"": Recipe().learning_rate} | {
+        name: float(rate) for name, rate in options.learning_rate
+    }
     options.seeds = {"": 3} | {name: int(seeds) for name, seeds in options.seeds}
     unknown = {*options.learning_rate, *options.seeds} - {"", *names}
     if unknown or "" in names or len(options.start) < len(names):
-        parser.error(f"the starts' names are {names}; give each one of its own, and no others ({sorted(unknown)})")
+        parser.error(
+            f"the starts' names are {names}; give each one of its own, and no others ({sorted(unknown)})"
+        )
     return options
 
 
@@ -290,7 +396,9 @@ def _named(text):
     """(name, value) of NAME=VALUE; the name is "" for VALUE alone."""
     name, _, value = text.partition("=") if "=" in text else ("", "", text)
     if not re.fullmatch(r"[\w.-]*", name):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, NAME of letters, digits, '.', '_' and '-'")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=VALUE, NAME of letters, digits, '.', '_' and '-'"
+        )
     return name, value
 
 

@@ -57,7 +57,9 @@ SINGLE_TEXTS = 100
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Runs the benchmark; returns what it writes."""
     options = _options(argv)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the engines share a GPU's memory
+    os.environ.setdefault(
+        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+    )  # the engines share a GPU's memory
     values = report.circumstances()
     report.print_circumstances(values)
     names = _engines_here(options)
@@ -67,21 +69,36 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         for model in options.model:
             folder = _copy(model, pathlib.Path(work) / pathlib.Path(model).name)
-            opened = (CrossEncoder if model == CROSS else SentenceTransformer)(folder, device=options.device)
+            opened = (CrossEncoder if model == CROSS else SentenceTransformer)(
+                folder, device=options.device
+            )
             texts, loads[model] = _loads(opened, options)
-            files = {load: report.write_json(load, chosen, folder / "texts") for load, chosen in texts.items()}
+            files = {
+                load: report.write_json(load, chosen, folder / "texts")
+                for load, chosen in texts.items()
+            }
             found = _measure(names, folder, files, options, rates)
-            rows += [{"model": model} | row for row in _with_ratios(found, loads[model], statistics.median(rates))]
+            rows += [
+                {"model": model} | row
+                for row in _with_ratios(found, loads[model], statistics.median(rates))
+            ]
             _print_rows([row for row in rows if row["model"] == model], loads[model])
             started = _starts(names, folder, next(iter(texts.values()))[:SINGLE_TEXTS], options)
             starts += [{"model": model} | row for row in started]
             _print_starts(started)
             # After each model, for a later one may fail.
-            values |= {"matmul_flops_per_second": rates, "loads": loads, "rows": rows, "starts": starts}
+            values |= {
+                "matmul_flops_per_second": rates,
+                "loads": loads,
+                "rows": rows,
+                "starts": starts,
+            }
             written = report.write_json(name, values, options.out)
             _draw(rows, options.out / f"{name}.png")
     kind = RATES[options.device].get("dtype", "float32")
-    print(f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} GFLOP/s")
+    print(
+        f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} GFLOP/s"
+    )
     print("written:", written)
     return values
 
@@ -104,7 +121,9 @@ def _copy(model, folder):
     if model in BASES:
         write_bi_encoder(folder, base_shape(read_bi_encoder(source), BASES[model]))
     elif model == CROSS:
-        write_cross_encoder(folder, new_cross_encoder(read_bi_encoder(source), 1, jax.random.key(0)))
+        write_cross_encoder(
+            folder, new_cross_encoder(read_bi_encoder(source), 1, jax.random.key(0))
+        )
     else:
         shutil.copytree(source, folder)
     return folder
@@ -124,7 +143,9 @@ def _loads(model, options):
         pairs = list(zip(sentences[::2], sentences[1::2], strict=False))[: counts["pairs"]]
         return {"pairs": pairs}, {"pairs": _about(model, encoder, pairs)}
     at_least = min(200, model.max_seq_length)
-    long_ones = documents(reversed(sentences), counts["long"] + counts["mixed"] // 5, at_least, num_tokens)
+    long_ones = documents(
+        reversed(sentences), counts["long"] + counts["mixed"] // 5, at_least, num_tokens
+    )
     num_short = counts["mixed"] - counts["mixed"] // 5
     texts = {
         "short": sentences[: counts["short"]],
@@ -137,13 +158,20 @@ def _loads(model, options):
 
 def _about(model, encoder, texts):
     lengths = model.tokenizer(texts).lengths
-    batches = plan(lengths, max_length=model.max_seq_length, token_budget=model.engine.placement.token_budget)
+    batches = plan(
+        lengths, max_length=model.max_seq_length, token_budget=model.engine.placement.token_budget
+    )
     edges = [0, 8, 16, 32, 64, 128, 192, 256]
     return {
         "num_texts": len(texts),
-        "sha256": fingerprint([text if isinstance(text, str) else "\t".join(text) for text in texts]),
+        "sha256": fingerprint(
+            [text if isinstance(text, str) else "\t".join(text) for text in texts]
+        ),
         "tokens": int(lengths.sum()),
-        "tokens_histogram": {"edges": edges, "counts": np.histogram(lengths - 0.5, edges)[0].tolist()},
+        "tokens_histogram": {
+            "edges": edges,
+            "counts": np.histogram(lengths - 0.5, edges)[0].tolist(),
+        },
         "shapes": len({(batch.rows, batch.length) for batch in batches}),
         "padding_share": padding_share(lengths, batches),
         "matmul_flops": matmul_flops(encoder, lengths),
@@ -152,7 +180,9 @@ def _about(model, encoder, texts):
 
 def _measure(names, folder, files, options, rates):
     """A row for each engine and load, with the seconds of each turn."""
-    engines = {name: EngineProcess(name, folder, python, options.device) for name, python in names.items()}
+    engines = {
+        name: EngineProcess(name, folder, python, options.device) for name, python in names.items()
+    }
     try:
         rows = []
         for load, file in files.items():
@@ -162,8 +192,12 @@ def _measure(names, folder, files, options, rates):
                 warm = engine.ask(texts=file, out=folder / "vectors.npy")  # this compiles, too
                 vectors = np.load(folder / "vectors.npy")
                 reference = vectors if reference is None else reference
-                rows.append({"load": load, "engine": name, "settings": chosen["settings"], "seconds": []})
-                rows[-1] |= _agreement(vectors, reference) | {"compile_seconds": warm.get("compile_seconds")}
+                rows.append(
+                    {"load": load, "engine": name, "settings": chosen["settings"], "seconds": []}
+                )
+                rows[-1] |= _agreement(vectors, reference) | {
+                    "compile_seconds": warm.get("compile_seconds")
+                }
             for _ in range(options.repeats):
                 rates.append(report.matmul_flops_per_second(**RATES[options.device]))
                 for row in rows[-len(engines) :]:
@@ -179,7 +213,9 @@ def _measure(names, folder, files, options, rates):
 def _part(file):
     """A file with every eighth of the texts, or as many as make 64, or all there are."""
     texts = json.loads(file.read_text(encoding="utf8"))
-    return report.write_json(f"part-{file.stem}", texts[:: max(1, min(8, len(texts) // 64))], file.parent)
+    return report.write_json(
+        f"part-{file.stem}", texts[:: max(1, min(8, len(texts) // 64))], file.parent
+    )
 
 
 def _agreement(vectors, reference):
@@ -187,7 +223,11 @@ def _agreement(vectors, reference):
     difference = {"largest_difference": float(np.abs(vectors - reference).max())}
     if vectors.shape[1] == 1:
         return difference
-    cosines = (vectors * reference).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(reference, axis=1)
+    cosines = (
+        (vectors * reference).sum(1)
+        / np.linalg.norm(vectors, axis=1)
+        / np.linalg.norm(reference, axis=1)
+    )
     return difference | {"mean_cosine": float(cosines.mean()), "min_cosine": float(cosines.min())}
 
 
@@ -238,7 +278,10 @@ def _print_rows(rows, loads):
               "largest difference", "mean cosine", "min cosine", "peak MB"]  # fmt: skip
     cells = []
     for row in rows:
-        ratio, cosines = row["times_best_peer"], [row.get(name) for name in ("mean_cosine", "min_cosine")]
+        ratio, cosines = (
+            row["times_best_peer"],
+            [row.get(name) for name in ("mean_cosine", "min_cosine")],
+        )
         cells.append([
             row["load"], row["engine"], ", ".join(map(str, row["settings"].values())), report.spread(row["seconds"], 2),
             f"{row['texts_per_second']:,.0f}", f"{row['tokens_per_second']:,.0f}",
@@ -250,12 +293,20 @@ def _print_rows(rows, loads):
 
 
 def _print_starts(rows):
-    header = ["engine", "fresh process, first vector, s", "one text, median ms", "p99 ms", "peak MB"]
+    header = [
+        "engine",
+        "fresh process, first vector, s",
+        "one text, median ms",
+        "p99 ms",
+        "peak MB",
+    ]
     cells = []
     for row in rows:
         median, p99 = np.percentile(row["milliseconds"], [50, 99])
         first = report.spread(row["first_vector_seconds"], 2)
-        cells.append([row["engine"], first, f"{median:.2f}", f"{p99:.2f}", f"{row['peak_mb'] or 0:,.0f}"])
+        cells.append(
+            [row["engine"], first, f"{median:.2f}", f"{p99:.2f}", f"{row['peak_mb'] or 0:,.0f}"]
+        )
     report.print_table(header, cells)
 
 
@@ -264,14 +315,18 @@ def matmul_flops(config: Any, lengths: np.ndarray) -> float:
     width, inner = config.hidden_size, config.intermediate_size
     per_token = 2 * (4 * width * width + 2 * width * inner)
     per_pair = 2 * 2 * width  # scores, and their products with the values
-    return float(config.num_hidden_layers * (per_token * lengths.sum() + per_pair * np.square(lengths).sum()))
+    return float(
+        config.num_hidden_layers * (per_token * lengths.sum() + per_pair * np.square(lengths).sum())
+    )
 
 
 def _draw(rows, file):
     """Texts a second of each engine, a panel for each model and load."""
     if (plt := report.pyplot()) is None:
         return
-    models, loads, engines = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "load", "engine"))
+    models, loads, engines = (
+        list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "load", "engine")
+    )
     colors = {
         "jsbert": "tab:red",
         "jsbert-cudnn": "tab:orange",
@@ -284,7 +339,9 @@ def _draw(rows, file):
     for row in rows:
         ax = axes[models.index(row["model"])][loads.index(row["load"])]
         ax.barh(
-            engines.index(row["engine"]), row["texts_per_second"], color=colors.get(row["engine"].split()[0], "0.5")
+            engines.index(row["engine"]),
+            row["texts_per_second"],
+            color=colors.get(row["engine"].split()[0], "0.5"),
         )
         ax.set_title(f"{row['model']}, {row['load']}, texts/s", fontsize=9)
     for ax in axes.flat:
@@ -297,21 +354,38 @@ def _draw(rows, file):
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
     add = parser.add_argument
-    add("--model", action="append", help=f"a folder, a name, {', '.join(BASES)} or {CROSS}; repeatable (default: all)")
+    add(
+        "--model",
+        action="append",
+        help=f"a folder, a name, {', '.join(BASES)} or {CROSS}; repeatable (default: all)",
+    )
     known = dict.fromkeys(name for names in ENGINES.values() for name in names)
-    add("--engine", action="append", choices=known, help="repeatable (default: all of the device's)")
+    add(
+        "--engine", action="append", choices=known, help="repeatable (default: all of the device's)"
+    )
     add("--device", choices=ENGINES, default="cpu", help="where all engines compute (cpu)")
     add("--load", action="append", choices=COUNTS, help="repeatable (default: all)")
     add("--repeats", type=int, default=3, help="turns of each engine (default 3)")
     add("--share", type=float, default=1.0, help="of the number of texts (default 1)")
-    add("--peer-python", default=sys.executable, help="the interpreter that runs the peers (default: this one)")
-    add("--quick", action="store_true", help="the default model, a quarter of the texts, one turn: some two minutes")
+    add(
+        "--peer-python",
+        default=sys.executable,
+        help="the interpreter that runs the peers (default: this one)",
+    )
+    add(
+        "--quick",
+        action="store_true",
+        help="the default model, a quarter of the texts, one turn: some two minutes",
+    )
     options = parser.parse_args(argv)
     if options.quick:
         options.share, options.repeats = options.share / 4, 1
     models = [*dict.fromkeys(bundled_models().values()), *BASES, CROSS]
     options.model = options.model or (models[:1] if options.quick else models)
-    options.engine, options.load = options.engine or list(ENGINES[options.device]), options.load or list(COUNTS)
+    options.engine, options.load = (
+        options.engine or list(ENGINES[options.device]),
+        options.load or list(COUNTS),
+    )
     return options
 
 

@@ -56,9 +56,17 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             found[trainer] = [json.loads(file.read_text(encoding="utf8")) for file in files]
         scores = {trainer: [cell["score"] for cell in own] for trainer, own in found.items()}
         results[task] = {"examples": found["jsbert"][0]["examples"], "scores": scores}
-        rows += [[task, objective, trainer, f"{100 * before:.2f}", _mean(own)] for trainer, own in scores.items()]
+        rows += [
+            [task, objective, trainer, f"{100 * before:.2f}", _mean(own)]
+            for trainer, own in scores.items()
+        ]
     report.print_table(["task", "objective", "trainer", "before", "after (mean, range)"], rows)
-    print("written:", report.write_json("finetune", values | {"seeds": options.seeds, "results": results}, options.out))
+    print(
+        "written:",
+        report.write_json(
+            "finetune", values | {"seeds": options.seeds, "results": results}, options.out
+        ),
+    )
     return results
 
 
@@ -73,11 +81,32 @@ def _score(model, data):
 
 def _run_cell(options, task, trainer, seed):
     print(f"{task}, {trainer}, seed {seed} ...", end=" ", flush=True)
-    command = [sys.executable, "-m", "benchmarks.finetune", "--data", str(options.data), "--out", str(options.out)]
-    command += ["--pairs", str(options.pairs), "--triplets", str(options.triplets), "--cell", task, trainer, str(seed)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.finetune",
+        "--data",
+        str(options.data),
+        "--out",
+        str(options.out),
+    ]
+    command += [
+        "--pairs",
+        str(options.pairs),
+        "--triplets",
+        str(options.triplets),
+        "--cell",
+        task,
+        trainer,
+        str(seed),
+    ]
     command += ["--model", str(options.model)]
     done = subprocess.run(
-        command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
+        command,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
@@ -105,7 +134,10 @@ def _examples(options, task):
     file = options.data / TASKS[task][0]
     if task == "stsb-cosine":
         return read_examples(file, label_range=(0, 5))
-    examples, most = read_examples(file), options.pairs if task == "nli-softmax" else options.triplets
+    examples, most = (
+        read_examples(file),
+        options.pairs if task == "nli-softmax" else options.triplets,
+    )
     texts, labels = examples.rows(range(min(most, len(examples))))
     columns = dict(zip(examples.names, texts, strict=True))
     return Examples.from_columns(columns | ({} if labels is None else {"label": labels.tolist()}))
@@ -126,7 +158,10 @@ def _train_sentence_transformers(task, examples, model, out, seed):
     import datasets
     import torch
     from sentence_transformers import SentenceTransformer as Theirs
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
     from sentence_transformers.sentence_transformer import losses
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
@@ -137,7 +172,9 @@ def _train_sentence_transformers(task, examples, model, out, seed):
         columns["label"] = examples.labels.tolist()
     model = Theirs(model, device="cpu")
     loss = {
-        "nli-softmax": lambda: losses.SoftmaxLoss(model, model.get_embedding_dimension(), num_labels=3),
+        "nli-softmax": lambda: losses.SoftmaxLoss(
+            model, model.get_embedding_dimension(), num_labels=3
+        ),
         "nli-ranking": lambda: losses.MultipleNegativesRankingLoss(model),
         "stsb-cosine": lambda: losses.CosineSimilarityLoss(model),
     }[task]()
@@ -147,18 +184,28 @@ def _train_sentence_transformers(task, examples, model, out, seed):
         weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler, save_strategy="no", report_to="none",
         use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
-    SentenceTransformerTrainer(model, arguments, train_dataset=datasets.Dataset.from_dict(columns), loss=loss).train()
+    SentenceTransformerTrainer(
+        model, arguments, train_dataset=datasets.Dataset.from_dict(columns), loss=loss
+    ).train()
     model.save_pretrained(out)
 
 
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with sts/ and nli/")
-    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)")
+    parser.add_argument(
+        "--data", type=pathlib.Path, required=True, help="folder with sts/ and nli/"
+    )
+    parser.add_argument(
+        "--model", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=4_000, help="NLI pairs for softmax (4,000)")
-    parser.add_argument("--triplets", type=int, default=2_400, help="NLI triplets for in-batch negatives (2,400)")
-    parser.add_argument("--cell", nargs=3, metavar=("TASK", "TRAINER", "SEED"), help="run this cell only")
+    parser.add_argument(
+        "--triplets", type=int, default=2_400, help="NLI triplets for in-batch negatives (2,400)"
+    )
+    parser.add_argument(
+        "--cell", nargs=3, metavar=("TASK", "TRAINER", "SEED"), help="run this cell only"
+    )
     return parser.parse_args(argv)
 
 

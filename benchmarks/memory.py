@@ -40,7 +40,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         f"{options.count:,} texts of {tokens:.1f} tokens in {seconds:.0f} s ({options.count / seconds:,.0f}/s): "
         f"peak {above:,.0f} MB above {before:,.0f} MB (model and texts), beside {returned:,.0f} MB of vectors"
     )
-    values |= {"count": options.count, "tokens_per_text": tokens, "dtype": model.dtype, "seconds": seconds}
+    values |= {
+        "count": options.count,
+        "tokens_per_text": tokens,
+        "dtype": model.dtype,
+        "seconds": seconds,
+    }
     values |= {"before_mb": before, "returned_mb": returned, "above_mb": above}
     print("written:", report.write_json("memory", values, options.out))
     return values
@@ -48,7 +53,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 def short_texts(count: int, words: int) -> list[str]:
     """Distinct texts of this many words drawn from real sentences, and a number."""
-    vocabulary = sorted({word for text in docstring_sentences(3000) for word in re.findall(r"[a-z]+", text)})
+    vocabulary = sorted(
+        {word for text in docstring_sentences(3000) for word in re.findall(r"[a-z]+", text)}
+    )
     generator = random.Random(0)
     return [" ".join([*generator.choices(vocabulary, k=words), str(n)]) for n in range(count)]
 

@@ -54,7 +54,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     values = report.circumstances()
     report.print_circumstances(values)
     sentences = file_sentences(options.sentences) if options.sentences else docstring_sentences()
-    print(f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; random order, seed {options.seed}")
+    print(
+        f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; random order, seed {options.seed}"
+    )
     sentences = shuffled(sentences, options.seed)
     largest = max(*options.bi_ladder, *options.ladder)
     if len(sentences) < largest:
@@ -64,19 +66,29 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
     parts = _trunk(options.shape)
     cross_parts, trained = _cross_parts(parts, options)
-    note = "" if trained else "The cross-encoder's head is untrained: the time is real, the answer means nothing."
+    note = (
+        ""
+        if trained
+        else "The cross-encoder's head is untrained: the time is real, the answer means nothing."
+    )
     if options.shape:
         note = "All weights are random: the time is real, the answers mean nothing."
     print(note)
     rows = [
         *cross_rows(cross_parts, sentences, options),
         *bi_rows(parts, sentences, options),
-        *(torch_rows(parts, cross_parts, sentences, options) if report.has_torch() and not options.no_torch else []),
+        *(
+            torch_rows(parts, cross_parts, sentences, options)
+            if report.has_torch() and not options.no_torch
+            else []
+        ),
     ]
     _print_rows(rows)
     summary = _summary(rows)
     values |= {
-        "options": {name: report.without_places(str(value)) for name, value in vars(options).items()},
+        "options": {
+            name: report.without_places(str(value)) for name, value in vars(options).items()
+        },
         "num_sentences": len(sentences),
         "sentences_sha256": fingerprint(sentences),
         "note": note,
@@ -110,7 +122,12 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
             length,
             _in_order(exact, pair_logits(exact.config), lambda _: length),
         ),
-        (f"cross-encoder, sorted, budgeted, {best.dtype}", best, None, _sorted(best, pair_logits(best.config), 1)),
+        (
+            f"cross-encoder, sorted, budgeted, {best.dtype}",
+            best,
+            None,
+            _sorted(best, pair_logits(best.config), 1),
+        ),
     ]
     rows = []
     for n in options.ladder:
@@ -122,7 +139,18 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
             compile_seconds = warm_up(tokens)
             compute_seconds, (scores, passes) = report.measure(functools.partial(compute, tokens))
             pair = [sentences[i] for i in pairs[int(np.argmax(scores))]]
-            rows.append(_row(name, n, passes, compile_seconds, tokenize_seconds, compute_seconds, [0.0], *pair))
+            rows.append(
+                _row(
+                    name,
+                    n,
+                    passes,
+                    compile_seconds,
+                    tokenize_seconds,
+                    compute_seconds,
+                    [0.0],
+                    *pair,
+                )
+            )
     return rows
 
 
@@ -134,7 +162,9 @@ def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
         model.get_embedding_dimension(),
         length_ladder(model.max_seq_length),
     )
-    unsorted = _in_order(model, function, lambda longest: next(length for length in ladder if length >= longest))
+    unsorted = _in_order(
+        model, function, lambda longest: next(length for length in ladder if length >= longest)
+    )
     arrangements = [
         ("bi-encoder, unsorted, float32", options.unsorted_up_to, unsorted),
         ("bi-encoder, sorted, budgeted, float32", FULL, _sorted(model, function, width)),
@@ -152,11 +182,19 @@ def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
                 name, n, passes, compile_seconds, tokenize_seconds, compute_seconds, search_seconds,
                 texts[pair.first], texts[pair.second],
             )  # fmt: skip
-            rows.append(row | {"cosine": pair.score, "equals_brute_force": _equals_brute_force(vectors, pair, n)})
+            rows.append(
+                row
+                | {
+                    "cosine": pair.score,
+                    "equals_brute_force": _equals_brute_force(vectors, pair, n),
+                }
+            )
     return rows
 
 
-def torch_rows(parts: Any, cross_parts: CrossEncoderParts, sentences: list[str], options: Any) -> list[Row]:
+def torch_rows(
+    parts: Any, cross_parts: CrossEncoderParts, sentences: list[str], options: Any
+) -> list[Row]:
     """The same job through sentence-transformers, which sorts by length itself; same threads, float32."""
     import tempfile
 
@@ -186,10 +224,14 @@ def torch_rows(parts: Any, cross_parts: CrossEncoderParts, sentences: list[str],
                 )
             )
         for n in options.bi_ladder:
-            seconds, vectors = report.measure(functools.partial(bi.encode, sentences[:n], convert_to_tensor=True))
+            seconds, vectors = report.measure(
+                functools.partial(bi.encode, sentences[:n], convert_to_tensor=True)
+            )
 
             def search(vectors=vectors):
-                return sentence_transformers.util.paraphrase_mining_embeddings(vectors, top_k=1, max_pairs=1)[0]
+                return sentence_transformers.util.paraphrase_mining_embeddings(
+                    vectors, top_k=1, max_pairs=1
+                )[0]
 
             search_seconds, (score, first, second) = report.measure(search)
             row = _row(
@@ -231,7 +273,12 @@ def _sorted(model, function, width):
 
     def batches(tokens):
         budget = model.engine.placement.token_budget
-        return plan(tokens.lengths, max_length=model.max_seq_length, token_budget=budget, multiple=len(model.devices))
+        return plan(
+            tokens.lengths,
+            max_length=model.max_seq_length,
+            token_budget=budget,
+            multiple=len(model.devices),
+        )
 
     def compute(tokens):
         found, passes = np.empty((len(tokens.lengths), width), np.float32), 0
@@ -272,8 +319,12 @@ def _warm_up(model, function, batches, tokens):
 
 
 def _cut(tokens, length):
-    keep = [slice(start, min(stop, start + length)) for start, stop in itertools.pairwise(tokens.starts)]
-    return Ragged.from_lists([tokens.ids[part] for part in keep], [tokens.token_types[part] for part in keep])
+    keep = [
+        slice(start, min(stop, start + length)) for start, stop in itertools.pairwise(tokens.starts)
+    ]
+    return Ragged.from_lists(
+        [tokens.ids[part] for part in keep], [tokens.token_types[part] for part in keep]
+    )
 
 
 def _equals_brute_force(vectors, pair, n):
@@ -283,7 +334,10 @@ def _equals_brute_force(vectors, pair, n):
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = np.triu(unit @ unit.T, 1) + np.tril(np.full((n, n), -2.0, np.float32))
     first, second = np.unravel_index(np.argmax(cosines), cosines.shape)
-    return bool((first, second) == (pair.first, pair.second) and abs(cosines[first, second] - pair.score) < 1e-5)
+    return bool(
+        (first, second) == (pair.first, pair.second)
+        and abs(cosines[first, second] - pair.score) < 1e-5
+    )
 
 
 def _trunk(shape):
@@ -297,7 +351,9 @@ def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderPar
     """A bi-encoder with the tokenizer and the settings of `parts` and a family's base of random weights."""
     config = family.Config(vocab_size=parts.config.encoder.vocab_size)
     params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}
-    return dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=config), params=params)
+    return dataclasses.replace(
+        parts, config=dataclasses.replace(parts.config, encoder=config), params=params
+    )
 
 
 def _cross_parts(parts, options):
@@ -337,16 +393,25 @@ def _print_rows(rows):
                 row.get("equals_brute_force"), ""
             )
             cosine = f" (cosine {row['cosine']:.4f}{checked})" if "cosine" in row else ""
-            print(f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:\n    {row['pair'][0]}\n    {row['pair'][1]}")
-    checks = [row["equals_brute_force"] for row in rows if row.get("equals_brute_force") is not None]
-    print(f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows with the whole matrix computed\n")
+            print(
+                f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:\n    {row['pair'][0]}\n    {row['pair'][1]}"
+            )
+    checks = [
+        row["equals_brute_force"] for row in rows if row.get("equals_brute_force") is not None
+    ]
+    print(
+        f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows with the whole matrix computed\n"
+    )
 
 
 def _summary(rows):
     cross = [row for row in rows if row["name"].startswith("cross-encoder, length")][-1]
     fair = [row for row in rows if row["name"].startswith("cross-encoder, sorted")][-1]
     fast = [row for row in rows if row["name"].startswith("bi-encoder, sorted")][-1]
-    seconds = {name: row["extrapolated_seconds_at_10000"] for name, row in (("paper", cross), ("best", fair))}
+    seconds = {
+        name: row["extrapolated_seconds_at_10000"]
+        for name, row in (("paper", cross), ("best", fair))
+    }
     ratios = None
     compared = f"; no ratio, for the bi-encoder ran at n = {fast['n']:,} only"
     if fast["n"] == FULL:
@@ -380,18 +445,29 @@ def _draw(rows, file):
         power = 2 if name.startswith("cross-encoder") else 1
         fitted[name] = seconds / n**power
         if n < FULL:
-            axes.loglog([n, FULL], [seconds, seconds * (FULL / n) ** power], ":", color=line.get_color())
+            axes.loglog(
+                [n, FULL], [seconds, seconds * (FULL / n) ** power], ":", color=line.get_color()
+            )
     slow = next(name for name in fitted if name.startswith("cross-encoder, sorted"))
     fast = next(name for name in fitted if name.startswith("bi-encoder, sorted"))
     crossing = fitted[fast] / fitted[slow]
     axes.axvline(max(crossing, 2), color="grey", linewidth=0.8, linestyle="--")
     axes.annotate(
-        f"the curves meet near n = {max(crossing, 2):.0f}", (max(crossing, 2), 0.3), rotation=90, fontsize=8, ha="right"
+        f"the curves meet near n = {max(crossing, 2):.0f}",
+        (max(crossing, 2), 0.3),
+        rotation=90,
+        fontsize=8,
+        ha="right",
     )
     for name, seconds in PAPER.items():
         axes.plot(FULL, seconds, "k*", markersize=11)
         axes.annotate(
-            f"paper, {name}", (FULL, seconds), textcoords="offset points", xytext=(-8, 6), ha="right", fontsize=8
+            f"paper, {name}",
+            (FULL, seconds),
+            textcoords="offset points",
+            xytext=(-8, 6),
+            ha="right",
+            fontsize=8,
         )
     axes.set(
         xlabel="sentences n",
@@ -409,18 +485,29 @@ def _parser():
 
     parser = report.parser(__doc__)
     parser.add_argument(
-        "--sentences", type=pathlib.Path, help="a text file, one sentence a line, instead of docstrings"
+        "--sentences",
+        type=pathlib.Path,
+        help="a text file, one sentence a line, instead of docstrings",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random order of the sentences (default 0)")
     parser.add_argument(
-        "--shape", choices=["bert-base"], help="random weights of this shape instead of the default model"
+        "--seed", type=int, default=0, help="of the random order of the sentences (default 0)"
+    )
+    parser.add_argument(
+        "--shape",
+        choices=["bert-base"],
+        help="random weights of this shape instead of the default model",
     )
     parser.add_argument(
         "--cross-encoder",
         metavar="FOLDER",
         help="a trained one; by default what benchmarks.tradeoff left, or else the trunk with a random head",
     )
-    parser.add_argument("--ladder", type=ladder, default=(8, 16, 32), help="n for the cross-encoder (default 8,16,32)")
+    parser.add_argument(
+        "--ladder",
+        type=ladder,
+        default=(8, 16, 32),
+        help="n for the cross-encoder (default 8,16,32)",
+    )
     parser.add_argument(
         "--bi-ladder",
         type=ladder,
@@ -428,13 +515,21 @@ def _parser():
         help="n for the bi-encoder (default 10,100,1000,10000)",
     )
     parser.add_argument(
-        "--unsorted-up-to", type=int, default=1000, help="largest n of the unsorted bi-encoder (default 1000)"
+        "--unsorted-up-to",
+        type=int,
+        default=1000,
+        help="largest n of the unsorted bi-encoder (default 1000)",
     )
     parser.add_argument(
-        "--fixed-length", type=int, default=128, help="tokens of a pair in the paper's arrangement (default 128)"
+        "--fixed-length",
+        type=int,
+        default=128,
+        help="tokens of a pair in the paper's arrangement (default 128)",
     )
     parser.add_argument(
-        "--no-torch", action="store_true", help="leave sentence-transformers out even if it is installed"
+        "--no-torch",
+        action="store_true",
+        help="leave sentence-transformers out even if it is installed",
     )
     return parser
 

@@ -65,7 +65,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             "queries_per_second": len(queries) / statistics.median(taken),
             "seconds": taken,
         }
-        for (precision, rescored, multiplier), indices, taken in zip(WAYS, found, seconds, strict=True)
+        for (precision, rescored, multiplier), indices, taken in zip(
+            WAYS, found, seconds, strict=True
+        )
     ]
     print(f"{len(corpus):,} vectors of {corpus.shape[1]}, {len(queries):,} queries\n")
     report.print_table(["vectors", "precision", "scored again", "bytes", f"recall@{K}", "queries/s", "seconds"], [
@@ -80,7 +82,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         ]
         for row in rows
     ])  # fmt: skip
-    values |= {"model": str(options.model or "default"), "sentences": fingerprint(sentences), "corpus": len(corpus)}
+    values |= {
+        "model": str(options.model or "default"),
+        "sentences": fingerprint(sentences),
+        "corpus": len(corpus),
+    }
     values |= {"queries": len(queries), "dimensions": corpus.shape[1], "rows": rows}
     print("written:", report.write_json("quantized", values, options.out))
     return values
@@ -107,10 +113,16 @@ def _options(argv):
     parser = report.parser(__doc__)
     add = parser.add_argument
     add("--model", help="a folder or name (default: the default model)")
-    add("--sentences", type=int, help=f"sentences, queries among them, at most (default {ENOUGH:,})")
+    add(
+        "--sentences", type=int, help=f"sentences, queries among them, at most (default {ENOUGH:,})"
+    )
     add("--queries", type=int, help="queries (default 1,000)")
     add("--repeats", type=int, help="turns (default 5)")
-    add("--quick", action="store_true", help="3,000 sentences, 100 queries, two turns: some ten seconds")
+    add(
+        "--quick",
+        action="store_true",
+        help="3,000 sentences, 100 queries, two turns: some ten seconds",
+    )
     options = parser.parse_args(argv)
     defaults = (3_000, 100, 2) if options.quick else (ENOUGH, 1_000, 5)
     for name, default in zip(("sentences", "queries", "repeats"), defaults, strict=True):

@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     values = report.circumstances()
     report.print_circumstances(values)
     generator = np.random.default_rng(0)
-    corpus, queries = (_unit_vectors(generator, count) for count in (options.corpus, options.queries))
+    corpus, queries = (
+        _unit_vectors(generator, count) for count in (options.corpus, options.queries)
+    )
     seconds: dict[str, list[float]] = {"jsbert": [], "faiss": []}
     rates, agreement = [], None
     with tempfile.TemporaryDirectory() as folder:
@@ -69,11 +71,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             share = flops / statistics.median(taken) / rate
             rows.append([name, report.spread(taken, 2), f"{share:.0%}"])
     report.print_table(["engine", "seconds", "of the float32 matmul rate"], rows)
-    print(f"float32 matmul rate {rate / 1e9:.0f} GFLOP/s: all of it would take {flops / rate:.2f} s")
+    print(
+        f"float32 matmul rate {rate / 1e9:.0f} GFLOP/s: all of it would take {flops / rate:.2f} s"
+    )
     if agreement is not None:
         ratio = statistics.median(seconds["faiss"]) / statistics.median(seconds["jsbert"])
         print(f"jsbert is {ratio:.2f} x as fast as faiss {version}; equal places: {agreement:.2%}")
-    values |= {"corpus": options.corpus, "queries": options.queries, "k": options.k, "seconds": seconds}
+    values |= {
+        "corpus": options.corpus,
+        "queries": options.queries,
+        "k": options.k,
+        "seconds": seconds,
+    }
     values |= {"faiss": version, "equal_places": agreement, "matmul_flops_per_second": rates}
     print("written:", report.write_json("search", values, options.out))
     return values
@@ -88,7 +97,12 @@ def _faiss(options, folder, corpus, queries):
     """(a process that searches at each line, faiss' version), or (None, None) without faiss."""
     for name, vectors in (("corpus", corpus), ("queries", queries)):
         np.save(folder / f"{name}.npy", vectors)
-    arguments = [str(folder / "corpus.npy"), str(folder / "queries.npy"), str(options.k), str(THREADS)]
+    arguments = [
+        str(folder / "corpus.npy"),
+        str(folder / "queries.npy"),
+        str(options.k),
+        str(THREADS),
+    ]
     peer = subprocess.Popen(
         [options.peer_python, "-c", FAISS, *arguments],
         stdin=subprocess.PIPE,
@@ -111,7 +125,11 @@ def _options(argv):
     add("--queries", type=int, default=1_000, help="queries (default 1,000)")
     add("--k", type=int, default=10, help="matches (default 10)")
     add("--repeats", type=int, default=5, help="turns (default 5)")
-    add("--peer-python", default=sys.executable, help="the interpreter that runs faiss (default: this one)")
+    add(
+        "--peer-python",
+        default=sys.executable,
+        help="the interpreter that runs faiss (default: this one)",
+    )
     return parser.parse_args(argv)
 
 

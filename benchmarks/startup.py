@@ -38,13 +38,17 @@ ENCODE = {
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Runs the benchmark; returns what it writes."""
     parser = report.parser(__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="processes of each kind, taking turns (default 5)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="processes of each kind, taking turns (default 5)"
+    )
     options = parser.parse_args(argv)
     values = report.circumstances()
     report.print_circumstances(values)
     imports = _in_turns({name: (code, []) for name, code in IMPORTS.items()}, options.repeats)
     ratio = statistics.median(imports["jsbert"]) / statistics.median(imports["jax, flax.nnx"])
-    report.print_table(["import", "seconds"], [[name, report.spread(seconds)] for name, seconds in imports.items()])
+    report.print_table(
+        ["import", "seconds"], [[name, report.spread(seconds)] for name, seconds in imports.items()]
+    )
     print(f"import jsbert takes {ratio:.2f} x import jax, flax.nnx\n")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +57,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         arguments = [str(file), str(find_folder())]
         jobs = {"jsbert, cold cache": (textwrap.dedent(ENCODE["jsbert"]), arguments)}
         if report.has_torch():
-            jobs["sentence-transformers"] = (textwrap.dedent(ENCODE["sentence-transformers"]), arguments)
+            jobs["sentence-transformers"] = (
+                textwrap.dedent(ENCODE["sentence-transformers"]),
+                arguments,
+            )
         totals = _in_turns(jobs, options.repeats)
         warm = {"jsbert, warm cache": jobs["jsbert, cold cache"]}
         cache = os.path.join(folder, "cache")
@@ -72,7 +79,9 @@ def mixed_texts(count: int, seed: int = 0) -> list[str]:
     """Four of five texts are a sentence, one of five is 20 sentences long."""
     sentences = shuffled(docstring_sentences(), seed)
     rest = iter(sentences)
-    return [" ".join(next(rest) for _ in range(20 if index % 5 == 0 else 1)) for index in range(count)]
+    return [
+        " ".join(next(rest) for _ in range(20 if index % 5 == 0 else 1)) for index in range(count)
+    ]
 
 
 def _in_turns(jobs, repeats, cache=None):
@@ -84,7 +93,10 @@ def _in_turns(jobs, repeats, cache=None):
                 environment = os.environ | {"XDG_CACHE_HOME": cache or empty, "HF_HUB_OFFLINE": "1"}
                 started = time.perf_counter()
                 subprocess.run(
-                    [sys.executable, "-c", code, *arguments], env=environment, check=True, capture_output=True
+                    [sys.executable, "-c", code, *arguments],
+                    env=environment,
+                    check=True,
+                    capture_output=True,
                 )
                 seconds[name].append(time.perf_counter() - started)
     return seconds

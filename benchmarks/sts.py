@@ -58,9 +58,16 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         name, model = open_model(text)
         scores = {set_name: score(model, options.data, set_name) for set_name in SETS}
         size = sum(leaf.size for leaf in jax.tree.leaves(model.params))
-        rows.append({"name": name, "parameters": size, "scores": scores, "average": average(scores)})
-    paper = [[f"paper, {name}", "-", *(f"{value:.2f}" for value in found)] for name, found in PAPER.items()]
-    report.print_table(["model", "parameters (M)", *SETS, "Avg"], [_cells(row) for row in rows] + paper)
+        rows.append(
+            {"name": name, "parameters": size, "scores": scores, "average": average(scores)}
+        )
+    paper = [
+        [f"paper, {name}", "-", *(f"{value:.2f}" for value in found)]
+        for name, found in PAPER.items()
+    ]
+    report.print_table(
+        ["model", "parameters (M)", *SETS, "Avg"], [_cells(row) for row in rows] + paper
+    )
     values |= {"pairs": pairs, "rows": rows, "paper": PAPER}
     print("written:", report.write_json("sts", values, options.out))
     return values
@@ -83,8 +90,12 @@ def evaluator(data: pathlib.Path, set_name: str) -> EmbeddingSimilarityEvaluator
         return None
     files = sorted([*path.glob("*.tsv"), *path.glob("*.tsv.gz")]) if path.is_dir() else [path]
     if not files:
-        raise ValueError(f"{path} holds no subsets; put a .tsv a subset into it, or take the folder away")
-    return sts_subsets({file.name: read_pairs(file) for file in files}, name="", similarity_fn_names=["cosine"])
+        raise ValueError(
+            f"{path} holds no subsets; put a .tsv a subset into it, or take the folder away"
+        )
+    return sts_subsets(
+        {file.name: read_pairs(file) for file in files}, name="", similarity_fn_names=["cosine"]
+    )
 
 
 def read_pairs(file: pathlib.Path) -> tuple[list[str], list[str], list[float]]:
@@ -121,13 +132,22 @@ def model_name(model: str | None) -> str:
 
 
 def _cells(row):
-    told = [f"{value:.2f}" if value is not None else "-" for value in (*row["scores"].values(), row["average"])]
+    told = [
+        f"{value:.2f}" if value is not None else "-"
+        for value in (*row["scores"].values(), row["average"])
+    ]
     return [row["name"], f"{row['parameters'] / 1e6:.1f}", *told]
 
 
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", default=[None], help="[NAME=]FOLDER[:POOLING] or a name")
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        default=[None],
+        help="[NAME=]FOLDER[:POOLING] or a name",
+    )
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with sts/")
     return parser.parse_args(argv)
 

@@ -54,11 +54,17 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     sentences, source = distinct_sentences(options.data, options.n)
     bi, cross = trained(options)
     untuned = SentenceTransformer(options.model, dtype=options.dtype)
-    results, found = accuracies(untuned, bi, cross, test, k=options.k, exhaustive=options.exhaustive)
-    for name, cost in costs(bi, cross, sentences, sample=options.sample, rerank_pairs=options.rerank_pairs).items():
+    results, found = accuracies(
+        untuned, bi, cross, test, k=options.k, exhaustive=options.exhaustive
+    )
+    for name, cost in costs(
+        bi, cross, sentences, sample=options.sample, rerank_pairs=options.rerank_pairs
+    ).items():
         results[name] |= cost
     _print_rows(results, found, options)
-    told = {name: value for name, value in vars(options).items() if name not in ("data", "work", "out")}
+    told = {
+        name: value for name, value in vars(options).items() if name not in ("data", "work", "out")
+    }
     values |= {
         "options": told | {"model": model_name(options.model)},
         "sentences": {"source": source, "sha256": fingerprint(sentences)},
@@ -75,13 +81,17 @@ def trained(options: argparse.Namespace) -> tuple[SentenceTransformer, CrossEnco
     """The bi-encoder and the cross-encoder in `options.work`, in the dtype of the options; trained first if need be."""
     train = read_examples(options.data / "sts/stsb-train.tsv", label_range=(0, 5))
     first, second, scores = read_pairs(options.data / "sts/stsb-dev.tsv")
-    recipe = functools.partial(Recipe, epochs=options.epochs, max_steps=options.steps, dtype=options.dtype)
+    recipe = functools.partial(
+        Recipe, epochs=options.epochs, max_steps=options.steps, dtype=options.dtype
+    )
     fit(
         SentenceTransformer(options.model),
         Source(train, "cosine"),
         options.work / "bi-encoder",
         recipe(learning_rate=options.learning_rate),
-        evaluator=EmbeddingSimilarityEvaluator(first, second, scores, similarity_fn_names=["cosine"]),
+        evaluator=EmbeddingSimilarityEvaluator(
+            first, second, scores, similarity_fn_names=["cosine"]
+        ),
         show_progress_bar=True,
     )
     fit(
@@ -108,12 +118,25 @@ def _print_rows(results, found, options):
         passes = f"{row['passes']:,}" if "passes" in row else "-"
         seconds = report.spread(row["seconds"]) if "seconds" in row else "-"
         rows.append([name, f"{row['spearman']:.2f}", accuracy, passes, seconds, far])
-    rows += [[f"paper, {name}", f"{value:.2f}", "-", "-", "-", "-"] for name, value in PAPER.items()]
+    rows += [
+        [f"paper, {name}", f"{value:.2f}", "-", "-", "-", "-"] for name, value in PAPER.items()
+    ]
     n = f"n = {options.n:,}"
     report.print_table(
-        ["method", "STSb test", "accuracy@1", f"passes, {n}", f"seconds, {n}", "seconds, EXTRAPOLATED"], rows
+        [
+            "method",
+            "STSb test",
+            "accuracy@1",
+            f"passes, {n}",
+            f"seconds, {n}",
+            "seconds, EXTRAPOLATED",
+        ],
+        rows,
     )
-    sample, reranked = results["cross-encoder"]["sample_pairs"], results["retrieve-then-rerank"]["passes"] - options.n
+    sample, reranked = (
+        results["cross-encoder"]["sample_pairs"],
+        results["retrieve-then-rerank"]["passes"] - options.n,
+    )
     passes = ", ".join(f"{name} {count:,}" for name, count in found["passes"].items())
     print(f"extrapolated from {sample:,} pairs; reranked: the {reranked:,} pairs closest by cosine")
     print(
@@ -127,12 +150,28 @@ def _draw(results, file):
     if plt is None:
         return
     figure, axes = plt.subplots(figsize=(7, 4.5))
-    axes.axhline(results[METHODS[0]]["spearman"], color="grey", linewidth=0.8, linestyle="--", label=METHODS[0])
+    axes.axhline(
+        results[METHODS[0]]["spearman"],
+        color="grey",
+        linewidth=0.8,
+        linestyle="--",
+        label=METHODS[0],
+    )
     for name in METHODS[1:]:
         row = results[name]
         far = row.get("extrapolated_seconds")
-        seconds, told = (statistics.median(row["seconds"]), "measured") if far is None else (far, "EXTRAPOLATED")
-        axes.plot(seconds, row["spearman"], "o", fillstyle="full" if far is None else "none", label=f"{name}, {told}")
+        seconds, told = (
+            (statistics.median(row["seconds"]), "measured")
+            if far is None
+            else (far, "EXTRAPOLATED")
+        )
+        axes.plot(
+            seconds,
+            row["spearman"],
+            "o",
+            fillstyle="full" if far is None else "none",
+            label=f"{name}, {told}",
+        )
     axes.set(
         xscale="log",
         xlabel=f"seconds to the closest pair, {results['bi-encoder']['passes']:,} sentences",
@@ -148,17 +187,47 @@ def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
     add = parser.add_argument
     add("--data", type=pathlib.Path, required=True, help="folder with sts/ and nli/")
-    add("--work", type=pathlib.Path, default=report.WORK, help="folder for the two models (benchmarks/work)")
+    add(
+        "--work",
+        type=pathlib.Path,
+        default=report.WORK,
+        help="folder for the two models (benchmarks/work)",
+    )
     add("--model", help="the trunk, a folder or name; by default the default model")
     add("--epochs", type=int, default=4, help="passes over STSb train (4)")
     add("--learning-rate", type=float, default=2e-5, help="the bi-encoder's (2e-5)")
-    add("--cross-learning-rate", type=float, default=5e-5, help="the cross-encoder's, whose head is new (5e-5)")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of training, scores and times (float32)")
+    add(
+        "--cross-learning-rate",
+        type=float,
+        default=5e-5,
+        help="the cross-encoder's, whose head is new (5e-5)",
+    )
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of training, scores and times (float32)",
+    )
     add("--k", type=int, default=16, help="sentences retrieved to be reranked (16)")
-    add("--rerank-pairs", type=int, default=1_000, help="closest pairs by cosine to be reranked (1,000)")
+    add(
+        "--rerank-pairs",
+        type=int,
+        default=1_000,
+        help="closest pairs by cosine to be reranked (1,000)",
+    )
     add("--n", type=int, default=10_000, help="sentences whose closest pair is looked for (10,000)")
-    add("--sample", type=int, default=2_000, help="pairs that the cross-encoder's seconds are measured on (2,000)")
-    add("--exhaustive", type=int, default=20_000, help="most passes to find by the cross-encoder alone (20,000)")
+    add(
+        "--sample",
+        type=int,
+        default=2_000,
+        help="pairs that the cross-encoder's seconds are measured on (2,000)",
+    )
+    add(
+        "--exhaustive",
+        type=int,
+        default=20_000,
+        help="most passes to find by the cross-encoder alone (20,000)",
+    )
     add("--pool", type=int, help="use this many pairs of STSb test; by default all")
     add("--steps", type=int, help="stop both trainings after this many updates")
     return parser.parse_args(argv)

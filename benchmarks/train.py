@@ -93,7 +93,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     skip = options.steps // 2
     results = {}
     for name, runs in turns.items():
-        rates = [(options.steps - skip) / (run["seconds"][-1] - run["seconds"][skip - 1]) for run in runs]
+        rates = [
+            (options.steps - skip) / (run["seconds"][-1] - run["seconds"][skip - 1]) for run in runs
+        ]
         results[name] = {
             "updates_per_second": rates,
             "tokens_per_second": statistics.median(rates) * tokens_per_update,
@@ -137,12 +139,18 @@ def _print(results, options, skip):
 def _run(worker, job, folder):
     file = folder / "job.json"
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        file.write_text(json.dumps(job | {"out": str(pathlib.Path(out) / "model")}), encoding="utf8")
+        file.write_text(
+            json.dumps(job | {"out": str(pathlib.Path(out) / "model")}), encoding="utf8"
+        )
         lines = WORKERS[worker].strip("\n").splitlines()
         code = "\n".join(line[8:] for line in lines)
         environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(
-            [sys.executable, "-c", code, str(file)], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code, str(file)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if done.returncode:
         raise RuntimeError(f"{worker} failed:\n{done.stderr[-2000:]}")
@@ -154,10 +162,15 @@ def _columns(options):
         from jsbert.data import read_examples
 
         examples = read_examples(options.data, label_range=(0, 5))
-        return {**dict(zip(examples.names, examples.texts, strict=True)), "score": examples.labels.tolist()}
+        return {
+            **dict(zip(examples.names, examples.texts, strict=True)),
+            "score": examples.labels.tolist(),
+        }
     texts = shuffled(docstring_sentences(), 0)[: 2 * options.steps * options.batch_size]
     half = len(texts) // 2
-    scores = [(len(a) + len(b)) % 6 / 5 for a, b in zip(texts[:half], texts[half : 2 * half], strict=True)]
+    scores = [
+        (len(a) + len(b)) % 6 / 5 for a, b in zip(texts[:half], texts[half : 2 * half], strict=True)
+    ]
     return {"sentence1": texts[:half], "sentence2": texts[half : 2 * half], "score": scores}
 
 
@@ -171,13 +184,23 @@ def _tokens_per_update(job):
 
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
-    parser.add_argument("--data", type=pathlib.Path, help="a file of sentence1, sentence2 and score (0 to 5)")
-    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)")
-    parser.add_argument("--steps", type=int, default=120, help="updates of each run; the second half counts (120)")
+    parser.add_argument(
+        "--data", type=pathlib.Path, help="a file of sentence1, sentence2 and score (0 to 5)"
+    )
+    parser.add_argument(
+        "--model", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=120, help="updates of each run; the second half counts (120)"
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="pairs of a batch (16)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--padded", action="store_true", help="measure jsbert without packed rows, too")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each, in turns, after a first (5)")
+    parser.add_argument(
+        "--padded", action="store_true", help="measure jsbert without packed rows, too"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs of each, in turns, after a first (5)"
+    )
     return parser.parse_args(argv)
 
 

@@ -59,7 +59,9 @@ def activation_name(name: str, *, where: str) -> str:
     """
     key = name.rsplit(".", 1)[-1].lower() if isinstance(name, str) else None
     if key not in ACTIVATIONS:
-        raise ValueError(f"{where}: unknown activation {name!r}; supported: {', '.join(sorted(ACTIVATIONS))}")
+        raise ValueError(
+            f"{where}: unknown activation {name!r}; supported: {', '.join(sorted(ACTIVATIONS))}"
+        )
     return key
 
 

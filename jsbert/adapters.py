@@ -29,12 +29,20 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
     """
     parts, found = model.parts, find_folder(folder)
     if getattr(parts, "router", None) is not None:
-        raise ValueError("the model's routes have encoders of their own, and the adapter does not say which it is for")
+        raise ValueError(
+            "the model's routes have encoders of their own, and the adapter does not say which it is for"
+        )
     if isinstance(parts, CrossEncoderParts):
         params = merge_adapter(parts.config.encoder, parts.params, found, head=True)
     else:
-        params = parts.params | {"encoder": merge_adapter(parts.config.encoder, parts.params["encoder"], found)}
-    computed_as = {"device": model.devices, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
+        params = parts.params | {
+            "encoder": merge_adapter(parts.config.encoder, parts.params["encoder"], found)
+        }
+    computed_as = {
+        "device": model.devices,
+        "dtype": model.dtype,
+        "attn_implementation": model.attn_implementation,
+    }
     return type(model).from_parts(dataclasses.replace(parts, params=params), **computed_as)
 
 
@@ -63,6 +71,8 @@ def save_adapter(
     """
     parts = model.parts
     if isinstance(parts, CrossEncoderParts):
-        write_adapter(folder, parts.config.encoder, lora, alpha=alpha, head=parts.params["head"], base=base)
+        write_adapter(
+            folder, parts.config.encoder, lora, alpha=alpha, head=parts.params["head"], base=base
+        )
     else:
         write_adapter(folder, parts.config.encoder, lora, alpha=alpha, base=base)

@@ -28,7 +28,9 @@ class Compute:
 
     def __post_init__(self):
         if self.attn_implementation not in ATTENTIONS:
-            raise ValueError(f"attn_implementation is {self.attn_implementation!r}; possible: {ATTENTIONS}")
+            raise ValueError(
+                f"attn_implementation is {self.attn_implementation!r}; possible: {ATTENTIONS}"
+            )
 
     @property
     def attention_dtype(self) -> str:

@@ -93,10 +93,14 @@ class EncoderConfig:
         for name, allowed in cls.ONLY.items():
             value = values.get(name, allowed)
             if value != allowed or isinstance(value, bool) != isinstance(allowed, bool):
-                raise ValueError(f"{where}: {name} is {shown(value)}; only {allowed!r} is supported")
+                raise ValueError(
+                    f"{where}: {name} is {shown(value)}; only {allowed!r} is supported"
+                )
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
         known = defaults.keys() - {"compute"}
-        chosen = {name: values[cls.json_name(name)] for name in known if cls.json_name(name) in values}
+        chosen = {
+            name: values[cls.json_name(name)] for name in known if cls.json_name(name) in values
+        }
         if "hidden_act" in chosen:
             chosen["hidden_act"] = activation_name(chosen["hidden_act"], where=where)
         try:
@@ -127,7 +131,9 @@ class EncoderConfig:
     @property
     def classifier_rate(self) -> float:
         """The rate of the dropout in a cross-encoder's head."""
-        return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
+        return (
+            self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
+        )
 
     @classmethod
     def _kinds(cls, name):
@@ -168,7 +174,9 @@ class Router:
                 return name
         if task is None and self.default is not None:
             return self.default
-        raise ValueError(f"no route for task {task!r}; the model's routes are {names}, say which with task=")
+        raise ValueError(
+            f"no route for task {task!r}; the model's routes are {names}, say which with task="
+        )
 
     def route(self, task: str | None) -> Any:
         """What the route for `task` leads to."""
@@ -176,7 +184,9 @@ class Router:
 
     def map(self, change: Callable[[Any], Any]) -> "Router":
         """The router whose routes lead to `change` of what they lead to here."""
-        return dataclasses.replace(self, routes=tuple((name, change(route)) for name, route in self.routes))
+        return dataclasses.replace(
+            self, routes=tuple((name, change(route)) for name, route in self.routes)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +237,9 @@ class Config:
         routes = self._routes
         if len(routes) > 1:
             names = [name for name, _ in self.router.routes]
-            raise ValueError(f"the model has the routes {names}; choose one with config.for_task, or encode's task=")
+            raise ValueError(
+                f"the model has the routes {names}; choose one with config.for_task, or encode's task="
+            )
         return routes[0]
 
     @property
@@ -251,7 +263,11 @@ class Config:
 
     @property
     def _routes(self):
-        return [tuple(range(len(self.modules)))] if self.router is None else [route for _, route in self.router.routes]
+        return (
+            [tuple(range(len(self.modules)))]
+            if self.router is None
+            else [route for _, route in self.router.routes]
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,9 @@ def logits(
         params: {"encoder": ..., "head": ...}.
         ids, mask, key, token_types: as for `encoders.forward`.
     """
-    hidden = encoders.forward(config.encoder, params["encoder"], ids, mask, key, token_types=token_types)
+    hidden = encoders.forward(
+        config.encoder, params["encoder"], ids, mask, key, token_types=token_types
+    )
     return classify(config, params["head"], hidden, mask, key)
 
 
@@ -37,4 +39,6 @@ def classify(
     key: Keys | None = None,
 ) -> Float[Array, "batch labels"]:
     """The second part of `logits`: token vectors to raw scores, with the params of the classifier."""
-    return encoders.family(config.encoder).head(config.encoder)(config.encoder, head, hidden, mask, key)
+    return encoders.family(config.encoder).head(config.encoder)(
+        config.encoder, head, hidden, mask, key
+    )

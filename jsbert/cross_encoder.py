@@ -91,12 +91,18 @@ class CrossEncoder(TextModel):
         if num_labels is None or is_cross_encoder(folder):
             parts = read_cross_encoder(folder)
         else:
-            parts = new_cross_encoder(read_bi_encoder(folder, pooling="cls"), num_labels, jax.random.key(seed))
+            parts = new_cross_encoder(
+                read_bi_encoder(folder, pooling="cls"), num_labels, jax.random.key(seed)
+            )
         if num_labels not in (None, parts.config.num_labels):
-            raise ValueError(f"{folder}: num_labels is {num_labels}, but its classifier has {parts.config.num_labels}")
+            raise ValueError(
+                f"{folder}: num_labels is {num_labels}, but its classifier has {parts.config.num_labels}"
+            )
         if activation_fn is not None:
             name = activation_name(activation_fn, where="activation_fn")
-            parts = dataclasses.replace(parts, config=dataclasses.replace(parts.config, activation=name))
+            parts = dataclasses.replace(
+                parts, config=dataclasses.replace(parts.config, activation=name)
+            )
         self._set_up_from(parts, device, dtype, attn_implementation)
         if max_length is not None:
             self.max_seq_length = max_length
@@ -118,7 +124,9 @@ class CrossEncoder(TextModel):
 
     def _set_up_from(self, parts, device, dtype, attn_implementation):
         encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
-        self._parts = dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=encoder), params=None)
+        self._parts = dataclasses.replace(
+            parts, config=dataclasses.replace(parts.config, encoder=encoder), params=None
+        )
         self.activation_fn = parts.config.activation
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
@@ -174,9 +182,15 @@ class CrossEncoder(TextModel):
         pairs, is_single = as_pairs(pairs)
         truncations = Truncations(on_truncate, self.max_seq_length)
         scores = np.empty((len(pairs), self.num_labels), np.float32)
-        with tqdm(total=len(pairs), desc="predict", unit="pair", disable=not show_progress_bar) as progress:
+        with tqdm(
+            total=len(pairs), desc="predict", unit="pair", disable=not show_progress_bar
+        ) as progress:
             batches = self.engine.stream(
-                pair_logits(self.config), pairs, batch_size=batch_size, truncations=truncations, progress=progress
+                pair_logits(self.config),
+                pairs,
+                batch_size=batch_size,
+                truncations=truncations,
+                progress=progress,
             )
             for positions, outputs in batches:
                 scores[positions] = outputs
@@ -213,7 +227,9 @@ class CrossEncoder(TextModel):
             ValueError: for a model with several labels.
         """
         if self.num_labels != 1:
-            raise ValueError(f"rank needs a model with one label, this one has {self.num_labels}; use predict")
+            raise ValueError(
+                f"rank needs a model with one label, this one has {self.num_labels}; use predict"
+            )
         check_positive("top_k", top_k)
         if not isinstance(query, str):
             raise TypeError(f"query is {type(query).__name__} {query!r:.40}; give one string")
@@ -222,7 +238,8 @@ class CrossEncoder(TextModel):
         documents = list(documents)
         scores = self.predict([(query, document) for document in documents], **options)
         ranked = [
-            {"corpus_id": int(i), "score": float(scores[i])} for i in np.argsort(-np.asarray(scores), kind="stable")
+            {"corpus_id": int(i), "score": float(scores[i])}
+            for i in np.argsort(-np.asarray(scores), kind="stable")
         ]
         if return_documents:
             ranked = [entry | {"text": documents[entry["corpus_id"]]} for entry in ranked]
@@ -231,7 +248,9 @@ class CrossEncoder(TextModel):
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use; returns
         `num_compilations`."""
-        self.engine.warmup(pair_logits(self.config), lengths, token_types=self.tokenizer.gives_types)
+        self.engine.warmup(
+            pair_logits(self.config), lengths, token_types=self.tokenizer.gives_types
+        )
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
@@ -248,4 +267,6 @@ class CrossEncoder(TextModel):
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
         encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder, activation=self.activation_fn)
-        return dataclasses.replace(self._parts, config=config, params=self._float32_params(), tokenizer=self.tokenizer)
+        return dataclasses.replace(
+            self._parts, config=config, params=self._float32_params(), tokenizer=self.tokenizer
+        )

@@ -19,7 +19,9 @@ def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is not a regular file; give the name of a file to write")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {str(path.parent)!r} to write {path.name} to; make it first")
+        raise FileNotFoundError(
+            f"no folder {str(path.parent)!r} to write {path.name} to; make it first"
+        )
     staging = _staging(path, path.parent)
     try:
         staging.touch()
@@ -44,7 +46,9 @@ def staged_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"{target} is a file; give a folder to write to")
     is_new = not target.exists()
-    around = target.parent if is_new else target  # on the target's own disk, though a disk of its own is mounted there
+    around = (
+        target.parent if is_new else target
+    )  # on the target's own disk, though a disk of its own is mounted there
     staging = _staging(target, around)
     try:
         staging.mkdir(parents=True)
@@ -76,12 +80,18 @@ def _staging(path, folder):
 
 
 def _move(source, target):
-    files = sorted((path.relative_to(source) for path in source.rglob("*") if path.is_file()), reverse=True)
+    files = sorted(
+        (path.relative_to(source) for path in source.rglob("*") if path.is_file()), reverse=True
+    )
     for file in files:  # all that can be known to fail fails before the first file is replaced
         if (target / file).is_dir():
-            raise IsADirectoryError(f"{target / file} is a folder; a file has to go there, so move it away")
+            raise IsADirectoryError(
+                f"{target / file} is a folder; a file has to go there, so move it away"
+            )
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         if not os.access((target / file).parent, os.W_OK):
-            raise PermissionError(f"{(target / file).parent} cannot be written to; files have to go there")
+            raise PermissionError(
+                f"{(target / file).parent} cannot be written to; files have to go there"
+            )
     for file in files:
         (source / file).replace(target / file)

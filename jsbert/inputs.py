@@ -22,10 +22,14 @@ def as_texts(sentences: Any) -> tuple[list, bool]:
         return inputs, False
     for index, text in enumerate(inputs):
         if not (isinstance(text, str) or _is_ids(text) or _is_empty(text)):
-            raise TypeError(f"text {index} is {_describe(text)}; give a string, or a sequence of integer token ids")
+            raise TypeError(
+                f"text {index} is {_describe(text)}; give a string, or a sequence of integer token ids"
+            )
     kinds = {isinstance(text, str) for text in inputs}
     if len(kinds) > 1:
-        raise TypeError("some texts are strings and some are token ids; encode the two kinds in calls of their own")
+        raise TypeError(
+            "some texts are strings and some are token ids; encode the two kinds in calls of their own"
+        )
     return inputs, False
 
 
@@ -36,19 +40,29 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
         TypeError: for anything else; the message names the position.
     """
     if isinstance(pairs, str):
-        raise TypeError(f"the input is {_describe(pairs)}; give a pair of strings, or a list of pairs")
+        raise TypeError(
+            f"the input is {_describe(pairs)}; give a pair of strings, or a list of pairs"
+        )
     pairs = _as_list(pairs, "a pair of strings, or a list of pairs")
     if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
         return [(pairs[0], pairs[1])], True
     for index, pair in enumerate(pairs):
         if isinstance(pair, np.ndarray):
             pair = pair.tolist()
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise TypeError(f"pair {index} is {_describe(pair)}; give two strings, such as ('a query', 'a document')")
+        if (
+            not isinstance(pair, (list, tuple))
+            or len(pair) != 2
+            or not all(isinstance(text, str) for text in pair)
+        ):
+            raise TypeError(
+                f"pair {index} is {_describe(pair)}; give two strings, such as ('a query', 'a document')"
+            )
     return [(str(a), str(b)) for a, b in pairs], False
 
 
-def ragged_from_ids(texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int, first: int = 0) -> Ragged:
+def ragged_from_ids(
+    texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int, first: int = 0
+) -> Ragged:
     """Token ids as they were given, special tokens and all. `first` is the position of texts[0], for messages.
 
     Raises:
@@ -77,12 +91,20 @@ def check_positive(name: str, value: Any, *, or_none: bool = True) -> None:
     if value is None and or_none:
         return
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; it must be a positive integer{' or None' if or_none else ''}")
+        raise ValueError(
+            f"{name} is {value!r}; it must be a positive integer{' or None' if or_none else ''}"
+        )
 
 
 def _as_list(values, wanted):
-    if isinstance(values, (bytes, Mapping, AbstractSet, Iterator)) or not hasattr(values, "__len__"):
-        hint = "; for an iterator use encode_iter, or list(...)" if isinstance(values, Iterator) else ""
+    if isinstance(values, (bytes, Mapping, AbstractSet, Iterator)) or not hasattr(
+        values, "__len__"
+    ):
+        hint = (
+            "; for an iterator use encode_iter, or list(...)"
+            if isinstance(values, Iterator)
+            else ""
+        )
         raise TypeError(f"the input is {_describe(values)}; give {wanted}{hint}")
     if isinstance(values, np.ndarray):
         if values.ndim == 0:
@@ -94,7 +116,11 @@ def _as_list(values, wanted):
 def _is_ids(value):
     if isinstance(value, np.ndarray):
         return value.ndim == 1 and value.dtype.kind in "iu"
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(_is_int(token) for token in value)
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(_is_int(token) for token in value)
+    )
 
 
 def _is_int(token):

@@ -29,7 +29,9 @@ def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, 1):
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start})") from None
+        raise ValueError(
+            f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start})"
+        ) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{name}, after line {number}: broken gzip ({error})") from None
 

@@ -50,16 +50,22 @@ class Encoding:
         """The prompt's length in tokens, where the pooling leaves the prompt out."""
         if self.config.include_prompt:
             return {}
-        return {"prompt_length": self.engine.tokenizer.prompt_length(self.prompt) if self.prompt else 0}
+        return {
+            "prompt_length": self.engine.tokenizer.prompt_length(self.prompt) if self.prompt else 0
+        }
 
-    def of(self, texts: Sequence[Text], *, first: int = 0, progress: tqdm | None = None) -> np.ndarray | list:
+    def of(
+        self, texts: Sequence[Text], *, first: int = 0, progress: tqdm | None = None
+    ) -> np.ndarray | list:
         """Encode texts; `first` is the position of texts[0] in the caller's count, for messages.
 
         Raises:
             ValueError: as `Engine.stream`, and for a prompt in front of token ids.
         """
         if self.prompt and len(texts) and not isinstance(texts[0], str):
-            raise ValueError("a prompt cannot be put before token ids; put its ids there, or say prompt=''")
+            raise ValueError(
+                "a prompt cannot be put before token ids; put its ids there, or say prompt=''"
+            )
         batches = self.engine.stream(
             self.function,
             texts,
@@ -94,7 +100,12 @@ def all_vectors(config: Config) -> Callable:
         mask = _mask(ids, lengths)
         hidden = siamese.token_vectors(config, params, ids, mask)
         vectors = siamese.pool_and_finish(config, params, hidden, mask, prompt_length=prompt_length)
-        return {"input_ids": ids, "lengths": lengths, "token_embeddings": hidden, "sentence_embedding": vectors}
+        return {
+            "input_ids": ids,
+            "lengths": lengths,
+            "token_embeddings": hidden,
+            "sentence_embedding": vectors,
+        }
 
     return all_vectors
 
@@ -122,7 +133,9 @@ def postprocess(
         vectors = vectors[..., :dimension]
         if normalize:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-        return vectors if precision == "float32" else quantize_embeddings(vectors, precision, ranges)
+        return (
+            vectors if precision == "float32" else quantize_embeddings(vectors, precision, ranges)
+        )
 
     on_host(np.empty((0, config.embedding_dimension), np.float32))
     return on_host
@@ -144,14 +157,19 @@ def collect(
 
 
 def collect_tokens(
-    batches: Iterable[tuple[np.ndarray, Any]], num_texts: int, postprocess: Callable, output_value: str | None
+    batches: Iterable[tuple[np.ndarray, Any]],
+    num_texts: int,
+    postprocess: Callable,
+    output_value: str | None,
 ) -> list:
     """The token vectors of all texts, or with `output_value` None a dict of all there is for each."""
     found: list = [None] * num_texts
     for positions, outputs in batches:
         for row, position in enumerate(positions):
             length = outputs["lengths"][row]
-            token_embeddings = outputs["token_embeddings"][row, :length].copy()  # a view would keep the whole batch
+            token_embeddings = outputs["token_embeddings"][
+                row, :length
+            ].copy()  # a view would keep the whole batch
             found[position] = token_embeddings if output_value else {
                 "input_ids": outputs["input_ids"][row, :length].copy(),
                 "attention_mask": np.ones(length, np.int32),

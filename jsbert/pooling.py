@@ -49,7 +49,9 @@ def mean_sqrt_len_pool(hidden: Hidden, mask: Mask) -> Vectors:
     return total / jnp.sqrt(jnp.maximum(count, 1.0))
 
 
-def weighted_mean_pool(hidden: Hidden, mask: Mask, first: Int[ArrayLike, " batch"] | None = None) -> Vectors:
+def weighted_mean_pool(
+    hidden: Hidden, mask: Mask, first: Int[ArrayLike, " batch"] | None = None
+) -> Vectors:
     """The mean of the unmasked token vectors weighted 1, 2, 3, ... by position.
 
     Args:
@@ -115,7 +117,9 @@ def mean_of_layers(
     weights: Float[ArrayLike, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
 ) -> Float[Array, "batch length dim"]:
     """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum of the weights."""
-    total = sum(weight * at_least_float32(layer) for weight, layer in zip(weights, layers, strict=True))
+    total = sum(
+        weight * at_least_float32(layer) for weight, layer in zip(weights, layers, strict=True)
+    )
     return total / jnp.sum(weights)
 
 

@@ -58,7 +58,10 @@ def quantize_embeddings(
         if isinstance(ranges, str) and precision in ("int8", "uint8"):
             together = np.concatenate([np.asarray(matrix) for matrix in embeddings])
             ranges = _resolved_ranges(ranges, together, precision)
-        return [quantize_embeddings(matrix, precision, ranges, calibration_embeddings) for matrix in embeddings]
+        return [
+            quantize_embeddings(matrix, precision, ranges, calibration_embeddings)
+            for matrix in embeddings
+        ]
     embeddings = _floats(embeddings)
     if precision == "float32":
         return embeddings.astype(np.float32)
@@ -105,7 +108,9 @@ def dequantize_embeddings(
     codes = codes.view(np.uint8) ^ OFFSET if wanted == np.int8 else codes
     if precision in ("binary", "ubinary"):
         if codes.size == 0:  # which jnp.unpackbits does not take
-            return module.zeros((*codes.shape[:-1], 8 * codes.shape[-1] if dim is None else dim), np.float32)
+            return module.zeros(
+                (*codes.shape[:-1], 8 * codes.shape[-1] if dim is None else dim), np.float32
+            )
         return module.unpackbits(codes, axis=-1)[..., :dim].astype(np.float32) * 2 - 1
     lowest, step = _buckets(checked_ranges(ranges, codes.shape[-1], precision), codes.ndim)
     return lowest + (codes.astype(np.float32) + np.float32(0.5)) * step
@@ -125,14 +130,22 @@ def calibration_ranges(embeddings: Float[ArrayLike, "rows dim"]) -> Any:
     """
     embeddings = _floats(embeddings)
     if embeddings.ndim != 2 or len(embeddings) < 2:
-        raise ValueError(f"ranges need at least two vectors (N, D); given shape {embeddings.shape}; give more")
-    return _module(embeddings).stack([embeddings.min(axis=0), embeddings.max(axis=0)]).astype(np.float32)
+        raise ValueError(
+            f"ranges need at least two vectors (N, D); given shape {embeddings.shape}; give more"
+        )
+    return (
+        _module(embeddings)
+        .stack([embeddings.min(axis=0), embeddings.max(axis=0)])
+        .astype(np.float32)
+    )
 
 
 def code_dtype(precision: Precision) -> np.dtype:
     """The dtype of a precision's codes; ValueError for an unknown precision."""
     if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; choose one of {', '.join(map(repr, PRECISIONS))}")
+        raise ValueError(
+            f"precision is {precision!r}; choose one of {', '.join(map(repr, PRECISIONS))}"
+        )
     return np.dtype(precision.replace("binary", "int8"))
 
 
@@ -155,7 +168,9 @@ def checked_ranges(ranges: Ranges | None, dim: int, precision: Precision) -> Any
             f"ranges have shape {ranges.shape}, the vectors {dim} dimensions; give (2, {dim}), made of vectors that "
             "are truncated alike"
         )
-    if not isinstance(ranges, jax.core.Tracer) and not (np.isfinite(ranges).all() and (ranges[0] <= ranges[1]).all()):
+    if not isinstance(ranges, jax.core.Tracer) and not (
+        np.isfinite(ranges).all() and (ranges[0] <= ranges[1]).all()
+    ):
         raise ValueError("ranges must be finite, with the lowest in row 0 and the highest in row 1")
     return ranges.astype(np.float32)
 
@@ -176,13 +191,18 @@ def _buckets(ranges, ndim):
 
 
 def _floats(embeddings):
-    embeddings = embeddings if isinstance(embeddings, (np.ndarray, jax.Array)) else np.asarray(embeddings)
+    embeddings = (
+        embeddings if isinstance(embeddings, (np.ndarray, jax.Array)) else np.asarray(embeddings)
+    )
     if not jnp.issubdtype(embeddings.dtype, jnp.floating) or embeddings.ndim not in (1, 2):
         raise ValueError(
             f"embeddings must be float vectors (N, D), or one (D,); given {embeddings.dtype} of shape "
             f"{embeddings.shape}"
         )
-    if not isinstance(embeddings, jax.core.Tracer) and not _module(embeddings).isfinite(embeddings).all():
+    if (
+        not isinstance(embeddings, jax.core.Tracer)
+        and not _module(embeddings).isfinite(embeddings).all()
+    ):
         raise ValueError("embeddings hold NaN or infinity, which have no code")
     return embeddings
 

@@ -11,7 +11,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from tqdm.auto import tqdm
 
-from jsbert.checkpoint import BiEncoderParts, Settings, find_folder, read_bi_encoder, write_bi_encoder
+from jsbert.checkpoint import (
+    BiEncoderParts,
+    Settings,
+    find_folder,
+    read_bi_encoder,
+    write_bi_encoder,
+)
 from jsbert.compute import Compute
 from jsbert.config import Config, Router
 from jsbert.engine import Batch, Device, OnTruncate, Truncations, pad
@@ -91,7 +97,9 @@ class SentenceTransformer(TextModel):
         )
         parts = read_bi_encoder(folder, pooling=pooling)
         given = {
-            "prompts": {"query": "", "document": ""} | dict(parts.settings.prompts) | _checked_prompts(prompts),
+            "prompts": {"query": "", "document": ""}
+            | dict(parts.settings.prompts)
+            | _checked_prompts(prompts),
             "default_prompt_name": default_prompt_name,
             "similarity_fn_name": similarity_fn_name,
             "truncate_dim": truncate_dim,
@@ -99,7 +107,9 @@ class SentenceTransformer(TextModel):
         settings = dataclasses.replace(
             parts.settings, **{name: value for name, value in given.items() if value is not None}
         )
-        self._set_up_from(dataclasses.replace(parts, settings=settings), device, dtype, attn_implementation)
+        self._set_up_from(
+            dataclasses.replace(parts, settings=settings), device, dtype, attn_implementation
+        )
 
     @classmethod
     def from_parts(
@@ -118,7 +128,10 @@ class SentenceTransformer(TextModel):
 
     def _set_up_from(self, parts, device, dtype, attn_implementation):
         settings = parts.settings
-        if settings.default_prompt_name is not None and settings.default_prompt_name not in settings.prompts:
+        if (
+            settings.default_prompt_name is not None
+            and settings.default_prompt_name not in settings.prompts
+        ):
             raise ValueError(
                 f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts {sorted(settings.prompts)}"
             )
@@ -134,12 +147,18 @@ class SentenceTransformer(TextModel):
         def model(route):
             if route.params is parts.params:
                 return self
-            return self.from_parts(route, device=device, dtype=dtype, attn_implementation=attn_implementation)
+            return self.from_parts(
+                route, device=device, dtype=dtype, attn_implementation=attn_implementation
+            )
 
         self.router = None if parts.router is None else parts.router.map(model)
 
     def __repr__(self) -> str:
-        routes = [] if self.router is None else [f"routes {', '.join(name for name, _ in self.router.routes)}"]
+        routes = (
+            []
+            if self.router is None
+            else [f"routes {', '.join(name for name, _ in self.router.routes)}"]
+        )
         modules = [type(module).__name__ for module in self.config.modules]
         pooling = " + ".join(["+".join(self.config.pooling), *modules])
         return self._described(pooling, *routes, f"{self.get_embedding_dimension()} dimensions")
@@ -157,7 +176,8 @@ class SentenceTransformer(TextModel):
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
-        output_value: Literal["sentence_embedding", "token_embeddings"] | None = "sentence_embedding",
+        output_value: Literal["sentence_embedding", "token_embeddings"]
+        | None = "sentence_embedding",
         precision: Precision = "float32",
         ranges: Ranges | Literal["batch"] | None = None,
         convert_to_numpy: bool = True,
@@ -223,7 +243,9 @@ class SentenceTransformer(TextModel):
             truncate_dim=truncate_dim,
             on_truncate=on_truncate,
         )
-        with tqdm(total=len(texts), desc="encode", unit="text", disable=not show_progress_bar) as progress:
+        with tqdm(
+            total=len(texts), desc="encode", unit="text", disable=not show_progress_bar
+        ) as progress:
             found = encoding.of(texts, progress=progress)
         found = quantize_embeddings(found, precision, ranges) if code_later else found
         encoding.truncations.warn(stacklevel=2)
@@ -243,7 +265,11 @@ class SentenceTransformer(TextModel):
         others, and an empty one is taken too: `default_prompt_name` does not stand in for it. Where `prompts` has no
         "document", "passage" and then "corpus" are taken.
         """
-        return self.encode(sentences, **self._with_prompt(options, "document", "passage", "corpus"), task="document")
+        return self.encode(
+            sentences,
+            **self._with_prompt(options, "document", "passage", "corpus"),
+            task="document",
+        )
 
     def encode_iter(
         self,
@@ -274,7 +300,9 @@ class SentenceTransformer(TextModel):
         check_positive("chunk_size", chunk_size, or_none=False)
         check_choice("precision", precision, PRECISIONS)
         if isinstance(ranges, str):
-            raise ValueError(f"ranges is {ranges!r}; encode_iter never has all the vectors: give an array (2, D)")
+            raise ValueError(
+                f"ranges is {ranges!r}; encode_iter never has all the vectors: give an array (2, D)"
+            )
         encoding = self._encoding(
             task,
             prompt=self._resolve_prompt(prompt, prompt_name),
@@ -286,7 +314,9 @@ class SentenceTransformer(TextModel):
             on_truncate=on_truncate,
         )
         if isinstance(sentences, (str, bytes)) or not isinstance(sentences, Iterable):
-            raise TypeError(f"encode_iter takes an iterable of strings; given {type(sentences).__name__}")
+            raise TypeError(
+                f"encode_iter takes an iterable of strings; given {type(sentences).__name__}"
+            )
 
         def vectors():
             rest, first = iter(sentences), 0
@@ -294,7 +324,9 @@ class SentenceTransformer(TextModel):
                 while chunk := list(islice(rest, chunk_size)):
                     texts, is_single = as_texts(chunk)
                     if is_single:
-                        raise TypeError(f"encode_iter takes an iterable of strings; text {first} is {chunk[0]!r:.40}")
+                        raise TypeError(
+                            f"encode_iter takes an iterable of strings; text {first} is {chunk[0]!r:.40}"
+                        )
                     yield from encoding.of(texts, first=first)
                     first += len(texts)
             finally:
@@ -332,7 +364,9 @@ class SentenceTransformer(TextModel):
 
     def get_embedding_dimension(self) -> int:
         """Length of the vectors that `encode` returns."""
-        return min(self.config.embedding_dimension, self.truncate_dim or self.config.embedding_dimension)
+        return min(
+            self.config.embedding_dimension, self.truncate_dim or self.config.embedding_dimension
+        )
 
     get_sentence_embedding_dimension = get_embedding_dimension
 
@@ -356,13 +390,17 @@ class SentenceTransformer(TextModel):
     @property
     def parts(self) -> BiEncoderParts:
         """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
-        settings = Settings(self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim)
+        settings = Settings(
+            self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim
+        )
         encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder)
         parts = BiEncoderParts(config, self._float32_params(), self.tokenizer, settings)
         if self.router is None:
             return parts
-        return dataclasses.replace(parts, router=self.router.map(lambda model: parts if model is self else model.parts))
+        return dataclasses.replace(
+            parts, router=self.router.map(lambda model: parts if model is self else model.parts)
+        )
 
     def _encoding(
         self,
@@ -382,12 +420,17 @@ class SentenceTransformer(TextModel):
         check_positive("truncate_dim", truncate_dim)
         model = self if self.router is None else self.router.route(task)
         config = model.config.for_task(task)
-        dimension = min(truncate_dim or self.truncate_dim or config.embedding_dimension, config.embedding_dimension)
+        dimension = min(
+            truncate_dim or self.truncate_dim or config.embedding_dimension,
+            config.embedding_dimension,
+        )
         return Encoding(
             engine=model.engine,
             params=model.params,
             config=config,
-            function=(sentence_vectors if output_value == "sentence_embedding" else all_vectors)(config),
+            function=(sentence_vectors if output_value == "sentence_embedding" else all_vectors)(
+                config
+            ),
             postprocess=postprocess(config, dimension, normalize, precision, ranges),
             output_value=output_value,
             prompt=prompt,
@@ -402,7 +445,9 @@ class SentenceTransformer(TextModel):
                 raise TypeError(f"prompt is {prompt!r}; it must be a string")
             return prompt
         if name is not None and name not in self.prompts:
-            raise ValueError(f"unknown prompt_name {name!r}; the model's prompts are {sorted(self.prompts)}")
+            raise ValueError(
+                f"unknown prompt_name {name!r}; the model's prompts are {sorted(self.prompts)}"
+            )
         return self.prompts[name] if name is not None else ""
 
     def _with_prompt(self, options, *names):
@@ -414,6 +459,10 @@ class SentenceTransformer(TextModel):
 def _checked_prompts(prompts):
     if prompts is None:
         return {}
-    if not isinstance(prompts, Mapping) or not all(isinstance(text, str) for pair in prompts.items() for text in pair):
-        raise TypeError(f"prompts is {prompts!r:.60}; give a dict from names to texts, such as {{'query': 'query: '}}")
+    if not isinstance(prompts, Mapping) or not all(
+        isinstance(text, str) for pair in prompts.items() for text in pair
+    ):
+        raise TypeError(
+            f"prompts is {prompts!r:.60}; give a dict from names to texts, such as {{'query': 'query: '}}"
+        )
     return dict(prompts)

@@ -23,7 +23,9 @@ _models: collections.OrderedDict[tuple, SentenceTransformer] = collections.Order
 _lock = threading.Lock()
 
 
-def encode(sentences: Any, model: SentenceTransformer | str | os.PathLike | None = None, **options: Any) -> Any:
+def encode(
+    sentences: Any, model: SentenceTransformer | str | os.PathLike | None = None, **options: Any
+) -> Any:
     """The vectors of texts in one call: `SentenceTransformer(model).encode(sentences)`, the model kept between calls.
 
     Args:
@@ -39,13 +41,19 @@ def encode(sentences: Any, model: SentenceTransformer | str | os.PathLike | None
     if not isinstance(model, SentenceTransformer):
         model = _opened(model, chosen)
     elif chosen:
-        raise ValueError(f"{', '.join(chosen)} belong to the model that was given; choose them when making it")
+        raise ValueError(
+            f"{', '.join(chosen)} belong to the model that was given; choose them when making it"
+        )
     return model.encode(sentences, **options)
 
 
 def _opened(name, chosen):
     with _lock:  # one thread opens it, the others wait for it
-        where = {key: chosen[key] for key in ("cache_folder", "revision", "token", "local_files_only") if key in chosen}
+        where = {
+            key: chosen[key]
+            for key in ("cache_folder", "revision", "token", "local_files_only")
+            if key in chosen
+        }
         is_folder = name is not None and pathlib.Path(name).expanduser().is_dir()
         folder = find_folder(name) if is_folder else _find_once(name, **where)
         files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -40,7 +40,9 @@ def encode(
     return pool_and_finish(config, params, hidden, mask, prompt_length=prompt_length)
 
 
-def token_vectors(config: Config, params: PyTree, *args: Any, **options: Any) -> Float[Array, "batch length dim"]:
+def token_vectors(
+    config: Config, params: PyTree, *args: Any, **options: Any
+) -> Float[Array, "batch length dim"]:
     """The first part of `encode`: the vectors that are pooled. Further arguments as for `encoders.forward`."""
     if config.layer_start is None:
         return encoders.forward(config.encoder, params["encoder"], *args, **options)
@@ -77,7 +79,9 @@ def encode_towers(
 
     With a `key`, or a batch of keys, each example draws its own dropout, and so does each of its towers.
     """
-    tower = jax.custom_batching.custom_vmap(lambda params, ids, mask, keys: encode(config, params, ids, mask, keys))
+    tower = jax.custom_batching.custom_vmap(
+        lambda params, ids, mask, keys: encode(config, params, ids, mask, keys)
+    )
 
     @tower.def_vmap
     def as_rows(num_towers, batched, params, ids, mask, keys):
@@ -85,7 +89,9 @@ def encode_towers(
         # does the kernels' gradient, which costs 1.2 times as much where it sums over a towers' axis (XLA on the CPU).
         # Rows of one example stay together, hence on one device.
         del num_towers, batched
-        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), (ids, mask, keys))
+        rows = jax.tree.map(
+            lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), (ids, mask, keys)
+        )
         vectors = encode(config, params, *rows)
         return jnp.swapaxes(vectors.reshape(ids.shape[1], ids.shape[0], -1), 0, 1), True
 
@@ -123,16 +129,24 @@ def packed_hidden(
     return _unpacked(functools.partial(encoders.forward, config, params), rows, lengths, keys)
 
 
-def tower_keys(key: Key[Array, "..."], x: Shaped[ArrayLike, "towers batch ..."]) -> Key[Array, "towers batch"]:
+def tower_keys(
+    key: Key[Array, "..."], x: Shaped[ArrayLike, "towers batch ..."]
+) -> Key[Array, "towers batch"]:
     """The keys of each example's towers in `x`: its own, or its share of a single one, folded with the tower's
     number."""
     keys = row_keys(key, x[0])
-    return jax.vmap(lambda tower: jax.vmap(lambda key: jax.random.fold_in(key, tower))(keys))(jnp.arange(len(x)))
+    return jax.vmap(lambda tower: jax.vmap(lambda key: jax.random.fold_in(key, tower))(keys))(
+        jnp.arange(len(x))
+    )
 
 
 def _unpacked(forward, rows, lengths, keys):
     hidden = forward(
-        rows["ids"], rows["segment_ids"], keys, token_types=rows.get("token_types"), positions=rows["positions"]
+        rows["ids"],
+        rows["segment_ids"],
+        keys,
+        token_types=rows.get("token_types"),
+        positions=rows["positions"],
     )
     mask = jnp.arange(hidden.shape[1])[None] < lengths[:, None]
     # Each text's tokens from its own row on; those beyond the text's length are others', and masked.

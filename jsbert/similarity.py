@@ -34,7 +34,9 @@ def dot_score(a, b) -> Matrix:
 
 def euclidean_sim(a, b) -> Matrix:
     """Negative Euclidean distance of each row of `a` (Q, D) from each of `b` (N, D): (Q, N)."""
-    return _by_row(lambda row, rows: -jnp.sqrt(jnp.sum(jnp.square(row[None] - rows), axis=-1)), a, b)
+    return _by_row(
+        lambda row, rows: -jnp.sqrt(jnp.sum(jnp.square(row[None] - rows), axis=-1)), a, b
+    )
 
 
 def manhattan_sim(a, b) -> Matrix:
@@ -93,20 +95,26 @@ def similarity_name(function: Callable) -> str:
 def _rows(x):
     x = at_least_float32(x)
     if x.ndim not in (1, 2):
-        raise ValueError(f"vectors have shape {x.shape}; give one vector (D,) or a batch of them (N, D)")
+        raise ValueError(
+            f"vectors have shape {x.shape}; give one vector (D,) or a batch of them (N, D)"
+        )
     return jnp.atleast_2d(x)
 
 
 def _same_width(a, b):
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"vectors of {a.shape[1]} and of {b.shape[1]} dimensions cannot be compared")
+        raise ValueError(
+            f"vectors of {a.shape[1]} and of {b.shape[1]} dimensions cannot be compared"
+        )
     return a, b
 
 
 def _same_shape(a, b):
     a, b = _rows(a), _rows(b)
     if a.shape != b.shape:
-        raise ValueError(f"pairwise similarity needs arrays of one shape, not {a.shape} and {b.shape}")
+        raise ValueError(
+            f"pairwise similarity needs arrays of one shape, not {a.shape} and {b.shape}"
+        )
     return a, b
 
 

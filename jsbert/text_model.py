@@ -34,7 +34,13 @@ class TextModel:
     engine: Engine
     _encoder: EncoderConfig
 
-    def _set_up(self, encoder: EncoderConfig, params: PyTree, tokenizer: Tokenizer, devices: Sequence[jax.Device]):
+    def _set_up(
+        self,
+        encoder: EncoderConfig,
+        params: PyTree,
+        tokenizer: Tokenizer,
+        devices: Sequence[jax.Device],
+    ):
         self._encoder = encoder
         params, vocab_size = _in_dtype(params, encoder.compute.dtype), encoder.vocab_size
         self.engine = Engine(params, tokenizer, Placement(devices), vocab_size=vocab_size)
@@ -48,7 +54,13 @@ class TextModel:
         encoder = self._encoder
         devices = ", ".join(f"{device.platform}:{device.id}" for device in self.devices)
         trunk = f"{encoder.model_type}, {encoder.num_layers} layers x {encoder.hidden_size}"
-        everything = [trunk, *facts, f"at most {self.max_seq_length} tokens", self.dtype, f"on {devices}"]
+        everything = [
+            trunk,
+            *facts,
+            f"at most {self.max_seq_length} tokens",
+            self.dtype,
+            f"on {devices}",
+        ]
         return f"{type(self).__name__}({'; '.join(everything)})"
 
     @property
@@ -91,7 +103,9 @@ class TextModel:
         check_positive("max_seq_length", value, or_none=False)
         most = self._encoder.max_tokens
         if not SHORTEST <= value <= most:
-            raise ValueError(f"max_seq_length is {value}; this model takes {SHORTEST} to {most} tokens")
+            raise ValueError(
+                f"max_seq_length is {value}; this model takes {SHORTEST} to {most} tokens"
+            )
         self.engine.tokenizer = self.engine.tokenizer.with_max_length(int(value))
 
     @property
@@ -124,7 +138,10 @@ class TextModel:
 
 
 def resolve_compute(
-    encoder: EncoderConfig, device: Device | Sequence[Device] | None, dtype: str, attn_implementation: str
+    encoder: EncoderConfig,
+    device: Device | Sequence[Device] | None,
+    dtype: str,
+    attn_implementation: str,
 ) -> tuple[EncoderConfig, tuple[jax.Device, ...]]:
     """Resolve device, dtype and attention: the config with dtype and attention filled in, and the devices.
 

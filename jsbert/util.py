@@ -59,7 +59,9 @@ def semantic_search(
 
     `score_function` is one of this module's matrix similarities. The chunk sizes are taken and not needed.
     """
-    scores, indices = nearest(query_embeddings, corpus_embeddings, top_k, similarity=similarity_name(score_function))
+    scores, indices = nearest(
+        query_embeddings, corpus_embeddings, top_k, similarity=similarity_name(score_function)
+    )
     return [
         [{"corpus_id": i, "score": s} for i, s in zip(*row, strict=True)]
         for row in zip(indices.tolist(), scores.tolist(), strict=True)
@@ -91,7 +93,12 @@ def paraphrase_mining(
         prompt=prompt,
     )
     return paraphrase_mining_embeddings(
-        embeddings, query_chunk_size, corpus_chunk_size, max_pairs, top_k, score_function=score_function
+        embeddings,
+        query_chunk_size,
+        corpus_chunk_size,
+        max_pairs,
+        top_k,
+        score_function=score_function,
     )
 
 
@@ -107,7 +114,9 @@ def paraphrase_mining_embeddings(
 
     As arrays: `search.close_pairs`. The chunk sizes are taken and not needed.
     """
-    pairs = close_pairs(embeddings, k=top_k, max_pairs=max_pairs, similarity=similarity_name(score_function))
+    pairs = close_pairs(
+        embeddings, k=top_k, max_pairs=max_pairs, similarity=similarity_name(score_function)
+    )
     return [list(pair) for pair in zip(*(column.tolist() for column in pairs), strict=True)]
 
 
@@ -131,7 +140,9 @@ def community_detection(
 
 def normalize_embeddings(embeddings: ArrayLike) -> Any:
     """Embeddings scaled to length 1; zero vectors stay zero."""
-    return normalize(embeddings if hasattr(embeddings, "dtype") else np.asarray(embeddings, np.float32))
+    return normalize(
+        embeddings if hasattr(embeddings, "dtype") else np.asarray(embeddings, np.float32)
+    )
 
 
 def truncate_embeddings(embeddings: Any, truncate_dim: int | None) -> Any:

@@ -26,7 +26,12 @@ def normalized(text: str) -> str:
 def evaluation_sentences(data: pathlib.Path) -> set[str]:
     """Normalised: every sentence of the STS benchmark, and the captions that are in STS test sets."""
     files = [*(data / "sts").glob("stsb-*.tsv"), data / "paraphrase/flickr30k-exclude.tsv"]
-    return {normalized(text) for file in files for column in read_examples(file).texts for text in column}
+    return {
+        normalized(text)
+        for file in files
+        for column in read_examples(file).texts
+        for text in column
+    }
 
 
 def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
@@ -40,17 +45,29 @@ def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
         for text in column:
             distinct.setdefault(normalized(text), text)
     evaluation = evaluation_sentences(data)
-    kept = [text for key, text in distinct.items() if key not in evaluation and len(text.split()) in WORDS]
-    counts = {"distinct": len(distinct), "of evaluation sets": len(evaluation & distinct.keys()), "usable": len(kept)}
+    kept = [
+        text
+        for key, text in distinct.items()
+        if key not in evaluation and len(text.split()) in WORDS
+    ]
+    counts = {
+        "distinct": len(distinct),
+        "of evaluation sets": len(evaluation & distinct.keys()),
+        "usable": len(kept),
+    }
     return [kept[i] for i in np.random.default_rng(0).permutation(len(kept))], counts
 
 
 def nli_triplets(data: pathlib.Path) -> tuple[Examples, Examples]:
     """(triplets to learn from, the last `HELD_OUT`), without any that has a sentence of an evaluation set."""
     evaluation, found = evaluation_sentences(data), read_examples(data / "nli/nli-triplets.tsv.gz")
-    rows = [row for row in zip(*found.texts, strict=True) if not evaluation & set(map(normalized, row))]
+    rows = [
+        row for row in zip(*found.texts, strict=True) if not evaluation & set(map(normalized, row))
+    ]
 
     def examples(rows):
-        return Examples.from_columns(dict(zip(found.names, map(list, zip(*rows, strict=True)), strict=True)))
+        return Examples.from_columns(
+            dict(zip(found.names, map(list, zip(*rows, strict=True)), strict=True))
+        )
 
     return examples(rows[:-HELD_OUT]), examples(rows[-HELD_OUT:])

@@ -31,7 +31,14 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = 8_000
 SIZES = dict(hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024)
 LENGTH = 128
-RECIPE = Recipe(batch_size=64, learning_rate=1e-3, warmup=0.05, dropout=False, dtype="bfloat16", checkpoint_steps=500)
+RECIPE = Recipe(
+    batch_size=64,
+    learning_rate=1e-3,
+    warmup=0.05,
+    dropout=False,
+    dtype="bfloat16",
+    checkpoint_steps=500,
+)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -64,7 +71,9 @@ def word_pieces(texts: list[str], vocabulary: int) -> list[str]:
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.normalizer = normalizers.BertNormalizer(lowercase=True)
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    learner.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL))
+    learner.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL)
+    )
     pieces = learner.get_vocab()
     return sorted(pieces, key=pieces.get)
 
@@ -74,20 +83,36 @@ def _untrained(texts, folder):
     pieces = word_pieces(texts, VOCABULARY)
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf8")
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": LENGTH}),
+        json.dumps(
+            {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": LENGTH}
+        ),
         encoding="utf8",
     )
     encoder = bert.Config(vocab_size=len(pieces), max_position_embeddings=LENGTH, **SIZES)
     params = {"encoder": encoders.init(encoder, jax.random.key(0))}
     tokenizer = Tokenizer.from_folder(folder, max_length=LENGTH)
-    return SentenceTransformer.from_parts(BiEncoderParts(Config(encoder), params, tokenizer, Settings()))
+    return SentenceTransformer.from_parts(
+        BiEncoderParts(Config(encoder), params, tokenizer, Settings())
+    )
 
 
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with corpus/, nli/, paraphrase/, sts/")
-    parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for the stages and the model")
-    parser.add_argument("--sentences", type=int, default=400_000, help="sentences to learn from, once each (400,000)")
+    parser.add_argument(
+        "--data",
+        type=pathlib.Path,
+        required=True,
+        help="folder with corpus/, nli/, paraphrase/, sts/",
+    )
+    parser.add_argument(
+        "--work", type=pathlib.Path, required=True, help="folder for the stages and the model"
+    )
+    parser.add_argument(
+        "--sentences",
+        type=int,
+        default=400_000,
+        help="sentences to learn from, once each (400,000)",
+    )
     return parser.parse_args(argv)
 
 

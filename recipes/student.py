@@ -54,7 +54,14 @@ DISTIL = Recipe(
     checkpoint_steps=250,
 )
 ASSIST = Recipe(batch_size=64, learning_rate=5e-5, dtype="bfloat16", checkpoint_steps=100)
-TUNE = Recipe(batch_size=128, learning_rate=2e-4, warmup=0.05, dropout=False, dtype="bfloat16", checkpoint_steps=250)
+TUNE = Recipe(
+    batch_size=128,
+    learning_rate=2e-4,
+    warmup=0.05,
+    dropout=False,
+    dtype="bfloat16",
+    checkpoint_steps=250,
+)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -94,11 +101,21 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     halfway(distilled, tuned).save_pretrained(folder)
     halve(folder / "model.safetensors")
     counts |= {"to distil": len(few), "to tune": len(more), "triplets": len(triplets)}
-    choices = {"agreement with the teacher": agreement, "held-out triplets": TripletEvaluator(*held_out.texts)}
-    stages = {name: SentenceTransformer(options.work / name) for name in STAGES} | {"teacher": teacher}
-    scores = {kind: {name: _score(judge, model) for name, model in stages.items()} for kind, judge in choices.items()}
+    choices = {
+        "agreement with the teacher": agreement,
+        "held-out triplets": TripletEvaluator(*held_out.texts),
+    }
+    stages = {name: SentenceTransformer(options.work / name) for name in STAGES} | {
+        "teacher": teacher
+    }
+    scores = {
+        kind: {name: _score(judge, model) for name, model in stages.items()}
+        for kind, judge in choices.items()
+    }
     results = {"sentences": counts, "scores": scores} | _facts(folder)
-    results["stsb_test_spearman"] = sts.evaluator(options.data, "STSb")(stages["model"])["spearman_cosine"]
+    results["stsb_test_spearman"] = sts.evaluator(options.data, "STSb")(stages["model"])[
+        "spearman_cosine"
+    ]
     print(json.dumps(results, indent=1))
     print("written:", report.write_json("student", values | {"results": results}, options.out))
     return results
@@ -117,7 +134,9 @@ def pruned(
         | {"embeddings": encoder["embeddings"] | {"word": {"embedding": words}}}
         | {"layers": {new: encoder["layers"][old] for new, old in enumerate(layers)}}
     }
-    config = dataclasses.replace(parts.config.encoder, num_hidden_layers=len(layers), vocab_size=len(kept))
+    config = dataclasses.replace(
+        parts.config.encoder, num_hidden_layers=len(layers), vocab_size=len(kept)
+    )
     return SentenceTransformer.from_parts(
         dataclasses.replace(
             parts,
@@ -135,7 +154,15 @@ def distillation(config: Any, *, name: str) -> Any:
         distance = embeddings.shape[-1] * losses.embedding_mse(embeddings, labels)
         return distance + SIMILARITY_WEIGHT * losses.similarity_distillation(embeddings, labels)
 
-    return of_embeddings(config, loss, name=name, kind="distillation", num_texts=(1, 1), labels="vector", in_batch=True)
+    return of_embeddings(
+        config,
+        loss,
+        name=name,
+        kind="distillation",
+        num_texts=(1, 1),
+        labels="vector",
+        in_batch=True,
+    )
 
 
 def halfway(first: SentenceTransformer, second: SentenceTransformer) -> SentenceTransformer:
@@ -148,7 +175,10 @@ def halfway(first: SentenceTransformer, second: SentenceTransformer) -> Sentence
 def halve(file: pathlib.Path) -> None:
     """Rewrites a safetensors file in float16."""
     with np.errstate(over="ignore"):  # told below
-        tensors = {name: tensor.astype(np.float16) for name, tensor in safetensors.numpy.load_file(file).items()}
+        tensors = {
+            name: tensor.astype(np.float16)
+            for name, tensor in safetensors.numpy.load_file(file).items()
+        }
     if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
         raise ValueError(f"{file}: a value is too large for float16")
     write_tensors(file, tensors)
@@ -161,10 +191,17 @@ def _commonest_pieces(tokenizer, texts, vocabulary):
     for start in range(0, len(texts), 10_000):
         counts += np.bincount(tokenizer(texts[start : start + 10_000]).ids, minlength=len(counts))
     special = sorted(tokenizer.special_ids.values())
-    letters = [i for piece, i in tokenizer.backend.get_vocab().items() if re.fullmatch(r"(##)?[!-~]", piece)]
+    letters = [
+        i
+        for piece, i in tokenizer.backend.get_vocab().items()
+        if re.fullmatch(r"(##)?[!-~]", piece)
+    ]
     counts[letters] += counts.max()
     counts[special] = -1
-    return [*special, *sorted(np.argsort(-counts, kind="stable")[: vocabulary - len(special)].tolist())]
+    return [
+        *special,
+        *sorted(np.argsort(-counts, kind="stable")[: vocabulary - len(special)].tolist()),
+    ]
 
 
 def _with_pieces(tokenizer, kept):
@@ -182,11 +219,15 @@ def _with_pieces(tokenizer, kept):
         special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
     )
     settings = json.loads(tokenizer.files["tokenizer_config.json"])
-    settings = {key: settings[key] for key in ("tokenizer_class", "do_lower_case", "model_max_length")}
+    settings = {
+        key: settings[key] for key in ("tokenizer_class", "do_lower_case", "model_max_length")
+    }
     settings |= {f"{kind}_token": f"[{kind.upper()}]" for kind in tokenizer.special_ids}
     with tempfile.TemporaryDirectory() as folder:
         backend.save(str(pathlib.Path(folder) / "tokenizer.json"))
-        (pathlib.Path(folder) / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
+        (pathlib.Path(folder) / "tokenizer_config.json").write_text(
+            json.dumps(settings), encoding="utf8"
+        )
         return Tokenizer.from_folder(pathlib.Path(folder), max_length=tokenizer.max_length)
 
 
@@ -237,11 +278,24 @@ def _facts(folder):
 
 def _options(argv) -> argparse.Namespace:
     parser = report.parser(__doc__)
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with corpus/, nli/, paraphrase/, sts/")
-    parser.add_argument("--work", type=pathlib.Path, required=True, help="folder for the stages and the model")
-    parser.add_argument("--teacher", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)")
-    parser.add_argument("--sentences", type=int, default=400_000, help="sentences to distil on (400,000)")
-    parser.add_argument("--tuning-sentences", type=int, default=120_000, help="further ones to tune on (120,000)")
+    parser.add_argument(
+        "--data",
+        type=pathlib.Path,
+        required=True,
+        help="folder with corpus/, nli/, paraphrase/, sts/",
+    )
+    parser.add_argument(
+        "--work", type=pathlib.Path, required=True, help="folder for the stages and the model"
+    )
+    parser.add_argument(
+        "--teacher", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)"
+    )
+    parser.add_argument(
+        "--sentences", type=int, default=400_000, help="sentences to distil on (400,000)"
+    )
+    parser.add_argument(
+        "--tuning-sentences", type=int, default=120_000, help="further ones to tune on (120,000)"
+    )
     return parser.parse_args(argv)
 
 

@@ -18,4 +18,6 @@ def run(capfd, argv, stdin=b""):
 
 def is_one_line(err, *words):
     """Whether this is one line of ours with all of these words."""
-    return err.count("\n") == 1 and err.startswith("jsbert: ") and all(word in err for word in words)
+    return (
+        err.count("\n") == 1 and err.startswith("jsbert: ") and all(word in err for word in words)
+    )

@@ -6,10 +6,14 @@ import pathlib
 import signal
 import tempfile
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
 _caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 # The controller decides, and its workers inherit: they would take the folder below for the user's.
-PROGRAMS = pathlib.Path(os.environ.setdefault("JSBERT_TEST_PROGRAMS", str(_caches / "jsbert-tests")))
+PROGRAMS = pathlib.Path(
+    os.environ.setdefault("JSBERT_TEST_PROGRAMS", str(_caches / "jsbert-tests"))
+)
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="jsbert-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -66,7 +70,9 @@ def pytest_configure(config):
 def pytest_report_header(config):
     return [
         f"jax {jax.__version__}; parity tests: {PARITY}; demonstration weights: {WEIGHTS}",
-        f"compiled programs are kept in {PROGRAMS}" if SHARED else "JAX has changed: no programs are kept",
+        f"compiled programs are kept in {PROGRAMS}"
+        if SHARED
+        else "JAX has changed: no programs are kept",
     ]
 
 
@@ -80,7 +86,9 @@ def pytest_terminal_summary(terminalreporter):
 def _programs_of_one_module(request):
     """What is compared with another implementation is compiled as for users. Between modules JAX forgets its programs:
     over the whole suite they are six gigabytes a worker."""
-    programs.optimised = bool({"parity", "test_docs.py", "test_bundled.py"} & set(request.path.parts))
+    programs.optimised = bool(
+        {"parity", "test_docs.py", "test_bundled.py"} & set(request.path.parts)
+    )
     yield
     jax.clear_caches()
 

@@ -8,7 +8,13 @@ import jax
 import numpy as np
 
 from jsbert import encoders
-from jsbert.checkpoint import BiEncoderParts, CrossEncoderParts, Settings, write_bi_encoder, write_cross_encoder
+from jsbert.checkpoint import (
+    BiEncoderParts,
+    CrossEncoderParts,
+    Settings,
+    write_bi_encoder,
+    write_cross_encoder,
+)
 from jsbert.config import Config, CrossConfig
 from jsbert.encoders import bert
 from jsbert.modules import Normalize
@@ -64,7 +70,11 @@ def write_vocabulary(folder: pathlib.Path, **settings) -> None:
     """A `vocab.txt`-only WordPiece tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf8")
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512} | settings
+    settings = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": True,
+        "model_max_length": 512,
+    } | settings
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
 
 
@@ -91,10 +101,17 @@ def parts(
     """A random tiny bi-encoder; its vocabulary is left in `folder`."""
     encoder = bert.Config(**SIZES)
     params = {"encoder": perturbed(encoders.shapes(encoder), seed)}
-    own = {i: perturbed(module.shapes(), seed + i + 100) for i, module in enumerate(head) if module.shapes()}
+    own = {
+        i: perturbed(module.shapes(), seed + i + 100)
+        for i, module in enumerate(head)
+        if module.shapes()
+    }
     params |= {"head": own} if own else {}
     return BiEncoderParts(
-        Config(encoder, pooling, modules=head, **config), params, tokenizer(folder), settings or Settings()
+        Config(encoder, pooling, modules=head, **config),
+        params,
+        tokenizer(folder),
+        settings or Settings(),
     )
 
 
@@ -104,10 +121,15 @@ def write_folder(folder: pathlib.Path, **options) -> pathlib.Path:
     return folder
 
 
-def cross_parts(folder: pathlib.Path, num_labels: int = 1, activation: str = "sigmoid") -> CrossEncoderParts:
+def cross_parts(
+    folder: pathlib.Path, num_labels: int = 1, activation: str = "sigmoid"
+) -> CrossEncoderParts:
     """A random tiny cross-encoder."""
     encoder = bert.Config(**SIZES)
-    shapes = {"encoder": encoders.shapes(encoder), "head": bert.head(encoder).shapes(encoder, num_labels)}
+    shapes = {
+        "encoder": encoders.shapes(encoder),
+        "head": bert.head(encoder).shapes(encoder, num_labels),
+    }
     config = CrossConfig(encoder, num_labels, activation)
     return CrossEncoderParts(config, perturbed(shapes, 7), tokenizer(folder))
 
@@ -121,4 +143,6 @@ def write_cross_folder(folder: pathlib.Path, **options) -> pathlib.Path:
 def sentences(count: int, seed: int = 0, longest: int = 12) -> list[str]:
     """Random sentences of 0 to `longest` words."""
     generator = random.Random(seed)
-    return [" ".join(generator.choices(WORDS, k=generator.randint(0, longest))) for _ in range(count)]
+    return [
+        " ".join(generator.choices(WORDS, k=generator.randint(0, longest))) for _ in range(count)
+    ]

@@ -45,8 +45,39 @@ FAMILIES = {
 }
 
 VALUES = (
-    *(None, True, False, 0, 1, 2, 3, -1, 24, 4000, 2**31, 10**12, 10**400, 0.5, 1.0, -0.1, 1e38, 1e300),
-    *(float("nan"), float("inf"), "", "x", "24", "../x", "/etc", "a\0b", "\ud800", "torch.nn.Tanh", "(?i)x"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        2,
+        3,
+        -1,
+        24,
+        4000,
+        2**31,
+        10**12,
+        10**400,
+        0.5,
+        1.0,
+        -0.1,
+        1e38,
+        1e300,
+    ),
+    *(
+        float("nan"),
+        float("inf"),
+        "",
+        "x",
+        "24",
+        "../x",
+        "/etc",
+        "a\0b",
+        "\ud800",
+        "torch.nn.Tanh",
+        "(?i)x",
+    ),
     *([], {}, [None], [[]], [{}], ["x"], [24], {"a": 1}, {"0": {}}, {"content": 1}, [0.5, "x"]),
 )
 """What stands in a value's place."""
@@ -127,7 +158,10 @@ def write_folders(place: pathlib.Path) -> list[pathlib.Path]:
     tokens = {"unk_token": "[UNK]", "cls_token": {"content": "[CLS]", "lstrip": False}}
     (bert / "special_tokens_map.json").write_text(json.dumps(tokens))
     cross = models.write_cross_folder(place / "cross", num_labels=2)
-    for name, make in {"everything": test_modules.everything, "routed": test_modules.routed}.items():
+    for name, make in {
+        "everything": test_modules.everything,
+        "routed": test_modules.routed,
+    }.items():
         write_bi_encoder(place / name, make(place / "vocabulary"))
     write_bi_encoder(place / "two", test_modules.two_encoders(place / "vocabularies"))
     for family, sizes in FAMILIES.items():
@@ -172,7 +206,11 @@ def mutated(folder: pathlib.Path, generator: random.Random) -> Iterator[Mutation
     content = file.read_bytes()
     is_json = file.suffix == ".json" and file.name != "tokenizer.json"
     try:
-        yield _change_json(file, generator) if is_json and generator.random() < 0.8 else _change_file(file, generator)
+        yield (
+            _change_json(file, generator)
+            if is_json and generator.random() < 0.8
+            else _change_file(file, generator)
+        )
     finally:
         _remove(file)
         file.write_bytes(content)
@@ -212,7 +250,9 @@ def run(folders: list[pathlib.Path], count: int, seed: int) -> list[str]:
         with mutated(folder, generator) as mutation:
             problem = problem_of(folder, mutation, names[folder])
         if problem:
-            problems.append(f"{folder.name}: {mutation.file.relative_to(folder)} {mutation.words}: {problem[:600]}")
+            problems.append(
+                f"{folder.name}: {mutation.file.relative_to(folder)} {mutation.words}: {problem[:600]}"
+            )
     return problems
 
 
@@ -251,7 +291,13 @@ def _change_json(file, generator):
 
 def _places(node, path=()):
     """The paths to all values below `node`."""
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    children = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for key, child in children:
         yield (*path, key)
         yield from _places(child, (*path, key))
@@ -259,7 +305,9 @@ def _places(node, path=()):
 
 def _change_file(file, generator):
     content = file.read_bytes()
-    kind = generator.choice(["cut", "flip", "empty", "garbage", "gone", "folder", "folder", "dead link", "deep"])
+    kind = generator.choice(
+        ["cut", "flip", "empty", "garbage", "gone", "folder", "folder", "dead link", "deep"]
+    )
     _remove(file)
     if kind == "cut":
         file.write_bytes(content[: generator.randrange(max(1, len(content) - 2))])
@@ -321,7 +369,11 @@ def _add_adapter(folder, beside):
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy(beside / file, folder / file)
     values = json.loads((folder / "adapter_config.json").read_text())
-    values |= {"rank_pattern": {"key": 5}, "alpha_pattern": {"key": 5.5}, "layers_to_transform": [0]}
+    values |= {
+        "rank_pattern": {"key": 5},
+        "alpha_pattern": {"key": 5.5},
+        "layers_to_transform": [0],
+    }
     (folder / "adapter_config.json").write_text(json.dumps(values))
 
 
@@ -332,5 +384,8 @@ def _split(folder):
     shards = {f"model-0000{i + 1}-of-00002.safetensors": names[i::2] for i in range(2)}
     for shard, members in shards.items():
         save_file({name: tensors[name] for name in members}, folder / shard)
-    index = {"metadata": {}, "weight_map": {name: shard for shard, members in shards.items() for name in members}}
+    index = {
+        "metadata": {},
+        "weight_map": {name: shard for shard, members in shards.items() for name in members},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -66,7 +66,9 @@ def share(folder: pathlib.Path) -> bool:
         if not optimised and not options.env_option_overrides:
             options.env_option_overrides = list(quick.items())
         devices = kwargs.get("devices")
-        return key_of(options, *args, **kwargs) if devices is not None and devices.size == 1 else None
+        return (
+            key_of(options, *args, **kwargs) if devices is not None and devices.size == 1 else None
+        )
 
     def put_whole(cache, key, value):
         beside = pathlib.Path(str(cache.path), f"{key}.{os.getpid()}")
@@ -84,5 +86,8 @@ def share(folder: pathlib.Path) -> bool:
 
 def clear_if_large(folder: pathlib.Path) -> None:
     """Remove `folder` if it has grown beyond LARGEST_BYTES; for a time at which no worker reads."""
-    if folder.is_dir() and sum(entry.stat().st_size for entry in os.scandir(folder)) > LARGEST_BYTES:
+    if (
+        folder.is_dir()
+        and sum(entry.stat().st_size for entry in os.scandir(folder)) > LARGEST_BYTES
+    ):
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,7 +22,8 @@ def data(tmp_path_factory):
     """DATA with 24 NLI pairs, and of scored ones 8 to train on and 12 to score."""
     folder = tmp_path_factory.mktemp("data")
     texts = [
-        f"{random.Random(i).choice(models.WORDS)} {text}" for i, text in enumerate(models.sentences(88, longest=6))
+        f"{random.Random(i).choice(models.WORDS)} {text}"
+        for i, text in enumerate(models.sentences(88, longest=6))
     ]
     pairs = list(zip(texts[:44], texts[44:], strict=True))
     (folder / "nli").mkdir()
@@ -33,7 +34,9 @@ def data(tmp_path_factory):
         file.write("\n".join(["label\tpremise\thypothesis", *rows]) + "\n")
     for name, part in (("train", pairs[24:32]), ("dev", pairs[32:])):
         rows = [f"{i % 6}\t{a}\t{b}" for i, (a, b) in enumerate(part)]
-        (folder / f"sts/stsb-{name}.tsv").write_text("\n".join(["score\tsentence1\tsentence2", *rows]) + "\n")
+        (folder / f"sts/stsb-{name}.tsv").write_text(
+            "\n".join(["score\tsentence1\tsentence2", *rows]) + "\n"
+        )
     return folder
 
 
@@ -46,7 +49,18 @@ def run(data, tiny_folder, tmp_path_factory):
         trained.append((model, source, recipe))
         return model
 
-    argv = ["--data", str(data), "--out", str(out), "--start", f"tiny={tiny_folder}", "--pairs", "8", "--seeds", "1"]
+    argv = [
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--start",
+        f"tiny={tiny_folder}",
+        "--pairs",
+        "8",
+        "--seeds",
+        "1",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "fit", fit)
         return argv, ablation.main(argv), out, trained
@@ -65,12 +79,19 @@ def no_fit(monkeypatch):
 class TestRun:
     def test_every_cell_is_written(self, run):
         _, values, out, _ = run
-        names = {name if cell.tuned_on == "untuned" else f"{name}-0" for name, cell in ablation.CELLS.items()}
-        assert {file.name for file in (out / "ablation").iterdir()} == {f"tiny-{name}.json" for name in names}
+        names = {
+            name if cell.tuned_on == "untuned" else f"{name}-0"
+            for name, cell in ablation.CELLS.items()
+        }
+        assert {file.name for file in (out / "ablation").iterdir()} == {
+            f"tiny-{name}.json" for name in names
+        }
         assert len(names) == NUM_CELLS
         for name, scores in values["results"]["tiny"].items():
             end = "" if name.startswith("untuned") else "-0"
-            assert scores == [json.loads((out / f"ablation/tiny-{name}{end}.json").read_text())["score"]]
+            assert scores == [
+                json.loads((out / f"ablation/tiny-{name}{end}.json").read_text())["score"]
+            ]
             assert -100 <= scores[0] <= 100
 
     def test_each_cell_trains_what_it_is_named_for(self, run):
@@ -80,7 +101,12 @@ class TestRun:
             assert source.objective.kind == {"NLI": "softmax", "STSb": "cosine"}[cell.tuned_on]
             assert source.objective.options.get("concatenation", ()) == cell.concatenation
             assert len(source.examples) == 8
-            assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.warmup) == (1, 16, 2e-5, 0.1)
+            assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.warmup) == (
+                1,
+                16,
+                2e-5,
+                0.1,
+            )
         assert len({cell[1:] for cell in cells if cell.tuned_on == "NLI"}) == 9
 
     def test_results_name_no_local_path(self, run, data, tiny_folder):
@@ -119,7 +145,9 @@ class TestRun:
     def test_cells_of_other_weights_are_refused(self, run, no_fit, tmp_path):
         other = models.write_folder(tmp_path / "other", seed=5)
         argv = [text if not text.startswith("tiny=") else f"tiny={other}" for text in run[0]]
-        with pytest.raises(ValueError, match="tiny-untuned-mean.json is of start_sha256 '.*', asked for '.*'"):
+        with pytest.raises(
+            ValueError, match="tiny-untuned-mean.json is of start_sha256 '.*', asked for '.*'"
+        ):
             ablation.main(argv)
 
     def test_only_table_leaves_gaps_open(self, run, no_fit, tmp_path, capsys):
@@ -134,14 +162,28 @@ class TestRun:
         printed = capsys.readouterr().out
         score = values["results"]["tiny"]["stsb-mean"][0]
         lines = [line.split() for line in printed.splitlines()]
-        assert ["STSb", "mean", "87.44", *f"{score:.2f} [{score:.2f} .. {score:.2f}] (1)".split()] in lines
+        assert [
+            "STSb",
+            "mean",
+            "87.44",
+            *f"{score:.2f} [{score:.2f} .. {score:.2f}] (1)".split(),
+        ] in lines
         assert ["STSb", "max", "69.92", "-"] in lines
         assert printed.count(" open ") == 5
 
 
 @pytest.mark.parametrize("cell", ["nli-uv-diff-product", "stsb-max"])
 def test_a_trained_cell_has_another_score(run, data, tiny_folder, tmp_path, cell):
-    argv = ["--data", str(data), "--out", str(tmp_path), "--start", f"tiny={tiny_folder}", "--learning-rate", "1e-2"]
+    argv = [
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path),
+        "--start",
+        f"tiny={tiny_folder}",
+        "--learning-rate",
+        "1e-2",
+    ]
     options = ablation._options(
         [*argv, "--pairs", "24", "--stsb-epochs", "2"]
     )  # two updates; at the first, the rate is 0
@@ -152,7 +194,10 @@ def test_a_trained_cell_has_another_score(run, data, tiny_folder, tmp_path, cell
 
 
 def test_seeds_come_one_by_one_first_start_first(tmp_path):
-    starts = {name: ablation.Start(tmp_path, "", "mean", 2e-5, seeds) for name, seeds in (("a", 1), ("b", 2))}
+    starts = {
+        name: ablation.Start(tmp_path, "", "mean", 2e-5, seeds)
+        for name, seeds in (("a", 1), ("b", 2))
+    }
     jobs = list(ablation._jobs(starts))
     order = list(dict.fromkeys((name, seed) for name, _, seed in jobs))
     assert order == [("a", None), ("b", None), ("a", 0), ("b", 0), ("b", 1)]
@@ -163,11 +208,17 @@ def test_the_head_is_left_out_and_the_pooling_changed(tiny_folder):
     given, model = SentenceTransformer(tiny_folder), ablation.without_head(tiny_folder, "max")
     tokens = given.encode("the cat sat", output_value="token_embeddings")
     assert given.config.is_normalized
-    assert model.encode("the cat sat") == pytest.approx(tokens.max(axis=0), abs=1e-5)  # float32, other lengths of rows
+    assert model.encode("the cat sat") == pytest.approx(
+        tokens.max(axis=0), abs=1e-5
+    )  # float32, other lengths of rows
 
 
 def test_names_must_be_those_of_starts(capsys):
-    for argv in (["--start", "a=x", "--start", "a=y"], ["--start", "x"], ["--start", "a=x", "--seeds", "b=1"]):
+    for argv in (
+        ["--start", "a=x", "--start", "a=y"],
+        ["--start", "x"],
+        ["--start", "a=x", "--seeds", "b=1"],
+    ):
         with pytest.raises(SystemExit):
             ablation.main(["--data", "DATA", *argv])
         assert "names are" in capsys.readouterr().err

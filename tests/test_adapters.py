@@ -39,7 +39,9 @@ def matrices(encoder, seed=0, **options):
     """Random ones, in the form of `init_lora`'s."""
     lora = init_lora(encoder, jax.random.key(0), **{"rank": 3} | options)
     generator = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: 0.2 * generator.standard_normal(leaf.shape).astype(np.float32), lora)
+    return jax.tree.map(
+        lambda leaf: 0.2 * generator.standard_normal(leaf.shape).astype(np.float32), lora
+    )
 
 
 @pytest.fixture
@@ -69,42 +71,71 @@ def test_merging_adds_the_scaled_product_and_nothing_else(tiny, adapter):
             "attention.self.query": layer["attention"]["query"],
             "intermediate.dense": layer["intermediate"],
         }.items():
-            a, b = (tensors[f"base_model.model.encoder.layer.{i}.{name}.lora_{matrix}.weight"] for matrix in "AB")
+            a, b = (
+                tensors[f"base_model.model.encoder.layer.{i}.{name}.lora_{matrix}.weight"]
+                for matrix in "AB"
+            )
             linear["kernel"] += 5 / 3 * np.einsum("or,ri->io", b, a)
-    jax.tree.map(lambda got, by_hand: np.testing.assert_allclose(got, by_hand, atol=1e-6), merged.params, wanted)
+    jax.tree.map(
+        lambda got, by_hand: np.testing.assert_allclose(got, by_hand, atol=1e-6),
+        merged.params,
+        wanted,
+    )
     jax.tree.map(np.testing.assert_array_equal, tiny.params, before)  # the model given stays
 
 
 def test_an_adapters_folder_opens_as_its_base_model_with_it(tiny, tiny_folder, adapter):
     wanted = load_adapter(SentenceTransformer(tiny_folder, pooling="cls"), adapter)
-    got = SentenceTransformer(adapter, pooling="cls")  # its head is not the base's: there is no modules.json
-    np.testing.assert_allclose(got.encode(TEXTS, normalize_embeddings=True), wanted.encode(TEXTS), atol=1e-6)
-    with pytest.raises(FileExistsError, match="holds an adapter, which would be merged into the model again"):
+    got = SentenceTransformer(
+        adapter, pooling="cls"
+    )  # its head is not the base's: there is no modules.json
+    np.testing.assert_allclose(
+        got.encode(TEXTS, normalize_embeddings=True), wanted.encode(TEXTS), atol=1e-6
+    )
+    with pytest.raises(
+        FileExistsError, match="holds an adapter, which would be merged into the model again"
+    ):
         got.save_pretrained(adapter)
     change(adapter, base_model_name_or_path=None)
-    with pytest.raises(ValueError, match=r"adapter_config.json: base_model_name_or_path is None; open the base model"):
+    with pytest.raises(
+        ValueError,
+        match=r"adapter_config.json: base_model_name_or_path is None; open the base model",
+    ):
         SentenceTransformer(adapter, pooling="mean")
     change(adapter, base_model_name_or_path="./moved")
-    with pytest.raises(OSError, match=r"adapter_config.json: its base model is not to be found: no folder './moved'"):
+    with pytest.raises(
+        OSError,
+        match=r"adapter_config.json: its base model is not to be found: no folder './moved'",
+    ):
         SentenceTransformer(adapter, pooling="mean")
 
 
 def test_an_adapter_beside_a_model_is_merged_into_it(tiny, tiny_folder, adapter):
     shutil.copytree(tiny_folder, adapter, dirs_exist_ok=True)
     change(adapter, base_model_name_or_path="elsewhere")
-    assert np.array_equal(SentenceTransformer(adapter).encode(TEXTS), load_adapter(tiny, adapter).encode(TEXTS))
+    assert np.array_equal(
+        SentenceTransformer(adapter).encode(TEXTS), load_adapter(tiny, adapter).encode(TEXTS)
+    )
 
 
 def test_a_base_models_name_is_the_hubs_own(adapter, tiny_folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(find, "_from_hub", lambda name, revision, *_: asked.append((name, revision)) or tiny_folder)
+    monkeypatch.setattr(
+        find, "_from_hub", lambda name, revision, *_: asked.append((name, revision)) or tiny_folder
+    )
     change(adapter, base_model_name_or_path="bert-base-uncased", revision="abc")
     assert len(SentenceTransformer(adapter, pooling="mean").encode("a cat")) == 24
     assert set(asked) == {("bert-base-uncased", "abc")}
 
 
 def test_adapters_files_are_fetched_from_the_hub():
-    files = ["README.md", "adapter_config.json", "adapter_model.bin", "adapter_model.safetensors", "training_args.bin"]
+    files = [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.bin",
+        "adapter_model.safetensors",
+        "training_args.bin",
+    ]
     assert find.needed_files(files) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
@@ -125,7 +156,10 @@ def test_the_dtype_stays(tiny, tiny_folder, adapter):
         ),
         ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'"),
         ({"init_lora_weights": "loftq"}, "init_lora_weights is 'loftq'"),
-        ({"megatron_config": {"x": 1}}, "megatron_config is {'x': 1}, which jsbert does not compute"),
+        (
+            {"megatron_config": {"x": 1}},
+            "megatron_config is {'x': 1}, which jsbert does not compute",
+        ),
         ({"trainable_token_indices": [3]}, r"trainable_token_indices is \[3\]"),
         ({"layer_replication": [[0, 2]]}, "layer_replication is"),
         ({"target_parameters": ["weight"]}, "target_parameters is"),
@@ -144,13 +178,22 @@ def test_the_dtype_stays(tiny, tiny_folder, adapter):
         ),
         ({"lora_alpha": "2"}, "lora_alpha is '2'; it must be a number"),
         ({"lora_alpha": float("nan")}, "lora_alpha is nan; it must be a number"),
-        ({"layers_to_transform": ["0"]}, r"layers_to_transform is \['0'\]; it must be of type int or list of int"),
+        (
+            {"layers_to_transform": ["0"]},
+            r"layers_to_transform is \['0'\]; it must be of type int or list of int",
+        ),
         ({"target_modules": ["(?i)query"], "modules_to_save": ["(?i)x"]}, "no regular expression"),
         ({"bias": "some"}, "bias is 'some'; it must be 'none', 'all' or 'lora_only'"),
         ({"target_modules": 3}, "target_modules is 3; it must be of type str or list"),
-        ({"target_modules": [3]}, r"target_modules is \[3\]; it must be of type str or list of str"),
+        (
+            {"target_modules": [3]},
+            r"target_modules is \[3\]; it must be of type str or list of str",
+        ),
         ({"target_modules": "quer(y"}, r"'quer\(y' is no regular expression"),
-        ({"target_modules": ["LayerNorm"]}, "target embeddings.LayerNorm is neither a linear layer nor an embedding"),
+        (
+            {"target_modules": ["LayerNorm"]},
+            "target embeddings.LayerNorm is neither a linear layer nor an embedding",
+        ),
         (
             {"target_modules": ["word_embeddings"], "lora_bias": True},
             "lora_bias is True, but embeddings.word_embeddings",
@@ -170,16 +213,27 @@ def test_all_tensors_that_do_not_fit_are_listed(tiny, adapter):
         f"{query}.lora_B.weight": np.zeros((24, 4), np.float32),
         f"{query}.bias": np.zeros(24, np.float32),
         f"{query}.base_layer.bias": np.zeros(24, np.float32),
-        "base_model.model.encoder.layer.7.attention.self.query.lora_A.weight": np.zeros((3, 24), np.float32),
-        "base_model.model.encoder.layer.1.attention.self.key.lora_A.weight": np.zeros((3, 24), np.float32),
-        "base_model.model.pooler.dense.lora_A.weight": np.zeros((3, 24), np.float32),  # of no use for vectors
+        "base_model.model.encoder.layer.7.attention.self.query.lora_A.weight": np.zeros(
+            (3, 24), np.float32
+        ),
+        "base_model.model.encoder.layer.1.attention.self.key.lora_A.weight": np.zeros(
+            (3, 24), np.float32
+        ),
+        "base_model.model.pooler.dense.lora_A.weight": np.zeros(
+            (3, 24), np.float32
+        ),  # of no use for vectors
     }
     change(adapter, [f"{query}.lora_A.weight"], tensors, bias="lora_only")
     with pytest.raises(ValueError, match="the tensors do not fit") as caught:
         load_adapter(tiny, adapter)
     head, *listed = str(caught.value).splitlines()
-    assert "adapter_model.safetensors: the tensors do not fit adapter_config.json and the model (8 of them)" in head
-    short = [line.strip().replace("encoder.layer.", "").replace("attention.self.", "") for line in listed]
+    assert (
+        "adapter_model.safetensors: the tensors do not fit adapter_config.json and the model (8 of them)"
+        in head
+    )
+    short = [
+        line.strip().replace("encoder.layer.", "").replace("attention.self.", "") for line in listed
+    ]
     assert sorted(short) == sorted(
         [
             "misshapen: 0.query.lora_B.weight is [24, 4], not [24, 3]",
@@ -204,7 +258,9 @@ def tiny_parts(tmp_path_factory):
 
 def lora_state(params, optimizer, **options):
     dtype = jax.tree.leaves(params)[0].dtype
-    lora = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), matrices(params["encoder"], **options))
+    lora = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype), matrices(params["encoder"], **options)
+    )
     return init_state(copied(params | {"lora": lora}), optimizer, frozen=("^encoder/",))
 
 
@@ -222,18 +278,26 @@ def test_the_gradient_of_the_matrices_is_that_of_their_product(tiny_parts):
         for i, layer in by_matrix["lora"]["layers"].items():
             kernel = by_kernel["encoder"]["layers"][i]["intermediate"]["kernel"]
             a, b = (layers[i]["intermediate"][name] for name in ("lora_A", "lora_B"))
-            np.testing.assert_allclose(layer["intermediate"]["lora_A"], 6 / 3 * kernel @ b.T, atol=1e-10)
-            np.testing.assert_allclose(layer["intermediate"]["lora_B"], 6 / 3 * a.T @ kernel, atol=1e-10)
+            np.testing.assert_allclose(
+                layer["intermediate"]["lora_A"], 6 / 3 * kernel @ b.T, atol=1e-10
+            )
+            np.testing.assert_allclose(
+                layer["intermediate"]["lora_B"], 6 / 3 * a.T @ kernel, atol=1e-10
+            )
 
 
 def test_only_the_matrices_and_the_head_are_trained(tiny_parts):
     plain, params, batch = setup(tiny_parts, "float32", "triplet")
     state = lora_state(params, optax.adamw(1e-2))
     count = sum(leaf.size for leaf in jax.tree.leaves((state.params["lora"], params["head"])))
-    assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == 2 * count + 1  # Adam's moments, its count
+    assert (
+        sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == 2 * count + 1
+    )  # Adam's moments, its count
     old = copied(state.params)
     new, _ = make_step(adapted(plain, 6), optax.adamw(1e-2))(state, batch, jax.random.key(1))
-    assert not any(np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (old, new.params)), strict=True))
+    assert not any(
+        np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (old, new.params)), strict=True)
+    )
     jax.tree.map(np.testing.assert_array_equal, new.frozen["encoder"], params["encoder"])
 
 
@@ -242,10 +306,15 @@ def test_new_matrices_change_nothing_and_are_drawn_by_key(tiny):
     one, other = (init_lora(encoder, jax.random.key(seed), rank=2) for seed in (0, 1))
     jax.tree.map(np.testing.assert_array_equal, merge(encoder, one, 8), encoder)
     assert jax.tree.structure(one) == jax.tree.structure(other)
-    assert not np.array_equal(one["layers"][0]["output"]["lora_A"], other["layers"][0]["output"]["lora_A"])
+    assert not np.array_equal(
+        one["layers"][0]["output"]["lora_A"], other["layers"][0]["output"]["lora_A"]
+    )
     drawn = np.asarray(one["layers"][0]["output"]["lora_A"])  # of 40 inputs
     assert 0.9 * 40**-0.5 < np.abs(drawn).max() <= 40**-0.5
-    with pytest.raises(ValueError, match=r"lora_targets: 'embeddings' is found in no kernel's path; paths look like"):
+    with pytest.raises(
+        ValueError,
+        match=r"lora_targets: 'embeddings' is found in no kernel's path; paths look like",
+    ):
         init_lora(encoder, jax.random.key(0), rank=2, targets=("query", "embeddings"))
 
 
@@ -272,7 +341,9 @@ def test_a_run_leaves_the_merged_model_and_the_adapter(tiny, run):
 
 @pytest.mark.parametrize("frozen", [(), ("^head/",)], ids=["whole", "frozen"])
 def test_modules_behind_the_encoder_are_trained_whole_and_are_not_in_the_adapter(tmp_path, frozen):
-    start = SentenceTransformer.from_parts(models.parts(tmp_path / "vocabulary", head=(Dense(24, 10), Normalize())))
+    start = SentenceTransformer.from_parts(
+        models.parts(tmp_path / "vocabulary", head=(Dense(24, 10), Normalize()))
+    )
     recipe = dataclasses.replace(LORA, max_steps=2, frozen=frozen)
     merged = fit(start, Source(pairs(), "cosine"), tmp_path / "out", recipe)
     again = load_adapter(start, tmp_path / "out" / "adapter")
@@ -303,7 +374,10 @@ def test_an_interrupted_run_ends_in_the_same_bits(tiny, run, tmp_path):
 def test_a_cross_encoders_classifier_is_trained_and_goes_along(tiny_cross_folder, tmp_path):
     start = CrossEncoder(tiny_cross_folder)
     merged = fit(
-        start, Source(pairs(), "binary-cross-entropy"), tmp_path / "out", dataclasses.replace(LORA, max_steps=2)
+        start,
+        Source(pairs(), "binary-cross-entropy"),
+        tmp_path / "out",
+        dataclasses.replace(LORA, max_steps=2),
     )
     both = list(zip(TEXTS[:6], TEXTS[6:], strict=True))
     again = load_adapter(start, tmp_path / "out" / "adapter")
@@ -313,17 +387,26 @@ def test_a_cross_encoders_classifier_is_trained_and_goes_along(tiny_cross_folder
     )
 
 
-def test_an_adapter_with_a_classifier_needs_a_base_that_has_one(tiny_folder, tiny_cross_folder, tmp_path):
+def test_an_adapter_with_a_classifier_needs_a_base_that_has_one(
+    tiny_folder, tiny_cross_folder, tmp_path
+):
     cross = CrossEncoder(tiny_cross_folder)
     lora = matrices(cross.params["encoder"], targets=("query",))
     save_adapter(cross, lora, tmp_path / "adapter", alpha=5, base=str(tiny_cross_folder))
     wanted = load_adapter(cross, tmp_path / "adapter").predict(("a cat", "a dog"))
-    np.testing.assert_allclose(CrossEncoder(tmp_path / "adapter").predict(("a cat", "a dog")), wanted, atol=1e-6)
+    np.testing.assert_allclose(
+        CrossEncoder(tmp_path / "adapter").predict(("a cat", "a dog")), wanted, atol=1e-6
+    )
     change(tmp_path / "adapter", base_model_name_or_path=str(tiny_folder))
-    with pytest.raises(ValueError, match="an adapter with a classifier, for a base model without one; open that with"):
+    with pytest.raises(
+        ValueError,
+        match="an adapter with a classifier, for a base model without one; open that with",
+    ):
         CrossEncoder(tmp_path / "adapter", num_labels=1)
     start = CrossEncoder(tiny_folder, num_labels=1)
-    assert load_adapter(start, tmp_path / "adapter").predict(("a cat", "a dog")) != start.predict(("a cat", "a dog"))
+    assert load_adapter(start, tmp_path / "adapter").predict(("a cat", "a dog")) != start.predict(
+        ("a cat", "a dog")
+    )
 
 
 def test_wrong_options_are_refused():
@@ -333,5 +416,7 @@ def test_wrong_options_are_refused():
         Recipe(lora_rank=2, lora_alpha=0)
     with pytest.raises(ValueError, match="lora_targets is 'query'; give a sequence of patterns"):
         Recipe(lora_rank=2, lora_targets="query")
-    with pytest.raises(ValueError, match=r"lora_targets is \('query',\), without a lora_rank; give one"):
+    with pytest.raises(
+        ValueError, match=r"lora_targets is \('query',\), without a lora_rank; give one"
+    ):
         Recipe(lora_targets=["query"])

@@ -38,17 +38,25 @@ def by_xla(config):
 
 
 def tokens(config):
-    ids = np.random.default_rng(0).integers(5, config.vocab_size, (len(LENGTHS), 12)).astype(np.int32)
+    ids = (
+        np.random.default_rng(0).integers(5, config.vocab_size, (len(LENGTHS), 12)).astype(np.int32)
+    )
     return ids, np.arange(12) < LENGTHS[:, None]
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("bfloat16", 3e-2), ("int8", 3e-2)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("float32", 2e-6), ("bfloat16", 3e-2), ("int8", 3e-2)]
+)
 def test_vectors_are_those_of_attention_written_out(tiny_folder, dtype, tolerance):
     eager, xla = (
-        jsbert.SentenceTransformer(tiny_folder, dtype=dtype, attn_implementation=name) for name in ("eager", "xla")
+        jsbert.SentenceTransformer(tiny_folder, dtype=dtype, attn_implementation=name)
+        for name in ("eager", "xla")
     )
     assert (eager.attn_implementation, xla.attn_implementation) == ("eager", "xla")
-    wanted, found = (model.encode(TEXTS, on_truncate="ignore", normalize_embeddings=True) for model in (eager, xla))
+    wanted, found = (
+        model.encode(TEXTS, on_truncate="ignore", normalize_embeddings=True)
+        for model in (eager, xla)
+    )
     np.testing.assert_allclose(found, wanted, atol=tolerance)
     assert not np.array_equal(found, wanted)  # another program
 
@@ -70,7 +78,9 @@ def test_learned_biases_windows_and_causal_masks_in_packed_rows(config):
     forward = jax.jit(encoders.forward, static_argnums=0)
     wanted = forward(config, params, ids, mask)[mask]
     rows = packed(ids, LENGTHS)
-    found = forward(by_xla(config), params, rows["ids"], rows["segment_ids"], positions=rows["positions"])
+    found = forward(
+        by_xla(config), params, rows["ids"], rows["segment_ids"], positions=rows["positions"]
+    )
     places = (rows["starts"][:, None] + np.arange(12))[mask]
     np.testing.assert_allclose(found.reshape(-1, config.hidden_size)[places], wanted, atol=1e-5)
 
@@ -93,7 +103,9 @@ def test_towers_under_vmap(tmp_path):
     model = models.parts(tmp_path)
     ids, mask = (np.stack([array, array[::-1]]) for array in tokens(model.config.encoder))
     towers = jax.jit(siamese.encode_towers, static_argnums=0)
-    wanted, found = (towers(config, model.params, ids, mask) for config in (model.config, by_xla(model.config)))
+    wanted, found = (
+        towers(config, model.params, ids, mask) for config in (model.config, by_xla(model.config))
+    )
     np.testing.assert_allclose(found, wanted, atol=2e-6)
 
 
@@ -131,10 +143,14 @@ def test_an_adapted_model_keeps_the_choice(tmp_path, tiny_folder):
 
 
 def test_what_does_not_exist_or_cannot_run_here(tiny_folder):
-    with pytest.raises(ValueError, match="attn_implementation is 'sdpa'; it must be 'eager', 'xla' or 'cudnn'"):
+    with pytest.raises(
+        ValueError, match="attn_implementation is 'sdpa'; it must be 'eager', 'xla' or 'cudnn'"
+    ):
         jsbert.SentenceTransformer(tiny_folder, attn_implementation="sdpa")
     for dtype in ("float32", "bfloat16"):
-        with pytest.raises(ValueError, match=rf"'cudnn', with dtype '{dtype}' on \[.*; it needs dtype 'bfloat16'"):
+        with pytest.raises(
+            ValueError, match=rf"'cudnn', with dtype '{dtype}' on \[.*; it needs dtype 'bfloat16'"
+        ):
             jsbert.SentenceTransformer(tiny_folder, attn_implementation="cudnn", dtype=dtype)
 
 
@@ -144,7 +160,11 @@ def test_what_does_not_exist_or_cannot_run_here(tiny_folder):
      ("7.5", "bfloat16", False), ("gfx942", "bfloat16", False), (None, "bfloat16", False)],
 )  # fmt: skip
 def test_which_devices_have_cudnns_kernel(capability, dtype, able):
-    devices = [types.SimpleNamespace() if capability is None else types.SimpleNamespace(compute_capability=capability)]
+    devices = [
+        types.SimpleNamespace()
+        if capability is None
+        else types.SimpleNamespace(compute_capability=capability)
+    ]
     for name in ATTENTIONS:
         if name != "cudnn" or able:
             check_attention(name, dtype, devices)

@@ -15,9 +15,15 @@ lengths_lists = st.lists(st.integers(1, 70), max_size=300)
 
 @settings(deadline=None)
 @given(
-    lengths_lists, st.integers(70, 90), st.integers(16, 600), st.none() | st.integers(1, 40), st.sampled_from([1, 2, 8])
+    lengths_lists,
+    st.integers(70, 90),
+    st.integers(16, 600),
+    st.none() | st.integers(1, 40),
+    st.sampled_from([1, 2, 8]),
 )
-def test_every_text_is_in_one_batch_that_holds_it(lengths, max_length, token_budget, max_rows, multiple):
+def test_every_text_is_in_one_batch_that_holds_it(
+    lengths, max_length, token_budget, max_rows, multiple
+):
     lengths = np.array(lengths, np.int64)
     options = dict(token_budget=token_budget, max_rows=max_rows, multiple=multiple)
     batches = plan(lengths, max_length=max_length, **options)
@@ -32,11 +38,16 @@ def test_every_text_is_in_one_batch_that_holds_it(lengths, max_length, token_bud
         if batch.rows > multiple:
             assert batch.rows * batch.length <= max(token_budget, batch.length * multiple)
             assert max_rows is None or batch.rows <= max(max_rows, multiple)
-    assert len({(batch.rows, batch.length) for batch in batches}) <= num_shapes(max_length, **options)
+    assert len({(batch.rows, batch.length) for batch in batches}) <= num_shapes(
+        max_length, **options
+    )
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=12), min_size=1, max_size=40), st.booleans())
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=12), min_size=1, max_size=40),
+    st.booleans(),
+)
 def test_packed_rows_are_the_texts(texts, with_types):
     types = [[token % 2 for token in text] for text in texts] if with_types else None
     tokens = Ragged.from_lists(texts, types)
@@ -47,21 +58,36 @@ def test_packed_rows_are_the_texts(texts, with_types):
             batch.rows - len(batch.indices)
         )
         for row, index in enumerate(batch.indices):
-            assert arrays["ids"][row].tolist() == texts[index] + [0] * (batch.length - len(texts[index]))
+            assert arrays["ids"][row].tolist() == texts[index] + [0] * (
+                batch.length - len(texts[index])
+            )
             if with_types:
                 assert arrays["token_types"][row, : len(texts[index])].tolist() == types[index]
 
 
 @pytest.mark.parametrize(
     ("num_texts", "rows"),
-    [(1, [1]), (2, [8]), (8, [8]), (9, [8, 1]), (20, [8, 8, 8]), (50, [64]), (70, [64, 8]), (102, [102])],
+    [
+        (1, [1]),
+        (2, [8]),
+        (8, [8]),
+        (9, [8, 1]),
+        (20, [8, 8, 8]),
+        (50, [64]),
+        (70, [64, 8]),
+        (102, [102]),
+    ],
 )
 def test_few_texts_get_few_rows(num_texts, rows):
-    assert [batch.rows for batch in plan(np.full(num_texts, 9), max_length=512, token_budget=1024)] == rows
+    assert [
+        batch.rows for batch in plan(np.full(num_texts, 9), max_length=512, token_budget=1024)
+    ] == rows
 
 
 def test_of_plans_that_cost_the_same_the_one_of_fewer_batches_is_taken():
-    assert [batch[1:] for batch in plan(np.full(3, 256), max_length=256, token_budget=1024)] == [(4, 256)]
+    assert [batch[1:] for batch in plan(np.full(3, 256), max_length=256, token_budget=1024)] == [
+        (4, 256)
+    ]
 
 
 def test_a_long_text_does_not_lengthen_many_short_ones():
@@ -89,7 +115,12 @@ def test_no_other_full_batches_cost_less(lengths, token_budget):
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.integers(4, 300), st.integers(300, 3000), st.none() | st.integers(1, 40), st.sampled_from([1, 2, 8]))
+@given(
+    st.integers(4, 300),
+    st.integers(300, 3000),
+    st.none() | st.integers(1, 40),
+    st.sampled_from([1, 2, 8]),
+)
 def test_as_many_texts_as_a_step_has_rows_are_one_batch(length, token_budget, max_rows, multiple):
     options = dict(token_budget=token_budget, max_rows=max_rows, multiple=multiple)
     for rows in row_ladder(length, **options):  # so every program can be compiled beforehand

@@ -58,7 +58,9 @@ class TestPairwise:
                 assert "extrapolated_seconds_at_10000" not in row
 
     def test_both_bi_encoders_find_the_same_pair_as_brute_force(self, run):
-        rows = [row for row in run[0]["rows"] if row["name"].startswith("bi-encoder") and row["n"] == 40]
+        rows = [
+            row for row in run[0]["rows"] if row["name"].startswith("bi-encoder") and row["n"] == 40
+        ]
         assert len(rows) == 2
         assert rows[0]["pair"] == rows[1]["pair"]
         assert all(row["equals_brute_force"] for row in rows)
@@ -73,7 +75,15 @@ class TestPairwise:
 
     def test_results_hold_their_circumstances_and_a_picture(self, run):
         values = json.loads((run[1] / "pairwise-default.json").read_text())
-        assert {"command", "commit", "machine", "versions", "date", "python", "sentences_sha256"} <= set(values)
+        assert {
+            "command",
+            "commit",
+            "machine",
+            "versions",
+            "date",
+            "python",
+            "sentences_sha256",
+        } <= set(values)
         assert (run[1] / "pairwise-default.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -82,7 +92,9 @@ def test_docstring_sentences_are_many_distinct_and_english():
     assert len(found) >= 2000
     assert len({sentence.lower() for sentence in found}) == len(found)
     assert all(5 <= len(sentence.split()) <= 40 for sentence in found)
-    assert sentences.shuffled(found, 1) == sentences.shuffled(found, 1) != sentences.shuffled(found, 2)
+    assert (
+        sentences.shuffled(found, 1) == sentences.shuffled(found, 1) != sentences.shuffled(found, 2)
+    )
     assert sentences.fingerprint(found) != sentences.fingerprint(found[::-1])
 
 
@@ -93,7 +105,18 @@ def test_mixed_texts_are_short_and_long():
 
 def test_train_runs_and_writes_its_rates(tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "has_torch", lambda: False)
-    argv = ["--model", str(tiny_folder), "--steps", "4", "--batch-size", "2", "--repeats", "1", "--out", str(tmp_path)]
+    argv = [
+        "--model",
+        str(tiny_folder),
+        "--steps",
+        "4",
+        "--batch-size",
+        "2",
+        "--repeats",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     values = train.main([*argv, "--padded"])
     assert set(values["results"]) == {"jsbert", "jsbert, padded towers"}
     for found in values["results"].values():

@@ -36,14 +36,18 @@ def test_padding_does_not_change_the_vectors_of_tokens():
 
 def test_rows_do_not_see_each_other():
     ids, mask = tokens()
-    alone = jnp.concatenate([FORWARD(CONFIG, PARAMS, ids[i : i + 1], mask[i : i + 1]) for i in range(len(ids))])
+    alone = jnp.concatenate(
+        [FORWARD(CONFIG, PARAMS, ids[i : i + 1], mask[i : i + 1]) for i in range(len(ids))]
+    )
     assert np.abs(FORWARD(CONFIG, PARAMS, ids, mask) - alone)[mask].max() < 2e-6
 
 
 def test_a_row_of_padding_alone_stays_finite():
     ids, mask = tokens()
     for dtype in ("float32", "bfloat16"):
-        hidden = FORWARD(dataclasses.replace(CONFIG, compute=Compute(dtype)), PARAMS, ids, np.zeros_like(mask))
+        hidden = FORWARD(
+            dataclasses.replace(CONFIG, compute=Compute(dtype)), PARAMS, ids, np.zeros_like(mask)
+        )
         assert jnp.isfinite(hidden).all()
 
 
@@ -86,7 +90,11 @@ def test_bfloat16_stays_close_to_float32_and_returns_float32():
     exact = FORWARD(CONFIG, PARAMS, ids, mask)
     rounded = FORWARD(dataclasses.replace(CONFIG, compute=Compute("bfloat16")), PARAMS, ids, mask)
     assert rounded.dtype == jnp.float32
-    cosine = (exact * rounded).sum(-1) / jnp.linalg.norm(exact, axis=-1) / jnp.linalg.norm(rounded, axis=-1)
+    cosine = (
+        (exact * rounded).sum(-1)
+        / jnp.linalg.norm(exact, axis=-1)
+        / jnp.linalg.norm(rounded, axis=-1)
+    )
     assert 0.999 < cosine[mask].min() < 1 - 1e-7  # close, and not secretly float32
 
 
@@ -113,11 +121,17 @@ def equations(jaxpr):
 
 
 @pytest.mark.parametrize(
-    "spec, shapes", [("bi,io->bo", [(5, 7), (7, 3)]), ("bhqd,bhkd->bhqk", [(2, 3, 4, 6), (2, 3, 5, 6)])]
+    "spec, shapes",
+    [("bi,io->bo", [(5, 7), (7, 3)]), ("bhqd,bhkd->bhqk", [(2, 3, 4, 6), (2, 3, 5, 6)])],
 )
 def test_products_have_the_gradients_of_einsum(spec, shapes):
-    a, b = (np.random.default_rng(i).standard_normal(shape).astype(np.float32) for i, shape in enumerate(shapes))
-    weights = np.random.default_rng(2).standard_normal(jnp.einsum(spec, a, b).shape).astype(np.float32)
+    a, b = (
+        np.random.default_rng(i).standard_normal(shape).astype(np.float32)
+        for i, shape in enumerate(shapes)
+    )
+    weights = (
+        np.random.default_rng(2).standard_normal(jnp.einsum(spec, a, b).shape).astype(np.float32)
+    )
 
     def total(function):
         return lambda a, b: (weights * function(a, b)).sum()
@@ -137,14 +151,20 @@ def test_dropout_is_drawn_from_the_key_and_an_example_keeps_its_own():
     assert np.array_equal(dropped, FORWARD(CONFIG, PARAMS, ids, mask, key))
     assert not np.allclose(dropped, FORWARD(CONFIG, PARAMS, ids, mask))
     keys = jax.random.split(key, len(ids))
-    halves = [FORWARD(CONFIG, PARAMS, ids[part], mask[part], keys[part]) for part in (slice(0, 2), slice(2, None))]
+    halves = [
+        FORWARD(CONFIG, PARAMS, ids[part], mask[part], keys[part])
+        for part in (slice(0, 2), slice(2, None))
+    ]
     assert np.abs(dropped - np.concatenate(halves)).max() < 2e-5  # the same masks in chunks
 
 
 def test_dropout_keeps_the_expectation():
     for raw in (jax.random.key(0), jax.random.PRNGKey(0)):
         dropout = Dropout(jax.random.split(raw, 3))
-        for dropped in (dropout.hidden(jnp.ones((3, 50, 400)), 0.4), dropout.weights(jnp.ones((3, 8, 50, 50)), 0.4)):
+        for dropped in (
+            dropout.hidden(jnp.ones((3, 50, 400)), 0.4),
+            dropout.weights(jnp.ones((3, 8, 50, 50)), 0.4),
+        ):
             assert dropped.mean() == pytest.approx(1, abs=0.02)
             assert (dropped == 0).mean() == pytest.approx(0.4, abs=0.01)
 
@@ -156,7 +176,9 @@ def test_a_head_draws_what_the_encoder_did_not():
     drawn = Head()(config, params, ones, jnp.ones((80, 5), bool), keys)
     assert set(np.unique(drawn)) == {0, 2}
     embeddings = Dropout(keys).hidden(ones, 0.5)[:, 0]
-    assert np.mean(drawn == embeddings) == pytest.approx(0.5, abs=0.05)  # four standard deviations of 1920 draws
+    assert np.mean(drawn == embeddings) == pytest.approx(
+        0.5, abs=0.05
+    )  # four standard deviations of 1920 draws
 
 
 def test_dropout_of_neighbours_is_unrelated():
@@ -176,7 +198,9 @@ def test_dropout_of_neighbours_is_unrelated():
     for a, b in pairs:
         if a is weights:
             a, b = a[:, :, ~np.eye(64, dtype=bool)], b[:, :, ~np.eye(64, dtype=bool)]
-        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)  # five standard deviations
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(
+            a.size
+        )  # five standard deviations
 
 
 def test_gradient_equals_finite_differences_in_float64():
@@ -184,7 +208,9 @@ def test_gradient_equals_finite_differences_in_float64():
     with jax.enable_x64(True):
         config = dataclasses.replace(CONFIG, compute=Compute("float64"))
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), PARAMS)
-        weights = np.random.default_rng(1).standard_normal((2, 5, CONFIG.hidden_size)) * mask[:, :, None]
+        weights = (
+            np.random.default_rng(1).standard_normal((2, 5, CONFIG.hidden_size)) * mask[:, :, None]
+        )
 
         def loss(params):
             hidden = encoders.forward(config, params, ids, mask)
@@ -192,10 +218,13 @@ def test_gradient_equals_finite_differences_in_float64():
             return (hidden * weights).sum()
 
         gradient = jax.jit(jax.grad(loss))(params)
-        direction = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(2).standard_normal(x.shape)), params)
+        direction = jax.tree.map(
+            lambda x: jnp.asarray(np.random.default_rng(2).standard_normal(x.shape)), params
+        )
         step = 1e-6
         ahead, behind = (
-            jax.jit(loss)(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction)) for s in (step, -step)
+            jax.jit(loss)(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction))
+            for s in (step, -step)
         )
         along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient, direction)))
         assert float(along) == pytest.approx(float((ahead - behind) / (2 * step)), rel=1e-6)
@@ -210,12 +239,16 @@ def test_per_example_gradients_are_vmap_of_grad():
     each = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0)))(PARAMS, ids, mask)
     second = jax.jit(jax.grad(loss))(PARAMS, ids[1], mask[1])
     for a, b in zip(jax.tree.leaves(each), jax.tree.leaves(second), strict=True):
-        assert np.abs(a[1] - b).max() < 1e-4 * max(1, np.abs(b).max())  # float32, two summation orders
+        assert np.abs(a[1] - b).max() < 1e-4 * max(
+            1, np.abs(b).max()
+        )  # float32, two summation orders
 
 
 def test_a_tree_of_shapes_is_the_callers_own():
     encoders.shapes(CONFIG)["embeddings"].clear()
-    assert jax.tree.map(jnp.shape, PARAMS) == jax.tree.map(lambda leaf: leaf.shape, encoders.shapes(CONFIG))
+    assert jax.tree.map(jnp.shape, PARAMS) == jax.tree.map(
+        lambda leaf: leaf.shape, encoders.shapes(CONFIG)
+    )
 
 
 def test_shapes_do_not_keep_the_mesh_they_were_first_asked_for_under():
@@ -226,7 +259,10 @@ def test_shapes_do_not_keep_the_mesh_they_were_first_asked_for_under():
 
 
 def test_an_encoder_is_put_together_once_for_its_shapes_its_names_and_its_products(monkeypatch):
-    config, made = dataclasses.replace(CONFIG, initializer_range=0.017), []  # a config that is used nowhere else
+    config, made = (
+        dataclasses.replace(CONFIG, initializer_range=0.017),
+        [],
+    )  # a config that is used nowhere else
     encoder = bert.Encoder
     monkeypatch.setattr(bert, "Encoder", lambda *inputs: made.append(inputs) or encoder(*inputs))
     encoders.tensor_names(config)
@@ -236,7 +272,9 @@ def test_an_encoder_is_put_together_once_for_its_shapes_its_names_and_its_produc
 
 def test_init_gives_the_shapes_and_distribution_of_a_new_bert():
     params = encoders.init(CONFIG, jax.random.key(0))
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, encoders.shapes(CONFIG))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+        lambda leaf: leaf.shape, encoders.shapes(CONFIG)
+    )
     assert params["layers"][0]["output"]["kernel"].std() == pytest.approx(0.02, rel=0.1)
     assert params["embeddings"]["word"]["embedding"].std() == pytest.approx(0.02, rel=0.1)
 
@@ -258,7 +296,9 @@ def test_configs_that_cannot_be_computed_are_refused(values, message):
 
 
 def test_positions_counted_from_the_padding_token_need_one():
-    with pytest.raises(ValueError, match=r"there/config.json: pad_token_id is null; positions are counted from it"):
+    with pytest.raises(
+        ValueError, match=r"there/config.json: pad_token_id is null; positions are counted from it"
+    ):
         roberta.Config.from_json(models.SIZES | {"pad_token_id": None}, where="there/config.json")
 
 

@@ -65,7 +65,9 @@ def test_encode_needs_no_network_and_no_other_package():
         "import jsbert\n"
         "print(jsbert.encode('A man is eating food.').shape)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "(384,)\n"
 
 

@@ -37,7 +37,9 @@ def edit_tensors(folder, edit):
 
 def assert_same_params(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
-    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    assert all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 def test_params_survive_the_way_through_a_folder_exactly(tmp_path):
@@ -57,16 +59,24 @@ def test_all_misfits_come_in_one_message(folder):
         del tensors["encoder.layer.0.intermediate.dense.bias"]
 
     edit_tensors(folder, edit)
-    with pytest.raises(ValueError, match="model.safetensors: the tensors do not fit the config") as caught:
+    with pytest.raises(
+        ValueError, match="model.safetensors: the tensors do not fit the config"
+    ) as caught:
         read_bi_encoder(folder)
     message = str(caught.value)
     assert "unknown: encoder.layer.0.surprise [2, 3]" in message
     assert "double: " in message
     assert "embeddings.LayerNorm.weight" in message
-    assert "misshapen: encoder.layer.1.output.dense.weight is [40, 24], config.json asks for [24, 40]" in message
+    assert (
+        "misshapen: encoder.layer.1.output.dense.weight is [40, 24], config.json asks for [24, 40]"
+        in message
+    )
     assert "misshapen: encoder.layer.1.output.dense.bias holds int64" in message
     assert "missing: encoder.layer.0.intermediate.dense.bias" in message
-    assert all(count in message.partition("\n")[0] for count in ("1 unknown", "1 double", "2 misshapen", "1 missing"))
+    assert all(
+        count in message.partition("\n")[0]
+        for count in ("1 unknown", "1 double", "2 misshapen", "1 missing")
+    )
 
 
 def test_prefix_gamma_beta_buffers_and_heads(folder):
@@ -74,7 +84,9 @@ def test_prefix_gamma_beta_buffers_and_heads(folder):
 
     def edit(tensors):
         for name in list(tensors):
-            theirs = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            theirs = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+                "LayerNorm.bias", "LayerNorm.beta"
+            )
             tensors[f"bert.{theirs}"] = tensors.pop(name)
         tensors["bert.embeddings.position_ids"] = np.arange(32)[None]
         tensors["bert.pooler.dense.weight"] = np.zeros((24, 24), np.float32)
@@ -96,11 +108,15 @@ def test_shards_are_read_and_a_missing_one_is_named(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert_same_params(read_bi_encoder(folder).params, wanted.params)
     (folder / "model-00002-of-00003.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lacks the shards \['model-00002-of-00003.safetensors'\]"):
+    with pytest.raises(
+        FileNotFoundError, match=r"lacks the shards \['model-00002-of-00003.safetensors'\]"
+    ):
         read_bi_encoder(folder)
     index["weight_map"][names[0]] = "../elsewhere.safetensors"
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=r"the path '../elsewhere.safetensors' leads out of the model's folder"):
+    with pytest.raises(
+        ValueError, match=r"the path '../elsewhere.safetensors' leads out of the model's folder"
+    ):
         read_bi_encoder(folder)
 
 
@@ -116,7 +132,8 @@ def test_a_pickle_without_torch_says_how_to_convert(folder, monkeypatch):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     monkeypatch.setattr("jsbert.checkpoint.tensors.importlib.util.find_spec", lambda name: None)
     with pytest.raises(
-        ValueError, match=r"pytorch_model.bin: only a pickled checkpoint here.*save_pretrained\(folder\)"
+        ValueError,
+        match=r"pytorch_model.bin: only a pickled checkpoint here.*save_pretrained\(folder\)",
     ):
         read_bi_encoder(folder)
 
@@ -130,7 +147,9 @@ def test_a_torch_whose_weights_only_runs_code_reads_no_pickle(folder, monkeypatc
 
     monkeypatch.setattr("jsbert.checkpoint.tensors.importlib.util.find_spec", lambda name: True)
     monkeypatch.setattr("jsbert.checkpoint.tensors.importlib.import_module", lambda name: Torch)
-    with pytest.raises(ValueError, match=r"needs torch 2\.6 or newer beside it; there is 2\.5\.1\+cu124"):
+    with pytest.raises(
+        ValueError, match=r"needs torch 2\.6 or newer beside it; there is 2\.5\.1\+cu124"
+    ):
         read_bi_encoder(folder)
 
 
@@ -209,7 +228,9 @@ def test_configs_that_are_wrong(folder, name):
     ],
 )  # fmt: skip
 def test_modules_that_are_not_supported(folder, modules, message):
-    (folder / "modules.json").write_text(json.dumps([{"type": kind, "path": path} for kind, path in modules]))
+    (folder / "modules.json").write_text(
+        json.dumps([{"type": kind, "path": path} for kind, path in modules])
+    )
     with pytest.raises(ValueError, match=message):
         read_bi_encoder(folder)
 
@@ -238,7 +259,9 @@ def test_the_trunk_in_a_folder_of_its_own(folder):
     for name in ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json",
                  "sentence_bert_config.json"):  # fmt: skip
         (folder / name).rename(trunk / name)
-    (trunk / "sentence_bert_config.json").rename(trunk / "sentence_distilbert_config.json")  # an older name
+    (trunk / "sentence_bert_config.json").rename(
+        trunk / "sentence_distilbert_config.json"
+    )  # an older name
     entries = json.loads((folder / "modules.json").read_text())
     entries[0]["path"] = "0_Transformer"
     (folder / "modules.json").write_text(json.dumps(entries))
@@ -246,7 +269,14 @@ def test_the_trunk_in_a_folder_of_its_own(folder):
 
 
 @pytest.mark.parametrize(
-    "file", ["config.json", "modules.json", "1_Pooling/config.json", "tokenizer_config.json", "tokenizer.json"]
+    "file",
+    [
+        "config.json",
+        "modules.json",
+        "1_Pooling/config.json",
+        "tokenizer_config.json",
+        "tokenizer.json",
+    ],
 )
 def test_broken_json_names_the_file(folder, file):
     (folder / file).write_text("{" if file != "modules.json" else "{}")
@@ -268,7 +298,9 @@ def test_json_that_cannot_be_read_names_the_file(folder, content):
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 ])  # fmt: skip
 @pytest.mark.parametrize(
-    "make", [lambda file: file.mkdir(), lambda file: file.symlink_to("nowhere")], ids=["folder", "link"]
+    "make",
+    [lambda file: file.mkdir(), lambda file: file.symlink_to("nowhere")],
+    ids=["folder", "link"],
 )
 def test_what_is_no_file_is_not_taken_as_absent(folder, name, make):
     if name.endswith("index.json"):
@@ -297,13 +329,17 @@ SIZES = {
 
 @pytest.mark.parametrize("form", ["model.safetensors", "flax_model.msgpack"])
 @pytest.mark.parametrize("name", SIZES)
-def test_sizes_that_the_weights_cannot_have_are_refused_before_a_module_is_made(folder, monkeypatch, name, form):
+def test_sizes_that_the_weights_cannot_have_are_refused_before_a_module_is_made(
+    folder, monkeypatch, name, form
+):
     if form != "model.safetensors":
         tree = load_file(folder / "model.safetensors")
         (folder / form).write_bytes(msgpack_serialize(tree))
         (folder / "model.safetensors").unlink()
     monkeypatch.setattr("jsbert.encoders.shapes", lambda config: pytest.fail("a module was made"))
-    monkeypatch.setattr("jsbert.encoders.tensor_names", lambda config: pytest.fail("a module was made"))
+    monkeypatch.setattr(
+        "jsbert.encoders.tensor_names", lambda config: pytest.fail("a module was made")
+    )
     for size in SIZES[name]:
         edit_json(folder / "config.json", **{name: size})
         with pytest.raises(ValueError, match=rf"config\.json: .*{name} (is )?{size}"):
@@ -313,17 +349,20 @@ def test_sizes_that_the_weights_cannot_have_are_refused_before_a_module_is_made(
 def test_the_header_is_compared_before_the_tensors_are_read(folder, monkeypatch):
     edit_json(folder / "config.json", vocab_size=10**9)
     monkeypatch.setattr(
-        "jsbert.checkpoint.tensors._read_safetensors", lambda file: pytest.fail("the tensors were read")
+        "jsbert.checkpoint.tensors._read_safetensors",
+        lambda file: pytest.fail("the tensors were read"),
     )
     with pytest.raises(
-        ValueError, match=r"vocab_size is 1000000000, but the largest tensor has 2,520 elements \(in .*/model.saf"
+        ValueError,
+        match=r"vocab_size is 1000000000, but the largest tensor has 2,520 elements \(in .*/model.saf",
     ):
         read_bi_encoder(folder)
 
 
 def test_the_layers_of_albert_are_bounded_though_the_weights_do_not_say_their_number():
     with pytest.raises(
-        ValueError, match="there.json: num_hidden_layers is 4000; it must be an integer from 1 to 1,000"
+        ValueError,
+        match="there.json: num_hidden_layers is 4000; it must be an integer from 1 to 1,000",
     ):
         albert.Config.from_json({"num_hidden_layers": 4000}, where="there.json")
 
@@ -344,7 +383,8 @@ def test_positions_that_the_padding_token_leaves_none_of(folder):
     config = roberta.Config(**models.SIZES, pad_token_id=31)
     write_bi_encoder(folder, dataclasses.replace(read_bi_encoder(folder), config=Config(config)))
     with pytest.raises(
-        ValueError, match="config.json: max_position_embeddings is 32 and pad_token_id 31, which leaves 0"
+        ValueError,
+        match="config.json: max_position_embeddings is 32 and pad_token_id 31, which leaves 0",
     ):
         read_bi_encoder(folder)
 
@@ -412,9 +452,10 @@ def test_an_interrupted_write_leaves_nothing_half_written(tmp_path, tiny, monkey
 def test_a_bfloat16_model_is_saved_in_float32(tmp_path, tiny_folder):
     half = jsbert.SentenceTransformer(tiny_folder, dtype="bfloat16")
     half.save_pretrained(tmp_path / "model")
-    assert {tensor.dtype for tensor in safetensors.numpy.load_file(tmp_path / "model/model.safetensors").values()} == {
-        np.dtype("float32")
-    }
+    assert {
+        tensor.dtype
+        for tensor in safetensors.numpy.load_file(tmp_path / "model/model.safetensors").values()
+    } == {np.dtype("float32")}
     again = jsbert.SentenceTransformer(tmp_path / "model", dtype="bfloat16")
     assert np.array_equal(again.encode("a cat"), half.encode("a cat"))
 
@@ -423,7 +464,9 @@ def test_ids_with_gaps_beyond_the_vocabulary_are_refused(folder):
     values = json.loads((folder / "tokenizer.json").read_text())
     values["model"]["vocab"]["cat"] = 105
     (folder / "tokenizer.json").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match="the tokenizer has ids up to 105, but config.json has vocab_size 105"):
+    with pytest.raises(
+        ValueError, match="the tokenizer has ids up to 105, but config.json has vocab_size 105"
+    ):
         read_bi_encoder(folder)
 
 
@@ -437,11 +480,17 @@ def test_a_folder_in_a_files_place_stops_the_write_before_it_begins(tmp_path, ti
     assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
 
 
-def test_a_folder_that_cannot_be_written_to_stops_the_write_before_it_begins(tmp_path, tiny, monkeypatch):
+def test_a_folder_that_cannot_be_written_to_stops_the_write_before_it_begins(
+    tmp_path, tiny, monkeypatch
+):
     target = models.write_folder(tmp_path / "model", seed=9)
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
-    monkeypatch.setattr("os.access", lambda path, mode: path.name != "1_Pooling")  # of root's tests, too
-    with pytest.raises(PermissionError, match="1_Pooling cannot be written to; files have to go there"):
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: path.name != "1_Pooling"
+    )  # of root's tests, too
+    with pytest.raises(
+        PermissionError, match="1_Pooling cannot be written to; files have to go there"
+    ):
         tiny.save_pretrained(target)
     assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
 
@@ -458,7 +507,9 @@ def test_a_cross_encoder_may_replace_any_model(tmp_path, folder):
 
 
 def test_what_torch_has_no_name_for_cannot_be_saved(tmp_path):
-    cross = jsbert.CrossEncoder(models.write_cross_folder(tmp_path / "cross"), activation_fn="gelu_new")
+    cross = jsbert.CrossEncoder(
+        models.write_cross_folder(tmp_path / "cross"), activation_fn="gelu_new"
+    )
     with pytest.raises(ValueError, match="activation 'gelu_new' has no class in torch"):
         cross.save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
@@ -479,7 +530,11 @@ def test_what_torch_has_no_name_for_cannot_be_saved(tmp_path):
             {"activation_fn": "my.pkg.Sigmoid"},
             "only classes of torch.nn are supported",
         ),
-        ("config_sentence_transformers.json", {"activation_fn": "torch.nn.Mish"}, "unknown activation 'torch.nn.Mish'"),
+        (
+            "config_sentence_transformers.json",
+            {"activation_fn": "torch.nn.Mish"},
+            "unknown activation 'torch.nn.Mish'",
+        ),
     ],
 )
 def test_cross_encoder_configs_that_are_wrong(tmp_path, file, changes, message):
@@ -520,7 +575,13 @@ def test_the_older_limits_are_capped_by_the_positions(folder):
 )
 def test_settings_that_give_the_encoder_other_tokens_are_refused(folder, settings, message):
     file = folder / "sentence_bert_config.json"
-    edit_json(file, query_length=None, unpad_inputs=True, processing_kwargs={}, modality_config={"text": {}})
+    edit_json(
+        file,
+        query_length=None,
+        unpad_inputs=True,
+        processing_kwargs={},
+        modality_config={"text": {}},
+    )
     read_bi_encoder(folder)
     edit_json(file, **settings)
     with pytest.raises(ValueError, match=f"sentence_bert_config.json: .*{message}"):
@@ -557,7 +618,9 @@ def test_the_users_own_files_stay_whatever_their_names(tmp_path):
     write_bi_encoder(folder, parts)
     assert {(folder / name).read_text() for name in own} == {"mine"}
     (folder / "added_tokens.json").unlink()
-    write_bi_encoder(folder, parts)  # now a model's folder, where transformers would read added_tokens.json
+    write_bi_encoder(
+        folder, parts
+    )  # now a model's folder, where transformers would read added_tokens.json
     assert {(folder / name).read_text() for name in own[:-1]} == {"mine"}
     assert_same_params(read_bi_encoder(folder).params, parts.params)
 
@@ -582,6 +645,10 @@ def test_labels_stand_in_the_order_of_their_numbers(tmp_path):
 
 def test_a_cross_encoders_default_prompt_is_refused(tmp_path):
     folder = models.write_cross_folder(tmp_path / "cross")
-    edit_json(folder / "config_sentence_transformers.json", prompts={"q": "query: "}, default_prompt_name="q")
+    edit_json(
+        folder / "config_sentence_transformers.json",
+        prompts={"q": "query: "},
+        default_prompt_name="q",
+    )
     with pytest.raises(ValueError, match="default_prompt_name would stand before each pair"):
         read_cross_encoder(folder)

@@ -22,7 +22,14 @@ from jsbert.cli import main, output
 from tests import command_line
 from tests.command_line import is_one_line
 
-LINES = ["a cat sat", "", "the red tree", "a dog ran quickly", "  the house ", "query: a cat\tand more"]
+LINES = [
+    "a cat sat",
+    "",
+    "the red tree",
+    "a dog ran quickly",
+    "  the house ",
+    "query: a cat\tand more",
+]
 COMMANDS = ("encode", "similarity", "search", "rank", "eval", "train", "info", "convert", "export")
 
 
@@ -42,7 +49,9 @@ def texts(tmp_path):
 
 def spawn(*argv, **options):
     arguments = [sys.executable, "-m", "jsbert", *map(str, argv)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
 
 
 # The whole
@@ -108,10 +117,16 @@ def test_wrong_usage_is_one_line_and_exit_code_2(run, argv, words):
 
 def test_without_typer_the_extra_is_named(run, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert run("info") == (1, "", "jsbert: the command line needs typer: pip install 'jsbert[cli]'\n")
+    assert run("info") == (
+        1,
+        "",
+        "jsbert: the command line needs typer: pip install 'jsbert[cli]'\n",
+    )
 
 
-def test_an_error_that_nobody_foresaw_is_a_line_too_and_its_traceback_can_be_had(run, tiny_folder, monkeypatch):
+def test_an_error_that_nobody_foresaw_is_a_line_too_and_its_traceback_can_be_had(
+    run, tiny_folder, monkeypatch
+):
     def broken(*_, **__):
         raise KeyError("two\nlines")
 
@@ -185,7 +200,8 @@ def test_rank_asks_for_a_name_without_an_owner_as_a_cross_encoder(run):
 
 
 @pytest.mark.parametrize(
-    "option", [["--device", "abacus"], ["--device", "cpu:99"], ["--device", ""], ["--pooling", "middle"]]
+    "option",
+    [["--device", "abacus"], ["--device", "cpu:99"], ["--device", ""], ["--pooling", "middle"]],
 )
 def test_options_that_only_the_model_can_refuse(run, tiny_folder, option):
     code, out, err = run("similarity", "a", "b", "-m", tiny_folder, *option)
@@ -201,16 +217,42 @@ def test_vectors_are_those_of_encode_line_by_line(run, tiny, tiny_folder, texts,
     vectors = np.load(tmp_path / "x.npy")
     assert (vectors.dtype, vectors.shape) == (np.float32, (6, 24))
     assert np.abs(vectors - tiny.encode(LINES)).max() <= 1e-6
-    assert [path.name for path in tmp_path.iterdir()] == ["in", "x.npy"] or len(list(tmp_path.iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in", "x.npy"] or len(
+        list(tmp_path.iterdir())
+    ) == 2
 
 
 def test_options_of_encode(run, tiny, tiny_folder, texts, tmp_path):
     file = tmp_path / "x.npy"
-    options = ["--truncate-dim", 7, "--normalize", "--prompt", "query: ", "--batch-size", 2, "--device", "cpu:0,cpu:1"]
+    options = [
+        "--truncate-dim",
+        7,
+        "--normalize",
+        "--prompt",
+        "query: ",
+        "--batch-size",
+        2,
+        "--device",
+        "cpu:0,cpu:1",
+    ]
     assert run("encode", texts, "-o", file, "-m", tiny_folder, *options)[0] == 0
     wanted = tiny.encode(LINES, prompt="query: ", truncate_dim=7, normalize_embeddings=True)
     assert np.abs(np.load(file) - wanted).max() <= 1e-6
-    assert run("encode", texts, "-o", file, "-m", tiny_folder, "--pooling", "cls,max", "--dtype", "bfloat16")[0] == 0
+    assert (
+        run(
+            "encode",
+            texts,
+            "-o",
+            file,
+            "-m",
+            tiny_folder,
+            "--pooling",
+            "cls,max",
+            "--dtype",
+            "bfloat16",
+        )[0]
+        == 0
+    )
     assert np.load(file).shape == (6, 48)
     code, _, err = run("encode", texts, "-o", file, "-m", tiny_folder, "--prompt-name", "question")
     assert code == 1
@@ -233,7 +275,10 @@ def test_lines_end_at_line_feeds_alone(run, tiny, tiny_folder, tmp_path, content
         file.write(content)
     found = []
     for source in (tmp_path / "x.txt", tmp_path / "x.txt.gz", "-"):
-        assert run("encode", source, "-o", tmp_path / "x.npy", "-m", tiny_folder, stdin=content)[0] == 0
+        assert (
+            run("encode", source, "-o", tmp_path / "x.npy", "-m", tiny_folder, stdin=content)[0]
+            == 0
+        )
         found.append(np.load(tmp_path / "x.npy"))
     assert all(np.array_equal(found[0], other) for other in found)
     assert found[0].shape == (len(wanted), 24)
@@ -259,24 +304,37 @@ def write_table(folder, kind):
             [f'"{p}' for p in plain],
         )
     else:
-        text, lines = "\n".join(json.dumps({"text": line, "n": n}) for n, line in enumerate(LINES)), LINES
+        text, lines = (
+            "\n".join(json.dumps({"text": line, "n": n}) for n, line in enumerate(LINES)),
+            LINES,
+        )
     file.write_bytes(gzip.compress(text.encode()) if kind.endswith(".gz") else text.encode())
     return file, lines
 
 
-@pytest.mark.parametrize("kind", [".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet"])
+@pytest.mark.parametrize(
+    "kind", [".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet"]
+)
 def test_columns_of_tables(run, tiny, tiny_folder, tmp_path, kind):
     file, lines = write_table(tmp_path, kind)
-    assert run("encode", file, "--column", "text", "-o", tmp_path / "x.npy", "-m", tiny_folder) == (0, "", "")
+    assert run("encode", file, "--column", "text", "-o", tmp_path / "x.npy", "-m", tiny_folder) == (
+        0,
+        "",
+        "",
+    )
     assert np.abs(np.load(tmp_path / "x.npy") - tiny.encode(lines)).max() <= 1e-6
     code, _, err = run("encode", file, "-o", tmp_path / "y.npy", "-m", tiny_folder)
     assert code == 1
     assert is_one_line(err, "is a table", "--column")
-    code, _, err = run("encode", file, "--column", "texts", "-o", tmp_path / "y.npy", "-m", tiny_folder)
+    code, _, err = run(
+        "encode", file, "--column", "texts", "-o", tmp_path / "y.npy", "-m", tiny_folder
+    )
     assert code == 1
     assert is_one_line(err, "no column 'texts'", "text", "n")
     if kind in (".jsonl", ".parquet"):
-        code, _, err = run("encode", file, "--column", "n", "-o", tmp_path / "y.npy", "-m", tiny_folder)
+        code, _, err = run(
+            "encode", file, "--column", "n", "-o", tmp_path / "y.npy", "-m", tiny_folder
+        )
         assert code == 1
         assert is_one_line(err, "column 'n': 0 is no text")
 
@@ -287,13 +345,18 @@ def test_parquet_holds_the_texts_too(run, tiny, tiny_folder, texts, tmp_path, mo
     assert run("encode", texts, "-o", tmp_path / "x.parquet", "-m", tiny_folder) == (0, "", "")
     table = parquet.read_table(tmp_path / "x.parquet")
     assert table.column("text").to_pylist() == LINES
-    assert np.abs(np.stack(table.column("embedding").to_pylist()) - tiny.encode(LINES)).max() <= 1e-6
+    assert (
+        np.abs(np.stack(table.column("embedding").to_pylist()) - tiny.encode(LINES)).max() <= 1e-6
+    )
 
 
 def test_written_in_chunks_a_file_is_the_same(run, tiny_folder, texts, tmp_path, monkeypatch):
     assert run("encode", texts, "-o", tmp_path / "x.npy", "-m", tiny_folder)[0] == 0
     monkeypatch.setattr(output, "ROWS", 4)
-    assert run("encode", "-", "-o", tmp_path / "y.npy", "-m", tiny_folder, stdin=texts.read_bytes())[0] == 0
+    assert (
+        run("encode", "-", "-o", tmp_path / "y.npy", "-m", tiny_folder, stdin=texts.read_bytes())[0]
+        == 0
+    )
     assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "y.npy").read_bytes()
 
 
@@ -302,7 +365,11 @@ def test_written_in_chunks_a_file_is_the_same(run, tiny_folder, texts, tmp_path,
     [
         ("x.txt", b"a\n\xff\xfe\n", ["x.txt, line 2", "not UTF-8"]),
         ("x.txt.gz", b"no gzip", ["x.txt.gz, after line 0", "broken gzip"]),
-        ("x.txt.gz", gzip.compress(b"a\n" * 1000, mtime=0)[:-9], ["x.txt.gz, after line", "broken gzip"]),
+        (
+            "x.txt.gz",
+            gzip.compress(b"a\n" * 1000, mtime=0)[:-9],
+            ["x.txt.gz, after line", "broken gzip"],
+        ),
         ("x.csv", b"", ["x.csv, line 1", "no column 'text'"]),
         ("x.csv", b"text,n\na,1\nb\n", ["x.csv, line 3", "1 fields"]),
         ("x.csv", b'text\n"a', ["x.csv, line 2", "malformed csv"]),
@@ -310,19 +377,27 @@ def test_written_in_chunks_a_file_is_the_same(run, tiny_folder, texts, tmp_path,
         ("x.tsv", b"text\tn\na\t1\nb\t2\t3\n", ["x.tsv, line 3", "3 fields"]),
         ("x.jsonl", b'{"text": "a"}\n{"text": \n', ["x.jsonl, line 2", "broken json"]),
         ("x.jsonl", b'{"text": "a"}\n["b"]\n', ["x.jsonl, line 2", "no json object"]),
-        ("x.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', ["x.jsonl, line 2", "no column 'text'", "txt"]),
+        (
+            "x.jsonl",
+            b'{"text": "a"}\n{"txt": "b"}\n',
+            ["x.jsonl, line 2", "no column 'text'", "txt"],
+        ),
         ("x.jsonl", b'{"text": "a"}\n{"text": null}\n', ["x.jsonl, line 2, column 'text'", "None"]),
         ("x.jsonl", b"[" * 100_000 + b"\n", ["x.jsonl, line 1", "broken json"]),
         ("x.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', ["text 1 is no valid Unicode"]),
         ("x.parquet", b"no parquet", ["x.parquet", "not a readable parquet file"]),
     ],
 )
-def test_malformed_input_names_file_and_line_and_leaves_no_output(run, tiny_folder, tmp_path, name, content, words):
+def test_malformed_input_names_file_and_line_and_leaves_no_output(
+    run, tiny_folder, tmp_path, name, content, words
+):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_bytes(content)
     column = ["--column", "text"] if ".txt" not in name else []
     (tmp_path / "x.npy").write_bytes(b"what was there")
-    code, out, err = run("encode", tmp_path / "in" / name, *column, "-o", tmp_path / "x.npy", "-m", tiny_folder)
+    code, out, err = run(
+        "encode", tmp_path / "in" / name, *column, "-o", tmp_path / "x.npy", "-m", tiny_folder
+    )
     assert (code, out) == (1, "")
     assert is_one_line(err, *words), err
     assert (tmp_path / "x.npy").read_bytes() == b"what was there"
@@ -339,7 +414,9 @@ def test_malformed_input_names_file_and_line_and_leaves_no_output(run, tiny_fold
         ("in/texts.txt", "in/texts.txt/x.npy", ["no folder"]),
     ],
 )
-def test_files_that_are_not_there_or_cannot_be_written(run, texts, tiny_folder, tmp_path, source, target, words):
+def test_files_that_are_not_there_or_cannot_be_written(
+    run, texts, tiny_folder, tmp_path, source, target, words
+):
     (tmp_path / "in" / "folder.npy").mkdir()
     code, out, err = run("encode", tmp_path / source, "-o", tmp_path / target, "-m", tiny_folder)
     assert (code, out) == (1, "")
@@ -347,7 +424,9 @@ def test_files_that_are_not_there_or_cannot_be_written(run, texts, tiny_folder, 
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_an_unwritable_folder_or_a_full_disk_is_found_before_the_work(run, texts, tiny_folder, tmp_path, monkeypatch):
+def test_an_unwritable_folder_or_a_full_disk_is_found_before_the_work(
+    run, texts, tiny_folder, tmp_path, monkeypatch
+):
     def no_work(*_, **__):
         raise AssertionError("encoded")
 
@@ -398,7 +477,11 @@ def test_ctrl_c_in_the_middle_leaves_what_was_there(run, tiny_folder, texts, tmp
     monkeypatch.setattr(jsbert.SentenceTransformer, "encode_iter", interrupted)
     monkeypatch.setattr(output, "ROWS", 2)
     for name in ("x.npy", "x.parquet"):
-        assert run("encode", texts, "-o", tmp_path / name, "-m", tiny_folder) == (130, "", "jsbert: interrupted\n")
+        assert run("encode", texts, "-o", tmp_path / name, "-m", tiny_folder) == (
+            130,
+            "",
+            "jsbert: interrupted\n",
+        )
     assert (tmp_path / "x.npy").read_bytes() == b"what was there"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -438,7 +521,11 @@ def test_ctrl_c_is_not_lost_in_a_destructor(run, tiny_folder, texts, tmp_path, m
 
     monkeypatch.setattr(jsbert.SentenceTransformer, "encode_iter", waiting)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert run("encode", texts, "-o", tmp_path / "x.npy", "-m", tiny_folder) == (130, "", "jsbert: interrupted\n")
+    assert run("encode", texts, "-o", tmp_path / "x.npy", "-m", tiny_folder) == (
+        130,
+        "",
+        "jsbert: interrupted\n",
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

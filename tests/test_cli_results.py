@@ -38,7 +38,9 @@ def corpus(tmp_path):
 
 @pytest.mark.parametrize("name", ["cosine", "dot", "euclidean", "manhattan"])
 def test_similarity_of_two_texts(run, tiny, tiny_folder, name):
-    code, out, err = run("similarity", CORPUS[0], CORPUS[1], "-m", tiny_folder, "--similarity-fn", name)
+    code, out, err = run(
+        "similarity", CORPUS[0], CORPUS[1], "-m", tiny_folder, "--similarity-fn", name
+    )
     assert (code, err) == (0, "")
     u, v = tiny.encode(CORPUS[:2])
     matrix = {
@@ -54,12 +56,16 @@ def test_similarity_of_pairs_keeps_their_order(run, tiny, tiny_folder, tmp_path,
     pairs = list(zip(models.sentences(9, seed=1), models.sentences(9, seed=2), strict=True))
     file = tmp_path / "pairs.jsonl"
     file.write_text("".join(json.dumps({"a": a, "b": b, "n": 1}) + "\n" for a, b in pairs))
-    wanted = util.pairwise_cos_sim(*(tiny.encode(column) for column in zip(*pairs, strict=True))).tolist()
+    wanted = util.pairwise_cos_sim(
+        *(tiny.encode(column) for column in zip(*pairs, strict=True))
+    ).tolist()
     monkeypatch.setattr("jsbert.cli.similarity.ROWS", 4)
     code, out, err = run("similarity", "--pairs", file, "--columns", "a,b", "-m", tiny_folder)
     assert (code, err) == (0, "")
     assert [float(line) for line in out.splitlines()] == pytest.approx(wanted, abs=2e-6)
-    code, out, _ = run("similarity", "--pairs", file, "--columns", "b, a", "--json", "-m", tiny_folder)
+    code, out, _ = run(
+        "similarity", "--pairs", file, "--columns", "b, a", "--json", "-m", tiny_folder
+    )
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [(row["a"], row["b"]) for row in rows] == pairs
@@ -71,7 +77,9 @@ def test_pairs_that_cannot_be_read(run, tiny_folder, tmp_path):
     code, out, err = run("similarity", "--pairs", tmp_path / "x.tsv", "-m", tiny_folder)
     assert (code, out) == (1, "")
     assert is_one_line(err, "x.tsv, line 3")
-    code, _, err = run("similarity", "--pairs", tmp_path / "x.tsv", "--columns", "a,b", "-m", tiny_folder)
+    code, _, err = run(
+        "similarity", "--pairs", tmp_path / "x.tsv", "--columns", "a,b", "-m", tiny_folder
+    )
     assert code == 1
     assert is_one_line(err, "no column 'a', 'b'; there are sentence1, sentence2")
     code, _, err = run("similarity", "--pairs", tmp_path / "x.txt", "-m", tiny_folder)
@@ -87,17 +95,33 @@ def test_pairs_that_cannot_be_read(run, tiny_folder, tmp_path):
 def test_search_finds_what_top_k_finds(run, tiny, tiny_folder, corpus):
     queries = ["a cat", "red"]
     wanted = util.semantic_search(tiny.encode(queries), tiny.encode(CORPUS), top_k=3)
-    code, out, err = run("search", *queries, "--corpus", corpus, "-m", tiny_folder, "--top-k", 3, "--json")
+    code, out, err = run(
+        "search", *queries, "--corpus", corpus, "-m", tiny_folder, "--top-k", 3, "--json"
+    )
     assert (code, err) == (0, "")
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["query"] for row in rows] == queries
     for row, hits in zip(rows, wanted, strict=True):
         assert [hit["corpus_id"] for hit in row["hits"]] == [hit["corpus_id"] for hit in hits]
-        assert [hit["score"] for hit in row["hits"]] == pytest.approx([hit["score"] for hit in hits], abs=1e-6)
+        assert [hit["score"] for hit in row["hits"]] == pytest.approx(
+            [hit["score"] for hit in hits], abs=1e-6
+        )
         assert [hit["text"] for hit in row["hits"]] == [CORPUS[hit["corpus_id"]] for hit in hits]
-    code, again, _ = run("search", "--corpus", corpus, "-m", tiny_folder, "--top-k", 3, "--json", stdin=b"a cat\nred\n")
+    code, again, _ = run(
+        "search",
+        "--corpus",
+        corpus,
+        "-m",
+        tiny_folder,
+        "--top-k",
+        3,
+        "--json",
+        stdin=b"a cat\nred\n",
+    )
     assert (code, again) == (0, out)
-    code, table, _ = run("search", "-", "--corpus", corpus, "-m", tiny_folder, "--top-k", 99, stdin=b"a cat\nred")
+    code, table, _ = run(
+        "search", "-", "--corpus", corpus, "-m", tiny_folder, "--top-k", 99, stdin=b"a cat\nred"
+    )
     assert code == 0
     assert [line for line in table.splitlines() if not line.startswith(" ")] == queries
     assert len(table.splitlines()) == 2 * (1 + len(CORPUS))
@@ -165,12 +189,19 @@ def test_rank_is_the_cross_encoders(run, tiny_cross_folder, corpus):
     assert (code, err) == (0, "")
     found = [json.loads(line) for line in out.splitlines()]
     assert [hit["corpus_id"] for hit in found] == [hit["corpus_id"] for hit in wanted]
-    assert [hit["score"] for hit in found] == pytest.approx([hit["score"] for hit in wanted], abs=1e-6)
+    assert [hit["score"] for hit in found] == pytest.approx(
+        [hit["score"] for hit in wanted], abs=1e-6
+    )
     assert run("rank", "a cat", "--documents", corpus, "-m", tiny_cross_folder, "--json")[1] == out
     stdin = corpus.read_bytes()
-    assert run("rank", "a cat", "--documents", "-", "-m", tiny_cross_folder, "--json", stdin=stdin)[1] == out
+    assert (
+        run("rank", "a cat", "--documents", "-", "-m", tiny_cross_folder, "--json", stdin=stdin)[1]
+        == out
+    )
     code, table, _ = run("rank", "a cat", *CORPUS, "-m", tiny_cross_folder, "--top-k", 2)
-    assert [line.split(maxsplit=2)[2] for line in table.splitlines()] == [hit["text"] for hit in wanted[:2]]
+    assert [line.split(maxsplit=2)[2] for line in table.splitlines()] == [
+        hit["text"] for hit in wanted[:2]
+    ]
 
 
 def test_rank_needs_a_cross_encoder_of_one_label(run, tiny_folder, tmp_path):
@@ -200,7 +231,9 @@ def test_info_tells_what_a_bi_encoder_is(run, tmp_path):
     assert facts["prompts"] == {"query": "query: "}
     assert "1" in facts["device"]
     assert facts["files"] == {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file()
     }
     _, table, _ = run("info", folder)
     assert "cls, max" in table
@@ -209,8 +242,13 @@ def test_info_tells_what_a_bi_encoder_is(run, tmp_path):
 
 def test_info_tells_what_static_embeddings_are(run, tiny_folder, tmp_path):
     shutil.copy(tiny_folder / "tokenizer.json", tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "model2vec", "normalize": True}))
-    save_file({"embeddings": np.ones((models.SIZES["vocab_size"], 8), np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "model2vec", "normalize": True})
+    )
+    save_file(
+        {"embeddings": np.ones((models.SIZES["vocab_size"], 8), np.float32)},
+        tmp_path / "model.safetensors",
+    )
     code, out, err = run("info", tmp_path, "--json")
     assert (code, err) == (0, "")
     facts = json.loads(out)
@@ -243,9 +281,15 @@ def test_a_converted_folder_is_the_same_model_with_its_sums(run, tiny, tiny_fold
     code, out, err = run("convert", tiny_folder, tmp_path / "out")
     assert (code, err) == (0, "")
     assert json.loads(out)["largest_difference"] == 0
-    assert np.array_equal(jsbert.SentenceTransformer(tmp_path / "out").encode(CORPUS), tiny.encode(CORPUS))
+    assert np.array_equal(
+        jsbert.SentenceTransformer(tmp_path / "out").encode(CORPUS), tiny.encode(CORPUS)
+    )
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    files = {path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "manifest.json"}
+    files = {
+        path
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
     assert manifest["files"] == {
         path.relative_to(tmp_path / "out").as_posix(): {
             "bytes": path.stat().st_size,
@@ -261,7 +305,10 @@ def test_cross_encoders_and_weights_files_are_converted_too(run, tiny_cross_fold
     code, _, err = run("convert", tiny_cross_folder / "model.safetensors", tmp_path / "out")
     assert (code, err) == (0, "")
     pairs = [("a cat", text) for text in CORPUS]
-    scores = [jsbert.CrossEncoder(folder).predict(pairs) for folder in (tiny_cross_folder, tmp_path / "out")]
+    scores = [
+        jsbert.CrossEncoder(folder).predict(pairs)
+        for folder in (tiny_cross_folder, tmp_path / "out")
+    ]
     assert np.array_equal(*scores)
     code, _, err = run("convert", tiny_cross_folder, tmp_path / "cls", "--pooling", "cls")
     assert code == 2
@@ -277,7 +324,9 @@ def test_a_plain_folder_gets_the_pooling_that_was_asked_for(run, tiny_folder, tm
     assert jsbert.SentenceTransformer(tmp_path / "out").config.pooling == ("cls", "mean")
 
 
-def test_conversions_that_are_refused_leave_nothing(run, tiny_folder, corpus, tmp_path, monkeypatch):
+def test_conversions_that_are_refused_leave_nothing(
+    run, tiny_folder, corpus, tmp_path, monkeypatch
+):
     other = tmp_path / "other"
     other.mkdir()
     (other / "pytorch_model.bin").write_bytes(b"")
@@ -305,10 +354,14 @@ def test_conversions_that_are_refused_leave_nothing(run, tiny_folder, corpus, tm
 def test_tensors_that_do_not_fit_are_one_line(run, tiny_folder, tmp_path):
     for file in tiny_folder.rglob("*"):
         if file.is_file():
-            (tmp_path / "in" / file.relative_to(tiny_folder)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / file.relative_to(tiny_folder)).parent.mkdir(
+                parents=True, exist_ok=True
+            )
             (tmp_path / "in" / file.relative_to(tiny_folder)).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "in" / "config.json").read_text())
-    (tmp_path / "in" / "config.json").write_text(json.dumps(config | {"intermediate_size": 41, "num_hidden_layers": 3}))
+    (tmp_path / "in" / "config.json").write_text(
+        json.dumps(config | {"intermediate_size": 41, "num_hidden_layers": 3})
+    )
     code, _, err = run("convert", tmp_path / "in", tmp_path / "out")
     assert code == 1
     assert is_one_line(err, "do not fit the config", "misshapen", "more"), err
@@ -318,7 +371,17 @@ def test_tensors_that_do_not_fit_are_one_line(run, tiny_folder, tmp_path):
 
 
 def test_a_reader_that_goes_away_is_one_line(tiny_folder, corpus):
-    argv = [sys.executable, "-m", "jsbert", "search", "a cat", "--corpus", corpus, "-m", tiny_folder]
+    argv = [
+        sys.executable,
+        "-m",
+        "jsbert",
+        "search",
+        "a cat",
+        "--corpus",
+        corpus,
+        "-m",
+        tiny_folder,
+    ]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     err = process.stderr.read()
@@ -330,7 +393,12 @@ def test_a_reader_that_goes_away_is_one_line(tiny_folder, corpus):
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("argv", [["--version"], ["info", "{folder}"]])
 def test_a_full_disk_under_stdout_is_one_line(tiny_folder, argv):
-    argv = [sys.executable, "-m", "jsbert", *(argument.format(folder=tiny_folder) for argument in argv)]
+    argv = [
+        sys.executable,
+        "-m",
+        "jsbert",
+        *(argument.format(folder=tiny_folder) for argument in argv),
+    ]
     with open("/dev/full", "w") as full:
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
@@ -339,6 +407,9 @@ def test_a_full_disk_under_stdout_is_one_line(tiny_folder, argv):
 
 def test_without_stdout_there_is_no_traceback(tiny_folder):
     done = subprocess.run(
-        f"{sys.executable} -m jsbert info {tiny_folder} >&-", shell=True, stderr=subprocess.PIPE, text=True
+        f"{sys.executable} -m jsbert info {tiny_folder} >&-",
+        shell=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -34,7 +34,10 @@ def data(tmp_path):
     (folder / "beir" / "qrels").mkdir(parents=True)
 
     def write(name, **columns):
-        rows = ["\t".join(columns), *("\t".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+        rows = [
+            "\t".join(columns),
+            *("\t".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+        ]
         (folder / name).write_text("\n".join(rows) + "\n")
 
     write("sts.tsv", sentence1=FIRST, sentence2=SECOND, score=SCORES)
@@ -42,14 +45,20 @@ def data(tmp_path):
     write("binary.tsv", label=[i % 2 for i in range(30)], premise=FIRST, hypothesis=SECOND)
     write("triplet.tsv", anchor=FIRST, positive=SECOND, negative=THIRD)
     samples = [
-        {"query": a, "positive": [b, "a"], "negative": [c]} for a, b, c in zip(FIRST, SECOND, THIRD, strict=True)
+        {"query": a, "positive": [b, "a"], "negative": [c]}
+        for a, b, c in zip(FIRST, SECOND, THIRD, strict=True)
     ]
     (folder / "rerank.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
     for name, texts in (("corpus", FIRST), ("queries", SECOND[:5])):
-        rows = [json.dumps({"_id": f"{name[0]}{i}", "title": "", "text": text}) for i, text in enumerate(texts)]
+        rows = [
+            json.dumps({"_id": f"{name[0]}{i}", "title": "", "text": text})
+            for i, text in enumerate(texts)
+        ]
         (folder / "beir" / f"{name}.jsonl").write_text("\n".join(rows))
     judged = [f"q{i}\tc{3 * i}\t1" for i in range(5)]
-    (folder / "beir" / "qrels" / "dev.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]))
+    (folder / "beir" / "qrels" / "dev.tsv").write_text(
+        "\n".join(["query-id\tcorpus-id\tscore", *judged])
+    )
     return folder
 
 
@@ -71,7 +80,9 @@ def data(tmp_path):
                 "--label",
                 "score",
             ],
-            evaluate.EmbeddingSimilarityEvaluator(SECOND, FIRST, SCORES, similarity_fn_names=["dot", "manhattan"]),
+            evaluate.EmbeddingSimilarityEvaluator(
+                SECOND, FIRST, SCORES, similarity_fn_names=["dot", "manhattan"]
+            ),
         ),
         (
             ["binary", "binary.tsv"],
@@ -89,21 +100,32 @@ def test_eval_prints_what_the_evaluator_finds(run, tiny, tiny_folder, data, argv
     assert found.pop("primary_metric") == evaluator.primary_metric
     assert found == pytest.approx(wanted, abs=1e-6)
     _, table, _ = run("eval", argv[0], data / argv[1], *argv[2:], "-m", tiny_folder)
-    assert {line.split()[0]: float(line.split()[1]) for line in table.splitlines()} == pytest.approx(wanted, abs=1e-4)
+    assert {
+        line.split()[0]: float(line.split()[1]) for line in table.splitlines()
+    } == pytest.approx(wanted, abs=1e-4)
     assert table.count("(primary)") == 1
 
 
 def test_eval_of_retrieval_and_reranking(run, tiny, tiny_folder, tiny_cross_folder, data, tmp_path):
     beir = evaluate.read_beir(data / "beir", "dev")
     wanted = evaluate.InformationRetrievalEvaluator(*beir)(tiny)
-    code, out, err = run("eval", "retrieval", data / "beir", "--split", "dev", "-m", tiny_folder, "--json")
+    code, out, err = run(
+        "eval", "retrieval", data / "beir", "--split", "dev", "-m", tiny_folder, "--json"
+    )
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert found.pop("primary_metric") in wanted
     assert found == pytest.approx(wanted, abs=1e-6)
     for folder in (tiny_folder, tiny_cross_folder):
         code, out, err = run(
-            "eval", "reranking", data / "rerank.jsonl", "-m", folder, "--csv", tmp_path / "csv", "--json"
+            "eval",
+            "reranking",
+            data / "rerank.jsonl",
+            "-m",
+            folder,
+            "--csv",
+            tmp_path / "csv",
+            "--json",
         )
         assert (code, err) == (0, "")
         assert {"map", "mrr@10", "ndcg@10"} <= set(json.loads(out))
@@ -117,7 +139,9 @@ def test_eval_of_a_cross_encoder(run, tiny_cross_folder, data):
     found = json.loads(run("eval", "sts", data / "sts.tsv", "-m", tiny_cross_folder, "--json")[1])
     assert found == pytest.approx(wanted | {"primary_metric": "spearman"}, abs=1e-6)
     wanted = evaluate.CrossEncoderClassificationEvaluator(pairs, [i % 2 for i in range(30)])(model)
-    found = json.loads(run("eval", "binary", data / "binary.tsv", "-m", tiny_cross_folder, "--json")[1])
+    found = json.loads(
+        run("eval", "binary", data / "binary.tsv", "-m", tiny_cross_folder, "--json")[1]
+    )
     assert found == pytest.approx(wanted | {"primary_metric": "average_precision"}, abs=1e-6)
 
 
@@ -181,7 +205,9 @@ def test_rows_left_out_are_counted(run, tiny_folder, data):
 
 
 def test_the_options_are_the_recipes_with_its_defaults():
-    options = {name: parameter.default for name, parameter in inspect.signature(train).parameters.items()}
+    options = {
+        name: parameter.default for name, parameter in inspect.signature(train).parameters.items()
+    }
     wanted = {field.name: field.default for field in dataclasses.fields(Recipe)}
     for name, default in wanted.items():
         if name == "dropout":
@@ -194,7 +220,9 @@ def test_the_options_are_the_recipes_with_its_defaults():
 def fitted(monkeypatch):
     """What `fit` was called with, in place of a training."""
     calls = []
-    monkeypatch.setattr("jsbert.train.fit", lambda *arguments, **options: calls.append((*arguments, options)))
+    monkeypatch.setattr(
+        "jsbert.train.fit", lambda *arguments, **options: calls.append((*arguments, options))
+    )
     return calls
 
 
@@ -205,8 +233,20 @@ def test_train_hands_everything_to_fit(run, tiny_folder, data, tmp_path, fitted)
         "--frozen layers/0 --no-dropout --seed 3 --mix round-robin --duplicates --max-steps 9 --eval-steps 5 "
         "--checkpoint-steps 6 --log-steps 1 --num-workers 2"
     )
-    sources = ["--data", data / "sts.tsv", "--data", f"softmax:{data / 'nli.tsv'}", "--objective", "cosine"]
-    scores = ["--eval-data", f"sts:{data / 'sts.tsv'}", "--eval-data", f"triplet:{data / 'triplet.tsv'}"]
+    sources = [
+        "--data",
+        data / "sts.tsv",
+        "--data",
+        f"softmax:{data / 'nli.tsv'}",
+        "--objective",
+        "cosine",
+    ]
+    scores = [
+        "--eval-data",
+        f"sts:{data / 'sts.tsv'}",
+        "--eval-data",
+        f"triplet:{data / 'triplet.tsv'}",
+    ]
     more = ["--label-range", "0,5", "--device", "cpu:1", "-m", tiny_folder, "-o", tmp_path / "out"]
     code, out, err = run("train", *sources, *scores, *more, *options.split())
     assert (code, out) == (0, f"{tmp_path / 'out'}\n")
@@ -247,21 +287,49 @@ def test_train_hands_everything_to_fit(run, tiny_folder, data, tmp_path, fitted)
 
 
 def test_the_plain_command_takes_the_papers_recipe(run, tiny_folder, data, tmp_path, fitted):
-    code, _, err = run("train", "--data", f"triplet:{data / 'triplet.tsv'}", "-m", tiny_folder, "-o", tmp_path / "out")
+    code, _, err = run(
+        "train",
+        "--data",
+        f"triplet:{data / 'triplet.tsv'}",
+        "-m",
+        tiny_folder,
+        "-o",
+        tmp_path / "out",
+    )
     assert code == 0
     assert fitted[0][3] == Recipe()
     assert fitted[0][-1]["evaluator"] is None
-    assert {name: value for name, value in json.loads(err).items() if name in Recipe().to_json()} == Recipe().to_json()
+    assert {
+        name: value for name, value in json.loads(err).items() if name in Recipe().to_json()
+    } == Recipe().to_json()
 
 
-def test_options_of_objectives_are_given_on(run, tiny_folder, tiny_cross_folder, data, tmp_path, fitted):
+def test_options_of_objectives_are_given_on(
+    run, tiny_folder, tiny_cross_folder, data, tmp_path, fitted
+):
     argv = ["train", "-o", tmp_path / "out", "--objective-option"]
-    more = ["--data", f"triplet:{data / 'triplet.tsv'}", "-m", tiny_folder, "--objective-option", "margin=5"]
+    more = [
+        "--data",
+        f"triplet:{data / 'triplet.tsv'}",
+        "-m",
+        tiny_folder,
+        "--objective-option",
+        "margin=5",
+    ]
     assert run(*argv, "distance=cosine", *more)[0] == 0
-    more = ["--data", f"cross-entropy:{data / 'nli.tsv'}", "-m", tiny_cross_folder, "--label-names", "yes,no,maybe"]
+    more = [
+        "--data",
+        f"cross-entropy:{data / 'nli.tsv'}",
+        "-m",
+        tiny_cross_folder,
+        "--label-names",
+        "yes,no,maybe",
+    ]
     assert run(*argv, "num-labels=3", *more)[0] == 0
     assert fitted[1][1][0].examples.label_names == ("yes", "no", "maybe")
-    code, _, err = run(*argv, "width=3", "--data", f"triplet:{data / 'triplet.tsv'}", "-m", tiny_folder)
+    code, _, err = run(
+        *argv, "width=3", "--data", f"triplet:{data / 'triplet.tsv'}", "-m", tiny_folder
+    )
     assert code == 1
     assert is_one_line(err, "'triplet' has no option width", "margin")
 
@@ -282,7 +350,10 @@ def test_options_of_objectives_are_given_on(run, tiny_folder, tiny_cross_folder,
         ),
         (["--data", "cosine:sts.tsv", "--label-range", "five"], ["--label-range 'five'", "0,5"]),
         (["--data", "cosine:sts.tsv", "--label-range", "5,0"], ["label_range"]),
-        (["--data", "cosine:sts.tsv", "--objective-option", "scale"], ["--objective-option 'scale'", "NAME=VALUE"]),
+        (
+            ["--data", "cosine:sts.tsv", "--objective-option", "scale"],
+            ["--objective-option 'scale'", "NAME=VALUE"],
+        ),
         (["--data", "cosine:sts.tsv", "--eval-data", "sts.tsv"], ["names no task", "TASK:FILE"]),
         (["--data", "cosine:sts.tsv", "--eval-data", "sts:nowhere"], ["nowhere"]),
         (["--data", "cosine:sts.tsv", "--eval-data", "guess:sts.tsv"], ["'guess' is no task"]),
@@ -291,7 +362,9 @@ def test_options_of_objectives_are_given_on(run, tiny_folder, tiny_cross_folder,
     ],
     ids=" ".join,
 )
-def test_train_refuses_bad_input_before_it_begins(run, tiny_folder, data, argv, words, monkeypatch, fitted):
+def test_train_refuses_bad_input_before_it_begins(
+    run, tiny_folder, data, argv, words, monkeypatch, fitted
+):
     (data / "bad.tsv").write_text("a\tb\tscore\na\tb\t1\nc\td\n")
     monkeypatch.chdir(data)
     code, out, err = run("train", *argv, "-m", tiny_folder, "-o", "out")
@@ -301,8 +374,18 @@ def test_train_refuses_bad_input_before_it_begins(run, tiny_folder, data, argv, 
     assert not (data / "out").exists()
 
 
-def test_train_makes_a_folder_that_opens_and_finds_it_done_the_second_time(run, tiny_folder, data, tmp_path):
-    argv = ["train", "--data", f"cosine:{data / 'sts.tsv'}", "--label-range", "0,5", "-m", tiny_folder]
+def test_train_makes_a_folder_that_opens_and_finds_it_done_the_second_time(
+    run, tiny_folder, data, tmp_path
+):
+    argv = [
+        "train",
+        "--data",
+        f"cosine:{data / 'sts.tsv'}",
+        "--label-range",
+        "0,5",
+        "-m",
+        tiny_folder,
+    ]
     argv += ["-o", tmp_path / "out", "--max-steps", 2, "--eval-data", f"sts:{data / 'sts.tsv'}"]
     code, out, err = run(*argv)
     assert (code, out) == (0, f"{tmp_path / 'out'}\n"), err
@@ -319,7 +402,16 @@ def test_train_makes_a_folder_that_opens_and_finds_it_done_the_second_time(run, 
 
 
 def test_train_refuses_a_folder_with_something_else(run, tiny_folder, data, tmp_path):
-    argv = ["train", "--data", f"cosine:{data / 'sts.tsv'}", "--label-range", "0,5", "-m", tiny_folder, "-o"]
+    argv = [
+        "train",
+        "--data",
+        f"cosine:{data / 'sts.tsv'}",
+        "--label-range",
+        "0,5",
+        "-m",
+        tiny_folder,
+        "-o",
+    ]
     for out, words in (
         (data / "sts.tsv", "is a file"),
         (models.write_folder(tmp_path / "other"), "no run's of jsbert"),
@@ -331,10 +423,24 @@ def test_train_refuses_a_folder_with_something_else(run, tiny_folder, data, tmp_
 
 def test_a_cross_encoder_is_made_of_an_encoder(run, tiny_folder, tmp_path):
     file = tmp_path / "pairs.tsv"
-    rows = [f"{i % 2}\tthe cat {word}\ta dog" for i, word in enumerate(["sat", "ran", "is", "was"] * 3)]
+    rows = [
+        f"{i % 2}\tthe cat {word}\ta dog" for i, word in enumerate(["sat", "ran", "is", "was"] * 3)
+    ]
     file.write_text("label\tquery\tdocument\n" + "\n".join(rows) + "\n")
     out = tmp_path / "cross"
-    argv = ["train", "--data", file, "-o", out, "-m", tiny_folder, "--num-labels", "1", "--batch-size", "4"]
+    argv = [
+        "train",
+        "--data",
+        file,
+        "-o",
+        out,
+        "-m",
+        tiny_folder,
+        "--num-labels",
+        "1",
+        "--batch-size",
+        "4",
+    ]
     code, printed, _ = run(*argv, "--objective", "binary-cross-entropy", "--log-steps", "1")
     assert (code, printed) == (0, f"{out}\n")
     assert jsbert.CrossEncoder(out).predict(("the cat", "a dog")).shape == ()

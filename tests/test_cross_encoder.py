@@ -47,7 +47,9 @@ def test_activations(model):
 
 
 def test_several_labels(tmp_path):
-    model = jsbert.CrossEncoder(models.write_cross_folder(tmp_path / "model", num_labels=3, activation="identity"))
+    model = jsbert.CrossEncoder(
+        models.write_cross_folder(tmp_path / "model", num_labels=3, activation="identity")
+    )
     assert model.predict(PAIRS).shape == (50, 3)
     assert model.predict(PAIRS[0]).shape == (3,)
     assert model.predict([]).shape == (0, 3)
@@ -99,7 +101,9 @@ def test_truncation_limits_and_options(model, tiny_cross_folder):
         model.predict(PAIRS, batch_size=0)
     short = jsbert.CrossEncoder(tiny_cross_folder, max_length=8)
     assert short.max_seq_length == 8
-    assert jsbert.CrossEncoder(tiny_cross_folder, activation_fn="identity").activation_fn == "identity"
+    assert (
+        jsbert.CrossEncoder(tiny_cross_folder, activation_fn="identity").activation_fn == "identity"
+    )
     with pytest.raises(ValueError, match="text 0 is no valid Unicode"):
         model.predict([("\ud800", "a")])
 
@@ -108,7 +112,12 @@ def test_devices_dtypes_and_warm_up(model, tiny_cross_folder):
     wanted = model.predict(PAIRS)
     spread = jsbert.CrossEncoder(tiny_cross_folder, device=jax.devices("cpu"))
     assert np.abs(spread.predict(PAIRS) - wanted).max() <= 1e-6
-    assert np.abs(jsbert.CrossEncoder(tiny_cross_folder, dtype="bfloat16").predict(PAIRS) - wanted).max() < 0.02
+    assert (
+        np.abs(
+            jsbert.CrossEncoder(tiny_cross_folder, dtype="bfloat16").predict(PAIRS) - wanted
+        ).max()
+        < 0.02
+    )
     fresh = jsbert.CrossEncoder(tiny_cross_folder)
     made = fresh.warmup(lengths=[9])
     assert made == fresh.num_compilations > 0

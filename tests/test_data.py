@@ -9,22 +9,35 @@ import pytest
 
 from jsbert.data import Examples, read_examples
 
-PAIRS = {"sentence1": ["a cat", "", 'say "hi", twice'], "sentence2": ["a\rdog", "Über", "日本"], "score": [5, 2.5, 0]}
+PAIRS = {
+    "sentence1": ["a cat", "", 'say "hi", twice'],
+    "sentence2": ["a\rdog", "Über", "日本"],
+    "score": [5, 2.5, 0],
+}
 
 
 def tsv(columns):
-    return "\n".join("\t".join(map(str, row)) for row in [columns, *zip(*columns.values(), strict=True)]) + "\n"
+    return (
+        "\n".join(
+            "\t".join(map(str, row)) for row in [columns, *zip(*columns.values(), strict=True)]
+        )
+        + "\n"
+    )
 
 
 def quoted(columns):
     cells = [
-        [f'"{str(cell).replace(chr(34), chr(34) * 2)}"' for cell in row] for row in zip(*columns.values(), strict=True)
+        [f'"{str(cell).replace(chr(34), chr(34) * 2)}"' for cell in row]
+        for row in zip(*columns.values(), strict=True)
     ]
     return "\r\n".join(",".join(row) for row in [[*columns], *cells]) + "\r\n"
 
 
 def jsonl(columns):
-    return "\n".join(json.dumps(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
+    return "\n".join(
+        json.dumps(dict(zip(columns, row, strict=True)))
+        for row in zip(*columns.values(), strict=True)
+    )
 
 
 def write(file, content):
@@ -43,7 +56,12 @@ def test_every_kind_of_file_gives_the_same_examples(tmp_path, kind, form, end):
     examples = read_examples(write(tmp_path / f"pairs.{kind}{end}", form(PAIRS)))
     assert columns_of(examples) == {name: PAIRS[name] for name in ("sentence1", "sentence2")}
     assert (examples.labels.dtype, examples.labels.tolist()) == (np.float32, [5, 2.5, 0])
-    assert (len(examples), examples.label_name, examples.label_names, examples.num_bad_rows) == (3, "score", None, 0)
+    assert (len(examples), examples.label_name, examples.label_names, examples.num_bad_rows) == (
+        3,
+        "score",
+        None,
+        0,
+    )
 
 
 def test_parquet(tmp_path):
@@ -53,12 +71,17 @@ def test_parquet(tmp_path):
     parquet.write_table(pyarrow.table(PAIRS), tmp_path / "pairs.parquet")
     assert columns_of(read_examples(tmp_path / "pairs.parquet"))["sentence2"] == PAIRS["sentence2"]
     broken = pyarrow.Array.from_buffers(
-        pyarrow.string(), 3, [None, pyarrow.py_buffer(np.int32([0, 1, 2, 3])), pyarrow.py_buffer(b"a\xffc")]
+        pyarrow.string(),
+        3,
+        [None, pyarrow.py_buffer(np.int32([0, 1, 2, 3])), pyarrow.py_buffer(b"a\xffc")],
     )
     parquet.write_table(pyarrow.table({"text": broken}), tmp_path / "broken.parquet")
     with pytest.raises(ValueError, match=r"broken.parquet, row 2, column 'text': is not UTF-8"):
         read_examples(tmp_path / "broken.parquet")
-    assert list(read_examples(tmp_path / "broken.parquet", skip_bad_rows=True).texts[0]) == ["a", "c"]
+    assert list(read_examples(tmp_path / "broken.parquet", skip_bad_rows=True).texts[0]) == [
+        "a",
+        "c",
+    ]
     write(tmp_path / "none.parquet", "PAR1, but no more")
     with pytest.raises(ValueError, match=r"none.parquet: broken parquet after row 0"):
         read_examples(tmp_path / "none.parquet")
@@ -70,15 +93,27 @@ def test_a_tsv_has_no_quoting_and_a_csv_field_may_hold_line_ends(tmp_path):
 
 
 def test_a_byte_order_mark_windows_line_ends_and_blank_lines_are_no_content(tmp_path):
-    examples = read_examples(write(tmp_path / "a.tsv", b"\xef\xbb\xbftext\tlabel\r\na\t1\r\n\r\nb\t0\r\n\n"))
-    assert (examples.names, examples.texts, examples.labels.tolist()) == (("text",), (["a", "b"],), [1, 0])
+    examples = read_examples(
+        write(tmp_path / "a.tsv", b"\xef\xbb\xbftext\tlabel\r\na\t1\r\n\r\nb\t0\r\n\n")
+    )
+    assert (examples.names, examples.texts, examples.labels.tolist()) == (
+        ("text",),
+        (["a", "b"],),
+        [1, 0],
+    )
 
 
 def test_columns_and_label_are_chosen_by_name(tmp_path):
-    file = write(tmp_path / "a.tsv", tsv({"label": ["x", "y"], "id": [7, 8], "c": ["p", "q"], "d": ["r", "s"]}))
+    file = write(
+        tmp_path / "a.tsv",
+        tsv({"label": ["x", "y"], "id": [7, 8], "c": ["p", "q"], "d": ["r", "s"]}),
+    )
     assert read_examples(file).names == ("id", "c", "d")
     chosen = read_examples(file, columns=["d", "c"], label="id")
-    assert (columns_of(chosen), chosen.labels.tolist()) == ({"d": ["r", "s"], "c": ["p", "q"]}, [7, 8])
+    assert (columns_of(chosen), chosen.labels.tolist()) == (
+        {"d": ["r", "s"], "c": ["p", "q"]},
+        [7, 8],
+    )
     for options, message in [
         ({"columns": ["e"]}, "no column 'e'; there are 'label', 'id', 'c', 'd'"),
         ({"label": "e"}, "no column 'e'"),
@@ -122,26 +157,82 @@ def test_scores_are_float_even_if_whole():
 
 
 MALFORMED = {
-    "too few fields": ("tsv", "a\tlabel\nx\t1\ny\n", "line 3, column 'label': 1 fields, where the header has 2"),
+    "too few fields": (
+        "tsv",
+        "a\tlabel\nx\t1\ny\n",
+        "line 3, column 'label': 1 fields, where the header has 2",
+    ),
     "too many fields": ("tsv", "a\tlabel\nx\t1\ny\t1\tz\n", "line 3, column 'number 3': 3 fields"),
     "empty label": ("tsv", "a\tlabel\nx\t1\ny\t\n", "line 3, column 'label': is empty"),
-    "label no number": ("tsv", "a\tlabel\nx\t1\ny\tone\n", "line 3, column 'label': 'one' is not a number"),
-    "label nan": ("tsv", "a\tlabel\nx\t1\ny\tnan\n", "line 3, column 'label': 'nan' is not a number"),
-    "label 1_0": ("tsv", "a\tscore\nx\t1\ny\t1_0\n", "line 3, column 'score': '1_0' is not a number"),
-    "score a name": ("tsv", "a\tscore\nx\t1\ny\tlow\n", "line 3, column 'score': 'low' is not a number"),
+    "label no number": (
+        "tsv",
+        "a\tlabel\nx\t1\ny\tone\n",
+        "line 3, column 'label': 'one' is not a number",
+    ),
+    "label nan": (
+        "tsv",
+        "a\tlabel\nx\t1\ny\tnan\n",
+        "line 3, column 'label': 'nan' is not a number",
+    ),
+    "label 1_0": (
+        "tsv",
+        "a\tscore\nx\t1\ny\t1_0\n",
+        "line 3, column 'score': '1_0' is not a number",
+    ),
+    "score a name": (
+        "tsv",
+        "a\tscore\nx\t1\ny\tlow\n",
+        "line 3, column 'score': 'low' is not a number",
+    ),
     "text not UTF-8": ("tsv", b"a\tlabel\nx\t1\n\xff\t1\n", "line 3, column 'a': is not UTF-8"),
-    "label not UTF-8": ("tsv", b"a\tlabel\nx\te\nx\t\xfc\n", "line 3, column 'label': is not UTF-8"),
+    "label not UTF-8": (
+        "tsv",
+        b"a\tlabel\nx\te\nx\t\xfc\n",
+        "line 3, column 'label': is not UTF-8",
+    ),
     "csv quoting": ("csv", 'a,label\nx,1\n"y"z,1\n', "line 3: broken quoting"),
     "csv open quote": ("csv", 'a,label\n"x\n",1\n"y,1\n', "line 4: broken quoting"),
     "broken json": ("jsonl", '{"a": "x", "label": 1}\n{"a": \n', "line 2: broken json"),
-    "json no object": ("jsonl", '{"a": "x", "label": 1}\n["a"]\n', "line 2: a json object is needed"),
-    "missing text": ("jsonl", '{"a": "x", "label": 1}\n{"label": 1}\n', "line 2, column 'a': is missing"),
-    "missing label": ("jsonl", '{"a": "x", "label": 1}\n{"a": "y"}\n', "line 2, column 'label': is missing"),
-    "text a number": ("jsonl", '{"a": "x", "label": 1}\n{"a": 3, "label": 1}\n', "line 2, column 'a': 3 is not a str"),
-    "lone surrogate": ("jsonl", '{"a": "x", "label": 1}\n{"a": "\\ud800", "label": 1}\n', "line 2, column 'a': is not"),
-    "label null": ("jsonl", '{"a": "x", "label": 1}\n{"a": "y", "label": null}\n', "line 2, column 'label': is empty"),
-    "label NaN": ("jsonl", '{"a": "x", "label": 1}\n{"a": "y", "label": NaN}\n', "line 2, column 'label': nan is"),
-    "lists of two lengths": ("jsonl", '{"a": "x", "label": [1]}\n{"a": "y", "label": [1, 2]}\n', r"shape \(1,\)"),
+    "json no object": (
+        "jsonl",
+        '{"a": "x", "label": 1}\n["a"]\n',
+        "line 2: a json object is needed",
+    ),
+    "missing text": (
+        "jsonl",
+        '{"a": "x", "label": 1}\n{"label": 1}\n',
+        "line 2, column 'a': is missing",
+    ),
+    "missing label": (
+        "jsonl",
+        '{"a": "x", "label": 1}\n{"a": "y"}\n',
+        "line 2, column 'label': is missing",
+    ),
+    "text a number": (
+        "jsonl",
+        '{"a": "x", "label": 1}\n{"a": 3, "label": 1}\n',
+        "line 2, column 'a': 3 is not a str",
+    ),
+    "lone surrogate": (
+        "jsonl",
+        '{"a": "x", "label": 1}\n{"a": "\\ud800", "label": 1}\n',
+        "line 2, column 'a': is not",
+    ),
+    "label null": (
+        "jsonl",
+        '{"a": "x", "label": 1}\n{"a": "y", "label": null}\n',
+        "line 2, column 'label': is empty",
+    ),
+    "label NaN": (
+        "jsonl",
+        '{"a": "x", "label": 1}\n{"a": "y", "label": NaN}\n',
+        "line 2, column 'label': nan is",
+    ),
+    "lists of two lengths": (
+        "jsonl",
+        '{"a": "x", "label": [1]}\n{"a": "y", "label": [1, 2]}\n',
+        r"shape \(1,\)",
+    ),
 }
 
 
@@ -149,7 +240,9 @@ MALFORMED = {
 def test_a_malformed_row_is_named_or_counted(tmp_path, name):
     kind, content, message = MALFORMED[name]
     file = write(tmp_path / f"bad.{kind}", content)
-    with pytest.raises(ValueError, match=rf"bad\.{kind}, {message}" if message.startswith("line") else message):
+    with pytest.raises(
+        ValueError, match=rf"bad\.{kind}, {message}" if message.startswith("line") else message
+    ):
         read_examples(file)
     examples = read_examples(file, skip_bad_rows=True)
     assert (len(examples), len(examples.labels), examples.num_bad_rows) == (1, 1, 1)
@@ -158,10 +251,16 @@ def test_a_malformed_row_is_named_or_counted(tmp_path, name):
 
 def test_unknown_classes_and_scores_outside_the_range_are_malformed(tmp_path):
     file = write(tmp_path / "nli.tsv", "a\tlabel\nx\tyes\ny\t-\nz\tno\n")
-    with pytest.raises(ValueError, match=r"line 3, column 'label': '-' is none of the classes 'no', 'yes'"):
+    with pytest.raises(
+        ValueError, match=r"line 3, column 'label': '-' is none of the classes 'no', 'yes'"
+    ):
         read_examples(file, label_names=["no", "yes"])
     examples = read_examples(file, label_names=["no", "yes"], skip_bad_rows=True)
-    assert (examples.texts[0], examples.labels.tolist(), examples.num_bad_rows) == (["x", "z"], [1, 0], 1)
+    assert (examples.texts[0], examples.labels.tolist(), examples.num_bad_rows) == (
+        ["x", "z"],
+        [1, 0],
+        1,
+    )
     file = write(tmp_path / "sts.tsv", "a\tscore\nx\t5\ny\t5.1\n")
     with pytest.raises(ValueError, match=r"line 3, column 'score': 5.1 is outside 0 to 5"):
         read_examples(file, label_range=(0, 5))
@@ -195,7 +294,10 @@ def test_the_limit_of_the_process_stays(tmp_path):
 
 
 def test_lines_are_counted_through_quoted_line_ends(tmp_path):
-    for row, message in (('"y,2', "line 6: broken quoting"), ("y,2", "line 7, column 'label': 'none'")):
+    for row, message in (
+        ('"y,2', "line 6: broken quoting"),
+        ("y,2", "line 7, column 'label': 'none'"),
+    ):
         file = write(tmp_path / "a.csv", f'a,label\n"x\n\nx",1\n\n{row}\nz,none\n')
         with pytest.raises(ValueError, match=message):
             read_examples(file)
@@ -203,7 +305,12 @@ def test_lines_are_counted_through_quoted_line_ends(tmp_path):
 
 def test_a_broken_gzip_is_always_an_error(tmp_path):
     whole = gzip.compress(tsv({"text": [f"{n * 7919} and more" for n in range(5000)]}).encode())
-    for content in (whole[:-9], whole[: len(whole) // 2], whole[:400] + b"\x00" * 50 + whole[450:], b"text\nplain\n"):
+    for content in (
+        whole[:-9],
+        whole[: len(whole) // 2],
+        whole[:400] + b"\x00" * 50 + whole[450:],
+        b"text\nplain\n",
+    ):
         (tmp_path / "a.tsv.gz").write_bytes(content)
         with pytest.raises(ValueError, match=r"a\.tsv\.gz: broken gzip after line \d+"):
             read_examples(tmp_path / "a.tsv.gz", skip_bad_rows=True)
@@ -213,7 +320,11 @@ def test_a_broken_gzip_is_always_an_error(tmp_path):
     "name, content, message",
     [
         ("a.tsv", "", "a.tsv holds no rows"),
-        ("a.tsv", "x\tx\n1\t2\n", "a.tsv, line 1: the columns are \\['x', 'x'\\]; the header must name different"),
+        (
+            "a.tsv",
+            "x\tx\n1\t2\n",
+            "a.tsv, line 1: the columns are \\['x', 'x'\\]; the header must name different",
+        ),
         ("a.tsv", "text\n".encode("utf-16"), "line 1: .* in UTF-8"),
         ("a.tsv", "text\n", "a.tsv holds no rows"),
         ("a.jsonl", "{\n[", "a.jsonl holds no rows that are well formed; 2 are not"),
@@ -257,7 +368,11 @@ class TestDatasets:
         columns = {"a": list("xyz"), "b": list("pqr"), "label": ["no", "yes", "no"]}
         examples = Examples.from_dataset(self.make(**columns).with_format("numpy"))
         assert columns_of(examples) == {"a": list("xyz"), "b": list("pqr")}
-        assert (len(examples), examples.labels.tolist(), examples.label_names) == (3, [0, 1, 0], ("no", "yes"))
+        assert (len(examples), examples.labels.tolist(), examples.label_names) == (
+            3,
+            [0, 1, 0],
+            ("no", "yes"),
+        )
         texts, labels = examples.rows(np.array([2, 1]))
         assert (texts, labels.tolist()) == ([["z", "y"], ["r", "q"]], [0, 1])
 
@@ -266,11 +381,18 @@ class TestDatasets:
         assert not isinstance(examples.texts[0], (list, np.ndarray))
         assert not isinstance(examples.labels, (list, np.ndarray))
         texts, labels = examples.rows([1, 0])
-        assert (texts, labels.tolist(), labels.dtype) == ([["y", "x"]], [[3, 4], [1, 2]], np.float32)
+        assert (texts, labels.tolist(), labels.dtype) == (
+            [["y", "x"]],
+            [[3, 4], [1, 2]],
+            np.float32,
+        )
 
     def test_class_labels_keep_their_names_and_minus_one_is_no_label(self):
         classes = self.datasets.Features(
-            {"a": self.datasets.Value("string"), "label": self.datasets.ClassLabel(names=["z", "y"])}
+            {
+                "a": self.datasets.Value("string"),
+                "label": self.datasets.ClassLabel(names=["z", "y"]),
+            }
         )
         make = self.datasets.Dataset.from_dict
         examples = Examples.from_dataset(make({"a": ["p", "q"], "label": [1, 0]}, features=classes))

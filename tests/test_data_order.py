@@ -27,7 +27,11 @@ def test_each_example_comes_once_and_only_the_last_batch_is_smaller():
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
-    orders = [as_lists(epoch_batches(40, 7, seed=seed, epoch=epoch)) for seed in (0, 1) for epoch in (0, 1)]
+    orders = [
+        as_lists(epoch_batches(40, 7, seed=seed, epoch=epoch))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    ]
     assert all(a != b for i, a in enumerate(orders) for b in orders[:i])
     assert orders[3] == as_lists(epoch_batches(40, 7, seed=1, epoch=1))
 
@@ -35,7 +39,9 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 3).flatmap(
-        lambda towers: st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=towers, max_size=towers), max_size=40)
+        lambda towers: st.lists(
+            st.lists(st.sampled_from("abcdefgh"), min_size=towers, max_size=towers), max_size=40
+        )
     ),
     st.integers(1, 6),
     st.integers(0, 3),
@@ -67,7 +73,9 @@ def test_a_frequent_text_makes_small_batches_at_the_end_and_nothing_is_lost():
 def test_proportional_mixing_uses_all_batches_in_each_source_s_order():
     sources = [list(range(20)), list("abcdefgh"), []]
     mixed = mixed_batches(sources, seed=0, epoch=0)
-    assert [[batch for source, batch in mixed if source == number] for number in range(3)] == sources
+    assert [
+        [batch for source, batch in mixed if source == number] for number in range(3)
+    ] == sources
     assert mixed == mixed_batches(sources, how="proportional", seed=0, epoch=0)
     assert mixed != mixed_batches(sources, seed=0, epoch=1)
     assert {source for source, _ in mixed[:14]} == {0, 1}  # mixed, not one after the other
@@ -76,7 +84,9 @@ def test_proportional_mixing_uses_all_batches_in_each_source_s_order():
 def test_round_robin_stops_with_the_shortest_source():
     mixed = mixed_batches([[1, 2, 3], [4, 5]], how="round-robin", seed=0, epoch=0)
     assert mixed == [(0, 1), (1, 4), (0, 2), (1, 5)]
-    with pytest.raises(ValueError, match="unknown way to mix 'random'; choose 'proportional' or 'round-robin'"):
+    with pytest.raises(
+        ValueError, match="unknown way to mix 'random'; choose 'proportional' or 'round-robin'"
+    ):
         mixed_batches([[1]], how="random", seed=0, epoch=0)
 
 
@@ -153,8 +163,18 @@ def mask(ids=IDS, lengths=LENGTHS, *, seed=0, epoch=0, indices=range(7), **optio
 
 def test_masking_chooses_a_share_of_the_words_and_tells_what_they_were():
     result = mask()
-    assert result.positions.shape == result.targets.shape == result.weights.shape == (7, 7)  # ceil(0.15 * 41)
-    assert result.weights.sum(axis=1).tolist() == [6, 4, 2, 1, 1, 0, 0]  # of 39, 28, 15, 3, 1, 0, 0 words
+    assert (
+        result.positions.shape == result.targets.shape == result.weights.shape == (7, 7)
+    )  # ceil(0.15 * 41)
+    assert result.weights.sum(axis=1).tolist() == [
+        6,
+        4,
+        2,
+        1,
+        1,
+        0,
+        0,
+    ]  # of 39, 28, 15, 3, 1, 0, 0 words
     changed = IDS.copy()
     for row in range(7):
         chosen = result.positions[row][result.weights[row] > 0]

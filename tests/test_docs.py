@@ -17,7 +17,10 @@ from jsbert.pooling import POOLINGS
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf8")
-PAGES = {page.name: page.read_text(encoding="utf8") for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+PAGES = {
+    page.name: page.read_text(encoding="utf8")
+    for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+}
 WITHOUT_CODE = {"index.md", "measured.md"}
 
 each_page = pytest.mark.parametrize("name", PAGES)
@@ -67,7 +70,9 @@ def test_the_commands_install_what_pyproject_offers():
 
 def test_every_extra_is_described():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf8")
-    section = project[project.index("[project.optional-dependencies]") : project.index("[project.scripts]")]
+    section = project[
+        project.index("[project.optional-dependencies]") : project.index("[project.scripts]")
+    ]
     for extra in re.findall(r"^(\w+) = \[", section, flags=re.MULTILINE):
         assert f"`{extra}`" in PAGES["index.md"]
 
@@ -77,17 +82,27 @@ def test_every_option_of_a_recipe_has_its_default():
     told = {}
     for names, defaults in rows:
         names = re.findall(r"`(\w+)`", names)
-        told |= dict(zip(names, [defaults] if len(names) == 1 else defaults.split(", "), strict=False))
+        told |= dict(
+            zip(names, [defaults] if len(names) == 1 else defaults.split(", "), strict=False)
+        )
     for field in dataclasses.fields(train.Recipe):
-        assert told[field.name].strip("`").replace('"', "'") == repr(field.default).replace("2e-05", "2e-5")
+        assert told[field.name].strip("`").replace('"', "'") == repr(field.default).replace(
+            "2e-05", "2e-5"
+        )
 
 
 @pytest.mark.parametrize(
     "page, names",
     [
-        ("encoding.md", set(inspect.signature(SentenceTransformer.encode).parameters) - {"self", "sentences"}),
+        (
+            "encoding.md",
+            set(inspect.signature(SentenceTransformer.encode).parameters) - {"self", "sentences"},
+        ),
         ("training.md", set(train.OBJECTIVES)),
-        ("evaluation.md", {name for name in evaluate.__all__ if name.endswith("Evaluator")} - {"Evaluator"}),
+        (
+            "evaluation.md",
+            {name for name in evaluate.__all__ if name.endswith("Evaluator")} - {"Evaluator"},
+        ),
         ("models.md", {*encoders.FAMILIES, *POOLINGS} - {"static-embedding"}),
         ("command-line.md", {command.__name__ for command in COMMANDS}),
     ],
@@ -97,19 +112,29 @@ def test_a_page_names_all_there_is(page, names):
         assert re.search(rf"`(jsbert )?{re.escape(name)}\b", PAGES[page]), name
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "weights/README.md"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "weights/README.md"]
+)
 def test_links_lead_somewhere(file):
-    for target, anchor in re.findall(r"\]\(((?!https?:)[^)#]*)#?([^)]*)\)", (ROOT / file).read_text(encoding="utf8")):
+    for target, anchor in re.findall(
+        r"\]\(((?!https?:)[^)#]*)#?([^)]*)\)", (ROOT / file).read_text(encoding="utf8")
+    ):
         page = (ROOT / file).parent / target if target else ROOT / file
         assert page.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf8"), flags=re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in {
+                re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
+            }
 
 
 def test_every_page_is_in_the_navigation():
-    named = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf8"), flags=re.MULTILINE)
-    assert sorted(named) == sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
+    named = re.findall(
+        r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf8"), flags=re.MULTILINE
+    )
+    assert sorted(named) == sorted(
+        str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")
+    )
 
 
 def test_the_layers_are_those_of_the_layer_test():

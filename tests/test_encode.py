@@ -48,7 +48,9 @@ def test_a_unit_vector_depends_on_its_text_alone(tiny):
 
 def test_texts_equal_their_token_ids(tiny):
     wanted = tiny.encode(["the cat sat", "a dog"])
-    ids = [list(map(int, tiny.tokenize([text])["input_ids"][0])) for text in ("the cat sat", "a dog")]
+    ids = [
+        list(map(int, tiny.tokenize([text])["input_ids"][0])) for text in ("the cat sat", "a dog")
+    ]
     assert np.array_equal(tiny.encode(ids), wanted)
     assert np.array_equal(tiny.encode([np.array(row) for row in ids]), wanted)
     assert np.array_equal(tiny.encode(ids[0]), tiny.encode("the cat sat"))
@@ -58,14 +60,18 @@ def test_texts_equal_their_token_ids(tiny):
 def test_tokenize_gives_what_the_pure_functions_take(tiny):
     features = tiny.tokenize(TEXTS[:7])
     assert features["input_ids"].shape == features["attention_mask"].shape
-    vectors = jsbert.siamese.encode(tiny.config, tiny.params, features["input_ids"], features["attention_mask"])
+    vectors = jsbert.siamese.encode(
+        tiny.config, tiny.params, features["input_ids"], features["attention_mask"]
+    )
     assert np.abs(vectors - tiny.encode(TEXTS[:7])).max() <= 1e-6
 
 
 def test_truncate_dim_and_normalisation(tiny_folder, tiny):
     cut = tiny.encode(TEXTS, truncate_dim=7)
     assert np.array_equal(cut, tiny.encode(TEXTS)[:, :7])
-    assert np.linalg.norm(tiny.encode(TEXTS, truncate_dim=7, normalize_embeddings=True), axis=1) == pytest.approx(1)
+    assert np.linalg.norm(
+        tiny.encode(TEXTS, truncate_dim=7, normalize_embeddings=True), axis=1
+    ) == pytest.approx(1)
     short = jsbert.SentenceTransformer(tiny_folder, truncate_dim=7)
     assert np.array_equal(short.encode(TEXTS), cut)
     assert short.get_embedding_dimension() == short.get_sentence_embedding_dimension() == 7
@@ -89,12 +95,16 @@ def test_output_values(tiny):
 
 
 def test_prompts_by_name_by_text_and_by_default(tiny_folder):
-    model = jsbert.SentenceTransformer(tiny_folder, prompts={"query": "query : ", "passage": "passage : "})
+    model = jsbert.SentenceTransformer(
+        tiny_folder, prompts={"query": "query : ", "passage": "passage : "}
+    )
     wanted = model.encode("query : a cat")
     assert np.array_equal(model.encode("a cat", prompt_name="query"), wanted)
     assert np.array_equal(model.encode("a cat", prompt="query : "), wanted)
     assert np.array_equal(model.encode_query("a cat"), wanted)
-    assert np.array_equal(model.encode_document("a cat"), model.encode("a cat"))  # "document" is "" and comes first
+    assert np.array_equal(
+        model.encode_document("a cat"), model.encode("a cat")
+    )  # "document" is "" and comes first
     model.default_prompt_name = "query"
     assert np.array_equal(model.encode("a cat"), wanted)
     assert np.array_equal(model.encode("a cat", prompt=""), tiny_vector(tiny_folder, "a cat"))
@@ -123,7 +133,9 @@ def test_truncated_texts_are_counted_and_reported_once(tiny):
         tiny.encode([LONG, "a cat", LONG])
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    with pytest.raises(ValueError, match="text 1 is longer than 32 tokens, and so are 1 more of the texts up to 3;"):
+    with pytest.raises(
+        ValueError, match="text 1 is longer than 32 tokens, and so are 1 more of the texts up to 3;"
+    ):
         tiny.encode(["a cat", LONG, "a", LONG], on_truncate="error")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -135,7 +147,9 @@ def test_max_seq_length_can_be_set(tiny_folder):
     model = jsbert.SentenceTransformer(tiny_folder)
     assert model.max_seq_length == 32
     model.max_seq_length = 6
-    assert np.array_equal(model.encode("a cat sat on a red tree", on_truncate="ignore"), model.encode("a cat sat on"))
+    assert np.array_equal(
+        model.encode("a cat sat on a red tree", on_truncate="ignore"), model.encode("a cat sat on")
+    )
     for value in (33, 2, 0, None, "8", True):
         with pytest.raises(ValueError, match="max_seq_length is"):
             model.max_seq_length = value
@@ -150,7 +164,12 @@ def test_encode_iter_streams_an_endless_iterable(tiny):
 
     stream = tiny.encode_iter(endless(), chunk_size=50)
     first = list(itertools.islice(stream, 130))
-    assert np.abs(np.stack(first) - np.concatenate([tiny.encode(TEXTS), tiny.encode(TEXTS[:10])])).max() <= 1e-6
+    assert (
+        np.abs(
+            np.stack(first) - np.concatenate([tiny.encode(TEXTS), tiny.encode(TEXTS[:10])])
+        ).max()
+        <= 1e-6
+    )
     assert next(read) <= 151  # no more than the chunk in work was read
     assert list(tiny.encode_iter([])) == []
     one_by_one = tiny.encode_iter(iter(["a cat", "a dog"]), chunk_size=1)
@@ -167,7 +186,12 @@ def test_positions_in_messages_count_through_windows_and_chunks(tiny, monkeypatc
         tiny.encode(["a"] * 30 + [LONG], on_truncate="error")
     with pytest.raises(ValueError, match="text 12 is no valid Unicode"):
         list(tiny.encode_iter(["a"] * 12 + ["\ud800"], chunk_size=5))
-    assert np.abs(tiny.encode(TEXTS) - np.concatenate([tiny.encode(TEXTS[:60]), tiny.encode(TEXTS[60:])])).max() <= 1e-6
+    assert (
+        np.abs(
+            tiny.encode(TEXTS) - np.concatenate([tiny.encode(TEXTS[:60]), tiny.encode(TEXTS[60:])])
+        ).max()
+        <= 1e-6
+    )
 
 
 def test_encode_iter_takes_no_single_text(tiny):
@@ -184,7 +208,9 @@ def test_config_cannot_be_exchanged_under_the_compiled_programs(tiny):
 
 
 def test_warmup_covers_prompts_that_are_left_out(tmp_path):
-    model = jsbert.SentenceTransformer(models.write_folder(tmp_path / "model", include_prompt=False))
+    model = jsbert.SentenceTransformer(
+        models.write_folder(tmp_path / "model", include_prompt=False)
+    )
     made = model.warmup(lengths=[6])
     model.encode(["a cat sat on"], prompt="")
     model.encode(["cat sat on"], prompt="a ")
@@ -194,7 +220,9 @@ def test_warmup_covers_prompts_that_are_left_out(tmp_path):
 def test_results_are_the_callers_own(tiny, tiny_folder):
     for found in (tiny.encode(TEXTS[:3]), *tiny.encode(TEXTS[:3], output_value="token_embeddings")):
         found[:] = 0
-    tensor = jsbert.SentenceTransformer(tiny_folder, device="cpu:3").encode("a cat", convert_to_tensor=True)
+    tensor = jsbert.SentenceTransformer(tiny_folder, device="cpu:3").encode(
+        "a cat", convert_to_tensor=True
+    )
     assert tensor.devices() == {jax.devices("cpu")[3]}
 
 
@@ -246,7 +274,10 @@ def test_inputs_that_are_no_texts(tiny, sentences, error, message):
         ({"on_truncate": "stop"}, "on_truncate is 'stop'; choose one of 'warn', 'error', 'ignore'"),
         ({"output_value": "tokens"}, "output_value is 'tokens'"),
         ({"precision": "int4"}, "precision is 'int4'; choose one of 'float32'"),
-        ({"prompt_name": "qeury"}, r"unknown prompt_name 'qeury'; the model's prompts are \['document', 'query'\]"),
+        (
+            {"prompt_name": "qeury"},
+            r"unknown prompt_name 'qeury'; the model's prompts are \['document', 'query'\]",
+        ),
     ],
 )
 def test_options_that_do_not_exist(tiny, options, message):
@@ -300,7 +331,9 @@ def test_compilations_are_bounded_and_counted(tiny_folder):
 def test_warmup_leaves_nothing_to_compile(tiny_folder):
     model = jsbert.SentenceTransformer(tiny_folder)
     made = model.warmup(lengths=[3, 7, 9])
-    assert made == model.num_compilations == 12  # lengths 4, 8 and 10; rows 1, 8, 64 and the full batch
+    assert (
+        made == model.num_compilations == 12
+    )  # lengths 4, 8 and 10; rows 1, 8, 64 and the full batch
     model.encode(["a cat"] * 200)
     assert model.num_compilations == made
 
@@ -326,17 +359,29 @@ def test_eight_threads_get_the_same_vectors(tiny_folder):
 
 def test_a_call_keeps_the_params_with_which_it_began(tmp_path, monkeypatch):
     bi_encoder = jsbert.SentenceTransformer(models.write_folder(tmp_path / "bi", head=()))
-    cross_encoder = jsbert.CrossEncoder(models.write_cross_folder(tmp_path / "cross"), activation_fn="identity")
+    cross_encoder = jsbert.CrossEncoder(
+        models.write_cross_folder(tmp_path / "cross"), activation_fn="identity"
+    )
     monkeypatch.setattr("jsbert.engine.engine.WINDOW", 4)
     texts = models.sentences(10, seed=5)
 
     calls = [
         (bi_encoder, lambda: bi_encoder.encode(texts, batch_size=1)),
-        (bi_encoder, lambda: np.stack([*bi_encoder.encode_iter(texts, chunk_size=2, batch_size=1)])),
-        (cross_encoder, lambda: cross_encoder.predict([*zip(texts, texts[::-1], strict=True)], batch_size=1)),
+        (
+            bi_encoder,
+            lambda: np.stack([*bi_encoder.encode_iter(texts, chunk_size=2, batch_size=1)]),
+        ),
+        (
+            cross_encoder,
+            lambda: cross_encoder.predict([*zip(texts, texts[::-1], strict=True)], batch_size=1),
+        ),
     ]
     for model, call in calls:
-        old, new, packed = model.params, jax.tree.map(lambda leaf: leaf * 1.5, model.params), itertools.count(1)
+        old, new, packed = (
+            model.params,
+            jax.tree.map(lambda leaf: leaf * 1.5, model.params),
+            itertools.count(1),
+        )
         before = call()
 
         def pad(tokens, batch, model=model, new=new, packed=packed):
@@ -358,14 +403,20 @@ def test_rows_are_spread_over_eight_devices(tiny_folder, tiny):
     assert np.abs(model.encode(TEXTS) - wanted).max() <= 1e-6
     assert np.abs(model.encode(TEXTS[0]) - wanted[0]).max() <= 1e-6
     shards = sharded_output(model)
-    assert {shard.device for shard in shards} == set(jax.devices("cpu"))  # each has computed its own eighth
-    assert all(shard.data.shape[0] * 8 == sum(other.data.shape[0] for other in shards) for shard in shards)
+    assert {shard.device for shard in shards} == set(
+        jax.devices("cpu")
+    )  # each has computed its own eighth
+    assert all(
+        shard.data.shape[0] * 8 == sum(other.data.shape[0] for other in shards) for shard in shards
+    )
 
 
 def sharded_output(model):
     outputs, compute = [], model.engine.compute
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.engine, "compute", lambda *a, **o: outputs.append(compute(*a, **o)) or outputs[-1])
+        patch.setattr(
+            model.engine, "compute", lambda *a, **o: outputs.append(compute(*a, **o)) or outputs[-1]
+        )
         model.encode(TEXTS)
     return outputs[0].addressable_shards
 
@@ -394,7 +445,10 @@ def test_the_shortcut_keeps_the_model_and_notices_a_changed_folder(tmp_path):
     folder = models.write_folder(tmp_path / "model", seed=1)
     first = jsbert.encode(["a cat", "a dog"], folder)
     opened = list(shortcut._models)
-    assert np.abs(jsbert.encode("a cat", str(folder), normalize_embeddings=True) - first[0]).max() <= 1e-6
+    assert (
+        np.abs(jsbert.encode("a cat", str(folder), normalize_embeddings=True) - first[0]).max()
+        <= 1e-6
+    )
     assert np.array_equal(jsbert.encode(["a cat", "a dog"], folder), first)
     assert list(shortcut._models) == opened
     assert jsbert.encode("a cat", folder, pooling=("cls", "max"), dtype="bfloat16").shape == (48,)
@@ -424,9 +478,15 @@ def count_compilations(folder, environment):
     import os
 
     code = textwrap.dedent(COUNT)
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | environment
+    environment = {
+        name: value for name, value in os.environ.items() if name != "XLA_FLAGS"
+    } | environment
     done = subprocess.run(
-        [sys.executable, "-c", code, folder], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, folder],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     requests, compiled, cache = done.stdout.split()
     return int(requests), int(compiled), cache
@@ -443,26 +503,40 @@ def test_a_second_process_compiles_nothing(tiny_folder, tmp_path):
 def test_a_cache_folder_of_the_users_own_stays(tiny_folder, tmp_path):
     own = str(tmp_path / "own")
     assert (
-        count_compilations(tiny_folder, {"XDG_CACHE_HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": own})[2] == own
+        count_compilations(
+            tiny_folder, {"XDG_CACHE_HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": own}
+        )[2]
+        == own
     )
     assert not (tmp_path / "jsbert").exists()
 
 
 def test_several_cpu_devices_have_no_cache(tiny_folder, tmp_path):
-    several = {"XDG_CACHE_HOME": str(tmp_path), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    several = {
+        "XDG_CACHE_HOME": str(tmp_path),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
     assert count_compilations(tiny_folder, several)[2] == "None"
 
 
 def test_saved_and_opened_again_it_is_the_same(tmp_path):
     settings = models.Settings({"query": "query : "}, "query", "dot", 9)
     parts = models.parts(
-        tmp_path / "v", pooling=("mean", "cls"), head=(Normalize(),), settings=settings, include_prompt=False
+        tmp_path / "v",
+        pooling=("mean", "cls"),
+        head=(Normalize(),),
+        settings=settings,
+        include_prompt=False,
     )
     model = jsbert.SentenceTransformer.from_parts(parts)
     model.save_pretrained(tmp_path / "saved")
     again = jsbert.SentenceTransformer(tmp_path / "saved")
     assert again.config == model.config
-    assert (again.default_prompt_name, again.similarity_fn_name, again.truncate_dim) == ("query", "dot", 9)
+    assert (again.default_prompt_name, again.similarity_fn_name, again.truncate_dim) == (
+        "query",
+        "dot",
+        9,
+    )
     assert again.max_seq_length == model.max_seq_length
     assert np.array_equal(again.encode(TEXTS), model.encode(TEXTS))
 

@@ -28,7 +28,10 @@ def in_order(stream, num_texts):
 
 
 def expected(tokens):
-    rows = [tokens.ids[start:stop] for start, stop in zip(tokens.starts, tokens.starts[1:], strict=False)]
+    rows = [
+        tokens.ids[start:stop]
+        for start, stop in zip(tokens.starts, tokens.starts[1:], strict=False)
+    ]
     return [(int(row.sum()), len(row)) for row in rows]
 
 
@@ -63,7 +66,10 @@ def test_joined_tokens_keep_types_and_what_was_cut():
 
 
 def test_pairs_go_through_the_same_seam(tiny_cross_folder):
-    model, pairs = jsbert.CrossEncoder(tiny_cross_folder), [("a cat", "the dog"), ("red", "blue tree")]
+    model, pairs = (
+        jsbert.CrossEncoder(tiny_cross_folder),
+        [("a cat", "the dog"), ("red", "blue tree")],
+    )
     wanted = expected(model.tokenizer(pairs))
 
     def counts(params, ids, lengths, token_types):

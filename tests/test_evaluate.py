@@ -25,7 +25,11 @@ class Compass:
     def encode(self, texts, truncate_dim=None, **options):
         self.encoded += texts
         angles = np.radians([ANGLES[text] for text in texts])
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32).round(6)[:, :truncate_dim]
+        return (
+            np.stack([np.cos(angles), np.sin(angles)], axis=1)
+            .astype(np.float32)
+            .round(6)[:, :truncate_dim]
+        )
 
 
 class Judge:
@@ -43,7 +47,9 @@ CLASSIFIER = {"kernel": np.float32([[1, 0], [0, 1]]), "bias": np.float32([0, 0])
 EVALUATORS = {
     "similarity": lambda **o: evaluate.EmbeddingSimilarityEvaluator(*PAIRS, [5, 4, 0, 2], **o),
     "binary": lambda **o: evaluate.BinaryClassificationEvaluator(*PAIRS, [1, 1, 0, 1], **o),
-    "triplet": lambda **o: evaluate.TripletEvaluator(["east"] * 2, ["northeast"] * 2, ["north", "northeast"], **o),
+    "triplet": lambda **o: evaluate.TripletEvaluator(
+        ["east"] * 2, ["northeast"] * 2, ["north", "northeast"], **o
+    ),
     "retrieval": lambda **o: evaluate.InformationRetrievalEvaluator(*RETRIEVAL, **o),
     "reranking": lambda **o: evaluate.RerankingEvaluator(SAMPLES, **o),
     "mining": lambda **o: evaluate.ParaphraseMiningEvaluator(
@@ -76,7 +82,13 @@ BY_HAND = {
     },
     "triplet": {"cosine_accuracy": 0.5},
     "reranking": {"map": 0.5, "mrr@10": 0.5, "ndcg@10": 1 / math.log2(3)},
-    "mining": {"average_precision": 1 / 3, "f1": 0.5, "precision": 1 / 3, "recall": 1.0, "threshold": -1.0},
+    "mining": {
+        "average_precision": 1 / 3,
+        "f1": 0.5,
+        "precision": 1 / 3,
+        "recall": 1.0,
+        "threshold": -1.0,
+    },
     "label": {"accuracy": 0.5},
     "mse": {"negative_mse": -100.0},
     "correlation": {"pearson": 1.0, "spearman": 1.0},
@@ -98,13 +110,19 @@ def test_values_by_hand(name):
 
 
 def test_retrieval_by_hand():
-    evaluator = EVALUATORS["retrieval"](precision_recall_at_k=[1, 2, 4])  # a, b, c in this order; b is wanted
+    evaluator = EVALUATORS["retrieval"](
+        precision_recall_at_k=[1, 2, 4]
+    )  # a, b, c in this order; b is wanted
     results = evaluator(Compass())
     assert results["cosine_accuracy@1"] == 0
     assert results["cosine_accuracy@3"] == results["cosine_recall@2"] == 1
     assert [results[f"cosine_precision@{k}"] for k in (1, 2, 4)] == [0, 0.5, 0.25]
     assert results["cosine_mrr@10"] == results["cosine_map@100"] == 0.5
-    assert results[evaluator.primary_metric] == results["cosine_ndcg@10"] == pytest.approx(1 / math.log2(3))
+    assert (
+        results[evaluator.primary_metric]
+        == results["cosine_ndcg@10"]
+        == pytest.approx(1 / math.log2(3))
+    )
 
 
 @pytest.mark.parametrize("name", EVALUATORS | CROSS)
@@ -114,7 +132,9 @@ def test_a_name_is_put_before_keys_and_into_the_csv_file(name, tmp_path):
     assert plain.primary_metric is None
     results = plain(model)
     assert plain.primary_metric in results
-    assert named(model, tmp_path / "deep" / "er", 2, 50) == {f"cosine_{key}": value for key, value in results.items()}
+    assert named(model, tmp_path / "deep" / "er", 2, 50) == {
+        f"cosine_{key}": value for key, value in results.items()
+    }
     assert named.primary_metric == f"cosine_{plain.primary_metric}"
     named(model, tmp_path / "deep" / "er")
     (file,) = (tmp_path / "deep" / "er").iterdir()
@@ -137,7 +157,8 @@ def test_a_csv_file_of_other_columns_is_left_alone(tmp_path):
     (file,) = tmp_path.iterdir()
     before = file.read_text()
     with pytest.raises(
-        ValueError, match="has the columns epoch, steps, accuracy_cosine, this evaluation .*accuracy_dot"
+        ValueError,
+        match="has the columns epoch, steps, accuracy_cosine, this evaluation .*accuracy_dot",
     ):
         EVALUATORS["triplet"](similarity_fn_names=["dot"])(Compass(), tmp_path)
     assert file.read_text() == before
@@ -158,7 +179,11 @@ def test_the_similarity_is_that_of_the_model_at_hand():
 
 def test_the_largest_correlation_passes_over_nan():
     evaluator = evaluate.EmbeddingSimilarityEvaluator(
-        ["north"] * 2, ["east", "northeast"], [1, 2], similarity_fn_names=["dot", "manhattan"], truncate_dim=1
+        ["north"] * 2,
+        ["east", "northeast"],
+        [1, 2],
+        similarity_fn_names=["dot", "manhattan"],
+        truncate_dim=1,
     )
     results = evaluator(Compass())  # one dimension: both dot products are 0
     assert math.isnan(results["spearman_dot"])
@@ -193,7 +218,9 @@ def test_ties_and_chunks_do_not_depend_on_the_order_of_the_corpus():
     queries, relevant = {"q": "east"}, {"q": {"d3", "d8"}}
     corpus = {f"d{i}": ("north", "northeast")[i % 2] for i in range(10)}
     results = [
-        evaluate.InformationRetrievalEvaluator(queries, dict(order), relevant, corpus_chunk_size=size)(Compass())
+        evaluate.InformationRetrievalEvaluator(
+            queries, dict(order), relevant, corpus_chunk_size=size
+        )(Compass())
         for order in ([*corpus.items()], [*corpus.items()][::-1])
         for size in (3, 100)
     ]
@@ -203,7 +230,9 @@ def test_ties_and_chunks_do_not_depend_on_the_order_of_the_corpus():
 
 
 def test_a_relevant_document_that_is_not_in_the_corpus_was_not_found():
-    found = evaluate.InformationRetrievalEvaluator({"q": "east"}, {"a": "east"}, {"q": ["a", "gone"]})(Compass())
+    found = evaluate.InformationRetrievalEvaluator(
+        {"q": "east"}, {"a": "east"}, {"q": ["a", "gone"]}
+    )(Compass())
     assert found["cosine_recall@10"] == 0.5
 
 
@@ -211,26 +240,42 @@ def test_sequential_results_are_joined_and_their_last_primary_counts(tmp_path):
     parts = [EVALUATORS["reranking"](name="a"), EVALUATORS["triplet"](), lambda *_: 0.25]
     evaluator = evaluate.SequentialEvaluator(parts)
     results = evaluator(Compass(), tmp_path)
-    assert results["evaluator_2"] == results[evaluator.primary_metric] == results["sequential_score"] == 0.25
+    assert (
+        results["evaluator_2"]
+        == results[evaluator.primary_metric]
+        == results["sequential_score"]
+        == 0.25
+    )
     assert {"a_map", "cosine_accuracy"} < set(results)
     assert len([*tmp_path.iterdir()]) == 2
-    mean = evaluate.SequentialEvaluator(parts, lambda scores: sum(scores) / len(scores), name="all")(Compass())
+    mean = evaluate.SequentialEvaluator(
+        parts, lambda scores: sum(scores) / len(scores), name="all"
+    )(Compass())
     assert mean["all_sequential_score"] == pytest.approx((1 / math.log2(3) + 0.5 + 0.25) / 3)
 
 
 def test_sequential_results_of_one_key_are_an_error():
     twice = evaluate.SequentialEvaluator([EVALUATORS["triplet"](), EVALUATORS["triplet"]()])
-    with pytest.raises(ValueError, match="two evaluators return 'cosine_accuracy'; give each a name"):
+    with pytest.raises(
+        ValueError, match="two evaluators return 'cosine_accuracy'; give each a name"
+    ):
         twice(Compass())
 
 
 def test_sts_subsets_are_one_correlation():
-    subsets = {"news": (["east", "east"], ["east", "west"], [5, 1]), "forum": (["north"], ["northeast"], [2])}
+    subsets = {
+        "news": (["east", "east"], ["east", "west"], [5, 1]),
+        "forum": (["north"], ["northeast"], [2]),
+    }
     results = evaluate.sts_subsets(subsets)(Compass())
-    joined = evaluate.EmbeddingSimilarityEvaluator(["east", "east", "north"], ["east", "west", "northeast"], [5, 1, 2])
+    joined = evaluate.EmbeddingSimilarityEvaluator(
+        ["east", "east", "north"], ["east", "west", "northeast"], [5, 1, 2]
+    )
     assert results == {f"all_{key}": value for key, value in joined(Compass()).items()}
     assert results["all_spearman_cosine"] == 1  # of each subset alone it would be 1 and nothing
-    assert "s_spearman_dot" in evaluate.sts_subsets(subsets, name="s", similarity_fn_names=["dot"])(Compass())
+    assert "s_spearman_dot" in evaluate.sts_subsets(subsets, name="s", similarity_fn_names=["dot"])(
+        Compass()
+    )
     with pytest.raises(ValueError, match="forum's sentences1 has 2, forum's sentences2 has 1"):
         evaluate.sts_subsets(subsets | {"forum": (["north", "east"], ["east"], [1])})
 
@@ -239,7 +284,9 @@ def test_duplicates_of_duplicates():
     sentences = {str(i): text for i, text in enumerate(ANGLES)}
     graph = {"0": {"x": True}, "x": {"2": True}, "1": {"3": False}}
     for closure, count in ((False, 0), (True, 1)):
-        evaluator = evaluate.ParaphraseMiningEvaluator(sentences, duplicates_dict=graph, add_transitive_closure=closure)
+        evaluator = evaluate.ParaphraseMiningEvaluator(
+            sentences, duplicates_dict=graph, add_transitive_closure=closure
+        )
         assert (evaluator(Compass())["recall"] > 0) == bool(count)
 
 
@@ -250,7 +297,9 @@ def test_a_text_is_no_duplicate_of_itself():
 
 
 def test_a_single_document_can_be_ranked():
-    evaluator = evaluate.CrossEncoderRerankingEvaluator([{"query": "a", "positive": ["b"], "negative": []}])
+    evaluator = evaluate.CrossEncoderRerankingEvaluator(
+        [{"query": "a", "positive": ["b"], "negative": []}]
+    )
     assert set(evaluator(Judge()).values()) == {1}
 
 
@@ -258,7 +307,9 @@ def test_a_first_search_that_found_nothing():
     sample = {"query": "aaa", "positive": ["a"], "documents": []}
     found = evaluate.CrossEncoderRerankingEvaluator([sample])(Judge())
     assert (found["map"], found["base_map"]) == (1, 0)
-    found = evaluate.CrossEncoderRerankingEvaluator([sample], always_rerank_positives=False)(Judge())
+    found = evaluate.CrossEncoderRerankingEvaluator([sample], always_rerank_positives=False)(
+        Judge()
+    )
     assert (found["map"], found["base_map"]) == (0, 0)
 
 
@@ -266,9 +317,13 @@ def test_on_real_models_of_this_library(tiny, tiny_cross_folder):
     from jsbert import CrossEncoder
 
     first, second = models.sentences(12, seed=1), models.sentences(12, seed=2)
-    assert np.isfinite([*evaluate.EmbeddingSimilarityEvaluator(first, second, range(12))(tiny).values()]).all()
+    assert np.isfinite(
+        [*evaluate.EmbeddingSimilarityEvaluator(first, second, range(12))(tiny).values()]
+    ).all()
     pairs = [*zip(first, second, strict=True)]
-    cross = evaluate.CrossEncoderCorrelationEvaluator(pairs, range(12))(CrossEncoder(tiny_cross_folder))
+    cross = evaluate.CrossEncoderCorrelationEvaluator(pairs, range(12))(
+        CrossEncoder(tiny_cross_folder)
+    )
     assert np.isfinite([*cross.values()]).all()
 
 
@@ -308,7 +363,9 @@ ERRORS = {
 @pytest.mark.parametrize("message", ERRORS)
 def test_wrong_arguments_are_told(message, request):
     def mse():
-        return evaluate.MSEEvaluator(["east"], ["the cat"], Compass())(request.getfixturevalue("tiny"))
+        return evaluate.MSEEvaluator(["east"], ["the cat"], Compass())(
+            request.getfixturevalue("tiny")
+        )
 
     with pytest.raises(ValueError, match=message):
         mse() if "teacher" in message else ERRORS[message]()
@@ -328,8 +385,12 @@ def write_beir(folder, corpus, queries, qrels):
     (folder / "qrels").mkdir(parents=True)
     with gzip.open(folder / "corpus.jsonl.gz", "wt", encoding="utf8") as file:
         file.write("\n".join(map(json.dumps, corpus)))
-    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)) + "\n\n", encoding="utf8")
-    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + qrels, encoding="utf8")
+    (folder / "queries.jsonl").write_text(
+        "\n".join(map(json.dumps, queries)) + "\n\n", encoding="utf8"
+    )
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + qrels, encoding="utf8"
+    )
     return folder
 
 
@@ -338,11 +399,17 @@ CORPUS = [
     {"_id": "d2", "title": "", "text": "Über"},
     {"_id": "d3", "text": ""},
 ]
-QUERIES = [{"_id": "q1", "text": "one"}, {"_id": "q2", "text": "two"}, {"_id": "q3", "text": "of another split"}]
+QUERIES = [
+    {"_id": "q1", "text": "one"},
+    {"_id": "q2", "text": "two"},
+    {"_id": "q3", "text": "of another split"},
+]
 
 
 def test_beir_folders(tmp_path):
-    folder = write_beir(tmp_path / "set", CORPUS, QUERIES, "q2\td1\t2\r\nq2\td2\t0\nq2\tgone\t1\nq1\td3\t0\n")
+    folder = write_beir(
+        tmp_path / "set", CORPUS, QUERIES, "q2\td1\t2\r\nq2\td2\t0\nq2\tgone\t1\nq1\td3\t0\n"
+    )
     queries, corpus, relevant = evaluate.read_beir(folder)
     assert queries == {"q2": "two", "q1": "one"}
     assert corpus == {"d1": "A title and a text", "d2": "Über", "d3": ""}
@@ -353,10 +420,20 @@ def test_beir_folders(tmp_path):
 @pytest.mark.parametrize(
     "corpus, queries, qrels, message",
     [
-        (CORPUS, QUERIES, "q1\td1\n", "test.tsv, line 2: 'q1\\\\td1'; give query-id, corpus-id and score"),
+        (
+            CORPUS,
+            QUERIES,
+            "q1\td1\n",
+            "test.tsv, line 2: 'q1\\\\td1'; give query-id, corpus-id and score",
+        ),
         (CORPUS, QUERIES, "q1\td1\tyes\n", "test.tsv, line 2"),
         (CORPUS, QUERIES, "q9\td1\t1\n", "test.tsv, line 2: query 'q9' is not in queries.jsonl"),
-        (CORPUS, [*QUERIES, QUERIES[0]], "", "queries.jsonl, line 4: _id 'q1' occurs for the second time"),
+        (
+            CORPUS,
+            [*QUERIES, QUERIES[0]],
+            "",
+            "queries.jsonl, line 4: _id 'q1' occurs for the second time",
+        ),
         (
             [CORPUS[0], {"_id": 2, "text": "a"}],
             QUERIES,
@@ -380,7 +457,10 @@ def test_broken_beir_files_are_told(tmp_path):
         with pytest.raises(ValueError, match=r"corpus.jsonl.gz, after line \d: broken gzip"):
             evaluate.read_beir(folder)
     (folder / "corpus.jsonl.gz").unlink()
-    for line, message in ((b'{"_id": "a"', "line 1: broken json"), (b'{"_id": "\xff"}', "line 1: not UTF-8")):
+    for line, message in (
+        (b'{"_id": "a"', "line 1: broken json"),
+        (b'{"_id": "\xff"}', "line 1: not UTF-8"),
+    ):
         (folder / "corpus.jsonl").write_bytes(line + b"\n")
         with pytest.raises(ValueError, match=message):
             evaluate.read_beir(folder)

@@ -67,9 +67,13 @@ def vectors(model, inputs, config=None):
 
 def scores(model, inputs):
     """What `cross_encoder.logits` says."""
-    ids, mask, types = (inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask", "token_type_ids"))
+    ids, mask, types = (
+        inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask", "token_type_ids")
+    )
     has_types = getattr(model.config.encoder, "type_vocab_size", 0) > 1
-    return np.asarray(logits(model.config, model.params, ids, mask, token_types=types if has_types else None))
+    return np.asarray(
+        logits(model.config, model.params, ids, mask, token_types=types if has_types else None)
+    )
 
 
 def session(file):
@@ -87,7 +91,9 @@ def onnx_run(folder, model, **options):
 def stablehlo_run(folder, model, **options):
     export.to_stablehlo(model, folder / "model", **options)
     program = export.load(folder / "model")
-    return lambda inputs: np.asarray(program(**{name: inputs[name] for name in program.facts["inputs"]}))
+    return lambda inputs: np.asarray(
+        program(**{name: inputs[name] for name in program.facts["inputs"]})
+    )
 
 
 # StableHLO
@@ -110,10 +116,18 @@ def test_a_process_with_jax_alone_gets_the_same_vectors_of_any_batch_and_length(
     opened = {dtype: bi_encoder(tmp_path / "v", dtype, head=HEAD) for dtype in batches}
     for dtype, model in opened.items():
         export.to_stablehlo(model, tmp_path / dtype)
-        ids = {f"ids{i}": inputs["input_ids"].astype(np.int32) for i, inputs in enumerate(batches[dtype])}
-        masks = {f"mask{i}": inputs["attention_mask"].astype(np.int32) for i, inputs in enumerate(batches[dtype])}
+        ids = {
+            f"ids{i}": inputs["input_ids"].astype(np.int32)
+            for i, inputs in enumerate(batches[dtype])
+        }
+        masks = {
+            f"mask{i}": inputs["attention_mask"].astype(np.int32)
+            for i, inputs in enumerate(batches[dtype])
+        }
         np.savez(tmp_path / dtype / "inputs.npz", **ids, **masks)
-    subprocess.run([sys.executable, "-c", ALONE, *(str(tmp_path / dtype) for dtype in opened)], check=True)
+    subprocess.run(
+        [sys.executable, "-c", ALONE, *(str(tmp_path / dtype) for dtype in opened)], check=True
+    )
     for dtype, model in opened.items():
         with np.load(tmp_path / dtype / "found.npz") as found:
             for one, inputs in zip(found.values(), batches[dtype], strict=True):
@@ -124,14 +138,27 @@ def test_a_process_with_jax_alone_gets_the_same_vectors_of_any_batch_and_length(
 
 def test_one_program_serves_several_platforms_and_says_what_it_is(tmp_path, tiny):
     export.to_stablehlo(tiny, tmp_path / "model")
-    program = jax.export.deserialize(bytearray((tmp_path / "model" / "program.jax_export").read_bytes()))
+    program = jax.export.deserialize(
+        bytearray((tmp_path / "model" / "program.jax_export").read_bytes())
+    )
     assert program.platforms == ("cpu", "cuda", "tpu")
     facts = json.loads((tmp_path / "model" / "export.json").read_text())
     assert facts == export.load(tmp_path / "model").facts
-    assert facts["inputs"] == {"input_ids": ["batch", "length"], "attention_mask": ["batch", "length"]}
+    assert facts["inputs"] == {
+        "input_ids": ["batch", "length"],
+        "attention_mask": ["batch", "length"],
+    }
     assert facts["output"] == {"sentence_embedding": ["batch", 24]}
-    assert (facts["kind"], facts["family"], facts["dtype"]) == ("SentenceTransformer", "bert", "float32")
-    assert (facts["embedding_dimension"], facts["normalized"], facts["similarity"]) == (24, True, "cosine")
+    assert (facts["kind"], facts["family"], facts["dtype"]) == (
+        "SentenceTransformer",
+        "bert",
+        "float32",
+    )
+    assert (facts["embedding_dimension"], facts["normalized"], facts["similarity"]) == (
+        24,
+        True,
+        "cosine",
+    )
     assert (facts["max_tokens"], facts["max_seq_length"]) == (32, tiny.max_seq_length)
     assert facts["versions"] == {"jsbert": jsbert.__version__, "jax": jax.__version__}
 
@@ -164,11 +191,20 @@ def test_a_program_refuses_inputs_that_do_not_fit(tmp_path, tiny):
 
 @pytest.mark.parametrize(
     "pooling",
-    [("mean",), ("cls",), ("max",), ("lasttoken",), ("weightedmean",), ("mean_sqrt_len_tokens", "mean")],
+    [
+        ("mean",),
+        ("cls",),
+        ("max",),
+        ("lasttoken",),
+        ("weightedmean",),
+        ("mean_sqrt_len_tokens", "mean"),
+    ],
     ids=str,
 )
 def test_onnxruntime_gets_the_same_vectors_of_every_pooling(tmp_path, pooling):
-    model = bi_encoder(tmp_path / "v", pooling=pooling, head=(Dense(24 * len(pooling), 17), Normalize()))
+    model = bi_encoder(
+        tmp_path / "v", pooling=pooling, head=(Dense(24 * len(pooling), 17), Normalize())
+    )
     run = onnx_run(tmp_path, model)
     for inputs in (batch(*shape) for shape in SHAPES):
         ids, mask = (inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask"))
@@ -181,9 +217,14 @@ def test_onnxruntime_gets_the_same_vectors_of_every_pooling(tmp_path, pooling):
 def test_every_family_is_exported_as_it_is(tmp_path, family):
     module = encoders.family(family)
     fields = {field.name for field in dataclasses.fields(module.Config)}
-    sizes = {name: size for name, size in models.SIZES.items() if name in fields} | {"num_hidden_layers": 1}
+    sizes = {name: size for name, size in models.SIZES.items() if name in fields} | {
+        "num_hidden_layers": 1
+    }
     config = module.Config(**sizes | OWN_SIZES.get(family, {}), model_type=family)
-    params, tokenizer = {"encoder": models.perturbed(encoders.shapes(config))}, models.tokenizer(tmp_path / "v", 20)
+    params, tokenizer = (
+        {"encoder": models.perturbed(encoders.shapes(config))},
+        models.tokenizer(tmp_path / "v", 20),
+    )
     inputs = batch(4, 20, "left")
     if family in WITHOUT_HEAD:
         parts = BiEncoderParts(Config(config), params, tokenizer, Settings())
@@ -191,10 +232,14 @@ def test_every_family_is_exported_as_it_is(tmp_path, family):
         wanted = vectors(model, inputs)
     else:
         params["head"] = models.perturbed(module.head(config).shapes(config, 3), 1)
-        model = jsbert.CrossEncoder.from_parts(CrossEncoderParts(CrossConfig(config, 3, "identity"), params, tokenizer))
+        model = jsbert.CrossEncoder.from_parts(
+            CrossEncoderParts(CrossConfig(config, 3, "identity"), params, tokenizer)
+        )
         wanted = scores(model, inputs)
     for run_of in (onnx_run, stablehlo_run):
-        assert np.abs(run_of(tmp_path, model)(inputs) - wanted).max() <= 1e-5 * max(1, np.abs(wanted).max())
+        assert np.abs(run_of(tmp_path, model)(inputs) - wanted).max() <= 1e-5 * max(
+            1, np.abs(wanted).max()
+        )
 
 
 def test_onnx_files_say_what_they_are_and_take_any_opset(tmp_path, tiny_cross_folder):
@@ -205,11 +250,21 @@ def test_onnx_files_say_what_they_are_and_take_any_opset(tmp_path, tiny_cross_fo
         assert np.abs(run(inputs) - scores(cross, inputs)).max() <= 1e-5
         written = onnx.load(tmp_path / "model.onnx")
         assert [entry.version for entry in written.opset_import] == [opset]
-    assert [entry.name for entry in written.graph.input] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [entry.name for entry in written.graph.input] == [
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+    ]
     assert [entry.name for entry in written.graph.output] == ["logits"]
     facts = json.loads({entry.key: entry.value for entry in written.metadata_props}["jsbert"])
-    assert (facts["kind"], facts["num_labels"], facts["activation_not_applied"]) == ("CrossEncoder", 1, "sigmoid")
-    assert "encoder.layers.1.attention.query.kernel" in {entry.name for entry in written.graph.initializer}
+    assert (facts["kind"], facts["num_labels"], facts["activation_not_applied"]) == (
+        "CrossEncoder",
+        1,
+        "sigmoid",
+    )
+    assert "encoder.layers.1.attention.query.kernel" in {
+        entry.name for entry in written.graph.initializer
+    }
 
 
 def test_params_beyond_protobuf_s_limit_go_to_a_second_file(tmp_path, tiny, monkeypatch):
@@ -259,7 +314,14 @@ def test_primitives_compute_in_onnx_what_they_do_in_jax(name):
 
 
 def test_what_onnx_files_cannot_hold_is_refused_by_name(tmp_path, tiny, monkeypatch):
-    source = Pipeline(lambda params, ids, mask: jnp.sort(ids), {}, ("input_ids", "attention_mask"), "found", 32, {})
+    source = Pipeline(
+        lambda params, ids, mask: jnp.sort(ids),
+        {},
+        ("input_ids", "attention_mask"),
+        "found",
+        32,
+        {},
+    )
     with pytest.raises(ValueError, match="there are no ONNX nodes for 'sort'"):
         onnx_export.as_proto(onnx, source, 18)
     with pytest.raises(ValueError, match="computes in bfloat16"):
@@ -288,7 +350,9 @@ def test_truncation_prompts_and_routes_are_part_of_it(tmp_path):
     }
     model, inputs = bi_encoder(tmp_path / "v", **options), batch(4, 13, "right")
     arrays = (inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask"))
-    wanted = siamese.encode(model.config.for_task("document"), model.params, *arrays, prompt_length=2)[:, :5]
+    wanted = siamese.encode(
+        model.config.for_task("document"), model.params, *arrays, prompt_length=2
+    )[:, :5]
     for run_of in (onnx_run, stablehlo_run):
         assert np.abs(run_of(tmp_path, model, task="document")(inputs) - wanted).max() <= 1e-5
         with pytest.raises(ValueError, match="no route for task None"):
@@ -316,7 +380,9 @@ def test_a_failed_export_leaves_what_there_was(tmp_path, tiny, monkeypatch):
         for write, path in [(export.to_stablehlo, folder), (export.to_onnx, folder / "model.onnx")]:
             with pytest.raises(OSError, match="No space"):
                 write(tiny, path)
-    assert before == {file.name: file.read_bytes() for file in (tmp_path / "old" / "model").iterdir()}
+    assert before == {
+        file.name: file.read_bytes() for file in (tmp_path / "old" / "model").iterdir()
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
@@ -329,13 +395,18 @@ def run(capfd):
     return lambda *argv: command_line.run(capfd, argv)
 
 
-def test_the_command_line_writes_checked_folders(run, tiny, tiny_folder, tiny_cross_folder, tmp_path):
+def test_the_command_line_writes_checked_folders(
+    run, tiny, tiny_folder, tiny_cross_folder, tmp_path
+):
     inputs = batch(*SHAPES[1])
     code, out, err = run("export", tiny_folder, tmp_path / "onnx", "--format", "onnx")
     assert (code, err) == (0, "")
     assert json.loads(out)["largest_difference"] <= 1e-5
     assert list(json.loads(out)["files"]) == ["model.onnx"]
-    assert np.abs(session(tmp_path / "onnx" / "model.onnx")(inputs) - vectors(tiny, inputs)).max() <= 1e-5
+    assert (
+        np.abs(session(tmp_path / "onnx" / "model.onnx")(inputs) - vectors(tiny, inputs)).max()
+        <= 1e-5
+    )
     code, out, err = run(
         "export",
         tiny_cross_folder,
@@ -350,19 +421,29 @@ def test_the_command_line_writes_checked_folders(run, tiny, tiny_folder, tiny_cr
     assert (code, err) == (0, "")
     assert json.loads(out)["largest_difference"] <= 1e-6
     facts = export.load(tmp_path / "hlo").facts
-    assert (facts["platforms"], facts["dtype"], facts["kind"]) == (["cpu", "tpu"], "bfloat16", "CrossEncoder")
-    code, out, _ = run("export", tiny_folder, tmp_path / "tpu", "--format", "stablehlo", "--platform", "tpu")
+    assert (facts["platforms"], facts["dtype"], facts["kind"]) == (
+        ["cpu", "tpu"],
+        "bfloat16",
+        "CrossEncoder",
+    )
+    code, out, _ = run(
+        "export", tiny_folder, tmp_path / "tpu", "--format", "stablehlo", "--platform", "tpu"
+    )
     assert (code, json.loads(out)["largest_difference"]) == (0, None)
 
 
 def test_the_command_line_checks_without_onnxruntime_too(run, tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else True)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "onnxruntime" else True
+    )
     code, out, err = run("export", tiny_folder, tmp_path / "onnx", "--format", "onnx")
     assert (code, err) == (0, "")
     assert json.loads(out)["largest_difference"] <= 1e-5
 
 
-def test_exports_that_are_refused_leave_nothing(run, tiny_folder, tiny_cross_folder, tmp_path, monkeypatch):
+def test_exports_that_are_refused_leave_nothing(
+    run, tiny_folder, tiny_cross_folder, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
     for argv, code, words in [
         ((tiny_folder, out), 2, "--format"),

@@ -33,12 +33,17 @@ def test_models_say_what_they_are(tiny, tiny_cross_folder):
 def test_a_search_result_shows_its_size_and_its_best():
     found = top_k(np.float32([[1, 0], [0, 1]]), np.float32([[0, 1], [1, 1], [2, 0], [-1, 0]]), k=4)
     assert repr(found) == "TopK(2 queries x 4; of the first {2: 1.0000, 1: 0.7071, 0: 0.0000, ...})"
-    assert repr(top_k(np.zeros((0, 2), np.float32), np.ones((3, 2)), k=2)) == "TopK(0 queries x 2; of the first {})"
+    assert (
+        repr(top_k(np.zeros((0, 2), np.float32), np.ones((3, 2)), k=2))
+        == "TopK(0 queries x 2; of the first {})"
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_a_pickled_model_gives_the_same_vectors_on_the_default_device(tiny_folder, dtype):
-    model = jsbert.SentenceTransformer(tiny_folder, device="cpu:3", dtype=dtype, prompts={"query": "query: "})
+    model = jsbert.SentenceTransformer(
+        tiny_folder, device="cpu:3", dtype=dtype, prompts={"query": "query: "}
+    )
     again = pickle.loads(pickle.dumps(model))
     assert again.devices == (jax.devices()[0],)
     assert (again.dtype, again.prompts, again.config) == (dtype, model.prompts, model.config)
@@ -71,9 +76,13 @@ def test_a_deep_copy_stays_on_its_devices_and_shares_the_params(tiny_folder):
 def test_what_a_user_may_use_is_listed_and_there():
     for name in jsbert.__all__:
         assert getattr(jsbert, name) is not None
-    assert {"losses", "train", "encoders", "pooling", "evaluate", "export", "data"} <= set(dir(jsbert))
+    assert {"losses", "train", "encoders", "pooling", "evaluate", "export", "data"} <= set(
+        dir(jsbert)
+    )
     assert not {"text_model", "inputs", "version", "importlib"} & set(dir(jsbert))
-    with pytest.raises(AttributeError, match="module 'jsbert' has no attribute 'loses'; it has CrossEncoder"):
+    with pytest.raises(
+        AttributeError, match="module 'jsbert' has no attribute 'loses'; it has CrossEncoder"
+    ):
         _ = jsbert.loses
 
 
@@ -101,5 +110,7 @@ def test_the_folder_works_without_an_installed_distribution(tmp_path):
     )
     command = [sys.executable, "-c", code, folder, tmp_path / "saved"]
     environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == [str(tmp_path / "jsbert/__init__.py"), jsbert.__version__]

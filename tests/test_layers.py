@@ -105,7 +105,15 @@ def test_rooms_do_not_import_in_circles():
 def test_importing_jsbert_imports_neither_torch_nor_transformers():
     code = "import sys, jsbert; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"torch", "transformers", "sentence_transformers", "huggingface_hub", "matplotlib", "pandas", "datasets"}
+    heavy = {
+        "torch",
+        "transformers",
+        "sentence_transformers",
+        "huggingface_hub",
+        "matplotlib",
+        "pandas",
+        "datasets",
+    }
     assert not heavy & set(done.stdout.split())
 
 
@@ -114,5 +122,7 @@ def test_opening_and_encoding_imports_neither(tiny_folder):
         "import sys, jsbert; jsbert.SentenceTransformer(sys.argv[1]).encode('a cat');"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code, tiny_folder], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tiny_folder], capture_output=True, text=True, check=True
+    )
     assert not {"torch", "transformers", "huggingface_hub"} & set(done.stdout.split())

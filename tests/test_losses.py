@@ -24,18 +24,38 @@ CLASS = np.array([3, 0, 1, 2, 1, 0])
 KERNEL, BIAS = draw(3 * DIM, CLASSES), draw(CLASSES)
 
 BOUND = {
-    "softmax": (functools.partial(losses.softmax_classification, {"kernel": KERNEL, "bias": BIAS}), 2, CLASS),
+    "softmax": (
+        functools.partial(losses.softmax_classification, {"kernel": KERNEL, "bias": BIAS}),
+        2,
+        CLASS,
+    ),
     "cosine": (losses.cosine_regression, 2, SCORES),
     "triplet": (losses.triplet, 3, None),
     "triplet-cosine": (functools.partial(losses.triplet, distance="cosine"), 3, None),
     "triplet-manhattan": (functools.partial(losses.triplet, distance="manhattan"), 3, None),
     "ranking": (losses.multiple_negatives_ranking, 4, None),
-    "ranking-symmetric": (functools.partial(losses.multiple_negatives_ranking, symmetric=True), 2, None),
-    "ranking-dot": (functools.partial(losses.multiple_negatives_ranking, similarity="dot", scale=1.0), 3, None),
+    "ranking-symmetric": (
+        functools.partial(losses.multiple_negatives_ranking, symmetric=True),
+        2,
+        None,
+    ),
+    "ranking-dot": (
+        functools.partial(losses.multiple_negatives_ranking, similarity="dot", scale=1.0),
+        3,
+        None,
+    ),
     "contrastive": (losses.contrastive, 2, BINARY),
-    "contrastive-euclidean": (functools.partial(losses.contrastive, distance="euclidean", margin=9.0), 2, BINARY),
+    "contrastive-euclidean": (
+        functools.partial(losses.contrastive, distance="euclidean", margin=9.0),
+        2,
+        BINARY,
+    ),
     "online": (losses.online_contrastive, 2, BINARY),
-    "online-euclidean": (functools.partial(losses.online_contrastive, distance="euclidean", margin=9.0), 2, BINARY),
+    "online-euclidean": (
+        functools.partial(losses.online_contrastive, distance="euclidean", margin=9.0),
+        2,
+        BINARY,
+    ),
     "cosent": (losses.cosent, 2, SCORES),
     "angle": (losses.angle, 2, SCORES),
     "angle-negatives": (losses.angle, 3, None),
@@ -59,14 +79,18 @@ ON_LOGITS = {
     "mse": (on_logits(losses.mse), (1, BATCH, 1), SCORES),
 }
 
-ALL = {name: (loss, (towers, BATCH, DIM), labels) for name, (loss, towers, labels) in BOUND.items()} | ON_LOGITS
+ALL = {
+    name: (loss, (towers, BATCH, DIM), labels) for name, (loss, towers, labels) in BOUND.items()
+} | ON_LOGITS
 
 
 @functools.lru_cache
 def compiled(name):
     """Values (B,) and their Jacobian (B, T, B, D) by the embeddings."""
     loss, _, labels = ALL[name]
-    return jax.jit(lambda embeddings: (loss(embeddings, labels), jax.jacrev(loss)(embeddings, labels)))
+    return jax.jit(
+        lambda embeddings: (loss(embeddings, labels), jax.jacrev(loss)(embeddings, labels))
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -77,7 +101,9 @@ def test_a_loss_is_one_finite_number_an_example(name):
     assert jnp.isfinite(jacobian).all()
 
 
-@pytest.mark.parametrize("given, wanted", [("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")])
+@pytest.mark.parametrize(
+    "given, wanted", [("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")]
+)
 @pytest.mark.parametrize("name", ALL)
 def test_losses_are_computed_in_at_least_float32(name, given, wanted):
     loss, shape, labels = ALL[name]
@@ -111,14 +137,20 @@ def test_only_in_batch_losses_let_examples_see_each_other(name):
 def test_triplet_by_hand():
     embeddings = np.float32([[[0, 0]], [[3, 4]], [[0, 2]]])
     assert losses.triplet(embeddings, None).tolist() == [5 - 2 + 1]
-    assert losses.triplet(embeddings, None, distance="manhattan", margin=-1.5).tolist() == [7 - 2 - 1.5]
+    assert losses.triplet(embeddings, None, distance="manhattan", margin=-1.5).tolist() == [
+        7 - 2 - 1.5
+    ]
     assert losses.triplet(embeddings[[0, 2, 1]], None).tolist() == [0]
-    assert losses.triplet(embeddings[[1, 1, 2]], None, distance="cosine")[0] == pytest.approx(0 - 0.2 + 1)
+    assert losses.triplet(embeddings[[1, 1, 2]], None, distance="cosine")[0] == pytest.approx(
+        0 - 0.2 + 1
+    )
 
 
 def test_contrastive_by_hand():
     embeddings = np.float32([[[0, 0]] * 4, [[3, 4], [3, 4], [0, 1], [0, 1]]])
-    values = losses.contrastive(embeddings, np.float32([1, 0, 0, 0.25]), distance="euclidean", margin=4.0)
+    values = losses.contrastive(
+        embeddings, np.float32([1, 0, 0, 0.25]), distance="euclidean", margin=4.0
+    )
     assert values.tolist() == [12.5, 0, 4.5, 0.25 * 0.5 + 0.75 * 4.5]
 
 
@@ -126,22 +158,30 @@ def test_online_contrastive_counts_hard_pairs_alone():
     # distances 1, 5, 2 of positives and 3, 7 of negatives: hard are 5 (beyond 3) and 3 (within 5)
     embeddings = np.zeros((2, 5, 1), np.float32)
     embeddings[0, :, 0] = [1, 5, 2, 3, 7]
-    values = losses.online_contrastive(embeddings, np.array([1, 1, 1, 0, 0]), distance="euclidean", margin=4.0)
+    values = losses.online_contrastive(
+        embeddings, np.array([1, 1, 1, 0, 0]), distance="euclidean", margin=4.0
+    )
     assert values.tolist() == [0, 5 * 25, 0, 5 * 1, 0]
 
 
-@pytest.mark.parametrize("label, wanted", [(1, [0, 4 * 25, 0, 4 * 16]), (0, [4 * 9, 0, 4 * 4, 0]), (2, [0] * 4)])
+@pytest.mark.parametrize(
+    "label, wanted", [(1, [0, 4 * 25, 0, 4 * 16]), (0, [4 * 9, 0, 4 * 4, 0]), (2, [0] * 4)]
+)
 def test_online_contrastive_of_one_kind_compares_with_the_mean(label, wanted):
     embeddings = np.zeros((2, 4, 1), np.float32)
     embeddings[0, :, 0] = [1, 5, 2, 4]  # mean 3
-    values = losses.online_contrastive(embeddings, np.full(4, label), distance="euclidean", margin=4.0)
+    values = losses.online_contrastive(
+        embeddings, np.full(4, label), distance="euclidean", margin=4.0
+    )
     assert values.tolist() == wanted
 
 
 def test_cosent_compares_pairs_of_different_labels():
     embeddings = np.float32([[[1, 0]] * 3, [[1, 0], [0, 1], [3, 4]]])  # cosines 1, 0, 0.6
     wanted = np.log(1 + np.exp(2 * (1 - 0)) + np.exp(2 * (0.6 - 0)))
-    assert losses.cosent(embeddings, np.array([0, 1, 0]), scale=2.0).tolist() == pytest.approx([wanted] * 3)
+    assert losses.cosent(embeddings, np.array([0, 1, 0]), scale=2.0).tolist() == pytest.approx(
+        [wanted] * 3
+    )
     assert losses.cosent(embeddings, np.array([7, 7, 7])).tolist() == [0, 0, 0]
 
 
@@ -149,11 +189,15 @@ def test_angle_by_hand():
     # (3 + 4i) / 5 times conjugate(i) = (4 - 3i) / 5, so |cos + sin| = 1/5; the second pair: 1
     embeddings = np.float32([[[3, 4], [1, 0]], [[0, 1], [1, 0]]])
     wanted = np.log(1 + np.exp(1 - 0.2))
-    assert losses.angle(embeddings, np.float32([1, 0]), scale=1.0).tolist() == pytest.approx([wanted] * 2)
+    assert losses.angle(embeddings, np.float32([1, 0]), scale=1.0).tolist() == pytest.approx(
+        [wanted] * 2
+    )
 
 
 def test_margin_mse_takes_margins_and_scores():
-    embeddings = np.float32([[[1, 0]], [[2, 5]], [[-1, 5]], [[1, 5]]])  # scores 2, -1, 1: margins 3, 1
+    embeddings = np.float32(
+        [[[1, 0]], [[2, 5]], [[-1, 5]], [[1, 5]]]
+    )  # scores 2, -1, 1: margins 3, 1
     assert losses.margin_mse(embeddings, np.float32([[2, 4]])).tolist() == [(1 + 9) / 2]
     assert losses.margin_mse(embeddings, np.float32([[5, 3, 1]])).tolist() == [(1 + 9) / 2]
     assert losses.margin_mse(embeddings[:3], np.float32([1])).tolist() == [4]
@@ -162,19 +206,28 @@ def test_margin_mse_takes_margins_and_scores():
 def test_embedding_mse_is_the_mean_over_towers_and_dimensions():
     embeddings = np.float32([[[1, 2]], [[3, 6]]])
     assert losses.embedding_mse(embeddings, np.float32([[1, 1]])).tolist() == [(0 + 1 + 4 + 25) / 4]
-    assert losses.embedding_mse(embeddings, np.float32([[[1, 1]], [[3, 3]]])).tolist() == [(0 + 1 + 0 + 9) / 4]
+    assert losses.embedding_mse(embeddings, np.float32([[[1, 1]], [[3, 3]]])).tolist() == [
+        (0 + 1 + 0 + 9) / 4
+    ]
 
 
 def test_similarity_distillation_by_hand_and_across_widths():
     student = np.float32([[[1, 0], [0, 1]]])
     teacher = np.float32([[1, 0, 0], [3, 4, 0]])  # cosine 0.6 where the student has 0
-    assert losses.similarity_distillation(student, teacher).tolist() == pytest.approx([0.36 / 2] * 2)
-    assert losses.similarity_distillation(student, np.float32([[0, 0, 2], [0, 5, 0]])).tolist() == [0, 0]
+    assert losses.similarity_distillation(student, teacher).tolist() == pytest.approx(
+        [0.36 / 2] * 2
+    )
+    assert losses.similarity_distillation(student, np.float32([[0, 0, 2], [0, 5, 0]])).tolist() == [
+        0,
+        0,
+    ]
 
 
 def test_similarity_distillation_sees_the_cosines_between_towers():
     student = np.float32([[[1, 0]], [[0, 1]]])
-    assert losses.similarity_distillation(student, np.float32([[[1, 0]], [[1, 0]]])).tolist() == [0.5]
+    assert losses.similarity_distillation(student, np.float32([[[1, 0]], [[1, 0]]])).tolist() == [
+        0.5
+    ]
     assert losses.similarity_distillation(student, np.float32([[1, 0]])).tolist() == [0.5]
 
 
@@ -186,7 +239,9 @@ def test_concatenate_keeps_the_given_order():
 
 @pytest.mark.parametrize("concatenation", [(), ("u", "w"), ("u", "u"), "uv", "u"])
 def test_bad_concatenations_are_refused(concatenation):
-    with pytest.raises((ValueError, TypeError)):  # the type checker of the tests refuses a string first
+    with pytest.raises(
+        (ValueError, TypeError)
+    ):  # the type checker of the tests refuses a string first
         losses.concatenate(draw(2, 3, 4), concatenation)
     with pytest.raises((ValueError, TypeError)):
         losses.init_classifier(jax.random.key(0), 4, 3, concatenation)
@@ -194,10 +249,15 @@ def test_bad_concatenations_are_refused(concatenation):
 
 def test_init_classifier_fits_and_stays_within_its_bound():
     classifier = losses.init_classifier(jax.random.key(0), DIM, CLASSES, ("u", "u*v"))
-    assert {name: leaf.shape for name, leaf in classifier.items()} == {"kernel": (20, CLASSES), "bias": (CLASSES,)}
+    assert {name: leaf.shape for name, leaf in classifier.items()} == {
+        "kernel": (20, CLASSES),
+        "bias": (CLASSES,),
+    }
     for leaf in classifier.values():
         assert 0.5 * 20**-0.5 < jnp.abs(leaf).max() <= 20**-0.5
-    values = losses.softmax_classification(classifier, draw(2, BATCH, DIM), CLASS, concatenation=("u", "u*v"))
+    values = losses.softmax_classification(
+        classifier, draw(2, BATCH, DIM), CLASS, concatenation=("u", "u*v")
+    )
     assert values.shape == (BATCH,)
 
 
@@ -208,7 +268,9 @@ def test_a_class_out_of_range_is_nan_not_another_class(label):
 
 
 def test_binary_cross_entropy_by_hand_and_far_out():
-    values = losses.binary_cross_entropy(np.float32([[2], [2], [200]]), np.float32([1, 0.25, 0]), pos_weight=3.0)
+    values = losses.binary_cross_entropy(
+        np.float32([[2], [2], [200]]), np.float32([1, 0.25, 0]), pos_weight=3.0
+    )
     sigmoid = 1 / (1 + np.exp(-2))
     wanted = [-3 * np.log(sigmoid), -3 * 0.25 * np.log(sigmoid) - 0.75 * np.log(1 - sigmoid), 200]
     assert values.tolist() == pytest.approx(wanted, rel=1e-5)
@@ -226,7 +288,9 @@ def test_masked_lm_weighs_each_token_of_the_batch_the_same():
     weights = np.array([[1, 1, 0], [1, 0, 0]])
     values = losses.masked_lm(logits, np.array([[1, 0, 0], [3, 0, 0]]), weights)
     assert values.tolist() == pytest.approx([2 * np.log(4) / 3] * 2)
-    unchosen = losses.masked_lm(logits, np.array([[1, 0, -100], [3, 99, -100]]), weights.astype(bool))
+    unchosen = losses.masked_lm(
+        logits, np.array([[1, 0, -100], [3, 99, -100]]), weights.astype(bool)
+    )
     assert unchosen.tolist() == values.tolist()
 
 
@@ -239,7 +303,9 @@ def test_masked_lm_without_chosen_tokens_is_zero_with_a_finite_gradient():
 def test_masked_lm_in_float64_stays_there():
     with jax.enable_x64(True):
         head = losses.init_masked_lm_head(jax.random.key(0), DIM, WIDTH)
-        logits = losses.masked_lm_logits(head, jnp.asarray(draw(2, 3, DIM), jnp.float64), draw(WIDTH, DIM))
+        logits = losses.masked_lm_logits(
+            head, jnp.asarray(draw(2, 3, DIM), jnp.float64), draw(WIDTH, DIM)
+        )
         assert logits.shape == (2, 3, WIDTH)
         assert logits.dtype == jnp.float64
         assert losses.masked_lm(logits, np.ones((2, 3), int), np.ones((2, 3))).dtype == jnp.float64
@@ -250,7 +316,9 @@ def test_masked_lm_head_begins_as_bert_does():
     assert np.std(head["dense"]["kernel"]) == pytest.approx(0.1, rel=0.1)
     assert (head["norm"]["scale"] == 1).all()
     assert head["bias"].shape == (90,)
-    assert not any(leaf.any() for leaf in (head["dense"]["bias"], head["norm"]["bias"], head["bias"]))
+    assert not any(
+        leaf.any() for leaf in (head["dense"]["bias"], head["norm"]["bias"], head["bias"])
+    )
 
 
 def test_masked_lm_head_is_as_wide_as_the_word_vectors():
@@ -268,7 +336,9 @@ def test_matryoshka_adds_up_the_weighted_widths():
 def test_matryoshka_passes_options_on_and_takes_bound_ones():
     embeddings = draw(3, BATCH, DIM)
     given = losses.matryoshka(losses.triplet, dims=(3,))(embeddings, None, margin=2.0)
-    bound = losses.matryoshka(functools.partial(losses.triplet, margin=2.0), dims=(3,))(embeddings, None)
+    bound = losses.matryoshka(functools.partial(losses.triplet, margin=2.0), dims=(3,))(
+        embeddings, None
+    )
     assert given.tolist() == bound.tolist()
 
 
@@ -276,9 +346,13 @@ def test_matryoshka_fits_the_classifier_to_short_vectors():
     classifier = {"kernel": KERNEL, "bias": BIAS}
     embeddings = draw(2, BATCH, DIM)
     short = embeddings[..., :4] / np.linalg.norm(embeddings[..., :4], axis=-1, keepdims=True)
-    rows = np.concatenate([np.arange(4) + DIM * part for part in range(3)])  # the rows that short vectors meet
+    rows = np.concatenate(
+        [np.arange(4) + DIM * part for part in range(3)]
+    )  # the rows that short vectors meet
     wanted = losses.softmax_classification({"kernel": KERNEL[rows], "bias": BIAS}, short, CLASS)
-    values = losses.matryoshka(losses.softmax_classification, dims=(4,))(classifier, embeddings, CLASS)
+    values = losses.matryoshka(losses.softmax_classification, dims=(4,))(
+        classifier, embeddings, CLASS
+    )
     assert np.allclose(values, wanted, rtol=1e-5)
 
 
@@ -302,7 +376,9 @@ def test_matryoshka_refuses_widths_that_do_not_fit():
 def test_in_batch_losses_are_known_through_their_wrappings():
     assert all(map(losses.is_in_batch, (losses.masked_lm, losses.angle, losses.online_contrastive)))
     assert losses.is_in_batch(jax.jit(functools.partial(losses.cosent, scale=3.0)))
-    assert losses.is_in_batch(losses.matryoshka(functools.partial(losses.angle, scale=3.0), dims=(4,)))
+    assert losses.is_in_batch(
+        losses.matryoshka(functools.partial(losses.angle, scale=3.0), dims=(4,))
+    )
     assert not losses.is_in_batch(losses.matryoshka(losses.triplet, dims=(4,)))
     own = losses.in_batch(functools.partial(losses.triplet, margin=2.0))
     assert losses.is_in_batch(jax.jit(losses.matryoshka(own, dims=(4,))))

@@ -12,7 +12,9 @@ def test_correlations_by_hand():
     # deviations (-1, 0, 1) and (-1, 2, -1) are orthogonal; ranks of the second are 1.5, 3, 1.5
     assert metrics.pearson([1, 2, 3], [0, 3, 0]) == pytest.approx(0, abs=1e-15)
     assert metrics.pearson([1, 2, 3, 4], [2, 1, 4, 3]) == pytest.approx(0.6)
-    assert metrics.spearman([1, 2, 3, 4], [1, 10, 100, 90]) == pytest.approx(0.8)  # 1 - 6 * 2 / (4 * 15)
+    assert metrics.spearman([1, 2, 3, 4], [1, 10, 100, 90]) == pytest.approx(
+        0.8
+    )  # 1 - 6 * 2 / (4 * 15)
     assert metrics.spearman([1, 2, 3], [5, 5, 9]) == pytest.approx(3**0.5 / 2)  # ranks 1.5, 1.5, 3
 
 
@@ -39,8 +41,14 @@ def test_correlation_of_less_than_two_is_nan_and_of_unequal_columns_an_error():
 
 def test_best_accuracy_by_hand():
     labels, scores = [1, 1, 0, 1, 0, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.1]
-    assert metrics.best_accuracy(labels, scores) == (5 / 6, pytest.approx(0.75))  # as good as 0.55, and higher
-    assert metrics.best_accuracy([1, 1], [3, 2]) == (1, 2)  # the last score itself where nothing is below
+    assert metrics.best_accuracy(labels, scores) == (
+        5 / 6,
+        pytest.approx(0.75),
+    )  # as good as 0.55, and higher
+    assert metrics.best_accuracy([1, 1], [3, 2]) == (
+        1,
+        2,
+    )  # the last score itself where nothing is below
 
 
 def test_no_threshold_parts_equal_scores():
@@ -51,7 +59,10 @@ def test_no_threshold_parts_equal_scores():
 
 def test_calling_all_pairs_dissimilar_may_be_best():
     accuracy, threshold = metrics.best_accuracy([0, 0, 1], np.float32([0.9, 0.8, 0.1]))
-    assert (accuracy, threshold) == (pytest.approx(2 / 3), float(np.nextafter(np.float32(0.9), np.float32(1))))
+    assert (accuracy, threshold) == (
+        pytest.approx(2 / 3),
+        float(np.nextafter(np.float32(0.9), np.float32(1))),
+    )
 
 
 def test_a_threshold_between_neighbouring_numbers_is_the_upper_one():
@@ -63,7 +74,9 @@ def test_a_threshold_between_neighbouring_numbers_is_the_upper_one():
 
 def test_best_f1_counts_positives_that_were_never_found():
     assert metrics.best_f1([1, 0], [2, 1], num_positives=3) == (0.5, 1, pytest.approx(1 / 3), 1.5)
-    assert metrics.average_precision([1, 0, 1], [3, 2, 1], num_positives=4) == pytest.approx((1 + 2 / 3) / 4)
+    assert metrics.average_precision([1, 0, 1], [3, 2, 1], num_positives=4) == pytest.approx(
+        (1 + 2 / 3) / 4
+    )
 
 
 def test_no_positive_gives_zero():
@@ -133,7 +146,10 @@ def test_a_query_without_relevant_documents_scores_zero():
 
 def test_the_order_in_which_equal_scores_are_given_earns_nothing():
     for order in (slice(None), slice(None, None, -1)):
-        relevant, scores = np.array([1, 0, 0, 0, 1])[order], np.array([0.5, 0.5, 0.5, 0.7, 0.1])[order]
+        relevant, scores = (
+            np.array([1, 0, 0, 0, 1])[order],
+            np.array([0.5, 0.5, 0.5, 0.7, 0.1])[order],
+        )
         assert metrics.reciprocal_rank(relevant, scores, k=5) == 1 / 4
         assert metrics.reciprocal_rank(relevant, scores, k=3) == 0
         # the first three share ranks 2 to 4, of which k = 3 counts two
@@ -145,7 +161,11 @@ def test_the_order_in_which_equal_scores_are_given_earns_nothing():
 def test_scores_rank_alike_in_every_dtype(dtype):
     scores = np.array([np.iinfo(dtype).min if dtype == np.int8 else 0, 1, 0], dtype)
     assert metrics.ndcg([0, 1, 0], scores, k=3) == 1
-    assert metrics.ndcg(np.uint8([1, 0, 0]), scores, k=1) == metrics.reciprocal_rank([1, 0, 0], scores, k=1) == 0
+    assert (
+        metrics.ndcg(np.uint8([1, 0, 0]), scores, k=1)
+        == metrics.reciprocal_rank([1, 0, 0], scores, k=1)
+        == 0
+    )
 
 
 def test_ranking_inputs_are_checked():

@@ -35,7 +35,9 @@ CORPUS = ["near q", "near r", "far"]
 
 
 def mine(dataset=PAIRS, model=None, *, verbose=False, **options):
-    return mine_hard_negatives(dataset, model or Compass(), verbose=verbose, **{"corpus": CORPUS} | options)
+    return mine_hard_negatives(
+        dataset, model or Compass(), verbose=verbose, **{"corpus": CORPUS} | options
+    )
 
 
 def rows_of(examples):
@@ -54,7 +56,10 @@ def test_the_nearest_that_are_no_positives():
 
 def test_a_positive_of_any_row_of_the_anchor_is_no_negative():
     dataset = Examples.from_columns({"anchor": ["q", "q", "q"], "positive": ["q+", "near q", "q+"]})
-    assert rows_of(mine(dataset, num_negatives=1)) == [("q", "q+", "near r"), ("q", "near q", "near r")]
+    assert rows_of(mine(dataset, num_negatives=1)) == [
+        ("q", "q+", "near r"),
+        ("q", "near q", "near r"),
+    ]
 
 
 def test_a_margin_leaves_out_what_is_nearer_than_the_positive():
@@ -70,17 +75,24 @@ def test_range_min_counts_the_ranks_that_are_left():
 
 
 def test_random_negatives_are_those_of_the_seed():
-    first, again, other = (mine(sampling_strategy="random", num_negatives=2, range_max=4, seed=n) for n in (0, 0, 2))
+    first, again, other = (
+        mine(sampling_strategy="random", num_negatives=2, range_max=4, seed=n) for n in (0, 0, 2)
+    )
     assert rows_of(first) == rows_of(again) != rows_of(other)
 
 
 def test_a_cross_encoder_scores_anew():
-    model = types.SimpleNamespace(predict=lambda pairs, **options: np.float32([len(document) for _, document in pairs]))
+    model = types.SimpleNamespace(
+        predict=lambda pairs, **options: np.float32([len(document) for _, document in pairs])
+    )
     got = mine(cross_encoder=model, max_score=5, num_negatives=1, output_scores=True)
     assert rows_of(got) == [("q", "q+", "far"), ("r", "r+", "far")]
     assert got.labels.tolist() == [[2, 3], [2, 3]]
     several = types.SimpleNamespace(predict=lambda pairs, **options: np.zeros((len(pairs), 3)))
-    with pytest.raises(ValueError, match="the cross_encoder gives 3 labels a pair; one with a single label is needed"):
+    with pytest.raises(
+        ValueError,
+        match="the cross_encoder gives 3 labels a pair; one with a single label is needed",
+    ):
         mine(cross_encoder=several, max_score=5)
 
 
@@ -104,7 +116,9 @@ def test_vectors_are_kept_for_the_same_model_texts_and_prompts(tmp_path):
 
 def test_vectors_are_kept_for_the_encoder_of_their_route(tmp_path):
     def routed(document):
-        return Compass(router=Router((("query", Compass()), ("document", Compass(scale=document))), "query"))
+        return Compass(
+            router=Router((("query", Compass()), ("document", Compass(scale=document))), "query")
+        )
 
     first, same, other = routed(1.1), routed(1.1), routed(1.2)
     for model in (first, same, other):
@@ -131,15 +145,27 @@ def test_nothing_found_is_no_rows():
     [
         ({"use_faiss": True}, "use_faiss is True; leave it False: the search is exact"),
         ({"use_multi_process": ["cpu"]}, "use_multi_process is \\['cpu'\\]; leave it False"),
-        ({"output_format": "pairs"}, "output_format is 'pairs'; choose one of 'triplet', 'n-tuple'"),
-        ({"output_format": "labeled-list"}, "lists of texts, which Examples cannot hold; give a Dataset"),
-        ({"sampling_strategy": "best"}, "sampling_strategy is 'best'; choose one of 'top', 'random'"),
+        (
+            {"output_format": "pairs"},
+            "output_format is 'pairs'; choose one of 'triplet', 'n-tuple'",
+        ),
+        (
+            {"output_format": "labeled-list"},
+            "lists of texts, which Examples cannot hold; give a Dataset",
+        ),
+        (
+            {"sampling_strategy": "best"},
+            "sampling_strategy is 'best'; choose one of 'top', 'random'",
+        ),
         ({"num_negatives": 0}, "num_negatives is 0"),
         ({"range_min": -1}, "range_min=-1"),
         ({"range_max": 2}, "range_min=0 to range_max=2 do not hold num_negatives=3"),
         ({"anchor_column_name": "query"}, "no column 'query'; there are 'anchor', 'positive'"),
         ({"positive_column_name": "anchor"}, "these must be two columns"),
-        ({"dataset": Examples.from_columns({"anchor": ["q"]})}, "1 rows of 1 columns; at least one row of two columns"),
+        (
+            {"dataset": Examples.from_columns({"anchor": ["q"]})},
+            "1 rows of 1 columns; at least one row of two columns",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(options, message):

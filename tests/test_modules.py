@@ -32,13 +32,19 @@ SHAPES = {
     1: {"kernel": (24, 10), "residual": {"kernel": (24, 10)}},
     3: {"scale": (10,), "bias": (10,)},
 }
-ROUTES = Router((("query", (0, 1, 2)), ("document", (0, 3, 4, 2))), "query", (("passage", "document"),))
+ROUTES = Router(
+    (("query", (0, 1, 2)), ("document", (0, 3, 4, 2))), "query", (("passage", "document"),)
+)
 ROUTED_HEAD = (HEAD[0], Dense(24, 10), Normalize(), Dense(24, 10), LayerNorm(10))
 
 
 def drawn(shapes, seed=0):
     """Random params of these shapes, every one off its initial value."""
-    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s, np.float32), shapes, is_leaf=lambda s: isinstance(s, tuple))
+    shapes = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s, np.float32),
+        shapes,
+        is_leaf=lambda s: isinstance(s, tuple),
+    )
     return models.perturbed(shapes, seed)
 
 
@@ -48,7 +54,9 @@ def everything(folder):
     config = dataclasses.replace(parts.config, modules=HEAD, layer_start=1)
     weights = np.asarray([0.7, 1.9], np.float32)
     return dataclasses.replace(
-        parts, config=config, params=parts.params | {"head": drawn(SHAPES), "layer_weights": weights}
+        parts,
+        config=config,
+        params=parts.params | {"head": drawn(SHAPES), "layer_weights": weights},
     )
 
 
@@ -62,13 +70,18 @@ def routed(folder):
 
 def two_encoders(folder):
     """Two routes of which each is a model."""
-    routes = tuple((name, models.parts(folder / name, seed=seed)) for seed, name in enumerate(("query", "document")))
+    routes = tuple(
+        (name, models.parts(folder / name, seed=seed))
+        for seed, name in enumerate(("query", "document"))
+    )
     return dataclasses.replace(routes[1][1], router=Router(routes, "document"))
 
 
 def assert_same_params(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
-    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    assert all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 def batch():
@@ -80,15 +93,21 @@ def batch():
 
 def test_the_modules_by_hand():
     generator = np.random.default_rng(0)
-    x, kernel, other = (generator.normal(size=size).astype(np.float32) for size in ((3, 4), (4, 5), (4, 5)))
+    x, kernel, other = (
+        generator.normal(size=size).astype(np.float32) for size in ((3, 4), (4, 5), (4, 5))
+    )
     got = Dense(4, 5, use_residual=True)({"kernel": kernel, "residual": {"kernel": other}}, x)
     assert np.allclose(got, np.tanh(x @ kernel) + x @ other, atol=1e-6)
     got = Dense(4, 4, activation="identity", use_residual=True)({"kernel": kernel[:, :4]}, x)
     assert np.allclose(got, x @ kernel[:, :4] + x, atol=1e-6)
     scaled = LayerNorm(4)({"scale": kernel[:, 0], "bias": kernel[:, 1]}, x)
     deviation = np.sqrt(x.var(1, keepdims=True) + 1e-5)
-    assert np.allclose(scaled, (x - x.mean(1, keepdims=True)) / deviation * kernel[:, 0] + kernel[:, 1], atol=1e-6)
-    assert np.allclose(Normalize()(None, x), x / np.linalg.norm(x, axis=1, keepdims=True), atol=1e-6)
+    assert np.allclose(
+        scaled, (x - x.mean(1, keepdims=True)) / deviation * kernel[:, 0] + kernel[:, 1], atol=1e-6
+    )
+    assert np.allclose(
+        Normalize()(None, x), x / np.linalg.norm(x, axis=1, keepdims=True), atol=1e-6
+    )
     assert np.array_equal(Dropout(0.9)(None, jnp.asarray(x)), x)
     layers = [jnp.full((1, 1, 2), value) for value in (1.0, 4.0)]
     assert pooling.mean_of_layers(jnp.asarray([1.0, 2.0]), layers).tolist() == [[[3.0, 3.0]]]
@@ -102,7 +121,10 @@ def test_config_and_params_survive_the_way_through_a_folder(tmp_path, make):
     assert again.config == parts.config
     assert_same_params(again.params, parts.params)
     if parts.router is not None:
-        assert (again.router.default, [name for name, _ in again.router.routes]) == ("document", ["query", "document"])
+        assert (again.router.default, [name for name, _ in again.router.routes]) == (
+            "document",
+            ["query", "document"],
+        )
         for (_, a), (_, b) in zip(again.router.routes, parts.router.routes, strict=True):
             assert_same_params(a.params, b.params)
 
@@ -110,7 +132,9 @@ def test_config_and_params_survive_the_way_through_a_folder(tmp_path, make):
 def test_packed_rows_bfloat16_and_gradients_of_all_modules(tmp_path):
     parts = everything(tmp_path)
     ids, mask, lengths = batch()
-    encode, encode_packed = (jax.jit(f, static_argnums=0) for f in (siamese.encode, siamese.encode_packed))
+    encode, encode_packed = (
+        jax.jit(f, static_argnums=0) for f in (siamese.encode, siamese.encode_packed)
+    )
     wanted = encode(parts.config, parts.params, ids, mask)
     assert np.linalg.norm(wanted, axis=1) == pytest.approx(1, abs=1e-6)
     got = encode_packed(parts.config, parts.params, packed(ids, lengths), lengths)
@@ -119,18 +143,26 @@ def test_packed_rows_bfloat16_and_gradients_of_all_modules(tmp_path):
     half = dataclasses.replace(parts.config, encoder=encoder)
     assert (encode(half, parts.params, ids, mask) * wanted).sum(1).min() >= 0.999
     target = np.random.default_rng(2).normal(size=wanted.shape)
-    grads = jax.jit(jax.grad(lambda params: (encode(parts.config, params, ids, mask) * target).sum()))(parts.params)
+    grads = jax.jit(
+        jax.grad(lambda params: (encode(parts.config, params, ids, mask) * target).sum())
+    )(parts.params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
-    assert all(np.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves([grads["head"], grads["layer_weights"]]))
+    assert all(
+        np.abs(leaf).max() > 1e-6
+        for leaf in jax.tree.leaves([grads["head"], grads["layer_weights"]])
+    )
 
 
 def test_the_pure_functions_want_one_route(tmp_path):
     parts = routed(tmp_path)
     ids, mask, _ = batch()
-    with pytest.raises(ValueError, match=r"the routes \['query', 'document'\]; choose one with config.for_task"):
+    with pytest.raises(
+        ValueError, match=r"the routes \['query', 'document'\]; choose one with config.for_task"
+    ):
         siamese.encode(parts.config, parts.params, ids, mask)
     vectors = {
-        task: siamese.encode(parts.config.for_task(task), parts.params, ids, mask) for task in ("query", "passage")
+        task: siamese.encode(parts.config.for_task(task), parts.params, ids, mask)
+        for task in ("query", "passage")
     }
     assert np.abs(vectors["query"] - vectors["passage"]).max() > 0.1
     assert parts.config.for_task("passage").for_task("document").active == (0, 3, 4, 2)
@@ -145,7 +177,9 @@ def test_what_is_said_of_vectors_holds_for_every_route():
     assert not config.is_normalized
     assert config.for_task("a").is_normalized
     assert config.embedding_dimension == 10
-    with pytest.raises(ValueError, match=r"no route for task None; the model's routes are \['a', 'b'\]"):
+    with pytest.raises(
+        ValueError, match=r"no route for task None; the model's routes are \['a', 'b'\]"
+    ):
         config.for_task(None)
 
 
@@ -178,7 +212,12 @@ def test_the_limit_stands_under_each_older_name(tmp_path, name):
 def test_a_routers_files_are_fetched():
     read = ["router_config.json", "query_0_Transformer/model.safetensors", "query_0_Transformer/tokenizer.json",
             "2_Router/router_config.json", "2_Router/query_0_Dense/config.json", "2_Asym/140_Dense/pytorch_model.bin"]  # fmt: skip
-    other = ["onnx/model.safetensors", "openvino/config.json", "checkpoint-5/config.json", "a/1_Pooling/config.json"]
+    other = [
+        "onnx/model.safetensors",
+        "openvino/config.json",
+        "checkpoint-5/config.json",
+        "a/1_Pooling/config.json",
+    ]
     assert sorted(needed_files([*other, *read])) == sorted(read)
 
 
@@ -221,7 +260,9 @@ def test_modules_that_are_wrong(tmp_path, name):
 def test_a_second_router_is_refused(tmp_path):
     write_bi_encoder(tmp_path / "model", routed(tmp_path / "v"))
     file = tmp_path / "model/modules.json"
-    file.write_text(json.dumps([*json.loads(file.read_text()), {"type": TYPE + "Router", "path": "3_Router"}]))
+    file.write_text(
+        json.dumps([*json.loads(file.read_text()), {"type": TYPE + "Router", "path": "3_Router"}])
+    )
     with pytest.raises(ValueError, match="3_Router: a second Router; one is supported"):
         read_bi_encoder(tmp_path / "model")
 
@@ -272,9 +313,13 @@ def test_a_new_module_is_a_class_and_a_line(tmp_path, monkeypatch):
     )
     head = parts.params["head"]
     gated = np.tile(plain.encode("a cat") * head[0]["gate"], 2)
-    assert np.allclose(model.encode("a cat"), np.tanh(gated @ head[1]["kernel"] + head[1]["bias"]), atol=1e-5)
+    assert np.allclose(
+        model.encode("a cat"), np.tanh(gated @ head[1]["kernel"] + head[1]["bias"]), atol=1e-5
+    )
     (tmp_path / "model/2_Gate/config.json").write_text('{"in": 25, "copies": 2}')
-    with pytest.raises(ValueError, match="2_Gate/config.json: inputs is 25, but the module before gives 24"):
+    with pytest.raises(
+        ValueError, match="2_Gate/config.json: inputs is 25, but the module before gives 24"
+    ):
         read_bi_encoder(tmp_path / "model")
     (tmp_path / "model/2_Gate/config.json").unlink()
     with pytest.raises(FileNotFoundError, match="2_Gate/config.json is missing"):

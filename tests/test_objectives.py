@@ -44,7 +44,9 @@ def file_for(row, folder):
     """A file that fits a row of the table."""
     texts = {f"text{n}": models.sentences(ROWS, seed=n, longest=6) for n in range(row.num_texts[0])}
     columns = texts | COLUMNS[row.labels]
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
     file = folder / "data.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
@@ -88,7 +90,9 @@ def test_a_label_range_is_applied_or_refused_by_name(tiny, tmp_path, kind):
 @pytest.mark.parametrize("kind", ["contrastive", "margin-mse", "online-contrastive"])
 def test_train_applies_or_refuses_a_label_range(run, tiny_folder, tmp_path, monkeypatch, kind):
     fitted = []
-    monkeypatch.setattr("jsbert.train.fit", lambda model, sources, *rest, **options: fitted.extend(sources))
+    monkeypatch.setattr(
+        "jsbert.train.fit", lambda model, sources, *rest, **options: fitted.extend(sources)
+    )
     file = file_for(OBJECTIVES[kind], tmp_path)
     argv = ["--objective", kind, "--data", file, "--label-range", "0,5", "-m", tiny_folder]
     code, _, err = run("train", *argv, "-o", tmp_path / "out")
@@ -97,7 +101,9 @@ def test_train_applies_or_refuses_a_label_range(run, tiny_folder, tmp_path, monk
         assert fitted[0].examples.labels == pytest.approx([score / 5 for score in SCORES])
     else:
         assert (code, fitted) == (1, [])
-        assert command_line.is_one_line(err, f"{kind} takes a", "Leave --label-range out", "cosine, contrastive")
+        assert command_line.is_one_line(
+            err, f"{kind} takes a", "Leave --label-range out", "cosine, contrastive"
+        )
 
 
 def test_a_label_range_of_several_files_is_for_those_with_numbers(tmp_path):
@@ -112,7 +118,9 @@ def test_a_label_range_of_several_files_is_for_those_with_numbers(tmp_path):
     assert one.examples.labels.max() == 1
     assert two.examples.labels.tolist() == COLUMNS["class"]["label"]
     data = [f"triplet:{file_for(OBJECTIVES['triplet'], scored)}", data[1]]
-    with pytest.raises(ValueError, match="triplet takes no labels; softmax takes a class an example"):
+    with pytest.raises(
+        ValueError, match="triplet takes no labels; softmax takes a class an example"
+    ):
         make_sources(data, None, [], cross_encoder=False, label_range="0,5")
 
 
@@ -144,14 +152,21 @@ def test_the_help_names_a_new_row(run, made_up):
 
 
 def test_the_checks_follow_from_a_new_row(tiny, made_up):
-    with pytest.raises(ValueError, match="example 2 has the label 2.5; made-up takes 0 to 1: read the examples with"):
+    with pytest.raises(
+        ValueError,
+        match="example 2 has the label 2.5; made-up takes 0 to 1: read the examples with",
+    ):
         read("made-up", made_up).build(tiny.config)
     pairs = Source(Examples.from_columns({"a": ["x"], "b": ["y"], "score": [1]}), "made-up")
     with pytest.raises(ValueError, match="made-up takes 3 columns of texts; these examples have 2"):
         pairs.build(tiny.config)
-    with pytest.raises(ValueError, match="'made-up' is not for a cross-encoder; choose one of binary-cross-entropy"):
+    with pytest.raises(
+        ValueError, match="'made-up' is not for a cross-encoder; choose one of binary-cross-entropy"
+    ):
         pairs.build(CrossConfig(tiny.config.encoder))
-    with pytest.raises(ValueError, match="'made-up' has no option scale; it has matryoshka_dims, .*, power"):
+    with pytest.raises(
+        ValueError, match="'made-up' has no option scale; it has matryoshka_dims, .*, power"
+    ):
         objective("made-up", scale=2)
 
 
@@ -164,8 +179,12 @@ def test_the_objective_of_a_new_row_has_its_facts(tiny, made_up):
         per_example_grads(built)
 
 
-@pytest.mark.parametrize("model, loss", [("bi-encoder", losses.triplet), ("cross-encoder", losses.cross_entropy)])
-def test_the_classes_of_a_new_row_are_counted_and_have_no_range(run, tiny, tmp_path, monkeypatch, model, loss):
+@pytest.mark.parametrize(
+    "model, loss", [("bi-encoder", losses.triplet), ("cross-encoder", losses.cross_entropy)]
+)
+def test_the_classes_of_a_new_row_are_counted_and_have_no_range(
+    run, tiny, tmp_path, monkeypatch, model, loss
+):
     row = Spec(loss, labels="class", model=model)
     monkeypatch.setitem(OBJECTIVES, "made-up", row)
     assert run("train", "--help")[1].count("made-up") == 1
@@ -194,12 +213,18 @@ def test_a_loss_of_ones_own_may_have_params(tiny):
     def loss(scale, embeddings, labels):
         return scale * jnp.square(embeddings[0] - embeddings[1]).sum(axis=-1)
 
-    own = of_embeddings(tiny.config, loss, name="mine", labels="none", init=lambda key: jnp.float32(3))
+    own = of_embeddings(
+        tiny.config, loss, name="mine", labels="none", init=lambda key: jnp.float32(3)
+    )
     outputs = np.random.default_rng(0).standard_normal((ROWS, 2, 5)).astype(np.float32)
     found = own.loss({"objectives": {"mine": own.init(None)}}, outputs, {})
-    np.testing.assert_allclose(found, 3 * np.square(outputs[:, 0] - outputs[:, 1]).sum(axis=-1), rtol=1e-6)
+    np.testing.assert_allclose(
+        found, 3 * np.square(outputs[:, 0] - outputs[:, 1]).sum(axis=-1), rtol=1e-6
+    )
 
 
 def test_a_kind_of_labels_that_is_unknown_is_refused(tiny):
-    with pytest.raises(ValueError, match="labels is 'numbers'; choose one of 'none', 'number', 'class'"):
+    with pytest.raises(
+        ValueError, match="labels is 'numbers'; choose one of 'none', 'number', 'class'"
+    ):
         of_embeddings(tiny.config, losses.cosent, name="mine", labels="numbers")

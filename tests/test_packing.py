@@ -37,7 +37,9 @@ def test_each_token_stands_in_one_place_and_knows_its_text_and_its_position(leng
         assert flat[part].tolist() == ids[text, :length].tolist()
         assert set(numbers[part]) == {text + 1}
         assert positions[part].tolist() == list(range(length))
-        assert start // rows["ids"].shape[1] == (start + length - 1) // rows["ids"].shape[1]  # in one row
+        assert (
+            start // rows["ids"].shape[1] == (start + length - 1) // rows["ids"].shape[1]
+        )  # in one row
     assert (numbers > 0).sum() == lengths.sum()
 
 
@@ -59,7 +61,9 @@ def test_vectors_are_those_of_rows_of_their_own(tmp_path, pooling, dropout):
     ids, lengths = texts(11, 30)
     keys = jax.random.split(jax.random.key(5), 11) if dropout else None
     mask = np.arange(30) < lengths[:, None]
-    encode, encode_packed = (jax.jit(f, static_argnums=0) for f in (siamese.encode, siamese.encode_packed))
+    encode, encode_packed = (
+        jax.jit(f, static_argnums=0) for f in (siamese.encode, siamese.encode_packed)
+    )
     wanted = encode(model.config, model.params, ids, mask, keys)
     found = encode_packed(model.config, model.params, packed(ids, lengths), lengths, keys)
     np.testing.assert_allclose(found, wanted, atol=2e-6)
@@ -72,12 +76,16 @@ def test_gradients_are_those_of_the_vmapped_towers(tmp_path, dropout):
     model = models.parts(tmp_path)
     with jax.enable_x64(True):
         encoder = dataclasses.replace(model.config.encoder, compute=Compute("float64"))
-        ranking = objective("multiple-negatives-ranking")(dataclasses.replace(model.config, encoder=encoder), name="x")
+        ranking = objective("multiple-negatives-ranking")(
+            dataclasses.replace(model.config, encoder=encoder), name="x"
+        )
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), model.params)
         ids, lengths = texts(6 * 3, 20)
         keys = example_keys(jax.random.key(1), 4, 6) if dropout else None
         towers = {"ids": ids.reshape(6, 3, 20), "lengths": lengths.reshape(6, 3)}
-        compute = jax.jit(functools.partial(gradients, ranking))  # one program, not one an operation
+        compute = jax.jit(
+            functools.partial(gradients, ranking)
+        )  # one program, not one an operation
         loss, wanted = compute(params, towers, keys)
         found = compute(params, packed(ids, lengths) | {"lengths": towers["lengths"]}, keys)
         assert float(found[0]) == pytest.approx(float(loss), abs=1e-12)

@@ -43,7 +43,9 @@ def test_the_side_of_the_padding_does_not_matter(mode):
 def test_a_row_of_padding_alone_pools_to_zero_with_a_finite_gradient(mode):
     mask = np.zeros((2, 4), bool)
     assert not pooling.pool(HIDDEN, mask, (mode,)).any()
-    assert jnp.isfinite(jax.grad(lambda hidden: pooling.pool(hidden, mask, (mode,)).sum())(jnp.asarray(HIDDEN))).all()
+    assert jnp.isfinite(
+        jax.grad(lambda hidden: pooling.pool(hidden, mask, (mode,)).sum())(jnp.asarray(HIDDEN))
+    ).all()
 
 
 def test_several_poolings_are_concatenated_in_the_given_order():
@@ -53,7 +55,9 @@ def test_several_poolings_are_concatenated_in_the_given_order():
 def test_a_prompt_is_left_out_and_the_rest_keeps_its_weights():
     assert pooling.pool(HIDDEN, RIGHT, ("mean",), prompt_length=1)[0].tolist() == [4, 1]
     # the second and third tokens weigh 2 and 3
-    assert pooling.pool(HIDDEN, RIGHT, ("weightedmean",), prompt_length=1)[0] == pytest.approx([21 / 5, 4 / 5])
+    assert pooling.pool(HIDDEN, RIGHT, ("weightedmean",), prompt_length=1)[0] == pytest.approx(
+        [21 / 5, 4 / 5]
+    )
 
 
 def test_pooling_of_bfloat16_happens_in_float32():
@@ -87,7 +91,9 @@ def attentive(tmp_path, monkeypatch):
     monkeypatch.setattr(pooling, "POOLINGS", MappingProxyType(rows))
     query = np.random.default_rng(3).standard_normal(24).astype(np.float32)
     parts = models.parts(tmp_path / "v", pooling=("attention", "cls"), head=())
-    return dataclasses.replace(parts, params=parts.params | {"pooling": {"attention": {"query": query}}})
+    return dataclasses.replace(
+        parts, params=parts.params | {"pooling": {"attention": {"query": query}}}
+    )
 
 
 def test_a_pooling_with_params_is_a_function_and_a_row(attentive):
@@ -97,7 +103,10 @@ def test_a_pooling_with_params_is_a_function_and_a_row(attentive):
     weights = np.exp(products - products.max())
     wanted = np.concatenate([weights @ tokens / weights.sum(), tokens[0]])
     assert model.get_embedding_dimension() == 48
-    assert np.abs(model.encode(["a red cat", "a dog ran under the blue tree"])[0] - wanted).max() <= 1e-5
+    assert (
+        np.abs(model.encode(["a red cat", "a dog ran under the blue tree"])[0] - wanted).max()
+        <= 1e-5
+    )
 
 
 def test_the_params_of_a_pooling_have_a_gradient(attentive):
@@ -115,7 +124,9 @@ def test_the_params_of_a_pooling_have_a_gradient(attentive):
     difference = (total(query + step)[0] - total(query - step)[0]) / 2e-2
     got = total(query)[1]
     assert np.abs(got).min() > 0
-    assert float(got[5]) == pytest.approx(float(difference), rel=0.002)  # a difference of float32 numbers
+    assert float(got[5]) == pytest.approx(
+        float(difference), rel=0.002
+    )  # a difference of float32 numbers
 
 
 def test_a_pooling_with_params_is_not_written_without_them(attentive, tmp_path):

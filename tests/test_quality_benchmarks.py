@@ -23,7 +23,9 @@ N, PAIRS, K, RERANKED = 9, 14, 3, 5
 
 def rows(count, seed):
     """Scored pairs of distinct sentences."""
-    texts = list(dict.fromkeys(text for text in models.sentences(6 * count, seed, longest=8) if text))[: 2 * count]
+    texts = list(
+        dict.fromkeys(text for text in models.sentences(6 * count, seed, longest=8) if text)
+    )[: 2 * count]
     scores = np.random.default_rng(seed).uniform(0, 5, count).round(2)
     scores[:3] = 4.0, 4.5, 3.9
     return list(zip(scores.tolist(), texts[::2], texts[1::2], strict=True))
@@ -40,12 +42,16 @@ def write_data(folder, *, whole):
     """A made-up DATA; if not `whole`, without STS13 and SICK-R."""
     for year in range(12, 17):
         for subset in (0, 1):
-            write_tsv(folder / f"sts/sts{year}/subset-{subset}.tsv", rows(5 + subset, 2 * year + subset))
+            write_tsv(
+                folder / f"sts/sts{year}/subset-{subset}.tsv", rows(5 + subset, 2 * year + subset)
+            )
     for number, name in enumerate(("stsb-train", "stsb-dev", "stsb-test", "sick-test")):
         write_tsv(folder / f"sts/{name}.tsv", rows(PAIRS, number))
     texts = rows(PAIRS, 7)
     write_tsv(
-        folder / "nli/nli-train.tsv.gz", [("entailment", *row[1:]) for row in texts], ("label", "premise", "hypothesis")
+        folder / "nli/nli-train.tsv.gz",
+        [("entailment", *row[1:]) for row in texts],
+        ("label", "premise", "hypothesis"),
     )
     if not whole:
         shutil.rmtree(folder / "sts/sts13")
@@ -71,7 +77,14 @@ def quality(data, tiny_folder, tmp_path_factory):
     """A run of `benchmarks.sts` on all sets: (what it wrote, what it printed)."""
     out = tmp_path_factory.mktemp("sts")
     _, printed = run(
-        sts.main, "--data", data, "--out", out, tiny_folder, f"{tiny_folder}:cls", f"raw={tiny_folder}:max"
+        sts.main,
+        "--data",
+        data,
+        "--out",
+        out,
+        tiny_folder,
+        f"{tiny_folder}:cls",
+        f"raw={tiny_folder}:max",
     )
     return (out / "sts.json").read_text(), printed
 
@@ -80,9 +93,31 @@ def quality(data, tiny_folder, tmp_path_factory):
 def traded(data, tiny_folder, tmp_path_factory):
     """A run of `benchmarks.tradeoff`: (its folder, what it wrote, what it printed)."""
     folder = tmp_path_factory.mktemp("tradeoff")
-    options = ["--epochs", 1, "--steps", 2, "--n", N, "--sample", 10, "--k", K, "--rerank-pairs", RERANKED]
+    options = [
+        "--epochs",
+        1,
+        "--steps",
+        2,
+        "--n",
+        N,
+        "--sample",
+        10,
+        "--k",
+        K,
+        "--rerank-pairs",
+        RERANKED,
+    ]
     _, printed = run(
-        tradeoff.main, "--data", data, "--work", folder / "work", "--out", folder, "--model", tiny_folder, *options
+        tradeoff.main,
+        "--data",
+        data,
+        "--work",
+        folder / "work",
+        "--out",
+        folder,
+        "--model",
+        tiny_folder,
+        *options,
     )
     return folder, (folder / "tradeoff.json").read_text(), printed
 
@@ -90,7 +125,16 @@ def traded(data, tiny_folder, tmp_path_factory):
 class TestSts:
     def test_results_hold_their_circumstances_and_no_place(self, quality, data):
         values = json.loads(quality[0])
-        assert {"command", "commit", "machine", "versions", "date", "pairs", "rows", "paper"} <= set(values)
+        assert {
+            "command",
+            "commit",
+            "machine",
+            "versions",
+            "date",
+            "pairs",
+            "rows",
+            "paper",
+        } <= set(values)
         assert values["pairs"] == {name: 11 for name in sts.SETS if name[3:].isdigit()} | {
             "STSb": PAIRS,
             "SICK-R": PAIRS,
@@ -119,9 +163,14 @@ class TestSts:
         data = write_data(tmp_path / "data", whole=False)
         values, printed = run(sts.main, "--data", data, "--out", tmp_path, tiny_folder)
         row = values["rows"][0]
-        assert {name for name, value in row["scores"].items() if value is None} == {"STS13", "SICK-R"}
+        assert {name for name, value in row["scores"].items() if value is None} == {
+            "STS13",
+            "SICK-R",
+        }
         assert row["average"] is None
-        cells = next(line for line in printed.splitlines() if line.startswith("model ") and "Avg" not in line).split()
+        cells = next(
+            line for line in printed.splitlines() if line.startswith("model ") and "Avg" not in line
+        ).split()
         assert [cells[place] for place in (3, 8, 9)] == ["-", "-", "-"]
         assert cells.count("-") == 3
         assert sts.score(tiny, data, "STS13") is None
@@ -130,7 +179,9 @@ class TestSts:
     def test_the_papers_averages_are_those_of_its_rows(self):
         assert all(len(found) == 8 for found in sts.PAPER.values())
         off = {name: abs(np.mean(found[:7]) - found[7]) for name, found in sts.PAPER.items()}
-        assert off.pop("SBERT-NLI-base") == pytest.approx(0.03, abs=0.005)  # printed so in the paper
+        assert off.pop("SBERT-NLI-base") == pytest.approx(
+            0.03, abs=0.005
+        )  # printed so in the paper
         assert max(off.values()) < 0.0051  # rounded to two places
 
     def test_data_without_any_set_is_refused(self, tmp_path):
@@ -173,19 +224,27 @@ class TestTradeoff:
         assert cross["sample_pairs"] == 10
         expected = np.median(cross["sample_seconds"]) / 10 * 36
         assert cross["extrapolated_seconds"] == pytest.approx(expected)
-        assert all("extrapolated_seconds" not in row for name, row in found.items() if name != "cross-encoder")
+        assert all(
+            "extrapolated_seconds" not in row
+            for name, row in found.items()
+            if name != "cross-encoder"
+        )
         assert "seconds, EXTRAPOLATED" in traded[2]
 
     def test_scores_are_those_of_the_models_that_it_leaves(self, traded, data, tiny):
         found = json.loads(traded[1])["results"]
         tuned = SentenceTransformer(traded[0] / "work/bi-encoder")
-        assert found["untuned bi-encoder"]["spearman"] == pytest.approx(sts.score(tiny, data, "STSb"))
+        assert found["untuned bi-encoder"]["spearman"] == pytest.approx(
+            sts.score(tiny, data, "STSb")
+        )
         assert found["bi-encoder"]["spearman"] == pytest.approx(sts.score(tuned, data, "STSb"))
         assert all(0 <= row["accuracy_at_1"] <= 1 for row in found.values())
 
     def test_results_hold_their_circumstances_no_place_and_a_picture(self, traded, data):
         values = json.loads(traded[1])
-        assert {"command", "commit", "machine", "versions", "options", "sentences", "paper"} <= set(values)
+        assert {"command", "commit", "machine", "versions", "options", "sentences", "paper"} <= set(
+            values
+        )
         assert values["options"]["model"] == "model"
         assert values["sentences"]["source"] == "nli-train.tsv.gz"
         assert str(data.parent) not in traded[1]
@@ -218,8 +277,17 @@ class TestFinding:
         # right. Of two, the last digits say: 0 has 30 and 41, 30 stays; 100 has 109 and 50, 50 is taken, wrong; 41 has
         # 50 and 30, no digit agrees, and 50 is larger. Of all: 0 takes 100, wrong; 100 takes 50, wrong; 41 109, wrong.
         results, counts = finding.accuracies(Clock(), Clock(), Parity(), pairs, k=2, exhaustive=15)
-        assert [results[name]["accuracy_at_1"] for name in finding.METHODS] == [1.0, 1.0, 0.0, pytest.approx(2 / 3)]
-        assert counts["passes"] == {"bi-encoder": 6, "cross-encoder": 15, "retrieve-then-rerank": 6 + 3 * 2}
+        assert [results[name]["accuracy_at_1"] for name in finding.METHODS] == [
+            1.0,
+            1.0,
+            0.0,
+            pytest.approx(2 / 3),
+        ]
+        assert counts["passes"] == {
+            "bi-encoder": 6,
+            "cross-encoder": 15,
+            "retrieve-then-rerank": 6 + 3 * 2,
+        }
         assert counts["pairs_retrieved"] == 3
         # Scores by hand: the cosines of 30, 9 and 9 degrees; the cross-encoder's 0.53, 0.109 and 0.05.
         assert results["cross-encoder"]["spearman"] == pytest.approx(50)

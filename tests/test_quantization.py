@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsbert.quantization import PRECISIONS, calibration_ranges, dequantize_embeddings, quantize_embeddings
+from jsbert.quantization import (
+    PRECISIONS,
+    calibration_ranges,
+    dequantize_embeddings,
+    quantize_embeddings,
+)
 from tests import command_line, models
 
 BYTES, BITS = ("int8", "uint8"), ("binary", "ubinary")
@@ -19,39 +24,54 @@ def vectors(count, dim, seed=0):
 @pytest.mark.parametrize(
     "precision, codes",
     [
-        ("float32", [[0, -3, 63.74, 2, 9, 0, -1, 1, 1], [255, 255, -1, 2, 1e9, -1e9, 0, 1.99, 300]]),
+        (
+            "float32",
+            [[0, -3, 63.74, 2, 9, 0, -1, 1, 1], [255, 255, -1, 2, 1e9, -1e9, 0, 1.99, 300]],
+        ),
         ("uint8", [[0, 126, 254, 0, 9, 0, 0, 1, 1], [255, 255, 0, 0, 255, 0, 0, 1, 255]]),
         (
             "int8",
-            [[-128, -2, 126, -128, -119, -128, -128, -127, -127], [127, 127, -128, -128, 127, -128, -128, -127, 127]],
+            [
+                [-128, -2, 126, -128, -119, -128, -128, -127, -127],
+                [127, 127, -128, -128, 127, -128, -128, -127, 127],
+            ],
         ),
         ("ubinary", [[0b00111001, 0b10000000], [0b11011001, 0b10000000]]),
         ("binary", [[0b00111001 - 128, 0], [0b11011001 - 128, 0]]),
     ],
 )
 def test_codes_by_hand(precision, codes):
-    embeddings = np.float32([[0, -3, 63.74, 2, 9, 0, -1, 1, 1], [255, 255, -1, 2, 1e9, -1e9, 0, 1.99, 300]])
+    embeddings = np.float32(
+        [[0, -3, 63.74, 2, 9, 0, -1, 1, 1], [255, 255, -1, 2, 1e9, -1e9, 0, 1.99, 300]]
+    )
     # Buckets of 1, 2 and 1/4; in dimension 3 all are alike.
-    ranges = np.float32([[0, -255, 0, 2, 0, 0, 0, 0, 0], [255, 255, 63.75, 2, 255, 255, 255, 255, 255]])
+    ranges = np.float32(
+        [[0, -255, 0, 2, 0, 0, 0, 0, 0], [255, 255, 63.75, 2, 255, 255, 255, 255, 255]]
+    )
     found = quantize_embeddings(embeddings, precision, ranges)
     assert found.dtype == {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
     assert found.tolist() == np.asarray(codes, np.float32).tolist()
     assert np.array_equal(quantize_embeddings(embeddings[1], precision, ranges), found[1])
-    on_device = jax.jit(quantize_embeddings, static_argnums=1)(jnp.asarray(embeddings), precision, ranges)
+    on_device = jax.jit(quantize_embeddings, static_argnums=1)(
+        jnp.asarray(embeddings), precision, ranges
+    )
     assert (on_device.dtype, on_device.tolist()) == (found.dtype, found.tolist())
 
 
 @pytest.mark.parametrize("precision", BYTES)
 def test_a_byte_stands_for_a_number_within_half_a_bucket(precision):
     embeddings, ranges = vectors(50, 7), calibration_ranges(vectors(400, 7, seed=1))
-    back = dequantize_embeddings(quantize_embeddings(embeddings, precision, ranges), precision, ranges)
+    back = dequantize_embeddings(
+        quantize_embeddings(embeddings, precision, ranges), precision, ranges
+    )
     half = (ranges[1] - ranges[0]) / 510
     assert (np.abs(back - embeddings.clip(*ranges)) <= 1.001 * half).all()
     assert np.abs(back - embeddings.clip(*ranges)).max() > 0.9 * half.min()
     alike = np.full((3, 2), 4, np.float32)
     ranges = calibration_ranges(alike)
     assert np.array_equal(
-        dequantize_embeddings(quantize_embeddings(alike, precision, ranges), precision, ranges), alike
+        dequantize_embeddings(quantize_embeddings(alike, precision, ranges), precision, ranges),
+        alike,
     )
 
 
@@ -62,13 +82,17 @@ def test_a_bit_stands_for_a_sign(precision, dim):
     codes = quantize_embeddings(embeddings, precision)
     assert codes.shape == (20, -(-dim // 8))
     for given in (codes, jnp.asarray(codes)):
-        assert np.array_equal(dequantize_embeddings(given, precision, dim=dim), np.where(embeddings > 0, 1, -1))
+        assert np.array_equal(
+            dequantize_embeddings(given, precision, dim=dim), np.where(embeddings > 0, 1, -1)
+        )
         assert dequantize_embeddings(given[:0], precision, dim=dim).shape == (0, dim)
 
 
 def test_ranges_are_never_taken_silently_from_what_is_coded(tiny):
     for precision in BYTES:
-        with pytest.raises(ValueError, match=r"needs the ranges.*calibration_ranges\(vectors\).*ranges='batch'"):
+        with pytest.raises(
+            ValueError, match=r"needs the ranges.*calibration_ranges\(vectors\).*ranges='batch'"
+        ):
             quantize_embeddings(vectors(9, 4), precision)
         with pytest.raises(ValueError, match="needs the ranges"):
             tiny.encode([], precision=precision)
@@ -79,8 +103,12 @@ def test_ranges_are_never_taken_silently_from_what_is_coded(tiny):
     assert (asked.min(axis=0) == -128).all()
     assert (asked.max(axis=0) >= 126).all()  # where the highest is 254.99... steps above the lowest
     calibrated = quantize_embeddings(embeddings, "int8", calibration_embeddings=sample)
-    assert np.array_equal(calibrated, quantize_embeddings(embeddings, "int8", calibration_ranges(sample)))
-    assert np.array_equal(calibrated[:1], quantize_embeddings(embeddings[:1], "int8", calibration_ranges(sample)))
+    assert np.array_equal(
+        calibrated, quantize_embeddings(embeddings, "int8", calibration_ranges(sample))
+    )
+    assert np.array_equal(
+        calibrated[:1], quantize_embeddings(embeddings[:1], "int8", calibration_ranges(sample))
+    )
 
 
 def test_matrices_of_tokens_share_their_ranges():
@@ -94,10 +122,22 @@ def test_matrices_of_tokens_share_their_ranges():
 @pytest.mark.parametrize(
     "embeddings, options, message",
     [
-        (vectors(3, 4), {"precision": "int4"}, "precision is 'int4'; choose one of 'float32', 'int8'"),
+        (
+            vectors(3, 4),
+            {"precision": "int4"},
+            "precision is 'int4'; choose one of 'float32', 'int8'",
+        ),
         (np.int8([[1, 2]]), {"precision": "binary"}, r"float vectors \(N, D\).*given int8"),
-        (np.full((2, 4), np.nan, np.float32), {"precision": "ubinary"}, "NaN or infinity, which have no code"),
-        (vectors(3, 4), {"ranges": vectors(2, 5)}, r"ranges have shape \(2, 5\), the vectors 4 dimensions"),
+        (
+            np.full((2, 4), np.nan, np.float32),
+            {"precision": "ubinary"},
+            "NaN or infinity, which have no code",
+        ),
+        (
+            vectors(3, 4),
+            {"ranges": vectors(2, 5)},
+            r"ranges have shape \(2, 5\), the vectors 4 dimensions",
+        ),
         (vectors(3, 4), {"ranges": np.float32([[1] * 4, [0] * 4])}, "the lowest in row 0"),
         (vectors(3, 4), {"ranges": "all"}, "ranges is 'all'; give an array"),
         (vectors(1, 4), {"ranges": "batch"}, r"at least two vectors.*\(1, 4\)"),
@@ -120,7 +160,9 @@ def test_encode_truncates_then_normalises_then_codes(tiny, precision):
     options |= {"precision": precision, "ranges": ranges}
     found = tiny.encode(TEXTS, **options)
     assert (found.dtype, found.tolist()) == (wanted.dtype, wanted.tolist())
-    assert np.array_equal(np.stack(list(tiny.encode_iter(TEXTS, chunk_size=len(TEXTS), **options))), wanted)
+    assert np.array_equal(
+        np.stack(list(tiny.encode_iter(TEXTS, chunk_size=len(TEXTS), **options))), wanted
+    )
     assert (tiny.encode([], **options).shape, tiny.encode(TEXTS[0], **options).shape) == (
         wanted[:0].shape,
         wanted[0].shape,
@@ -136,7 +178,10 @@ def test_encode_truncates_then_normalises_then_codes(tiny, precision):
     [
         ({"precision": "int4"}, "precision is 'int4'; choose one of"),
         ({"precision": "int8", "ranges": "all"}, "ranges is 'all'"),
-        ({"precision": "int8", "ranges": vectors(2, 24).cumsum(axis=0), "truncate_dim": 7}, r"give \(2, 7\)"),
+        (
+            {"precision": "int8", "ranges": vectors(2, 24).cumsum(axis=0), "truncate_dim": 7},
+            r"give \(2, 7\)",
+        ),
         ({"precision": "binary", "output_value": "token_embeddings"}, "is for sentence embeddings"),
     ],
 )
@@ -153,7 +198,8 @@ def test_the_command_line_writes_codes(capfd, tiny, tiny_folder, tmp_path):
 
     def encode(name, *options):
         return command_line.run(
-            capfd, ["encode", tmp_path / "texts.txt", "-o", tmp_path / name, "-m", tiny_folder, *options]
+            capfd,
+            ["encode", tmp_path / "texts.txt", "-o", tmp_path / name, "-m", tiny_folder, *options],
         )
 
     assert encode("floats.npy") == (0, "", "")

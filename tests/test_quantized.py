@@ -37,7 +37,8 @@ def brute_force(queries, corpus, k, *, precision, ranges, rescore_multiplier, co
         first = queries @ held.T
     else:
         bits = np.unpackbits(
-            (corpus.astype(int) % 256 ^ (128 if precision == "binary" else 0)).astype(np.uint8), axis=1
+            (corpus.astype(int) % 256 ^ (128 if precision == "binary" else 0)).astype(np.uint8),
+            axis=1,
         )
         held = np.where(bits[:, : queries.shape[1]], 1.0, -1.0)
         first = -(np.sign(queries)[:, None] != held[None]).sum(axis=-1)
@@ -65,11 +66,18 @@ def test_search_over_codes_equals_brute_force(
 ):
     queries, corpus = vectors(num_queries, dim), vectors(num_corpus, dim, seed=1)
     options = {"precision": precision, "rescore_multiplier": multiplier}
-    options |= {"ranges": calibration_ranges(vectors(30, dim, seed=2)), "corpus_float": corpus if with_floats else None}
+    options |= {
+        "ranges": calibration_ranges(vectors(30, dim, seed=2)),
+        "corpus_float": corpus if with_floats else None,
+    }
     codes = quantize_embeddings(corpus, precision, options["ranges"])
     scores, indices = search.top_k_quantized(queries, codes, k, **options)
     wanted = brute_force(queries, codes, k, **options)
-    assert (scores.dtype, indices.dtype, scores.shape) == (np.float32, np.int32, (num_queries, min(k, num_corpus)))
+    assert (scores.dtype, indices.dtype, scores.shape) == (
+        np.float32,
+        np.int32,
+        (num_queries, min(k, num_corpus)),
+    )
     assert np.array_equal(indices, wanted[1])
     assert scores == pytest.approx(wanted[0], abs=1e-4)
 
@@ -78,9 +86,15 @@ def test_search_over_codes_equals_brute_force(
 def test_ties_go_to_the_lower_index_across_blocks(small_blocks, precision):
     corpus = np.tile(np.float32([[1, -1], [-1, 1], [1, -1]]), (60, 1))
     codes = quantize_embeddings(corpus, precision, "batch")
-    options = {"precision": precision, "ranges": calibration_ranges(corpus), "rescore_multiplier": 1}
+    options = {
+        "precision": precision,
+        "ranges": calibration_ranges(corpus),
+        "rescore_multiplier": 1,
+    }
     for floats in (None, corpus):
-        found = search.top_k_quantized(np.float32([[3, -1], [-2, 1]]), codes, 150, corpus_float=floats, **options)
+        found = search.top_k_quantized(
+            np.float32([[3, -1], [-2, 1]]), codes, 150, corpus_float=floats, **options
+        )
         first, second = np.flatnonzero(corpus[:, 0] > 0), np.flatnonzero(corpus[:, 0] < 0)
         assert found.indices[0].tolist() == [*first, *second][:150]
         assert found.indices[1].tolist() == [*second, *first][:150]
@@ -100,11 +114,17 @@ def test_memory_maps_jax_and_single_queries_are_all_taken(tmp_path, precision):
         (queries[0].tolist(), *mapped),
         (jnp.asarray(queries[0]), jnp.asarray(codes), jnp.asarray(corpus)),
     ]:
-        assert np.array_equal(search.top_k_quantized(query, held, 3, corpus_float=floats, **options).indices, wanted)
+        assert np.array_equal(
+            search.top_k_quantized(query, held, 3, corpus_float=floats, **options).indices, wanted
+        )
     for floats in (None, corpus):
-        assert search.top_k_quantized(queries[:0], codes, 3, corpus_float=floats, **options).scores.shape == (0, 3)
+        assert search.top_k_quantized(
+            queries[:0], codes, 3, corpus_float=floats, **options
+        ).scores.shape == (0, 3)
         empty = None if floats is None else floats[:0]
-        assert search.top_k_quantized(queries, codes[:0], 3, corpus_float=empty, **options).scores.shape == (2, 0)
+        assert search.top_k_quantized(
+            queries, codes[:0], 3, corpus_float=empty, **options
+        ).scores.shape == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +132,10 @@ def test_memory_maps_jax_and_single_queries_are_all_taken(tmp_path, precision):
     [
         ({"precision": "float32"}, "searched by jsbert.search.top_k"),
         ({"precision": "int4"}, "precision is 'int4'"),
-        ({"precision": "uint8"}, r"corpus is int8 of shape \(9, 6\).*'uint8' need uint8 of shape \(N, 6\)"),
+        (
+            {"precision": "uint8"},
+            r"corpus is int8 of shape \(9, 6\).*'uint8' need uint8 of shape \(N, 6\)",
+        ),
         ({"precision": "binary"}, r"need int8 of shape \(N, 1\)"),
         ({"ranges": None}, "needs the ranges"),
         ({"queries": np.ones((1, 6), np.int8)}, "queries are int8; give float vectors"),
@@ -128,7 +151,13 @@ def test_what_cannot_be_searched_is_refused(change, message):
     corpus = vectors(9, 6)
     ranges = calibration_ranges(corpus)
     codes = quantize_embeddings(corpus, "int8", ranges)
-    options = {"queries": corpus[:1], "corpus": codes, "k": 2, "precision": "int8", "ranges": ranges}
+    options = {
+        "queries": corpus[:1],
+        "corpus": codes,
+        "k": 2,
+        "precision": "int8",
+        "ranges": ranges,
+    }
     with pytest.raises(ValueError, match=message):
         search.top_k_quantized(**options | change)
 
@@ -139,7 +168,9 @@ def test_recall_among_clusters():
     centres = generator.standard_normal((60, 64))
 
     def draw(count):
-        found = centres[generator.integers(60, size=count)] + 0.6 * generator.standard_normal((count, 64))
+        found = centres[generator.integers(60, size=count)] + 0.6 * generator.standard_normal(
+            (count, 64)
+        )
         return np.float32(found / np.linalg.norm(found, axis=1, keepdims=True))
 
     corpus, queries, ranges = draw(4000), draw(100), calibration_ranges(draw(500))
@@ -148,7 +179,9 @@ def test_recall_among_clusters():
     def recall(precision, multiplier, corpus_float=None):
         options = {"precision": precision, "ranges": ranges, "rescore_multiplier": multiplier}
         codes = quantize_embeddings(corpus, precision, ranges)
-        found = search.top_k_quantized(queries, codes, 10, corpus_float=corpus_float, **options).indices
+        found = search.top_k_quantized(
+            queries, codes, 10, corpus_float=corpus_float, **options
+        ).indices
         return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, found, strict=True)])
 
     assert 0.9 < recall("int8", 1) < 1
@@ -165,7 +198,17 @@ def test_recall_among_clusters():
 
 
 def test_the_benchmark_shows_bytes_recall_and_speed(tmp_path, tiny_folder, capsys):
-    argv = ["--quick", "--model", str(tiny_folder), "--out", str(tmp_path), "--sentences", "300", "--queries", "20"]
+    argv = [
+        "--quick",
+        "--model",
+        str(tiny_folder),
+        "--out",
+        str(tmp_path),
+        "--sentences",
+        "300",
+        "--queries",
+        "20",
+    ]
     values = benchmark.main(argv)
     assert json.loads((tmp_path / "quantized.json").read_text())["rows"] == values["rows"]
     rows = {(row["precision"], row["rescored"]): row for row in values["rows"]}

@@ -14,12 +14,17 @@ def brute_force(queries, corpus, k, similarity="cosine"):
     """(scores, indices) of all similarities sorted, ties by lower index, in float64."""
     queries, corpus = np.float64(queries), np.float64(corpus)
     if similarity == "cosine":
-        queries, corpus = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, corpus))
+        queries, corpus = (
+            x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+            for x in (queries, corpus)
+        )
     if similarity in ("cosine", "dot"):
         scores = queries @ corpus.T
     else:
         scores = -np.linalg.norm(
-            queries[:, None] - corpus[None], ord={"euclidean": 2, "manhattan": 1}[similarity], axis=-1
+            queries[:, None] - corpus[None],
+            ord={"euclidean": 2, "manhattan": 1}[similarity],
+            axis=-1,
         )
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, order, 1), order
@@ -35,10 +40,15 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
-@pytest.mark.parametrize("num_queries, num_corpus, k", [(1, 1, 1), (19, 203, 10), (8, 64, 64), (3, 50, 80)])
+@pytest.mark.parametrize(
+    "num_queries, num_corpus, k", [(1, 1, 1), (19, 203, 10), (8, 64, 64), (3, 50, 80)]
+)
 def test_top_k_equals_brute_force(small_blocks, similarity, num_queries, num_corpus, k):
     generator = np.random.default_rng(num_corpus)
-    queries, corpus = generator.standard_normal((num_queries, 9)), generator.standard_normal((num_corpus, 9))
+    queries, corpus = (
+        generator.standard_normal((num_queries, 9)),
+        generator.standard_normal((num_corpus, 9)),
+    )
     scores, indices = search.top_k(queries, corpus, k, similarity=similarity)
     assert scores.shape == indices.shape == (num_queries, min(k, num_corpus))
     assert (scores.dtype, indices.dtype) == (np.float32, np.int32)
@@ -58,7 +68,9 @@ def test_ties_go_to_the_lower_index_across_blocks(small_blocks):
 
 def test_products_that_overflow_are_not_taken_for_none(small_blocks):
     corpus = np.float32([[-3e38, -3e38], [1, 1], [-3e38, -3e38]])
-    assert search.top_k(np.float32([[3e38, 3e38]]), corpus, 3, similarity="dot").indices.tolist() == [[1, 0, 2]]
+    assert search.top_k(
+        np.float32([[3e38, 3e38]]), corpus, 3, similarity="dot"
+    ).indices.tolist() == [[1, 0, 2]]
 
 
 def test_numpy_jax_lists_memory_maps_and_single_queries_are_all_taken(tmp_path):
@@ -84,10 +96,20 @@ def test_numpy_jax_lists_memory_maps_and_single_queries_are_all_taken(tmp_path):
         (np.ones((2, 3)), np.ones((2, 4)), {}, "queries have 3 dimensions, the corpus has 4"),
         (np.ones((2, 3)), np.ones((2, 3, 1)), {}, r"corpus must be numbers of shape \(N, D\)"),
         (np.array([["a"]]), np.ones((2, 1)), {}, "queries must be numbers"),
-        (np.ones((2, 3)), np.full((2, 3), np.nan), {}, "corpus hold NaN or infinity in the rows from 0 to 1"),
+        (
+            np.ones((2, 3)),
+            np.full((2, 3), np.nan),
+            {},
+            "corpus hold NaN or infinity in the rows from 0 to 1",
+        ),
         (np.full((2, 3), np.inf), np.ones((2, 3)), {}, "queries hold NaN or infinity"),
         (np.ones((2, 3)), np.ones((2, 3)), {"k": 0}, "k is 0"),
-        (np.ones((2, 3)), np.ones((2, 3)), {"similarity": "jaccard"}, "unknown similarity 'jaccard'"),
+        (
+            np.ones((2, 3)),
+            np.ones((2, 3)),
+            {"similarity": "jaccard"},
+            "unknown similarity 'jaccard'",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused(queries, corpus, options, message):
@@ -101,7 +123,11 @@ def test_the_most_similar_pair_equals_brute_force(small_blocks, count):
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = np.where(np.triu(np.ones((count, count), bool), 1), unit @ unit.T, -np.inf)
     first, second = np.unravel_index(cosines.argmax(), cosines.shape)
-    assert search.most_similar_pair(vectors) == (pytest.approx(cosines.max(), abs=1e-6), first, second)
+    assert search.most_similar_pair(vectors) == (
+        pytest.approx(cosines.max(), abs=1e-6),
+        first,
+        second,
+    )
 
 
 def test_of_equal_pairs_the_lowest_is_found_across_blocks(small_blocks):
@@ -143,7 +169,9 @@ def test_close_pairs_block_by_block_are_those_of_brute_force(monkeypatch, simila
     assert list(zip(found.firsts, found.seconds, strict=True)) == [pair for pair, _ in wanted]
     assert found.scores == pytest.approx([score for _, score in wanted], abs=1e-5)
     monkeypatch.undo()
-    for block, whole in zip(found, search.close_pairs(vectors, k=5, max_pairs=30, similarity=similarity), strict=True):
+    for block, whole in zip(
+        found, search.close_pairs(vectors, k=5, max_pairs=30, similarity=similarity), strict=True
+    ):
         np.testing.assert_allclose(block, whole, atol=1e-6)
 
 
@@ -171,7 +199,9 @@ def test_close_pairs_with_many_duplicates():
 
 def test_communities_are_disjoint_and_close_to_their_centre():
     generator = np.random.default_rng(2)
-    vectors = np.concatenate([centre + 0.2 * generator.standard_normal((15, 7)) for centre in 2 * np.eye(7)[:4]])
+    vectors = np.concatenate(
+        [centre + 0.2 * generator.standard_normal((15, 7)) for centre in 2 * np.eye(7)[:4]]
+    )
     found = search.communities(vectors, threshold=0.8, min_community_size=5)
     assert sorted(map(len, found), reverse=True) == [len(group) for group in found]
     members = [row for group in found for row in group]

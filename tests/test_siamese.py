@@ -14,7 +14,9 @@ ENCODE = jax.jit(siamese.encode, static_argnums=0)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    parts = models.parts(tmp_path_factory.mktemp("siamese"), head=(Dense(24, 10, activation="gelu"), Normalize()))
+    parts = models.parts(
+        tmp_path_factory.mktemp("siamese"), head=(Dense(24, 10, activation="gelu"), Normalize())
+    )
     return parts.config, parts.params
 
 
@@ -58,7 +60,9 @@ def test_towers_share_their_params_in_the_gradient(model):
 def test_towers_draw_dropout_of_their_own(model):
     config, params = model
     ids, mask = towers(count=1)
-    twice = siamese.encode_towers(config, params, np.repeat(ids, 2, 0), np.repeat(mask, 2, 0), jax.random.key(0))
+    twice = siamese.encode_towers(
+        config, params, np.repeat(ids, 2, 0), np.repeat(mask, 2, 0), jax.random.key(0)
+    )
     assert np.abs(twice[0] - twice[1]).max() > 1e-3
 
 

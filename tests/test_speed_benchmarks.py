@@ -28,12 +28,16 @@ def run(tmp_path_factory, quick_benchmarks):
 def test_every_engine_stands_beside_every_load(run):
     values, out = run
     assert [(row["load"], row["engine"]) for row in values["rows"]] == [
-        (load, engine) for load in ("short", "mixed", "long") for engine in ("jsbert float32", "jsbert int8")
+        (load, engine)
+        for load in ("short", "mixed", "long")
+        for engine in ("jsbert float32", "jsbert int8")
     ]
     for row in values["rows"]:
         assert len(row["seconds"]) == 2
         load = values["loads"][row["model"]][row["load"]]
-        assert row["texts_per_second"] == pytest.approx(load["num_texts"] / np.median(row["seconds"]))
+        assert row["texts_per_second"] == pytest.approx(
+            load["num_texts"] / np.median(row["seconds"])
+        )
         assert row["times_best_peer"] is None  # for there is no peer
     assert len(values["matmul_flops_per_second"]) == 6
     written = next(out.glob("encode-python*.json"))
@@ -43,7 +47,8 @@ def test_every_engine_stands_beside_every_load(run):
 
 def test_vectors_of_all_engines_are_compared_with_the_first(run):
     float32, int8 = (
-        [row for row in run[0]["rows"] if row["engine"] == f"jsbert {dtype}"] for dtype in ("float32", "int8")
+        [row for row in run[0]["rows"] if row["engine"] == f"jsbert {dtype}"]
+        for dtype in ("float32", "int8")
     )
     assert all(row["largest_difference"] == 0 for row in float32)
     assert all(0 < row["largest_difference"] < 0.1 for row in int8)
@@ -67,9 +72,18 @@ def test_fresh_processes_and_single_texts_are_timed(run):
 
 def test_the_best_peer_is_of_the_same_load_and_precision():
     loads = {"short": {"num_texts": 100, "tokens": 1000, "matmul_flops": 1e9}}
-    names = {"jsbert float32": 2.0, "onnxruntime float32": 3.0, "openvino float32": 2.5, "onnxruntime int8": 1.0}
-    rows = [{"load": "short", "engine": name, "seconds": [seconds]} for name, seconds in names.items()]
-    ratios = {row["engine"]: row["times_best_peer"] for row in encode._with_ratios(rows, loads, 1e9)}
+    names = {
+        "jsbert float32": 2.0,
+        "onnxruntime float32": 3.0,
+        "openvino float32": 2.5,
+        "onnxruntime int8": 1.0,
+    }
+    rows = [
+        {"load": "short", "engine": name, "seconds": [seconds]} for name, seconds in names.items()
+    ]
+    ratios = {
+        row["engine"]: row["times_best_peer"] for row in encode._with_ratios(rows, loads, 1e9)
+    }
     assert ratios["jsbert float32"] == pytest.approx(2.5 / 2.0)
     assert ratios["onnxruntime int8"] == pytest.approx(1.0)
     assert rows[0]["share_of_matmul_rate"] == pytest.approx(0.5)
@@ -87,13 +101,17 @@ def test_missing_packages_are_named(monkeypatch):
 
 def test_a_cross_encoders_engine_scores_pairs(tmp_path):
     models.write_cross_folder(tmp_path)
-    scores = open_engine("jsbert float32", str(tmp_path), "cpu").encode([("a cat", "the dog"), ("red", "blue")])
+    scores = open_engine("jsbert float32", str(tmp_path), "cpu").encode(
+        [("a cat", "the dog"), ("red", "blue")]
+    )
     assert scores.shape == (2, 1)
     assert all(len(set(names)) == len(names) for names in ENGINES.values())
 
 
 def test_documents_are_of_as_many_sentences_as_make_the_tokens():
-    made = sentences.documents(iter(["a b", "c", "d e f", "g", "h"]), 2, 3, lambda text: len(text.split()))
+    made = sentences.documents(
+        iter(["a b", "c", "d e f", "g", "h"]), 2, 3, lambda text: len(text.split())
+    )
     assert made == ["a b c", "d e f"]
 
 

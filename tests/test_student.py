@@ -14,21 +14,31 @@ import jsbert
 from recipes import corpus, pretrain, student
 from tests import models
 
-pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore:.*texts are longer than 32 tokens")]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:.*texts are longer than 32 tokens"),
+]
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    return jsbert.SentenceTransformer(models.write_folder(tmp_path_factory.mktemp("teacher") / "model"))
+    return jsbert.SentenceTransformer(
+        models.write_folder(tmp_path_factory.mktemp("teacher") / "model")
+    )
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder of data in the form of the real one; the first sentence of the corpus is also in the STS benchmark."""
     folder = tmp_path_factory.mktemp("data")
-    texts = [f"{text} {word}" for text, word in zip(models.sentences(90), models.WORDS * 4, strict=False)]
+    texts = [
+        f"{text} {word}" for text, word in zip(models.sentences(90), models.WORDS * 4, strict=False)
+    ]
     files = {
-        "corpus/english-sentences.tsv.gz": ["source\tsentence", *(f"made\t{text}" for text in texts[:60])],
+        "corpus/english-sentences.tsv.gz": [
+            "source\tsentence",
+            *(f"made\t{text}" for text in texts[:60]),
+        ],
         "nli/nli-triplets.tsv.gz": [
             "anchor\tpositive\tnegative",
             *("\t".join(texts[i : i + 3]) for i in range(20, 60)),
@@ -40,7 +50,11 @@ def data(tmp_path_factory):
         files[f"nli/{name}.tsv.gz"] = ["label\tpremise\thypothesis", *rows]
     for part in ("train", "dev", "test"):
         rows = [f"{i % 6}\t{texts[80 + i % 9].upper()}!\tA {texts[i]}" for i in range(8)]
-        files[f"sts/stsb-{part}.tsv"] = ["score\tsentence1\tsentence2", f"5\t{texts[0].upper()}!\tit was", *rows]
+        files[f"sts/stsb-{part}.tsv"] = [
+            "score\tsentence1\tsentence2",
+            f"5\t{texts[0].upper()}!\tit was",
+            *rows,
+        ]
     for name, lines in files.items():
         file = folder / name
         file.parent.mkdir(exist_ok=True)
@@ -50,7 +64,9 @@ def data(tmp_path_factory):
 
 
 def test_sentences_of_evaluation_sets_are_left_out_whatever_their_case_and_punctuation(data):
-    first = corpus.read_examples(data / "corpus/english-sentences.tsv.gz", columns=["sentence"]).texts[0][0]
+    first = corpus.read_examples(
+        data / "corpus/english-sentences.tsv.gz", columns=["sentence"]
+    ).texts[0][0]
     texts, counts = corpus.corpus_sentences(data)
     kept = {corpus.normalized(text) for text in texts}
     assert corpus.normalized(first) not in kept
@@ -77,7 +93,9 @@ def test_a_pruned_vocabulary_keeps_common_pieces_and_all_letters(teacher, tmp_pa
     words = teacher.params["encoder"]["embeddings"]["word"]["embedding"]
     old = teacher.tokenizer.backend.get_vocab()
     for piece, i in pieces.items():
-        assert np.array_equal(small.params["encoder"]["embeddings"]["word"]["embedding"][i], words[old[piece]])
+        assert np.array_equal(
+            small.params["encoder"]["embeddings"]["word"]["embedding"][i], words[old[piece]]
+        )
     ids = small.tokenizer(["quickly", "the cat"]).ids
     assert pieces["[UNK]"] not in ids
     small.save_pretrained(tmp_path / "small")
@@ -111,7 +129,9 @@ def small(monkeypatch):
             monkeypatch.setattr(module, name, recipe)
 
 
-def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(teacher, data, tmp_path, monkeypatch):
+def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(
+    teacher, data, tmp_path, monkeypatch
+):
     monkeypatch.setattr(student, "LAYERS", (1,))
     monkeypatch.setattr(student, "VOCABULARY", 90)
     teacher.save_pretrained(tmp_path / "teacher")
@@ -133,28 +153,49 @@ def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(teacher, data, tm
     agreement = results["scores"]["agreement with the teacher"]
     assert set(agreement) == {"start", "distilled", "assistant", "tuned", "model", "teacher"}
     assert agreement["teacher"] > 0.999 > agreement["distilled"] != agreement["start"]
-    parts = [jsbert.SentenceTransformer(work / name).params for name in ("distilled", "tuned", "model")]
+    parts = [
+        jsbert.SentenceTransformer(work / name).params for name in ("distilled", "tuned", "model")
+    ]
     for first, second, mean in zip(*map(jax.tree.leaves, parts), strict=True):
         assert np.abs((first + second) / 2 - mean).max() < 1e-3 * np.abs(mean).max()
-    assert results["bytes"] == sum(file.stat().st_size for file in (work / "model").rglob("*") if file.is_file())
+    assert results["bytes"] == sum(
+        file.stat().st_size for file in (work / "model").rglob("*") if file.is_file()
+    )
     vectors = jsbert.SentenceTransformer(work / "model").encode(["the cat sat"])
-    steps = [json.loads(line)["step"] for line in (work / "distilled/metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (work / "distilled/metrics.jsonl").read_text().splitlines()
+    ]
     assert max(steps) == 4
     again = student.main([*argv, "--out", str(tmp_path / "out")])
     assert again["sha256"] == results["sha256"]
-    assert np.array_equal(jsbert.SentenceTransformer(work / "model").encode(["the cat sat"]), vectors)
+    assert np.array_equal(
+        jsbert.SentenceTransformer(work / "model").encode(["the cat sat"]), vectors
+    )
 
 
 def test_a_raw_bert_learns_words_from_nothing(data, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "SIZES", {name: models.SIZES[name] for name in pretrain.SIZES})
     monkeypatch.setattr(pretrain, "VOCABULARY", 60)
-    argv = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path), "--sentences", "40"]
+    argv = [
+        "--data",
+        str(data),
+        "--work",
+        str(tmp_path / "work"),
+        "--out",
+        str(tmp_path),
+        "--sentences",
+        "40",
+    ]
     results = pretrain.main(argv)
     model = jsbert.SentenceTransformer(tmp_path / "work/model")
     assert results["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(model.params))
     assert model.config.pooling == ("mean",)
     assert model.encode(["the cat"]).shape == (1, models.SIZES["hidden_size"])
-    entries = [json.loads(line) for line in (tmp_path / "work/trained/metrics.jsonl").read_text().splitlines()]
+    entries = [
+        json.loads(line)
+        for line in (tmp_path / "work/trained/metrics.jsonl").read_text().splitlines()
+    ]
     assert len(entries) == 5
     assert all(np.isfinite(entry["loss"]) for entry in entries)
 

@@ -29,11 +29,15 @@ NASTY = [
 
 
 def ids(ragged: Ragged) -> list[list[int]]:
-    return [ragged.ids[a:b].tolist() for a, b in zip(ragged.starts, ragged.starts[1:], strict=False)]
+    return [
+        ragged.ids[a:b].tolist() for a, b in zip(ragged.starts, ragged.starts[1:], strict=False)
+    ]
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}], ids=str
+    "settings",
+    [{}, {"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}],
+    ids=str,
 )
 def test_vocab_txt_alone_gives_transformers_ids(tmp_path, settings):
     models.write_vocabulary(tmp_path, **settings)
@@ -60,7 +64,9 @@ def test_truncation_and_padding_baked_into_tokenizer_json_are_switched_off(tmp_p
 
 
 def test_truncated_texts_are_counted(tmp_path):
-    tokens = models.tokenizer(tmp_path, max_length=6)(["a cat", "the " * 4, "the " * 5, "the " * 50])
+    tokens = models.tokenizer(tmp_path, max_length=6)(
+        ["a cat", "the " * 4, "the " * 5, "the " * 50]
+    )
     assert tokens.lengths.tolist() == [4, 6, 6, 6]
     assert tokens.truncated == [2, 3]
     assert tokens.ids[tokens.starts[1:] - 1].tolist() == [models.VOCABULARY.index("[SEP]")] * 4
@@ -81,7 +87,8 @@ def test_the_limit_is_the_objects_own(tmp_path):
 
 def test_lone_surrogates_are_refused_by_position(tmp_path):
     with pytest.raises(
-        ValueError, match="text 2 is no valid Unicode: surrogates not allowed at character 1; clean it with"
+        ValueError,
+        match="text 2 is no valid Unicode: surrogates not allowed at character 1; clean it with",
     ):
         models.tokenizer(tmp_path)(["fine", "🙂", "x\udc00"])
 
@@ -114,21 +121,33 @@ def test_tokenizers_of_other_kinds_come_through_transformers(tmp_path):
     assert ids(ours(NASTY[:4])) == reference(NASTY[:4])["input_ids"]
     (tmp_path / "out").mkdir()
     ours.save(tmp_path / "out")
-    assert ids(Tokenizer.from_folder(tmp_path / "out")(NASTY[:4])) == reference(NASTY[:4])["input_ids"]
+    assert (
+        ids(Tokenizer.from_folder(tmp_path / "out")(NASTY[:4])) == reference(NASTY[:4])["input_ids"]
+    )
 
 
 def test_a_tokenizer_that_runs_in_python(tmp_path):
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "ByT5Tokenizer"})
+    )
     ours = Tokenizer.from_folder(tmp_path, max_length=8)
     reference = transformers.ByT5Tokenizer()
     tokens = ours(["cat", "a long sentence"])
-    assert ids(tokens) == reference(["cat", "a long sentence"], truncation=True, max_length=8)["input_ids"]
+    assert (
+        ids(tokens)
+        == reference(["cat", "a long sentence"], truncation=True, max_length=8)["input_ids"]
+    )
     assert tokens.truncated == [1]
     assert ours.largest_id == len(reference) - 1
     assert ours.prompt_length("cat") == 3
     pairs = ours([("cat", "a long dog")])
-    assert ids(pairs) == [reference("cat", "a long dog", truncation=True, max_length=8)["input_ids"]]
-    assert ids(Tokenizer.from_folder(tmp_path, lower_case=True)(["CAT"])) == reference(["cat"])["input_ids"]
+    assert ids(pairs) == [
+        reference("cat", "a long dog", truncation=True, max_length=8)["input_ids"]
+    ]
+    assert (
+        ids(Tokenizer.from_folder(tmp_path, lower_case=True)(["CAT"]))
+        == reference(["cat"])["input_ids"]
+    )
     with pytest.raises(ValueError, match="text 1 is no valid Unicode"):
         ours(["fine", "\ud800"])
 
@@ -140,7 +159,9 @@ def test_added_tokens_of_a_vocab_txt_folder(tmp_path, place):
         models.write_vocabulary(tmp_path)
         (tmp_path / place).write_text(json.dumps({"[X1]": size}))
     else:
-        models.write_vocabulary(tmp_path, added_tokens_decoder={str(size): {"content": "[X1]", "special": True}})
+        models.write_vocabulary(
+            tmp_path, added_tokens_decoder={str(size): {"content": "[X1]", "special": True}}
+        )
     reference = transformers.AutoTokenizer.from_pretrained(tmp_path)
     ours = Tokenizer.from_folder(tmp_path)
     assert ids(ours(["the [X1] cat"])) == reference(["the [X1] cat"])["input_ids"]
@@ -150,15 +171,21 @@ def test_added_tokens_of_a_vocab_txt_folder(tmp_path, place):
 def test_a_prompt_is_put_in_front_and_positions_count_from_the_first(tmp_path):
     tokenizer = models.tokenizer(tmp_path)
     assert ids(tokenizer(["cat"], prompt="the ")) == ids(tokenizer(["the cat"]))
-    with pytest.raises(ValueError, match="text 41 is no valid Unicode: surrogates not allowed at character 0"):
+    with pytest.raises(
+        ValueError, match="text 41 is no valid Unicode: surrogates not allowed at character 0"
+    ):
         tokenizer(["fine", "\ud800"], prompt="the ", first=40)
 
 
 def test_files_that_are_no_tokenizer(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no tokenizer files; expected tokenizer.json, vocab.txt"):
+    with pytest.raises(
+        FileNotFoundError, match="no tokenizer files; expected tokenizer.json, vocab.txt"
+    ):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "vocab.txt").write_text("only\nwords\n")
-    with pytest.raises(ValueError, match=r"vocab.txt: lacks the special tokens \['\[UNK\]', '\[SEP\]', '\[CLS\]'\]"):
+    with pytest.raises(
+        ValueError, match=r"vocab.txt: lacks the special tokens \['\[UNK\]', '\[SEP\]', '\[CLS\]'\]"
+    ):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match="tokenizer.json: not a tokenizer file"):
@@ -175,15 +202,23 @@ def test_the_files_are_written_back_as_they_were(tmp_path):
 
 
 def test_a_class_that_config_json_names_survives_saving(tmp_path):
-    bert, (here, there) = models.tokenizer(tmp_path / "bert"), (tmp_path / "here", tmp_path / "there")
+    bert, (here, there) = (
+        models.tokenizer(tmp_path / "bert"),
+        (tmp_path / "here", tmp_path / "there"),
+    )
     split_at_blanks = tokenizers.Tokenizer.from_str(bert.backend.to_str())
     split_at_blanks.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     here.mkdir()
     there.mkdir()
     split_at_blanks.save(str(here / "tokenizer.json"))
-    (here / "config.json").write_text('{"model_type": "bert", "tokenizer_class": "PreTrainedTokenizerFast"}')
+    (here / "config.json").write_text(
+        '{"model_type": "bert", "tokenizer_class": "PreTrainedTokenizerFast"}'
+    )
     opened = Tokenizer.from_folder(here)
-    assert ids(opened(["cat, dog"])) == transformers.AutoTokenizer.from_pretrained(here)(["cat, dog"])["input_ids"]
+    assert (
+        ids(opened(["cat, dog"]))
+        == transformers.AutoTokenizer.from_pretrained(here)(["cat, dog"])["input_ids"]
+    )
     assert ids(opened(["cat, dog"])) != ids(bert(["cat, dog"]))
     opened.save(there)
     (there / "config.json").write_text('{"model_type": "bert"}')
@@ -201,7 +236,9 @@ def test_tokenizers_that_make_other_ids_have_other_descriptions(tmp_path):
     models.write_vocabulary(tmp_path / "cased", do_lower_case=False)
     models.write_vocabulary(tmp_path / "untyped", model_input_names=["input_ids"])
     (tmp_path / "python").mkdir()
-    (tmp_path / "python/tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+    (tmp_path / "python/tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "ByT5Tokenizer"})
+    )
     options = [dict(max_length=9), dict(max_length=8), dict(max_length=9, lower_case=True)]
     folders = [tmp_path / name for name in ("lower", "cased", "untyped", "python")]
     one, again = ([Tokenizer.from_folder(folder, **kwargs).description for folder in folders for kwargs in options]

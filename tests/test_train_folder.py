@@ -35,11 +35,16 @@ def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_
     def trained(model):
         written = tmp_path / "out" / "model.safetensors"
         before = written.stat().st_mtime_ns if written.exists() else None
-        model = fit(model, Source(pairs(12), "cosine"), tmp_path / "out", RECIPE, evaluator=evaluator)
+        model = fit(
+            model, Source(pairs(12), "cosine"), tmp_path / "out", RECIPE, evaluator=evaluator
+        )
         assert before in (None, written.stat().st_mtime_ns)  # opened, not repeated
         return model
 
-    assert trained(SentenceTransformer(tiny_folder, attn_implementation="xla")).attn_implementation == "xla"
+    assert (
+        trained(SentenceTransformer(tiny_folder, attn_implementation="xla")).attn_implementation
+        == "xla"
+    )
     assert set(seen) == {"xla"}
     assert trained(tiny).attn_implementation == "eager"
     file = tmp_path / "out" / "recipe.json"
@@ -52,7 +57,9 @@ def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_
     for changed in ("hidden_size=25", "hidden_size=24, layer_norm_eps=1e-05"):
         told["run"]["model"]["config"] = EARLIER.replace("hidden_size=24", changed)
         file.write_text(json.dumps(told))
-        with pytest.raises(ValueError, match=r"holds another run, which differs in model.config.encoder.\w+ \("):
+        with pytest.raises(
+            ValueError, match=r"holds another run, which differs in model.config.encoder.\w+ \("
+        ):
             trained(tiny)
 
 
@@ -73,7 +80,11 @@ def test_modules_of_an_earlier_run_are_compared_too():
         "head=(Dense(in_features=24, out_features=10, bias=True, activation='tanh'), Normalize())",
     )
     now = comparable(described(config), config)
-    assert comparable(earlier, config) == comparable(json.loads(json.dumps(described(config))), config) == now
+    assert (
+        comparable(earlier, config)
+        == comparable(json.loads(json.dumps(described(config))), config)
+        == now
+    )
     assert comparable(earlier.replace("'tanh'", "'gelu'"), config) != now
     assert comparable(earlier.replace("out_features=10", "out_features=11"), config) != now
     assert comparable("Config(__import__('os'))", config) != now
@@ -82,7 +93,9 @@ def test_modules_of_an_earlier_run_are_compared_too():
 
 def test_nothing_of_a_run_that_left_no_checkpoint_is_in_the_next(tiny, tmp_path):
     scores = [0.1, 0.2]  # no third: the run ends with its best written, and no checkpoint
-    labelled = Examples.from_columns({"a": texts(44, 1), "b": texts(44, 2), "label": [0, 1, 2, 1] * 11})
+    labelled = Examples.from_columns(
+        {"a": texts(44, 1), "b": texts(44, 2), "label": [0, 1, 2, 1] * 11}
+    )
     with pytest.raises(IndexError):
         fit(
             tiny,
@@ -102,7 +115,8 @@ def test_a_folder_of_something_else_is_left_alone(tiny, tiny_folder, tmp_path):
     fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
     other = dataclasses.replace(RECIPE, learning_rate=1e-4)
     with pytest.raises(
-        ValueError, match=r"another run, which differs in recipe.learning_rate \(0.001 there, 0.0001 now\)"
+        ValueError,
+        match=r"another run, which differs in recipe.learning_rate \(0.001 there, 0.0001 now\)",
     ):
         fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", other)
     with pytest.raises(ValueError, match="differs in model.params"):
@@ -113,7 +127,12 @@ def test_a_folder_of_something_else_is_left_alone(tiny, tiny_folder, tmp_path):
             RECIPE,
         )
     with pytest.raises(ValueError, match=r"differs in data.train.options.matryoshka_dims"):
-        fit(tiny, Source(pairs(), objective("cosine", matryoshka_dims=(24, 8))), tmp_path / "out", RECIPE)
+        fit(
+            tiny,
+            Source(pairs(), objective("cosine", matryoshka_dims=(24, 8))),
+            tmp_path / "out",
+            RECIPE,
+        )
     with pytest.raises(ValueError, match=r"differs in evaluator \(None there, first_number now\)"):
         fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE, evaluator=first_number)
     with pytest.raises(ValueError, match="differs in data.train.digest"):
@@ -132,12 +151,24 @@ def test_a_folder_with_other_things_is_not_touched(tiny, tmp_path):
 
 def test_a_run_that_failed_before_its_first_checkpoint_can_be_mended(tiny, tmp_path):
     with pytest.raises(ValueError, match="'embedings' is found in no param's path"):
-        fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", dataclasses.replace(RECIPE, frozen=("embedings",)))
-    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", dataclasses.replace(RECIPE, frozen=("embeddings",)))
+        fit(
+            tiny,
+            Source(pairs(), "cosine"),
+            tmp_path / "out",
+            dataclasses.replace(RECIPE, frozen=("embedings",)),
+        )
+    fit(
+        tiny,
+        Source(pairs(), "cosine"),
+        tmp_path / "out",
+        dataclasses.replace(RECIPE, frozen=("embeddings",)),
+    )
 
 
 def test_a_full_disk_is_found_before_the_work(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: os.terminal_size((0, 0)) and _Usage(free=1000))
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda path: os.terminal_size((0, 0)) and _Usage(free=1000)
+    )
     with pytest.raises(OSError, match=r"needs about [\d.,]+ MB .* 0 MB are free"):
         fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE)
     assert not (tmp_path / "out" / "recipe.json").exists()

@@ -36,7 +36,10 @@ def weights(folder):
 
 
 def lines(folder):
-    return [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def test_a_run_leaves_a_model_and_its_record(tiny, tmp_path):
@@ -54,9 +57,14 @@ def test_a_run_leaves_a_model_and_its_record(tiny, tmp_path):
     recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
     assert recipe["finished"]
     assert recipe["run"]["recipe"] == RECIPE.to_json()
-    best = max((entry for entry in entries if "score" in entry and entry["step"]), key=lambda entry: entry["score"])
+    best = max(
+        (entry for entry in entries if "score" in entry and entry["step"]),
+        key=lambda entry: entry["score"],
+    )
     assert recipe["best"]["step"] == best["step"]
-    assert first_number(model)["first"] == pytest.approx(best["score"], abs=1e-6)  # the best is what is returned
+    assert first_number(model)["first"] == pytest.approx(
+        best["score"], abs=1e-6
+    )  # the best is what is returned
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| train | cosine | 44 |" in card
     assert "| learning_rate | 0.001 |" in card
@@ -67,7 +75,13 @@ def test_a_run_leaves_a_model_and_its_record(tiny, tmp_path):
 
 def test_a_score_that_is_no_number_is_never_the_best(tiny, tmp_path):
     scores = iter([np.nan, np.nan, 0.5, 0.4])
-    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", QUICK, evaluator=lambda model: {"score": next(scores)})
+    fit(
+        tiny,
+        Source(pairs(), "cosine"),
+        tmp_path / "out",
+        QUICK,
+        evaluator=lambda model: {"score": next(scores)},
+    )
     assert json.loads((tmp_path / "out" / "recipe.json").read_text())["best"]["step"] == 10
 
 
@@ -75,9 +89,14 @@ def test_a_cross_encoder_and_its_objective_have_as_many_labels(tmp_path):
     model = CrossEncoder.from_parts(models.cross_parts(tmp_path, num_labels=3))
     columns = {"a": texts(8, 1), "b": texts(8, 2), "label": [0, 1, 2, 0, 1, 2, 0, 1]}
     examples = Examples.from_columns(columns)
-    with pytest.raises(ValueError, match="binary-cross-entropy is for 1 label, the model has 3; open it with another"):
+    with pytest.raises(
+        ValueError,
+        match="binary-cross-entropy is for 1 label, the model has 3; open it with another",
+    ):
         fit(model, Source(examples, "binary-cross-entropy"), tmp_path / "out", QUICK)
-    with pytest.raises(ValueError, match="'softmax' is not for a cross-encoder; choose one of binary-cross-entropy"):
+    with pytest.raises(
+        ValueError, match="'softmax' is not for a cross-encoder; choose one of binary-cross-entropy"
+    ):
         fit(model, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", QUICK)
     fit(model, Source(examples, "cross-entropy"), tmp_path / "out", QUICK)
 
@@ -104,11 +123,18 @@ def test_every_way_to_run_learns(tiny, tmp_path, options):
 
 def test_packed_rows_and_padded_towers_are_one_run(tiny, tmp_path):
     models_ = [
-        fit(tiny, Source(pairs(), "cosine"), tmp_path / str(p), dataclasses.replace(QUICK, packing=p))
+        fit(
+            tiny,
+            Source(pairs(), "cosine"),
+            tmp_path / str(p),
+            dataclasses.replace(QUICK, packing=p),
+        )
         for p in (True, False)
     ]
     a, b = (model.encode(models.sentences(20)) for model in models_)
-    np.testing.assert_allclose(a, b, atol=2e-4)  # Adam magnifies rounding; another dropout differs by 1e-2
+    np.testing.assert_allclose(
+        a, b, atol=2e-4
+    )  # Adam magnifies rounding; another dropout differs by 1e-2
 
 
 def test_several_devices_make_the_same_run(tiny_folder, tmp_path):
@@ -124,7 +150,9 @@ def test_several_devices_make_the_same_run(tiny_folder, tmp_path):
 
 
 def test_several_data_sets_take_turns_each_with_its_objective(tiny, tmp_path):
-    labelled = Examples.from_columns({"premise": texts(20, 1), "hypothesis": texts(20, 2), "label": [0, 1, 2, 1] * 5})
+    labelled = Examples.from_columns(
+        {"premise": texts(20, 1), "hypothesis": texts(20, 2), "label": [0, 1, 2, 1] * 5}
+    )
     sources = [
         Source(labelled, objective("softmax", num_labels=3), name="nli"),
         Source(pairs(20), "cosent", name="sts"),
@@ -149,9 +177,16 @@ def test_masked_words_are_learned_by_encoders_with_narrow_embeddings(tmp_path, f
     parts = models.parts(tmp_path / "vocabulary")
     encoder = family.Config(**models.SIZES, embedding_size=14)
     params = {"encoder": models.perturbed(encoders.shapes(encoder))}
-    narrow = dataclasses.replace(parts, config=dataclasses.replace(parts.config, encoder=encoder), params=params)
+    narrow = dataclasses.replace(
+        parts, config=dataclasses.replace(parts.config, encoder=encoder), params=params
+    )
     source = Source(Examples.from_columns({"text": texts(20, 3)}), "masked-lm")
-    fit(SentenceTransformer.from_parts(narrow), source, tmp_path / "out", dataclasses.replace(QUICK, epochs=3))
+    fit(
+        SentenceTransformer.from_parts(narrow),
+        source,
+        tmp_path / "out",
+        dataclasses.replace(QUICK, epochs=3),
+    )
     losses = [entry["loss"] for entry in lines(tmp_path / "out")]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
@@ -161,18 +196,24 @@ def test_masked_words_are_not_for_tokens_that_see_one_side(tiny, family):
     config = dataclasses.replace(tiny.config, encoder=family.Config(vocab_size=60, hidden_size=24))
     source = Source(Examples.from_columns({"text": ["a cat"]}), "masked-lm")
     with pytest.raises(
-        ValueError, match="train: masked-lm is for tokens that see those before and behind them, not fo"
+        ValueError,
+        match="train: masked-lm is for tokens that see those before and behind them, not fo",
     ):
         source.build(config)
 
 
-@pytest.mark.parametrize("kind, num_labels", [("binary-cross-entropy", 1), ("mse", 1), ("cross-entropy", 3)])
+@pytest.mark.parametrize(
+    "kind, num_labels", [("binary-cross-entropy", 1), ("mse", 1), ("cross-entropy", 3)]
+)
 @pytest.mark.parametrize("packing", [True, False])
 def test_cross_encoders_are_trained_by_the_same_loop(tmp_path, kind, num_labels, packing):
     start = CrossEncoder.from_parts(models.cross_parts(tmp_path, num_labels=num_labels))
     labels = [i % 3 for i in range(44)] if num_labels > 1 else [float(i % 2) for i in range(44)]
     columns = {"query": texts(44, 1), "document": texts(44, 2), "label": labels}
-    source = Source(Examples.from_columns(columns), objective(kind, **({"num_labels": 3} if num_labels > 1 else {})))
+    source = Source(
+        Examples.from_columns(columns),
+        objective(kind, **({"num_labels": 3} if num_labels > 1 else {})),
+    )
     recipe = dataclasses.replace(QUICK, epochs=4, packing=packing, dropout=False)
     trained = fit(start, source, tmp_path / "out", recipe)
     assert isinstance(trained, CrossEncoder)
@@ -184,11 +225,23 @@ def test_cross_encoders_are_trained_by_the_same_loop(tmp_path, kind, num_labels,
 @pytest.mark.parametrize(
     "examples, kind, message",
     [
-        (pairs(), "triplet", "train: triplet takes 3 columns of texts; these examples have 2: sentence1, sentence2"),
+        (
+            pairs(),
+            "triplet",
+            "train: triplet takes 3 columns of texts; these examples have 2: sentence1, sentence2",
+        ),
         (triplets(), "cosine", "cosine takes 2 columns of texts; these examples have 3"),
-        (Examples.from_columns({"a": ["x"], "b": ["y"]}), "cosine", r"cosine needs labels \(number\)"),
+        (
+            Examples.from_columns({"a": ["x"], "b": ["y"]}),
+            "cosine",
+            r"cosine needs labels \(number\)",
+        ),
         (pairs(), "mse", "'mse' is not for a bi-encoder; choose one of softmax, cosine"),
-        (Examples.from_columns({"a": [], "b": []}), "multiple-negatives-ranking", "there are no examples"),
+        (
+            Examples.from_columns({"a": [], "b": []}),
+            "multiple-negatives-ranking",
+            "there are no examples",
+        ),
     ],
 )
 def test_examples_that_do_not_fit_are_refused_first(tiny, tmp_path, examples, kind, message):
@@ -198,8 +251,12 @@ def test_examples_that_do_not_fit_are_refused_first(tiny, tmp_path, examples, ki
 
 
 def test_a_label_that_is_no_class_is_named(tiny, tmp_path):
-    examples = Examples.from_columns({"a": ["x"] * 8, "b": ["y"] * 8, "label": [0, 1, 2, 0, 1, 7, 0, 1]})
-    with pytest.raises(ValueError, match="train: example 5 has the label 7; softmax has 3 classes, 0 to 2"):
+    examples = Examples.from_columns(
+        {"a": ["x"] * 8, "b": ["y"] * 8, "label": [0, 1, 2, 0, 1, 7, 0, 1]}
+    )
+    with pytest.raises(
+        ValueError, match="train: example 5 has the label 7; softmax has 3 classes, 0 to 2"
+    ):
         fit(tiny, Source(examples, objective("softmax", num_labels=3)), tmp_path / "out", QUICK)
 
 
@@ -215,7 +272,9 @@ def test_a_label_that_is_no_class_is_named(tiny, tmp_path):
     ],
 )
 def test_a_label_out_of_range_is_named(tiny, kind, label, message):
-    examples = Examples.from_columns({"a": ["x"] * 4, "b": ["y"] * 4, "score": [0.0, 1.0, 1.0, 0.0]})
+    examples = Examples.from_columns(
+        {"a": ["x"] * 4, "b": ["y"] * 4, "score": [0.0, 1.0, 1.0, 0.0]}
+    )
     config, num_labels = tiny.config, None
     if kind in CROSS_ENCODER:
         num_labels = 2 if kind == "cross-entropy" else 1
@@ -241,17 +300,21 @@ def test_computed_cosines_are_labels(tiny):
 def test_a_model_of_several_routes_is_refused(tmp_path):
     model = SentenceTransformer.from_parts(two_encoders(tmp_path))
     with pytest.raises(
-        ValueError, match=r"routes \['query', 'document'\] have encoders of their own, and a run trains"
+        ValueError,
+        match=r"routes \['query', 'document'\] have encoders of their own, and a run trains",
     ):
         fit(model, Source(pairs(), "cosine"), tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
     for task in ("query", "document"):  # as the message says
-        one = SentenceTransformer.from_parts(dataclasses.replace(model.router.route(task).parts, router=None))
+        one = SentenceTransformer.from_parts(
+            dataclasses.replace(model.router.route(task).parts, router=None)
+        )
         assert np.array_equal(one.encode("a cat"), model.encode("a cat", task=task))
         Run(one, [Source(pairs(), "cosine")], QUICK, None)
     shared = SentenceTransformer.from_parts(routed(tmp_path / "shared"))
     with pytest.raises(
-        ValueError, match=r"the model has the routes \['query', 'document'\]; choose one with config.for"
+        ValueError,
+        match=r"the model has the routes \['query', 'document'\]; choose one with config.for",
     ):
         fit(shared, Source(pairs(), "cosine"), tmp_path / "out", QUICK)
 
@@ -265,7 +328,10 @@ def test_a_model_of_several_routes_is_refused(tmp_path):
         ({"schedule": "cosine"}, "schedule is 'cosine'; choose one of 'linear', 'constant'"),
         ({"dtype": "float16"}, "dtype is 'float16'; choose one of 'float32', 'bfloat16'"),
         ({"frozen": "encoder"}, "give a sequence of patterns"),
-        ({"dropout": 0.2}, "dropout is 0.2; give None for the model's own rates, or False for none"),
+        (
+            {"dropout": 0.2},
+            "dropout is 0.2; give None for the model's own rates, or False for none",
+        ),
         ({"seed": -1}, "seed is -1; it must be an integer, 0 or more"),
     ],
 )
@@ -276,7 +342,13 @@ def test_recipes_are_checked(option, message):
 
 def test_the_schedule_rises_over_a_tenth_and_falls_to_nothing():
     rate = learning_rate(Recipe(learning_rate=1.0), 100)
-    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 99)] == [0.0, 0.5, 1.0, 0.5, 0.0111]
+    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 99)] == [
+        0.0,
+        0.5,
+        1.0,
+        0.5,
+        0.0111,
+    ]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tiny, tmp_path):
@@ -287,7 +359,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tiny, tmp_p
         return of_embeddings(config, cosine_regression, name=name)
 
     with pytest.raises(
-        FloatingPointError, match=r"update \d+: the loss is inf.*The batch is kept in .*not-finite-\d+.npz"
+        FloatingPointError,
+        match=r"update \d+: the loss is inf.*The batch is kept in .*not-finite-\d+.npz",
     ):
         fit(tiny, Source(examples, unbounded), tmp_path / "out", RECIPE)
     (file,) = (tmp_path / "out").glob("not-finite-*.npz")

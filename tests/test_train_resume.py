@@ -20,7 +20,9 @@ from tests.test_train_loop import RECIPE, lines, pairs, weights
 
 
 def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
-    processes = multiprocessing.get_context("forkserver")  # imports once; nothing of JAX has started there
+    processes = multiprocessing.get_context(
+        "forkserver"
+    )  # imports once; nothing of JAX has started there
     processes.set_forkserver_preload(["tests.train_process"])
 
     def start(out):
@@ -36,7 +38,9 @@ def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
     for _ in range(60):
         process = start(tmp_path / "killed")
         steps = newest(checkpoints)
-        while process.is_alive() and newest(checkpoints) <= steps:  # some progress, or it would never end
+        while (
+            process.is_alive() and newest(checkpoints) <= steps
+        ):  # some progress, or it would never end
             time.sleep(0.005)
         if kills >= 10 and in_a_checkpoint:
             break
@@ -80,7 +84,10 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt, match=r"stopped after update \d+ of 330; the same call goes on from there"):
+    with pytest.raises(
+        KeyboardInterrupt,
+        match=r"stopped after update \d+ of 330; the same call goes on from there",
+    ):
         fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", recipe)
     thread.join()
     resumed = fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", recipe)

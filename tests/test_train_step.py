@@ -49,10 +49,16 @@ def setup(parts, dtype, kind="multiple-negatives-ranking", *, remat=False, **enc
     config = dataclasses.replace(parts.config, encoder=encoder)
     generator = np.random.default_rng(0)
     batch = {
-        "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, TOWERS, LENGTH)).astype(np.int32),
+        "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, TOWERS, LENGTH)).astype(
+            np.int32
+        ),
         "lengths": generator.integers(2, LENGTH + 1, (ROWS, TOWERS)).astype(np.int32),
     }
-    return objective(kind)(config, name="x"), jax.tree.map(lambda p: jnp.asarray(p, dtype), parts.params), batch
+    return (
+        objective(kind)(config, name="x"),
+        jax.tree.map(lambda p: jnp.asarray(p, dtype), parts.params),
+        batch,
+    )
 
 
 def copied(tree):
@@ -73,7 +79,9 @@ def assert_equal(ours, wanted, dtype):
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(wanted), strict=True):
         # Attention's key biases have gradient 0, of which float32 leaves rounding: hence a floor by the largest tensor.
-        tolerance = 1e-10 if dtype == "float64" else 1e-5 * max(float(jnp.abs(b).max()), 0.01 * largest)
+        tolerance = (
+            1e-10 if dtype == "float64" else 1e-5 * max(float(jnp.abs(b).max()), 0.01 * largest)
+        )
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
@@ -85,7 +93,9 @@ def test_cached_gradients_are_the_full_batchs(tiny_parts, dtype, dropout):
         keys = example_keys(KEY, 7, ROWS) if dropout else None
         full = grads_of(in_batch, params, batch, keys)
         for chunk_size in (4, 5, ROWS):  # 5 leaves a last chunk that must be filled up
-            assert_equal(grads_of(in_batch, params, batch, keys, chunk_size=chunk_size), full, dtype)
+            assert_equal(
+                grads_of(in_batch, params, batch, keys, chunk_size=chunk_size), full, dtype
+            )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -95,7 +105,9 @@ def test_accumulated_micro_batches_are_the_full_batch(tiny_parts, dtype, dropout
         alone, params, batch = setup(tiny_parts, dtype, "triplet")
         key = KEY if dropout else None
         full = make_step(alone, OPTIMIZER)(init_state(copied(params), OPTIMIZER), batch, key)
-        parts = make_step(alone, OPTIMIZER, accumulate=4)(init_state(copied(params), OPTIMIZER), batch, key)
+        parts = make_step(alone, OPTIMIZER, accumulate=4)(
+            init_state(copied(params), OPTIMIZER), batch, key
+        )
         assert_equal(parts, full, dtype)
 
 
@@ -128,17 +140,27 @@ def test_dropout_depends_on_key_step_and_example_alone(tiny_parts):
     same = {name: np.repeat(array[:1], ROWS, axis=0) for name, array in batch.items()}
     same["ids"][:, 1], same["lengths"][:, 1] = same["ids"][:, 0], same["lengths"][:, 0]
     drawn = np.asarray(forward(params, same, keys))[:, :2].reshape(2 * ROWS, -1)
-    assert len(np.unique(drawn.round(5), axis=0)) == 2 * ROWS  # each example, and each of its towers, draws its own
+    assert (
+        len(np.unique(drawn.round(5), axis=0)) == 2 * ROWS
+    )  # each example, and each of its towers, draws its own
 
 
 def test_a_heads_dropout_depends_on_key_step_and_example_alone(tmp_path):
     parts = models.cross_parts(tmp_path)
-    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.5}
+    rates = {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "classifier_dropout": 0.5,
+    }
     encoder = dataclasses.replace(parts.config.encoder, **rates)
-    alone = objective("binary-cross-entropy")(dataclasses.replace(parts.config, encoder=encoder), name="x")
+    alone = objective("binary-cross-entropy")(
+        dataclasses.replace(parts.config, encoder=encoder), name="x"
+    )
     generator = np.random.default_rng(0)
     batch = {
-        "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, 1, LENGTH)).astype(np.int32),
+        "ids": generator.integers(5, models.SIZES["vocab_size"], (ROWS, 1, LENGTH)).astype(
+            np.int32
+        ),
         "lengths": generator.integers(2, LENGTH + 1, (ROWS, 1)).astype(np.int32),
         "labels": generator.random(ROWS, np.float32),
     }
@@ -159,15 +181,23 @@ def test_a_step_makes_the_vmapped_siamese_pass(tiny_parts):
     config = tiny_parts.config
     encode = jax.jit(siamese.encode, static_argnums=0)
     one_by_one = [encode(config, params, batch["ids"][:, t], mask[:, t]) for t in range(TOWERS)]
-    np.testing.assert_allclose(jax.jit(alone.forward)(params, batch, None), np.stack(one_by_one, axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(alone.forward)(params, batch, None), np.stack(one_by_one, axis=1), atol=1e-6
+    )
 
 
 def test_remat_changes_memory_only(tiny_parts):
     keys = example_keys(KEY, 0, ROWS)
     plain, params, batch = setup(tiny_parts, "float32", num_hidden_layers=6)
     remat, _, _ = setup(tiny_parts, "float32", num_hidden_layers=6, remat=True)
-    params |= {"encoder": models.perturbed(encoders.shapes(bert.Config(**models.SIZES | {"num_hidden_layers": 6})))}
-    assert_equal(grads_of(remat, params, batch, keys), grads_of(plain, params, batch, keys), "float32")
+    params |= {
+        "encoder": models.perturbed(
+            encoders.shapes(bert.Config(**models.SIZES | {"num_hidden_layers": 6}))
+        )
+    }
+    assert_equal(
+        grads_of(remat, params, batch, keys), grads_of(plain, params, batch, keys), "float32"
+    )
     many = {name: np.repeat(array, 16, axis=0) for name, array in batch.items()}
 
     def kept_bytes(one):
@@ -183,14 +213,21 @@ def test_cached_gradients_take_less_memory(tiny_parts):
 
     def kept_bytes(chunk_size):
         step = make_step(in_batch, optax.sgd(0.1), chunk_size=chunk_size)
-        return step.lower(init_state(params, optax.sgd(0.1)), batch, KEY).compile().memory_analysis().temp_size_in_bytes
+        return (
+            step.lower(init_state(params, optax.sgd(0.1)), batch, KEY)
+            .compile()
+            .memory_analysis()
+            .temp_size_in_bytes
+        )
 
     assert kept_bytes(8) < kept_bytes(None) / 4
 
 
 def test_frozen_params_stay_and_the_others_move(tiny_parts):
     alone, params, batch = setup(tiny_parts, "float32", "triplet")
-    state = init_state(copied(params), optax.adamw(1e-2), frozen=("embeddings", r"layers/0/.*kernel"))
+    state = init_state(
+        copied(params), optax.adamw(1e-2), frozen=("embeddings", r"layers/0/.*kernel")
+    )
     assert all(
         leaf.size < params["encoder"]["embeddings"]["word"]["embedding"].size
         for leaf in jax.tree.leaves(state.opt_state)
@@ -199,7 +236,8 @@ def test_frozen_params_stay_and_the_others_move(tiny_parts):
     after = all_params(state.params, state.frozen)
     assert jax.tree.structure(after) == jax.tree.structure(params)
     for path, (old, new) in jax.tree_util.tree_leaves_with_path(
-        jax.tree.map(lambda *pair: pair, params, after), is_leaf=lambda leaf: isinstance(leaf, tuple)
+        jax.tree.map(lambda *pair: pair, params, after),
+        is_leaf=lambda leaf: isinstance(leaf, tuple),
     ):
         name = "/".join(str(key.key) for key in path)
         is_frozen = "embeddings" in name or ("layers/0/" in name and "kernel" in name)
@@ -208,7 +246,9 @@ def test_frozen_params_stay_and_the_others_move(tiny_parts):
 
 def test_patterns_that_fit_nothing_or_everything_are_refused(tiny_parts):
     params = tiny_parts.params
-    with pytest.raises(ValueError, match="'layers/7' is found in no param's path; paths look like 'encoder/"):
+    with pytest.raises(
+        ValueError, match="'layers/7' is found in no param's path; paths look like 'encoder/"
+    ):
         init_state(params, optax.sgd(1.0), frozen=("layers/7",))
     with pytest.raises(ValueError, match="leave nothing to train"):
         init_state(params, optax.sgd(1.0), frozen=("encoder", "head"))
@@ -224,7 +264,14 @@ def test_the_mean_of_the_examples_gradients_is_the_batchs(tiny_parts):
 
 
 @pytest.mark.parametrize(
-    "kind", ["multiple-negatives-ranking", "cosent", "angle", "online-contrastive", "similarity-distillation"]
+    "kind",
+    [
+        "multiple-negatives-ranking",
+        "cosent",
+        "angle",
+        "online-contrastive",
+        "similarity-distillation",
+    ],
 )
 def test_in_batch_objectives_have_no_gradients_per_example(tiny_parts, kind):
     with pytest.raises(ValueError, match="examples see each other"):
@@ -239,7 +286,9 @@ def test_an_objective_of_ones_own_is_a_function(tiny_parts):
 
     _, params, batch = setup(tiny_parts, "float32")
     own = of_embeddings(tiny_parts.config, mean_squared_distance, name="mine", labels="none")
-    state, first = make_step(own, optax.sgd(1.0))(init_state(copied(params), optax.sgd(1.0)), batch, None)
+    state, first = make_step(own, optax.sgd(1.0))(
+        init_state(copied(params), optax.sgd(1.0)), batch, None
+    )
     assert isinstance(state, State)
     assert int(state.step) == 1
     assert make_step(own, optax.sgd(1.0))(state, batch, None)[1]["loss"] < first["loss"]
@@ -257,8 +306,12 @@ def test_targets_may_be_given_for_each_tower(tiny_parts):
 
 def test_the_params_of_other_objectives_wait_for_their_own_batches(tiny_parts):
     _, params, batch = setup(tiny_parts, "float32")
-    pairs = {name: array[:, :2] for name, array in batch.items()} | {"labels": np.arange(ROWS, dtype=np.int32) % 3}
-    one, two = (objective("softmax", num_labels=3)(tiny_parts.config, name=name) for name in ("one", "two"))
+    pairs = {name: array[:, :2] for name, array in batch.items()} | {
+        "labels": np.arange(ROWS, dtype=np.int32) % 3
+    }
+    one, two = (
+        objective("softmax", num_labels=3)(tiny_parts.config, name=name) for name in ("one", "two")
+    )
     params = copied(params) | {"objectives": {"one": one.init(KEY), "two": two.init(KEY)}}
     steps = [make_step(each, OPTIMIZER) for each in (one, two)]
     state, _ = steps[1](init_state(copied(params), OPTIMIZER), pairs, KEY)
@@ -270,15 +323,21 @@ def test_the_params_of_other_objectives_wait_for_their_own_batches(tiny_parts):
 
 def test_packed_rows_are_not_cut_into_chunks(tiny_parts):
     in_batch, params, batch = setup(tiny_parts, "float32")
-    rows = packed(batch["ids"].reshape(-1, LENGTH), batch["lengths"].ravel()) | {"lengths": batch["lengths"]}
+    rows = packed(batch["ids"].reshape(-1, LENGTH), batch["lengths"].ravel()) | {
+        "lengths": batch["lengths"]
+    }
     with pytest.raises(ValueError, match="packed rows are computed whole"):
         gradients(in_batch, params, rows, None, chunk_size=4)
 
 
 def test_options_are_those_of_the_loss():
-    with pytest.raises(ValueError, match="objective is 'triplett'; choose one of 'softmax', 'cosine', 'triplet'"):
+    with pytest.raises(
+        ValueError, match="objective is 'triplett'; choose one of 'softmax', 'cosine', 'triplet'"
+    ):
         objective("triplett")
-    with pytest.raises(ValueError, match="'triplet' has no option marge; it has distance, margin, matryoshka_dims"):
+    with pytest.raises(
+        ValueError, match="'triplet' has no option marge; it has distance, margin, matryoshka_dims"
+    ):
         objective("triplet", marge=2)
     with pytest.raises(ValueError, match="'softmax' needs num_labels"):
         objective("softmax")
@@ -287,13 +346,17 @@ def test_options_are_those_of_the_loss():
 def test_the_softmax_classifier_is_trained_along(tiny_parts):
     config = tiny_parts.config
     _, params, batch = setup(tiny_parts, "float32")
-    pairs = {name: array[:, :2] for name, array in batch.items()} | {"labels": np.arange(ROWS, dtype=np.int32) % 3}
+    pairs = {name: array[:, :2] for name, array in batch.items()} | {
+        "labels": np.arange(ROWS, dtype=np.int32) % 3
+    }
     softmax = objective("softmax", num_labels=3, concatenation=("|u-v|", "u*v"))(config, name="nli")
     classifier = softmax.init(KEY)
     assert classifier["kernel"].shape == (2 * config.embedding_dimension, 3)
     everything = params | {"objectives": {"nli": classifier}}
     loss, grads = grads_of(softmax, everything, pairs, None)
     embeddings = jnp.swapaxes(softmax.forward(everything, pairs, None), 0, 1)
-    wanted = losses.softmax_classification(classifier, embeddings, pairs["labels"], concatenation=("|u-v|", "u*v"))
+    wanted = losses.softmax_classification(
+        classifier, embeddings, pairs["labels"], concatenation=("|u-v|", "u*v")
+    )
     assert float(loss) == pytest.approx(float(wanted.mean()), abs=1e-6)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads["objectives"]))

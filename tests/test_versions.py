@@ -34,7 +34,12 @@ def test_recording_changes_the_table_alone(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "error, skipped",
     [
-        (ValueError("The version of PEFT you are using is not compatible, please use a version >= 0.22.0"), True),
+        (
+            ValueError(
+                "The version of PEFT you are using is not compatible, please use a version >= 0.22.0"
+            ),
+            True,
+        ),
         (ImportError("peft>=0.22 is required for this, but found version 0.21"), True),
         (ValueError("hidden size 24 is not a multiple of 5"), False),
         (ImportError("cannot import name 'BertModel'"), False),
@@ -42,5 +47,8 @@ def test_recording_changes_the_table_alone(tmp_path, monkeypatch):
 )
 def test_only_a_refused_version_skips(error, skipped):
     reference = pytest.importorskip("tests.parity.reference")
-    with pytest.raises(pytest.skip.Exception if skipped else type(error)), reference.skips_what_the_reference_refuses():
+    with (
+        pytest.raises(pytest.skip.Exception if skipped else type(error)),
+        reference.skips_what_the_reference_refuses(),
+    ):
         raise error

@@ -9,7 +9,9 @@ from jsbert.data import Examples
 from jsbert.train import Recipe, Source, fit
 from tests import models, programs
 
-RECIPE = Recipe(batch_size=4, learning_rate=1e-3, epochs=5, checkpoint_steps=1, eval_steps=9, log_steps=1)
+RECIPE = Recipe(
+    batch_size=4, learning_rate=1e-3, epochs=5, checkpoint_steps=1, eval_steps=9, log_steps=1
+)
 """A checkpoint after every update, so that kills fall into their writing."""
 
 
@@ -21,7 +23,9 @@ def first_number(model) -> dict[str, float]:
 def texts(count: int, seed: int) -> list[str]:
     """Random sentences of 3 to 6 words: unequal, but of one array length, for each is a step to compile."""
     generator = random.Random(seed)
-    return [" ".join(generator.choices(models.WORDS, k=generator.randint(3, 6))) for _ in range(count)]
+    return [
+        " ".join(generator.choices(models.WORDS, k=generator.randint(3, 6))) for _ in range(count)
+    ]
 
 
 def triplets(count: int = 44) -> Examples:

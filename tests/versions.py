@@ -80,5 +80,8 @@ def write() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
         write()
-    print("last green with: " + ", ".join(f"{name} {version}" for name, version in last_green().items()))
+    print(
+        "last green with: "
+        + ", ".join(f"{name} {version}" for name, version in last_green().items())
+    )
     print(summary())

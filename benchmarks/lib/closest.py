@@ -24,7 +24,12 @@ NEIGHBOURS = 10
 
 
 def costs(
-    bi: SentenceTransformer, cross: CrossEncoder, sentences: list[str], *, sample: int, rerank_pairs: int
+    bi: SentenceTransformer,
+    cross: CrossEncoder,
+    sentences: list[str],
+    *,
+    sample: int,
+    rerank_pairs: int,
 ) -> dict[str, dict[str, Any]]:
     """Passes and seconds of each method, to the closest pair of `sentences`, without compilation.
 
@@ -44,7 +49,9 @@ def costs(
     def by_both():
         vectors = bi.encode(sentences)
         close = close_pairs(vectors, k=NEIGHBOURS, max_pairs=rerank_pairs)
-        scores = cross.predict([(sentences[i], sentences[j]) for i, j in zip(close.firsts, close.seconds, strict=True)])
+        scores = cross.predict(
+            [(sentences[i], sentences[j]) for i, j in zip(close.firsts, close.seconds, strict=True)]
+        )
         best = int(np.argmax(scores))
         return len(vectors) + len(scores), (close.firsts[best], close.seconds[best])
 

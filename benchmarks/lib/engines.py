@@ -40,7 +40,10 @@ class Jsbert:
         return self.run(texts, on_truncate="ignore").reshape(len(texts), -1)
 
     def about(self) -> dict[str, Any]:
-        return {"compile_seconds": self.model.compile_seconds, "num_compilations": self.model.num_compilations}
+        return {
+            "compile_seconds": self.model.compile_seconds,
+            "num_compilations": self.model.num_compilations,
+        }
 
 
 class SentenceTransformers:
@@ -58,7 +61,9 @@ class SentenceTransformers:
             model = sentence_transformers.CrossEncoder(folder, device=place, model_kwargs=options)
             self.run = functools.partial(model.predict, activation_fn=torch.nn.Identity())
         else:
-            self.run = sentence_transformers.SentenceTransformer(folder, device=place, model_kwargs=options).encode
+            self.run = sentence_transformers.SentenceTransformer(
+                folder, device=place, model_kwargs=options
+            ).encode
 
     def encode(self, texts: Texts, batch_size: int = 32) -> np.ndarray:
         found = self.run(texts, batch_size=batch_size, show_progress_bar=False)
@@ -73,14 +78,21 @@ class OfGraph:
         import tokenizers
 
         self.folder, self.dtype, self.input_names = folder, dtype, input_names(folder)
-        self.tokenizer = tokenizers.Tokenizer.from_file(str(pathlib.Path(folder) / "tokenizer.json"))
+        self.tokenizer = tokenizers.Tokenizer.from_file(
+            str(pathlib.Path(folder) / "tokenizer.json")
+        )
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_tokens(folder))
 
-    def batches(self, texts: Texts, batch_size: int) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+    def batches(
+        self, texts: Texts, batch_size: int
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """Yields (positions, inputs)."""
         texts = [text if isinstance(text, str) else tuple(text) for text in texts]
-        rows = [(encoding.ids, encoding.type_ids) for encoding in self.tokenizer.encode_batch_fast(texts)]
+        rows = [
+            (encoding.ids, encoding.type_ids)
+            for encoding in self.tokenizer.encode_batch_fast(texts)
+        ]
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]))
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -97,7 +109,9 @@ class OnnxRuntime(OfGraph):
     """onnxruntime; the settings try its own fusion of attention, too."""
 
     settings = tuple(
-        {"batch_size": size, "graph": graph} for graph in ("plain", "fused") for size in BATCH_SIZES["cpu"]
+        {"batch_size": size, "graph": graph}
+        for graph in ("plain", "fused")
+        for size in BATCH_SIZES["cpu"]
     )
 
     @functools.cache  # noqa: B019, for there is one engine in a process
@@ -121,7 +135,9 @@ class OpenVino(OfGraph):
     """OpenVINO; the settings try one stream of all threads and one stream a thread."""
 
     settings = tuple(
-        {"batch_size": size, "streams": streams} for streams in {1, THREADS} for size in BATCH_SIZES["cpu"]
+        {"batch_size": size, "streams": streams}
+        for streams in {1, THREADS}
+        for size in BATCH_SIZES["cpu"]
     )
 
     @functools.cache  # noqa: B019, for there is one engine in a process
@@ -133,7 +149,9 @@ class OpenVino(OfGraph):
             "INFERENCE_NUM_THREADS": THREADS,
             "NUM_STREAMS": streams,
         }
-        return openvino.Core().compile_model(str(onnx_file(self.folder, "plain", "float32")), "CPU", options)
+        return openvino.Core().compile_model(
+            str(onnx_file(self.folder, "plain", "float32")), "CPU", options
+        )
 
     def encode(self, texts: Texts, batch_size: int = 16, streams: int = 1) -> np.ndarray:
         import openvino
@@ -188,7 +206,10 @@ def open_engine(name: str, folder: str, device: str) -> Any:
 
 def max_tokens(folder: str) -> int:
     """The model's limit, as sentence-transformers reads it."""
-    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+    for name, key in (
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ):
         file = pathlib.Path(folder) / name
         if file.is_file() and key in (values := json.loads(file.read_text())):
             return values[key]

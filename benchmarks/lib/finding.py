@@ -51,8 +51,13 @@ def accuracies(
     results: dict[str, dict[str, Any]] = {}
     for name, model in zip(METHODS, (untuned, bi), strict=False):
         vectors = model.encode(task.pool)
-        cosines, near = np.asarray(pairwise_cos_sim(vectors[firsts], vectors[seconds])), nearest(vectors, k)
-        results[name] = _accuracy(task, scores, cosines, {query: int(near[query][0]) for query in task.queries})
+        cosines, near = (
+            np.asarray(pairwise_cos_sim(vectors[firsts], vectors[seconds])),
+            nearest(vectors, k),
+        )
+        results[name] = _accuracy(
+            task, scores, cosines, {query: int(near[query][0]) for query in task.queries}
+        )
     retrieved = np.array([i == j or j in near[i] for i, j in zip(firsts, seconds, strict=True)])
     shortlists = {query: near[query] for query in task.queries}
     crossed, size = cross.predict(list(zip(first, second, strict=True))), len(task.pool)
@@ -60,12 +65,22 @@ def accuracies(
     passes["retrieve-then-rerank"] = size + sum(map(len, shortlists.values()))
     named = None
     if passes["cross-encoder"] <= exhaustive:
-        named = best_by_cross(cross, task.pool, {query: np.delete(np.arange(size), query) for query in task.queries})
+        named = best_by_cross(
+            cross, task.pool, {query: np.delete(np.arange(size), query) for query in task.queries}
+        )
     results["cross-encoder"] = _accuracy(task, scores, crossed, named)
     results["retrieve-then-rerank"] = _accuracy(
-        task, scores, reranked(crossed, cosines, retrieved), best_by_cross(cross, task.pool, shortlists)
+        task,
+        scores,
+        reranked(crossed, cosines, retrieved),
+        best_by_cross(cross, task.pool, shortlists),
     )
-    counts = {"pairs": len(first), "pairs_retrieved": int(retrieved.sum()), "pool": size, "queries": len(task.queries)}
+    counts = {
+        "pairs": len(first),
+        "pairs_retrieved": int(retrieved.sum()),
+        "pool": size,
+        "queries": len(task.queries),
+    }
     return results, counts | {"passes": passes}
 
 
@@ -82,10 +97,16 @@ def finding(first: Sequence[str], second: Sequence[str], scores: Sequence[float]
     """
     place = {text: i for i, text in enumerate(dict.fromkeys([*first, *second]))}
     right: dict[int, set[int]] = {}
-    alike = [(place[a], place[b]) for a, b, score in zip(first, second, scores, strict=True) if score >= ALIKE]
+    alike = [
+        (place[a], place[b])
+        for a, b, score in zip(first, second, scores, strict=True)
+        if score >= ALIKE
+    ]
     alike = [(a, b) for a, b in alike if a != b]
     if not alike:
-        raise ValueError(f"none of {len(first)} pairs has a score of {ALIKE} or more; give more pairs")
+        raise ValueError(
+            f"none of {len(first)} pairs has a score of {ALIKE} or more; give more pairs"
+        )
     for a, b in alike:
         right.setdefault(a, set()).add(b)
         right.setdefault(b, set()).add(a)
@@ -94,13 +115,20 @@ def finding(first: Sequence[str], second: Sequence[str], scores: Sequence[float]
 
 def nearest(vectors: np.ndarray, k: int) -> list[np.ndarray]:
     """For each row of (N, D) the places of the min(k, N - 1) other rows of highest cosine, closest first."""
-    return [others[others != row][:k] for row, others in enumerate(top_k(vectors, vectors, k + 1).indices)]
+    return [
+        others[others != row][:k]
+        for row, others in enumerate(top_k(vectors, vectors, k + 1).indices)
+    ]
 
 
-def best_by_cross(cross: CrossEncoder, pool: Sequence[str], candidates: Mapping[int, Sequence[int]]) -> dict[int, int]:
+def best_by_cross(
+    cross: CrossEncoder, pool: Sequence[str], candidates: Mapping[int, Sequence[int]]
+) -> dict[int, int]:
     """For each query that of its candidates which the cross-encoder, given the query first, scores highest; of equals
     the first."""
-    scores = cross.predict([(pool[query], pool[other]) for query, others in candidates.items() for other in others])
+    scores = cross.predict(
+        [(pool[query], pool[other]) for query, others in candidates.items() for other in others]
+    )
     best, start = {}, 0
     for query, others in candidates.items():
         best[query] = int(others[int(np.argmax(scores[start : start + len(others)]))])

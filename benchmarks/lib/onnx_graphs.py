@@ -43,9 +43,13 @@ def _quantize(source, file):
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    types = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # of what its shape inference does not know
+    types = {
+        "DefaultTensorType": onnx.TensorProto.FLOAT
+    }  # of what its shape inference does not know
     # A scale a column is as fast as one for all, and much nearer to float32.
-    quantize_dynamic(source, file, weight_type=QuantType.QInt8, per_channel=True, extra_options=types)
+    quantize_dynamic(
+        source, file, weight_type=QuantType.QInt8, per_channel=True, extra_options=types
+    )
 
 
 def _fuse(folder, source, file):
@@ -80,5 +84,11 @@ def _export(folder, file):
     example = tuple(torch.full((2, 8), int(name != "types")) for name in names)
     axes = {name: {0: "batch", 1: "length"} for name in names} | {"found": {0: "batch"}}
     torch.onnx.export(
-        Pipeline(), example, str(file), input_names=names, output_names=["found"], dynamic_axes=axes, dynamo=False
+        Pipeline(),
+        example,
+        str(file),
+        input_names=names,
+        output_names=["found"],
+        dynamic_axes=axes,
+        dynamo=False,
     )

@@ -36,7 +36,9 @@ class EngineProcess:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """The answer to a request; see `benchmarks.lib.serve`."""
-        self._process.stdin.write(json.dumps({name: str(value) for name, value in request.items()}) + "\n")
+        self._process.stdin.write(
+            json.dumps({name: str(value) for name, value in request.items()}) + "\n"
+        )
         self._process.stdin.flush()
         return self._answer()
 

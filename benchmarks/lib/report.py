@@ -23,7 +23,17 @@ RESULTS = pathlib.Path(__file__).parents[1] / "results"
 WORK = pathlib.Path(__file__).parents[1] / "work"
 """Where `benchmarks.tradeoff` keeps its models, and `benchmarks.pairwise` looks for a trained cross-encoder."""
 
-PACKAGES = ("jsbert", "jax", "jaxlib", "flax", "tokenizers", "numpy", "torch", "sentence-transformers", "transformers")
+PACKAGES = (
+    "jsbert",
+    "jax",
+    "jaxlib",
+    "flax",
+    "tokenizers",
+    "numpy",
+    "torch",
+    "sentence-transformers",
+    "transformers",
+)
 
 
 def circumstances() -> dict[str, Any]:
@@ -35,7 +45,9 @@ def circumstances() -> dict[str, Any]:
         "machine": _machine(),
         "device": ", ".join(sorted({f"{d.platform} {d.device_kind}" for d in jax.devices()})),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
+        "versions": {
+            name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)
+        },
     }
 
 
@@ -51,11 +63,15 @@ def without_places(command: str) -> str:
 def print_circumstances(values: dict[str, Any]) -> None:
     """The same, for people."""
     versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
-    print(f"{values['command']}\n{values['machine']} | {values['device']} | Python {values['python']} | {versions}")
+    print(
+        f"{values['command']}\n{values['machine']} | {values['device']} | Python {values['python']} | {versions}"
+    )
     print(f"commit {values['commit']}, {values['date']}\n", flush=True)
 
 
-def measure(function: Callable[[], Any], *, short_seconds: float = 2.0, repeats: int = 5) -> tuple[list[float], Any]:
+def measure(
+    function: Callable[[], Any], *, short_seconds: float = 2.0, repeats: int = 5
+) -> tuple[list[float], Any]:
     """(seconds of each run, the last result): `repeats` runs, but one alone if the first was longer than
     `short_seconds`."""
     seconds, result = [], None
@@ -74,7 +90,9 @@ def spread(seconds: list[float], digits: int = 3) -> str:
     return f"{median:.{digits}f} [{min(seconds):.{digits}f} .. {max(seconds):.{digits}f}]"
 
 
-def matmul_flops_per_second(rows: int = 1024, inputs: int = 384, outputs: int = 1536, dtype: str = "float32") -> float:
+def matmul_flops_per_second(
+    rows: int = 1024, inputs: int = 384, outputs: int = 1536, dtype: str = "float32"
+) -> float:
     """The machine's rate at a product, by default one of an encoder's shape in float32: the best of 20 rounds."""
     a, b = jnp.ones((rows, inputs), dtype), jnp.ones((inputs, outputs), dtype)
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
@@ -94,7 +112,9 @@ def print_table(header: list[str], rows: list[list[Any]]) -> None:
     cells = [header, *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for index, row in enumerate(cells):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
         if index == 0:
             print("  ".join("-" * width for width in widths))
     print(flush=True)
@@ -131,8 +151,12 @@ def save_figure(figure: Any, file: pathlib.Path) -> None:
 
 def parser(module_doc: str | None) -> argparse.ArgumentParser:
     """An argument parser with `--out`."""
-    made = argparse.ArgumentParser(description=module_doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--out", type=pathlib.Path, default=RESULTS, help="folder for the JSON and the picture")
+    made = argparse.ArgumentParser(
+        description=module_doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--out", type=pathlib.Path, default=RESULTS, help="folder for the JSON and the picture"
+    )
     return made
 
 
@@ -157,9 +181,15 @@ def _commit():
     here = pathlib.Path(__file__).parents[1]
     try:
         commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit.stdout.strip() + (" (with changes)" if changed.stdout.strip() else "")
@@ -170,7 +200,10 @@ def _machine():
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         lines = cpuinfo.read_text(encoding="utf8", errors="replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+            model,
+        )
     shown = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
     model += "".join(f", {feature}" for feature in shown if feature in cpu_features())
     import os

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator
 ENOUGH = 15_000
 """Distinct sentences gathered before the search stops."""
 
-SKIPPED = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages", "__pycache__"}
+SKIPPED = {
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "turtledemo",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+}
 _END = re.compile(r"(?<=[.!?])\s+")
 _ENGLISH = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\"()/%-]*[a-z)][.!?]")
 
@@ -43,7 +52,9 @@ def file_sentences(file: pathlib.Path) -> list[str]:
     return list(dict.fromkeys(filter(None, lines)))
 
 
-def documents(sentences: Iterator[str], count: int, at_least: int, num_tokens: Callable[[str], int]) -> list[str]:
+def documents(
+    sentences: Iterator[str], count: int, at_least: int, num_tokens: Callable[[str], int]
+) -> list[str]:
     """`count` documents, each of as many of the sentences, one behind the other, as make `at_least` tokens.
 
     Raises:
@@ -52,7 +63,9 @@ def documents(sentences: Iterator[str], count: int, at_least: int, num_tokens: C
     made, document = [], ""
     while len(made) < count:
         if (sentence := next(sentences, None)) is None:
-            raise ValueError(f"{count} documents of {at_least} tokens asked for; the sentences make {len(made)}")
+            raise ValueError(
+                f"{count} documents of {at_least} tokens asked for; the sentences make {len(made)}"
+            )
         document = f"{document} {sentence}" if document else sentence
         if num_tokens(document) >= at_least:
             made.append(document)
@@ -84,4 +97,8 @@ def _docstrings(file):
     except (SyntaxError, ValueError, OSError, RecursionError):
         return []
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return [text for node in ast.walk(tree) if isinstance(node, kinds) and (text := ast.get_docstring(node))]
+    return [
+        text
+        for node in ast.walk(tree)
+        if isinstance(node, kinds) and (text := ast.get_docstring(node))
+    ]

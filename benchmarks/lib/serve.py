@@ -38,7 +38,9 @@ class Served:
         if kind == "tune":
             return self._tune(texts)
         if kind == "single":
-            return {"milliseconds": [1000 * self._encode([text], self.settings)[0] for text in texts]}
+            return {
+                "milliseconds": [1000 * self._encode([text], self.settings)[0] for text in texts]
+            }
         seconds, vectors = self._encode(texts, self.settings)
         if "out" in request:
             np.save(request["out"], vectors)

@@ -27,7 +27,10 @@ PEFT_PREFIX = "base_model.model."
 """What peft puts in front of every name."""
 
 MATRICES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"kernel": ("lora_A.weight", "lora_B.weight"), "embedding": ("lora_embedding_A", "lora_embedding_B")}
+    {
+        "kernel": ("lora_A.weight", "lora_B.weight"),
+        "embedding": ("lora_embedding_A", "lora_embedding_B"),
+    }
 )
 """How peft calls A and B of our linear layers and our embeddings."""
 
@@ -58,7 +61,9 @@ def base_folder(folder: pathlib.Path) -> pathlib.Path:
             "jsbert.adapters.load_adapter"
         )
     try:
-        return find_folder(name, revision=typed(values, "revision", str, None, where=file), organization=None)
+        return find_folder(
+            name, revision=typed(values, "revision", str, None, where=file), organization=None
+        )
     except OSError as error:
         raise OSError(f"{file}: its base model is not to be found: {error}") from error
 
@@ -76,7 +81,9 @@ def full_names(config: EncoderConfig, *, head: bool) -> dict[tuple, str]:
     return {("encoder", *path): name for path, name in names.items()} | own
 
 
-def merge_adapter(config: EncoderConfig, params: PyTree, folder: pathlib.Path, *, head: bool = False) -> PyTree:
+def merge_adapter(
+    config: EncoderConfig, params: PyTree, folder: pathlib.Path, *, head: bool = False
+) -> PyTree:
     """The params with a folder's adapter merged: W + scale * B A for its targets, its other tensors in their place.
 
     Args:
@@ -95,12 +102,19 @@ def merge_adapter(config: EncoderConfig, params: PyTree, folder: pathlib.Path, *
     wrapper, prefixed = _wrapping([name for name, _ in tensors], prefix)
     modules: dict[str, dict[str, tuple]] = {}
     for path, name in full_names(config, head=head).items():
-        module, _, part = (wrapper + (name if prefixed else name.removeprefix(prefix))).rpartition(".")
+        module, _, part = (wrapper + (name if prefixed else name.removeprefix(prefix))).rpartition(
+            "."
+        )
         modules.setdefault(module, {})[part] = path
-    leaves = {_keys(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    leaves = {
+        _keys(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+    }
 
     def is_dropped(name):
-        bare = re.sub(r"\.lora_\w+(\.\w+)?$", ".weight", name.removeprefix(wrapper).removeprefix(prefix))
+        bare = re.sub(
+            r"\.lora_\w+(\.\w+)?$", ".weight", name.removeprefix(wrapper).removeprefix(prefix)
+        )
         return any(re.fullmatch(pattern, bare) for pattern in family(config).DROPPED)
 
     targets = _targets(adapter, modules, folder / CONFIG)
@@ -123,7 +137,9 @@ def _targets(adapter: AdapterConfig, modules: Modules, file: pathlib.Path) -> li
         if adapter.is_target(module, is_linear=kind == "kernel"):
             targets.append(module)
             if kind not in MATRICES:
-                raise ValueError(f"{file}: the target {module} is neither a linear layer nor an embedding")
+                raise ValueError(
+                    f"{file}: the target {module} is neither a linear layer nor an embedding"
+                )
             if adapter.lora_bias and "bias" not in parts:
                 raise ValueError(f"{file}: lora_bias is True, but {module} has no bias to add to")
     return targets
@@ -170,7 +186,9 @@ def _fitting(
             if not is_dropped(name):
                 problems.append(f"without a place: {full_name} {list(array.shape)}")
         elif array.shape != shapes[name]:
-            problems.append(f"misshapen: {full_name} is {list(array.shape)}, not {list(shapes[name])}")
+            problems.append(
+                f"misshapen: {full_name} is {list(array.shape)}, not {list(shapes[name])}"
+            )
         found[name] = np.asarray(array, np.float32)
     problems += [f"missing: {name}" for name in sorted(required - found.keys())]
     if problems:
@@ -192,12 +210,16 @@ def _merged(adapter: AdapterConfig, params, leaves, modules: Modules, targets, f
         first, second = (found[f"{module}.{name}"] for name in MATRICES[path[-1]])
         weight = changed.get(path, leaves[path]) + scale * (second @ first).T
         if adapter.use_dora:
-            weight *= (found[f"{module}.lora_magnitude_vector"] / np.linalg.norm(weight, axis=0))[None]
+            weight *= (found[f"{module}.lora_magnitude_vector"] / np.linalg.norm(weight, axis=0))[
+                None
+            ]
         changed[path] = weight
         if adapter.lora_bias:
             path = modules[module]["bias"]
             changed[path] = changed.get(path, leaves[path]) + scale * found[f"{module}.lora_B.bias"]
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: changed.get(_keys(path), leaf), params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: changed.get(_keys(path), leaf), params
+    )
 
 
 def _keys(path):

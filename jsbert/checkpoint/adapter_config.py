@@ -17,10 +17,27 @@ CONFIG = "adapter_config.json"
 
 LEFT_ASIDE = frozenset(
     {"peft_type", "init_lora_weights"}  # checked by themselves
-    | {"base_model_name_or_path", "revision", "auto_mapping", "peft_version", "task_type", "inference_mode"}
-    | {"lora_dropout", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config"}
+    | {
+        "base_model_name_or_path",
+        "revision",
+        "auto_mapping",
+        "peft_version",
+        "task_type",
+        "inference_mode",
+    }
+    | {
+        "lora_dropout",
+        "loftq_config",
+        "eva_config",
+        "corda_config",
+        "lora_ga_config",
+        "runtime_config",
+    }
     | {"megatron_core", "qalora_group_size"}  # nothing without megatron_config, use_qalora
-    | {"fan_in_fan_out", "ensure_weight_tying"}  # torch's linear layers lie one way; a trunk ties no weights
+    | {
+        "fan_in_fan_out",
+        "ensure_weight_tying",
+    }  # torch's linear layers lie one way; a trunk ties no weights
 )
 """Fields that say who made the adapter and how, not what it computes."""
 
@@ -56,7 +73,9 @@ class AdapterConfig:
             is_all = self.target_modules.lower() == "all-linear"
             return is_linear if is_all else _is_named(self.target_modules, module)
         # A module's whole name is stronger than the choice of layers.
-        return module in self.target_modules or (_is_named(self.target_modules, module) and self._is_in_layers(module))
+        return module in self.target_modules or (
+            _is_named(self.target_modules, module) and self._is_in_layers(module)
+        )
 
     def is_saved(self, module: str) -> bool:
         """Whether the adapter has a module's own tensors, trained along."""
@@ -80,8 +99,12 @@ class AdapterConfig:
         if not _as_list(self.layers_to_transform):
             return True
         # Its layer is the first number behind a pattern; without patterns, the first behind two names.
-        starts = [rf"(?:.*?\.)?{pattern}" for pattern in _as_list(self.layers_pattern)] or [r".*?\.[^.]*"]
-        found = [match for start in starts if (match := re.match(rf"{start}\.(?P<layer>\d+)\.", module))]
+        starts = [rf"(?:.*?\.)?{pattern}" for pattern in _as_list(self.layers_pattern)] or [
+            r".*?\.[^.]*"
+        ]
+        found = [
+            match for start in starts if (match := re.match(rf"{start}\.(?P<layer>\d+)\.", module))
+        ]
         return bool(found) and int(found[0]["layer"]) in _as_list(self.layers_to_transform)
 
 
@@ -95,7 +118,9 @@ def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
     file = folder / CONFIG
     values = read_json(file)
     if values.get("peft_type") != "LORA":
-        raise ValueError(f"{file}: peft_type is {values.get('peft_type')!r}; only 'LORA' is supported")
+        raise ValueError(
+            f"{file}: peft_type is {values.get('peft_type')!r}; only 'LORA' is supported"
+        )
     if values.get("init_lora_weights", True) not in STARTS:
         raise ValueError(
             f"{file}: init_lora_weights is {values['init_lora_weights']!r}, by which peft changes the base model's "
@@ -108,7 +133,8 @@ def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
                 "merge_and_unload, and save the model"
             )
     given = {
-        name: typed(values, name, kind, None, where=file, allowed=ALLOWED.get(name)) for name, kind in TYPES.items()
+        name: typed(values, name, kind, None, where=file, allowed=ALLOWED.get(name))
+        for name, kind in TYPES.items()
     }
     config = AdapterConfig(**{name: value for name, value in given.items() if value is not None})
     _check(config, file)
@@ -145,7 +171,9 @@ ALLOWED: Mapping[str, Allowed] = {
 
 
 def _check(config, file):
-    whole = [names for names in (config.target_modules, config.exclude_modules) if isinstance(names, str)]
+    whole = [
+        names for names in (config.target_modules, config.exclude_modules) if isinstance(names, str)
+    ]
     for pattern in (
         *whole,
         *config.modules_to_save,
@@ -167,7 +195,10 @@ def _is_named(names, module):
 
 
 def _by_pattern(values, module, default):
-    return next((value for pattern, value in values.items() if re.match(rf"(.*\.)?({pattern})$", module)), default)
+    return next(
+        (value for pattern, value in values.items() if re.match(rf"(.*\.)?({pattern})$", module)),
+        default,
+    )
 
 
 def _as_list(value):

@@ -6,7 +6,9 @@ from typing import Any
 FILE = "README.md"
 
 
-def model_card(facts: Mapping[str, Any], *, is_cross_encoder: bool, origin: str = "", sections: str = "") -> str:
+def model_card(
+    facts: Mapping[str, Any], *, is_cross_encoder: bool, origin: str = "", sections: str = ""
+) -> str:
     """A model card for the Hub, in Markdown.
 
     Args:

@@ -12,7 +12,13 @@ from jaxtyping import Array, Key
 from jsbert.activations import activation_name
 from jsbert.checkpoint.adapter import base_folder, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG
-from jsbert.checkpoint.read import BiEncoderParts, read_config, read_encoder, read_modules, read_tokenizer
+from jsbert.checkpoint.read import (
+    BiEncoderParts,
+    read_config,
+    read_encoder,
+    read_modules,
+    read_tokenizer,
+)
 from jsbert.checks import SIZE, shown, typed
 from jsbert.config import CrossConfig
 from jsbert.encoders import family
@@ -68,7 +74,11 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     base = base_folder(trunk)
     values = read_config(base)
     names = _label_names(values, base / "config.json")
-    num_labels = len(names) if names else typed(values, "num_labels", int, 2, where=base / "config.json", allowed=SIZE)
+    num_labels = (
+        len(names)
+        if names
+        else typed(values, "num_labels", int, 2, where=base / "config.json", allowed=SIZE)
+    )
     encoder, params = read_encoder(trunk, base, num_labels)
     tokenizer = read_tokenizer(trunk, base, encoder)
     file = folder / "config_sentence_transformers.json"
@@ -85,7 +95,9 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     return CrossEncoderParts(CrossConfig(encoder, num_labels, activation), params, tokenizer, names)
 
 
-def new_cross_encoder(trunk: BiEncoderParts, num_labels: int, key: Key[Array, ""]) -> CrossEncoderParts:
+def new_cross_encoder(
+    trunk: BiEncoderParts, num_labels: int, key: Key[Array, ""]
+) -> CrossEncoderParts:
     """A bi-encoder's encoder under a new classifier, drawn as transformers draws it: what training begins with. Its
     pooling and head are left behind."""
     encoder = trunk.config.encoder
@@ -112,7 +124,9 @@ def _label_names(values, file):
         try:
             labels = [labels[key] for key in sorted(labels, key=int)]
         except ValueError:
-            raise ValueError(f"{file}: id2label has the keys {shown(list(labels))}; they must be numbers") from None
+            raise ValueError(
+                f"{file}: id2label has the keys {shown(list(labels))}; they must be numbers"
+            ) from None
     return tuple(map(str, labels))
 
 
@@ -127,5 +141,7 @@ def _trunk_activation(values, file, num_labels):
 
 def _activation(name, file):
     if not name.startswith("torch.nn."):
-        raise ValueError(f"{file}: the activation is {name!r}; only classes of torch.nn are supported")
+        raise ValueError(
+            f"{file}: the activation is {name!r}; only classes of torch.nn are supported"
+        )
     return activation_name(name, where=str(file))

@@ -35,13 +35,20 @@ NAMES_WITHOUT_OWNER = frozenset({
 })  # fmt: skip
 """Hub names that are whole without an owner; the list is sentence-transformers' (6.2)."""
 
-_MODULE = r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"  # the second is a route's, maybe in a Router's own
+_MODULE = (
+    r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"  # the second is a route's, maybe in a Router's own
+)
 _CONFIGS = re.compile(
-    _MODULE + r"(modules|config|adapter_config|config_sentence_transformers|router_config|sentence_[\w-]+_config)\.json"
+    _MODULE
+    + r"(modules|config|adapter_config|config_sentence_transformers|router_config|sentence_[\w-]+_config)\.json"
 )
 _TOKENIZERS = re.compile(_MODULE + "(" + "|".join(map(re.escape, FILES)) + ")")
-_SAFETENSORS = re.compile(_MODULE + r"((adapter_)?model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json)")
-_PICKLES = re.compile(_MODULE + r"((pytorch|adapter)_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json)")
+_SAFETENSORS = re.compile(
+    _MODULE + r"((adapter_)?model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json)"
+)
+_PICKLES = re.compile(
+    _MODULE + r"((pytorch|adapter)_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json)"
+)
 _FLAX = re.compile(_MODULE + re.escape(FLAX))
 
 
@@ -81,8 +88,16 @@ def find_folder(
         return path
     if text and path.exists():
         raise NotADirectoryError(f"{text!r} is a file; give the folder that holds the model")
-    if not text or text[0] in "./~" or "\\" in text or text.count("/") > 1 or isinstance(name, os.PathLike):
-        raise FileNotFoundError(f"no folder {text!r}; give an existing folder, a bundled model's name or a hub name")
+    if (
+        not text
+        or text[0] in "./~"
+        or "\\" in text
+        or text.count("/") > 1
+        or isinstance(name, os.PathLike)
+    ):
+        raise FileNotFoundError(
+            f"no folder {text!r}; give an existing folder, a bundled model's name or a hub name"
+        )
     hint = ""
     if revision is None and text in bundled_models():
         try:
@@ -97,7 +112,11 @@ def find_folder(
 
 def bundled_models() -> dict[str, str]:
     """Names under which bundled models are found, each with its entry in `weights/manifest.json`."""
-    return {name: key for key, entry in _manifest()["models"].items() for name in (key, *entry.get("aliases", ()))}
+    return {
+        name: key
+        for key, entry in _manifest()["models"].items()
+        for name in (key, *entry.get("aliases", ()))
+    }
 
 
 def _weights_folder() -> pathlib.Path:
@@ -106,7 +125,9 @@ def _weights_folder() -> pathlib.Path:
     for folder in (package / "weights", package.parent / "weights"):
         if (folder / "manifest.json").is_file():
             return folder
-    raise FileNotFoundError(f"jsbert's weights/manifest.json is missing beside {package}; reinstall jsbert")
+    raise FileNotFoundError(
+        f"jsbert's weights/manifest.json is missing beside {package}; reinstall jsbert"
+    )
 
 
 def _manifest() -> dict[str, Any]:
@@ -135,9 +156,15 @@ def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=
         if offline:
             return _cached_snapshot(repository, revision, cache_folder)
         try:
-            files = huggingface_hub.HfApi().list_repo_files(repository, revision=revision, token=token)
+            files = huggingface_hub.HfApi().list_repo_files(
+                repository, revision=revision, token=token
+            )
             folder = huggingface_hub.snapshot_download(
-                repository, revision=revision, token=token, cache_dir=cache_folder, allow_patterns=needed_files(files)
+                repository,
+                revision=revision,
+                token=token,
+                cache_dir=cache_folder,
+                allow_patterns=needed_files(files),
             )
             return pathlib.Path(folder)
         except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError):
@@ -148,7 +175,11 @@ def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=
             except FileNotFoundError:
                 raise error from None
     except Exception as error:
-        where = "the Hub" + (f" at revision {revision!r}" if revision else "") + (" (offline)" if offline else "")
+        where = (
+            "the Hub"
+            + (f" at revision {revision!r}" if revision else "")
+            + (" (offline)" if offline else "")
+        )
         raise OSError(
             f"{repository!r} is no folder and no bundled model ({', '.join(bundled_models())}), and could not be "
             f"fetched from {where}: {type(error).__name__}: {error}{hint}"
@@ -160,7 +191,9 @@ def _cached_snapshot(repository, revision, cache_folder):
     import huggingface_hub
 
     for name in ("modules.json", "config.json", "adapter_config.json"):
-        file = huggingface_hub.try_to_load_from_cache(repository, name, cache_dir=cache_folder, revision=revision)
+        file = huggingface_hub.try_to_load_from_cache(
+            repository, name, cache_dir=cache_folder, revision=revision
+        )
         if isinstance(file, str):
             return pathlib.Path(file).parent
     raise FileNotFoundError(f"no files of it in the cache folder {cache_folder or 'of the Hub'}")
@@ -169,7 +202,9 @@ def _cached_snapshot(repository, revision, cache_folder):
 def needed_files(files: list[str]) -> list[str]:
     """Those of a repository's files that jsbert reads: configs, tokenizer, and one form of the weights."""
     wanted = [file for file in files if _CONFIGS.fullmatch(file) or _TOKENIZERS.fullmatch(file)]
-    weights: dict[str, tuple[re.Pattern, list[str]]] = {}  # of each module, in the first form that there is
+    weights: dict[
+        str, tuple[re.Pattern, list[str]]
+    ] = {}  # of each module, in the first form that there is
     for pattern in (_SAFETENSORS, _PICKLES, _FLAX):
         for file in filter(pattern.fullmatch, files):
             form, chosen = weights.setdefault(file.rpartition("/")[0], (pattern, []))

@@ -49,6 +49,8 @@ def upload_folder(
             create_pr=create_pr,
             ignore_patterns=[FILE] if keeps_card else None,
         )
-    except Exception as error:  # huggingface_hub's own, or one of the HTTP library beneath it, which varies
+    except (
+        Exception
+    ) as error:  # huggingface_hub's own, or one of the HTTP library beneath it, which varies
         raise OSError(f"{repo_id!r} was not uploaded: {type(error).__name__}: {error}") from error
     return done.pr_url if create_pr else done.commit_url

@@ -41,7 +41,9 @@ def read_module(kind: str, folder: pathlib.Path) -> Module:
     values = read_json_if_there(file)
     for name in ("module_input_name", "module_output_name"):
         if values.get(name) not in (None, "sentence_embedding"):
-            raise ValueError(f"{file}: {name} is {values[name]!r}; only 'sentence_embedding' is supported")
+            raise ValueError(
+                f"{file}: {name} is {values[name]!r}; only 'sentence_embedding' is supported"
+            )
     if not values and dataclasses.fields(MODULES[kind]):
         raise FileNotFoundError(f"{file} is missing")
     return MODULES[kind].from_json(values, where=file)
@@ -92,7 +94,10 @@ def write_pooling(folder: pathlib.Path, config: Config) -> None:
         values |= {key: mode in config.pooling for key, mode in LEGACY_POOLING_KEYS.items()}
         values["word_embedding_dimension"] = config.encoder.hidden_size
     else:
-        values |= {"embedding_dimension": config.encoder.hidden_size, "pooling_mode": list(config.pooling)}
+        values |= {
+            "embedding_dimension": config.encoder.hidden_size,
+            "pooling_mode": list(config.pooling),
+        }
     write_json(folder / "config.json", values)
 
 
@@ -113,7 +118,9 @@ def pooling_modes(modes: Any, *, where: Any) -> tuple[str, ...]:
     return modes
 
 
-def read_layer_weights(folder: pathlib.Path, transformer: pathlib.Path, config: Config) -> tuple[int, dict[str, Any]]:
+def read_layer_weights(
+    folder: pathlib.Path, transformer: pathlib.Path, config: Config
+) -> tuple[int, dict[str, Any]]:
     """A WeightedLayerPooling's `layer_start`, and {"layer_weights": ...}; for the Transformer in its folder.
 
     Raises:
@@ -127,7 +134,9 @@ def read_layer_weights(folder: pathlib.Path, transformer: pathlib.Path, config: 
             f"passes over {folder.name}; set it, or take the module out of modules.json"
         )
     _check_width(values, config.encoder.hidden_size, file)
-    num_layers, start = (typed(values, name, int, where=file) for name in ("num_hidden_layers", "layer_start"))
+    num_layers, start = (
+        typed(values, name, int, where=file) for name in ("num_hidden_layers", "layer_start")
+    )
     if num_layers + 1 != hidden_states or not 0 <= start < hidden_states:
         raise ValueError(
             f"{file}: num_hidden_layers is {num_layers} and layer_start {start}, but the encoder has "
@@ -152,4 +161,6 @@ def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> N
 def _check_width(values, hidden_size, file):
     for name in _WIDTHS:
         if name in values and values[name] != hidden_size:
-            raise ValueError(f"{file}: {name} is {values[name]!r}, but config.json has hidden_size {hidden_size}")
+            raise ValueError(
+                f"{file}: {name} is {values[name]!r}, but config.json has hidden_size {hidden_size}"
+            )

@@ -9,7 +9,13 @@ from typing import Any
 
 from jsbert import encoders
 from jsbert.checkpoint.adapter import base_folder, is_adapter, merge_adapter
-from jsbert.checkpoint.modules import pooling_modes, read_layer_weights, read_module, read_params, read_pooling
+from jsbert.checkpoint.modules import (
+    pooling_modes,
+    read_layer_weights,
+    read_module,
+    read_params,
+    read_pooling,
+)
 from jsbert.checkpoint.routes import Modules, find_router, read_modules, supported_order
 from jsbert.checkpoint.static import is_model2vec, normalizes, read_static
 from jsbert.checkpoint.tensors import read_tensors, to_params
@@ -61,7 +67,9 @@ class BiEncoderParts:
     router: Router | None = None
 
 
-def read_bi_encoder(folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None) -> BiEncoderParts:
+def read_bi_encoder(
+    folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None
+) -> BiEncoderParts:
     """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top. An adapter in place of the
     weights, or beside them, is merged.
 
@@ -106,7 +114,10 @@ def _without_modules(folder):
                 "folder without modules.json; jsbert does not. Take the template away, or write a modules.json"
             )
         return [("Transformer", folder)]
-    return [("StaticEmbedding", folder), *([("Normalize", folder / "Normalize")] if normalizes(folder) else [])]
+    return [
+        ("StaticEmbedding", folder),
+        *([("Normalize", folder / "Normalize")] if normalizes(folder) else []),
+    ]
 
 
 def _trunk(route: Modules) -> Modules:
@@ -116,13 +127,24 @@ def _trunk(route: Modules) -> Modules:
 def _check_order(route, file):
     kinds = [kind for kind, _ in route]
     trunk = [kind for kind, _ in _trunk(route)]
-    orders = (["Transformer"], ["Transformer", "Pooling"], ["Transformer", "WeightedLayerPooling", "Pooling"], STATIC)
-    in_order = trunk in orders and kinds[: len(trunk)] == trunk and (trunk != ["Transformer"] or kinds == trunk)
+    orders = (
+        ["Transformer"],
+        ["Transformer", "Pooling"],
+        ["Transformer", "WeightedLayerPooling", "Pooling"],
+        STATIC,
+    )
+    in_order = (
+        trunk in orders
+        and kinds[: len(trunk)] == trunk
+        and (trunk != ["Transformer"] or kinds == trunk)
+    )
     if not in_order or len(set(route)) < len(route):
         raise ValueError(f"{file}: modules {kinds}; {supported_order()}")
 
 
-def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, settings) -> BiEncoderParts:
+def _read_routes(
+    routes: Sequence[Modules], router: Router | None, pooling, settings
+) -> BiEncoderParts:
     """The parts of a model whose routes share a trunk, and differ in what stands behind the pooling."""
     trunk = dict(_trunk(routes[0]))
     if [*trunk] == STATIC:
@@ -138,7 +160,9 @@ def _read_routes(routes: Sequence[Modules], router: Router | None, pooling, sett
         modes, include_prompt = read_pooling(trunk["Pooling"], encoder.hidden_size)
     config, params = Config(encoder, pooling or modes, include_prompt), {"encoder": params}
     if "WeightedLayerPooling" in trunk:
-        start, weights = read_layer_weights(trunk["WeightedLayerPooling"], trunk["Transformer"], config)
+        start, weights = read_layer_weights(
+            trunk["WeightedLayerPooling"], trunk["Transformer"], config
+        )
         config, params = dataclasses.replace(config, layer_start=start), params | weights
 
     heads = [route[len(trunk) :] for route in routes]
@@ -191,12 +215,19 @@ def read_encoder(folder, base, num_labels=None):
 
     tensors, source = read_tensors(base, check=check)
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
-    if num_labels is not None:  # of the folder's own family, which need not be the config's: "new" is read as "gte"
+    if (
+        num_labels is not None
+    ):  # of the folder's own family, which need not be the config's: "new" is read as "gte"
         head = module.head(config)
         names = {("encoder", *path): name for path, name in names.items()}
-        names |= {("head", *path): name.removeprefix(module.PREFIX) for path, name in head.tensor_names().items()}
+        names |= {
+            ("head", *path): name.removeprefix(module.PREFIX)
+            for path, name in head.tensor_names().items()
+        }
         shapes = {"encoder": shapes, "head": head.shapes(config, num_labels)}
-    params = to_params(tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=module.DROPPED)
+    params = to_params(
+        tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=module.DROPPED
+    )
     if is_adapter(folder):
         params = merge_adapter(config, params, folder, head=num_labels is not None)
     return config, params
@@ -205,7 +236,9 @@ def read_encoder(folder, base, num_labels=None):
 def _check_sizes(config, module, shapes):
     """Raise ValueError for sizes far above those of the tensors. A module of such sizes would take minutes to make,
     before `to_params` compares each shape."""
-    modules = sum("{}" in name for name in module.NAMES.values())  # in a layer; each has a tensor at least
+    modules = sum(
+        "{}" in name for name in module.NAMES.values()
+    )  # in a layer; each has a tensor at least
     layers = math.prod(getattr(config, name) for name in config.LAYERS)
     if layers * modules > len(shapes):
         raise ValueError(
@@ -253,7 +286,9 @@ def _refuse_other_input(settings, file):
     if "message" in typed(settings, "modality_config", dict, {}, where=file):
         changed.append("the modality 'message' (a chat template around each text)")
     if changed:
-        raise ValueError(f"{file}: {', '.join(changed)} would change the vectors, and is not supported")
+        raise ValueError(
+            f"{file}: {', '.join(changed)} would change the vectors, and is not supported"
+        )
 
 
 def _read_settings(folder):
@@ -263,9 +298,13 @@ def _read_settings(folder):
     prompts = {name: typed(prompts, name, str, "", where=f"{file}: prompts") for name in prompts}
     default = typed(values, "default_prompt_name", str, None, where=file)
     if default is not None and default not in prompts:
-        raise ValueError(f"{file}: default_prompt_name is {default!r}, but the prompts are {sorted(prompts)}")
+        raise ValueError(
+            f"{file}: default_prompt_name is {default!r}, but the prompts are {sorted(prompts)}"
+        )
     similarity = typed(values, "similarity_fn_name", str, None, where=file)
     if similarity not in (*SIMILARITIES, None):
-        raise ValueError(f"{file}: similarity_fn_name is {similarity!r}; supported: {', '.join(SIMILARITIES)}")
+        raise ValueError(
+            f"{file}: similarity_fn_name is {similarity!r}; supported: {', '.join(SIMILARITIES)}"
+        )
     dim = typed(values, "truncate_dim", int, None, where=file, allowed=SIZE)
     return Settings(prompts, default, similarity, dim)

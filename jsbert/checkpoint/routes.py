@@ -31,8 +31,14 @@ def read_modules(folder: pathlib.Path) -> Modules | None:
         return None
     modules = []
     for entry in read_json(file, list):
-        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or "path" not in entry:
-            raise ValueError(f"{file}: an entry is {shown(entry)}; each needs a 'type' and a 'path'")
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("type"), str)
+            or "path" not in entry
+        ):
+            raise ValueError(
+                f"{file}: an entry is {shown(entry)}; each needs a 'type' and a 'path'"
+            )
         modules.append((_kind(entry["type"], file), inside(folder, entry["path"], where=file)))
     if not modules:
         raise ValueError(f"{file}: modules []; {supported_order()}")
@@ -50,7 +56,10 @@ def supported_order() -> str:
 
 def write_modules(folder: pathlib.Path, modules: list[tuple[str, str]]) -> None:
     """Writes modules.json for kinds and their folders' names."""
-    entries = [{"idx": i, "name": str(i), "path": path, "type": _type(kind)} for i, (kind, path) in enumerate(modules)]
+    entries = [
+        {"idx": i, "name": str(i), "path": path, "type": _type(kind)}
+        for i, (kind, path) in enumerate(modules)
+    ]
     write_json(folder / "modules.json", entries)
 
 
@@ -82,7 +91,9 @@ def write_router(folder: pathlib.Path, router: Router) -> None:
 
 def _read_router(folder):
     file = folder / "router_config.json"
-    file = file if has_file(file) else folder / "config.json"  # its name before sentence-transformers 5
+    file = (
+        file if has_file(file) else folder / "config.json"
+    )  # its name before sentence-transformers 5
     values = read_json(file)
     types, structure = (typed(values, name, dict, where=file) for name in ("types", "structure"))
     kinds = {name: _kind(typed(types, name, str, where=file), file) for name in types}
@@ -91,7 +102,9 @@ def _read_router(folder):
         names = typed(structure, name, list[str], where=file)
         unknown = [path for path in names if path not in kinds]
         if unknown:
-            raise ValueError(f"{file}: the route {name!r} is {names}; the modules are {sorted(kinds)}")
+            raise ValueError(
+                f"{file}: the route {name!r} is {names}; the modules are {sorted(kinds)}"
+            )
         routes[name] = [(kinds[path], inside(folder, path, where=file)) for path in names]
     nested = [name for name, kind in kinds.items() if kind in ROUTERS]
     if not routes or nested:
@@ -120,9 +133,13 @@ def _tasks(mappings, file):
             task, modality = ast.literal_eval(key)
             check_value(task, str | None, name="the task")
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            raise ValueError(f"{file}: the route mapping {key!r} is not of the form \"('task', 'modality')\"") from None
+            raise ValueError(
+                f"{file}: the route mapping {key!r} is not of the form \"('task', 'modality')\""
+            ) from None
         if modality not in (None, "text"):
-            raise ValueError(f"{file}: the route mapping {key!r} is for {modality!r}; only 'text' is supported")
+            raise ValueError(
+                f"{file}: the route mapping {key!r} is for {modality!r}; only 'text' is supported"
+            )
         if modality == "text" or task not in found:
             found[task] = route
     return found
@@ -132,7 +149,9 @@ def _kind(name, file):
     package, _, kind = name.rpartition(".")
     supported = (*TRUNK, *MODULES, *ROUTERS)
     if package.partition(".")[0] != "sentence_transformers" or kind not in supported:
-        raise ValueError(f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(supported)}")
+        raise ValueError(
+            f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(supported)}"
+        )
     return kind
 
 

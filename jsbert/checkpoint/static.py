@@ -20,7 +20,9 @@ def is_model2vec(folder: pathlib.Path) -> bool:
 
 def normalizes(folder: pathlib.Path) -> bool:
     """Whether a model2vec folder asks for vectors of length 1."""
-    return typed(read_json(folder / "config.json"), "normalize", bool, True, where=folder / "config.json")
+    return typed(
+        read_json(folder / "config.json"), "normalize", bool, True, where=folder / "config.json"
+    )
 
 
 def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], Tokenizer]:
@@ -42,14 +44,20 @@ def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], To
         tensors = [("embedding.weight", _folded(named, source))]
     table = dict(tensors).get("embedding.weight")
     if table is None or table.ndim != 2 or not table.size:
-        raise ValueError(f"{source}: no matrix 'embedding.weight' or 'embeddings' among {sorted(named)}")
+        raise ValueError(
+            f"{source}: no matrix 'embedding.weight' or 'embeddings' among {sorted(named)}"
+        )
     if tokenizer.largest_id >= len(table):
-        raise ValueError(f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the table {len(table)} rows")
+        raise ValueError(
+            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the table {len(table)} rows"
+        )
     config = static.Config(vocab_size=table.shape[0], hidden_size=table.shape[1])
     return config, to_params(tensors, tensor_names(config), shapes(config), where=source), tokenizer
 
 
-def write_static(folder: pathlib.Path, config: static.Config, params: Any, tokenizer: Tokenizer) -> None:
+def write_static(
+    folder: pathlib.Path, config: static.Config, params: Any, tokenizer: Tokenizer
+) -> None:
     """Writes what sentence-transformers' StaticEmbedding reads."""
     folder.mkdir(exist_ok=True)
     write_tensors(folder / "model.safetensors", from_params(params, tensor_names(config)))
@@ -67,9 +75,13 @@ def _folded(named, source):
     if "mapping" in named:
         mapping = named["mapping"]
         if mapping.ndim != 1 or mapping.dtype.kind not in "iu":
-            raise ValueError(f"{source}: 'mapping' is {mapping.dtype} {list(mapping.shape)}, not a row number a token")
+            raise ValueError(
+                f"{source}: 'mapping' is {mapping.dtype} {list(mapping.shape)}, not a row number a token"
+            )
         if mapping.min(initial=0) < 0 or mapping.max(initial=0) >= len(table):
-            raise ValueError(f"{source}: 'mapping' leads out of the {len(table)} rows of 'embeddings'")
+            raise ValueError(
+                f"{source}: 'mapping' leads out of the {len(table)} rows of 'embeddings'"
+            )
         table = table[mapping]
     if "weights" in named:
         weights = named["weights"].astype(np.float32)

@@ -81,7 +81,9 @@ def to_params(
         ValueError: one message with all tensors that are unknown, double, misshapen or missing.
     """
     expected = {name: path for path, name in names.items()}
-    wanted_shape = {_keys(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]}
+    wanted_shape = {
+        _keys(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
+    }
     problems, found = [], {}
     for full_name, array in tensors:
         name = _modern_name(full_name.removeprefix(prefix))
@@ -94,16 +96,23 @@ def to_params(
         if path in found:
             problems.append(f"double: {full_name} (another tensor gives {name} too)")
         elif array.shape != wanted_shape[path]:
-            shape, wanted = (list(s[::-1] if path[-1] == "kernel" else s) for s in (array.shape, wanted_shape[path]))
+            shape, wanted = (
+                list(s[::-1] if path[-1] == "kernel" else s)
+                for s in (array.shape, wanted_shape[path])
+            )
             problems.append(f"misshapen: {full_name} is {shape}, config.json asks for {wanted}")
         elif not jax.numpy.issubdtype(array.dtype, np.floating):
-            problems.append(f"misshapen: {full_name} holds {array.dtype}, not floating-point numbers")
+            problems.append(
+                f"misshapen: {full_name} holds {array.dtype}, not floating-point numbers"
+            )
         found[path] = array
     problems += [f"missing: {name}" for name, path in expected.items() if path not in found]
     if problems:
         count = collections.Counter(problem.partition(":")[0] for problem in problems)
         summary = ", ".join(f"{number} {kind}" for kind, number in count.items())
-        raise ValueError(f"{where}: the tensors do not fit the config ({summary}):\n  " + "\n  ".join(problems))
+        raise ValueError(
+            f"{where}: the tensors do not fit the config ({summary}):\n  " + "\n  ".join(problems)
+        )
     params: dict = {}
     for path, array in found.items():
         node = params
@@ -113,13 +122,17 @@ def to_params(
     return params
 
 
-def from_params(params: Any, names: Mapping[tuple, str], *, prefix: str = "") -> dict[str, np.ndarray]:
+def from_params(
+    params: Any, names: Mapping[tuple, str], *, prefix: str = ""
+) -> dict[str, np.ndarray]:
     """Checkpoint tensors of params, float32, under their HuggingFace names: the inverse of `to_params`."""
     tensors = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         keys = _keys(path)
         array = np.asarray(leaf, np.float32)
-        tensors[prefix + names[keys]] = np.ascontiguousarray(array.T if keys[-1] == "kernel" else array)
+        tensors[prefix + names[keys]] = np.ascontiguousarray(
+            array.T if keys[-1] == "kernel" else array
+        )
     return tensors
 
 
@@ -127,13 +140,18 @@ def write_tensors(file: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
     """Writes a safetensors file that transformers takes as its own, readable by whoever may read a new file here."""
     file.touch()
     mode = file.stat().st_mode
-    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})  # which leaves it to its owner alone
+    safetensors.numpy.save_file(
+        tensors, file, metadata={"format": "pt"}
+    )  # which leaves it to its owner alone
     file.chmod(mode)
 
 
 def write_tree(file: pathlib.Path, params: Any) -> None:
     """Writes a nested dict of arrays as it is, its tensors named by their paths: "train/kernel"."""
-    flat = {"/".join(map(str, _keys(path))): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    flat = {
+        "/".join(map(str, _keys(path))): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+    }
     write_tensors(file, {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()})
 
 
@@ -159,7 +177,11 @@ def _keys(path):
 
 def _modern_name(name):
     # TensorFlow's names of LayerNorm's scale and bias, in checkpoints converted before 2020
-    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}", name)
+    return re.sub(
+        r"LayerNorm\.(gamma|beta)$",
+        lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}",
+        name,
+    )
 
 
 def _find_weights(folder, files):
@@ -170,7 +192,9 @@ def _find_weights(folder, files):
         index = folder / f"{stem}.index.json"
         if has_file(index):
             weight_map = typed(read_json(index), "weight_map", dict[str, str], where=index)
-            shards = list(dict.fromkeys(inside(folder, shard, where=index) for shard in weight_map.values()))
+            shards = list(
+                dict.fromkeys(inside(folder, shard, where=index) for shard in weight_map.values())
+            )
             try:
                 absent = [shard.name for shard in shards if not has_file(shard)]
             except OSError as error:
@@ -180,7 +204,9 @@ def _find_weights(folder, files):
             return read, shards, index
     if has_file(folder / FLAX):
         return _read_flax, [folder / FLAX], folder / FLAX
-    raise FileNotFoundError(f"{folder}: no weights; expected {files[0]}, its .index.json, or {files[1]}")
+    raise FileNotFoundError(
+        f"{folder}: no weights; expected {files[0]}, its .index.json, or {files[1]}"
+    )
 
 
 def _read_flax(file):
@@ -204,14 +230,19 @@ def _open_safetensors(file, get):
         with safetensors.safe_open(os.fspath(file), framework="numpy") as opened:
             return [(name, get(opened, name)) for name in opened.keys()]  # noqa: SIM118
     except (safetensors.SafetensorError, ValueError, TypeError, OSError) as error:
-        raise ValueError(f"{file}: not a readable safetensors file ({error}); fetch or convert it again") from None
+        raise ValueError(
+            f"{file}: not a readable safetensors file ({error}); fetch or convert it again"
+        ) from None
 
 
 def _read_pickle(file):
     # no name of torch in jsbert: the core never needs it
     torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
     if torch is None or tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
-        needed, found = ".".join(map(str, SAFE_TORCH)), "none" if torch is None else torch.__version__
+        needed, found = (
+            ".".join(map(str, SAFE_TORCH)),
+            "none" if torch is None else torch.__version__,
+        )
         raise ValueError(
             f"{file}: only a pickled checkpoint here, for which jsbert needs torch {needed} or newer beside it; there "
             f"is {found}. Install it, or convert the checkpoint where it is installed: "
@@ -219,6 +250,9 @@ def _read_pickle(file):
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        return [(str(name), (t.float() if t.is_floating_point() else t).numpy()) for name, t in state.items()]
+        return [
+            (str(name), (t.float() if t.is_floating_point() else t).numpy())
+            for name, t in state.items()
+        ]
     except Exception as error:
         raise ValueError(f"{file}: torch cannot read it with weights_only=True ({error})") from None

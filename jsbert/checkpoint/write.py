@@ -28,7 +28,9 @@ from jsbert.tokenizer import FILES, VOCABULARIES
 from jsbert.version import VERSION
 
 
-def write_bi_encoder(folder: str | os.PathLike, model: BiEncoderParts, *, create_model_card: bool = True) -> None:
+def write_bi_encoder(
+    folder: str | os.PathLike, model: BiEncoderParts, *, create_model_card: bool = True
+) -> None:
     """Writes a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer, configs.
 
     All files are complete before the first reaches `folder`; an existing folder keeps its other files, but for those of
@@ -59,7 +61,9 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoderParts, *, create
                 "default_prompt_name": settings.default_prompt_name,
                 "similarity_fn_name": settings.similarity_fn_name,
             }
-            | ({"truncate_dim": settings.truncate_dim} if settings.truncate_dim is not None else {}),
+            | (
+                {"truncate_dim": settings.truncate_dim} if settings.truncate_dim is not None else {}
+            ),
         )
         if create_model_card:
             prompts = [f"`{name}`: {text!r}" for name, text in settings.prompts.items() if text]
@@ -68,14 +72,19 @@ def write_bi_encoder(folder: str | os.PathLike, model: BiEncoderParts, *, create
                 "tokens kept of a text": f"{model.tokenizer.max_length:,}",
                 "dimensions": model.config.embedding_dimension,
                 "pooling": ", ".join(model.config.pooling),
-                "modules behind it": ", ".join(type(module).__name__ for module in model.config.modules) or "none",
+                "modules behind it": ", ".join(
+                    type(module).__name__ for module in model.config.modules
+                )
+                or "none",
                 "similarity": settings.similarity_fn_name or "cosine",
                 "prompts": ", ".join(prompts) or "none",
             }
             _write_card(folder, staging, facts, is_cross_encoder=False)
 
 
-def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, create_model_card: bool = True) -> None:
+def write_cross_encoder(
+    folder: str | os.PathLike, model: CrossEncoderParts, *, create_model_card: bool = True
+) -> None:
     """Writes a folder that sentence-transformers' CrossEncoder and transformers' class for sequence classification
     open; a README.md as `write_bi_encoder`.
 
@@ -97,7 +106,9 @@ def write_cross_encoder(folder: str | os.PathLike, model: CrossEncoderParts, *, 
         _write_trunk(staging, values, from_params(model.params, names))
         model.tokenizer.save(staging)
         file = staging / "tokenizer_config.json"  # the limit's only place for transformers
-        write_json(file, read_json_if_there(file) | {"model_max_length": model.tokenizer.max_length})
+        write_json(
+            file, read_json_if_there(file) | {"model_max_length": model.tokenizer.max_length}
+        )
         write_json(
             staging / "sentence_bert_config.json",
             {
@@ -148,13 +159,24 @@ def write_adapter(
     tensors, ranks = {}, {}
     for path, matrix in jax.tree_util.tree_flatten_with_path(lora)[0]:
         *layer, kind = (entry.key for entry in path)
-        module = names[(*(("encoder",) if head is not None else ()), *layer, "kernel")].removesuffix(".weight")
+        module = names[
+            (*(("encoder",) if head is not None else ()), *layer, "kernel")
+        ].removesuffix(".weight")
         module = module if head is not None else module.removeprefix(prefix)
-        tensors[f"{PEFT_PREFIX}{module}.{kind}.weight"] = np.ascontiguousarray(np.asarray(matrix, np.float32).T)
+        tensors[f"{PEFT_PREFIX}{module}.{kind}.weight"] = np.ascontiguousarray(
+            np.asarray(matrix, np.float32).T
+        )
         ranks[module] = matrix.shape[1 if kind == "lora_A" else 0]
-    own = {} if head is None else {path[1:]: name for path, name in names.items() if path[0] == "head"}
+    own = (
+        {}
+        if head is None
+        else {path[1:]: name for path, name in names.items() if path[0] == "head"}
+    )
     # A module outside the trunk is saved with all that it consists of, as peft does by itself.
-    saved = {name.rpartition(".")[0] if name.startswith(prefix) else name.partition(".")[0] for name in own.values()}
+    saved = {
+        name.rpartition(".")[0] if name.startswith(prefix) else name.partition(".")[0]
+        for name in own.values()
+    }
     rank = next(iter(ranks.values()))
     adapter_config = AdapterConfig(
         r=rank,
@@ -171,7 +193,9 @@ def write_adapter(
     }
     with _staged_model(folder) as staging:
         write_json(staging / CONFIG, values | dataclasses.asdict(adapter_config))
-        write_tensors(staging / WEIGHTS[0], tensors | from_params(head or {}, own, prefix=PEFT_PREFIX))
+        write_tensors(
+            staging / WEIGHTS[0], tensors | from_params(head or {}, own, prefix=PEFT_PREFIX)
+        )
 
 
 @contextlib.contextmanager
@@ -183,7 +207,9 @@ def _staged_model(folder):
         yield staging
         ours = {path.relative_to(staging) for path in staging.rglob("*") if path.name in FILES}
     for place in {path.parent for path in ours} if held_model else ():
-        unread = VOCABULARIES if place / "tokenizer.json" in ours else ()  # they may be anybody's, so they stay
+        unread = (
+            VOCABULARIES if place / "tokenizer.json" in ours else ()
+        )  # they may be anybody's, so they stay
         for file in {place / name for name in FILES if name not in unread} - ours:
             (folder / file).unlink(missing_ok=True)
 
@@ -217,11 +243,15 @@ def _write_pipeline(folder, model, first=None):
         return folder / path
 
     if isinstance(config.encoder, static.Config):
-        write_static(place("StaticEmbedding"), config.encoder, model.params["encoder"], model.tokenizer)
+        write_static(
+            place("StaticEmbedding"), config.encoder, model.params["encoder"], model.tokenizer
+        )
     else:
         _write_transformer(place("Transformer"), model)
         if config.layer_start is not None:
-            write_layer_weights(place("WeightedLayerPooling"), config, model.params["layer_weights"])
+            write_layer_weights(
+                place("WeightedLayerPooling"), config, model.params["layer_weights"]
+            )
         if "pooling" in model.params:
             raise ValueError(
                 f"the poolings {[*model.params['pooling']]} have params, for which sentence-transformers' Pooling has "
@@ -232,7 +262,10 @@ def _write_pipeline(folder, model, first=None):
         paths = [place(type(module).__name__) for module in config.modules]
     else:
         router = place("Router")
-        entries = [(type(module).__name__, f"{i}_{type(module).__name__}") for i, module in enumerate(config.modules)]
+        entries = [
+            (type(module).__name__, f"{i}_{type(module).__name__}")
+            for i, module in enumerate(config.modules)
+        ]
         write_router(router, config.router.map(lambda route: [entries[i] for i in route]))
         paths = [router / path for _, path in entries]
     for index, (path, module) in enumerate(zip(paths, config.modules, strict=True)):
@@ -248,7 +281,10 @@ def _write_transformer(folder, model):
     folder.mkdir(exist_ok=True)
     _write_trunk(folder, values, from_params(model.params["encoder"], tensor_names(config)))
     model.tokenizer.save(folder)
-    limits = {"max_seq_length": model.tokenizer.max_length, "do_lower_case": model.tokenizer.lower_case}
+    limits = {
+        "max_seq_length": model.tokenizer.max_length,
+        "do_lower_case": model.tokenizer.lower_case,
+    }
     write_json(folder / "sentence_bert_config.json", limits)
 
 

@@ -10,7 +10,14 @@ import typer
 
 from jsbert.cli.convert import convert
 from jsbert.cli.encode import encode
-from jsbert.cli.errors import TRACEBACK, is_usage_error, lasting_interrupts, one_line, report, reported
+from jsbert.cli.errors import (
+    TRACEBACK,
+    is_usage_error,
+    lasting_interrupts,
+    one_line,
+    report,
+    reported,
+)
 from jsbert.cli.eval import eval
 from jsbert.cli.export import export
 from jsbert.cli.info import info
@@ -37,7 +44,9 @@ def paragraphs(text: str) -> str:
 
 COMMANDS = (encode, similarity, search, rank, eval, train, info, convert, export)
 
-app = typer.Typer(name="jsbert", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    name="jsbert", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 for command in COMMANDS:
     text = paragraphs(command.__doc__)
     texts = {"help": text, "short_help": text.partition("\n")[0]}
@@ -50,7 +59,9 @@ def run(argv: Sequence[str]) -> int:
     with warnings.catch_warnings(), lasting_interrupts():
         warnings.showwarning = _show_warning
         try:
-            code = typer.main.get_command(app).main(args=list(argv), prog_name="jsbert", standalone_mode=False)
+            code = typer.main.get_command(app).main(
+                args=list(argv), prog_name="jsbert", standalone_mode=False
+            )
             print(end="", flush=True)
             return code or 0
         except (KeyboardInterrupt, typer.Abort):
@@ -70,7 +81,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback(help=paragraphs(HELP))
 def _(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

@@ -34,7 +34,8 @@ def convert(
     output: Annotated[pathlib.Path, typer.Argument(help="The folder to write; new or empty.")],
     pooling: options.Pooling = None,
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default="the latest")
+        str | None,
+        typer.Option(help="Branch, tag or commit on the Hub.", show_default="the latest"),
     ] = None,
 ) -> None:
     """Write a model as a sentence-transformers folder with float32 safetensors, and check it.
@@ -53,14 +54,18 @@ def convert(
         folder = find_model(_folder_of(source), revision=revision)
         is_cross = is_cross_encoder(folder)
         if is_cross and pooling is not None:
-            raise typer.BadParameter(f"{source} holds a cross-encoder, which does not pool", param_hint="'--pooling'")
+            raise typer.BadParameter(
+                f"{source} holds a cross-encoder, which does not pool", param_hint="'--pooling'"
+            )
         model = open_cross_encoder(folder) if is_cross else open_bi_encoder(folder, pooling=pooling)
         check_space(staging.parent, sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)))
         model.save_pretrained(staging)
         again = open_cross_encoder(staging) if is_cross else open_bi_encoder(staging)
         difference = _difference(model, again, is_cross)
         if not difference <= TOLERANCE:
-            raise ValueError(f"the model written differs from {source} by {difference}; nothing is kept")
+            raise ValueError(
+                f"the model written differs from {source} by {difference}; nothing is kept"
+            )
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         manifest = {
             "source": source,
@@ -69,13 +74,18 @@ def convert(
             "texts_compared": len(TEXTS),
             "largest_difference": difference,
             "files": {
-                path.relative_to(staging).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+                path.relative_to(staging).as_posix(): {
+                    "bytes": path.stat().st_size,
+                    "sha256": _sha256(path),
+                }
                 for path in files
             },
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         (staging / MANIFEST).write_text(text, encoding="utf8")
-    print(json.dumps({"folder": str(output), "largest_difference": difference, "files": len(files)}))
+    print(
+        json.dumps({"folder": str(output), "largest_difference": difference, "files": len(files)})
+    )
 
 
 def _folder_of(source):
@@ -83,12 +93,20 @@ def _folder_of(source):
     path = pathlib.Path(source).expanduser()
     if not path.is_file():
         return source
-    readable = ("model.safetensors", "pytorch_model.bin", "flax_model.msgpack")  # in the order in which one is taken
+    readable = (
+        "model.safetensors",
+        "pytorch_model.bin",
+        "flax_model.msgpack",
+    )  # in the order in which one is taken
     if path.name not in readable:
-        raise ValueError(f"{source}: give the model's folder, or one of its files {', '.join(readable)}")
+        raise ValueError(
+            f"{source}: give the model's folder, or one of its files {', '.join(readable)}"
+        )
     first = next(name for name in readable if (path.parent / name).is_file())
     if first != path.name:
-        raise ValueError(f"{path.parent} holds {first} too, which is read first; give the folder, or move it")
+        raise ValueError(
+            f"{path.parent} holds {first} too, which is read first; give the folder, or move it"
+        )
     return path.parent
 
 
@@ -97,7 +115,10 @@ def _difference(model, again, is_cross):
 
     if is_cross:
         pairs = [(text, TEXTS[0]) for text in TEXTS]
-        outputs = [one.predict(pairs, activation_fn="identity", on_truncate="ignore") for one in (model, again)]
+        outputs = [
+            one.predict(pairs, activation_fn="identity", on_truncate="ignore")
+            for one in (model, again)
+        ]
     else:
         outputs = [one.encode(TEXTS, on_truncate="ignore") for one in (model, again)]
     if outputs[0].shape != outputs[1].shape or not np.isfinite(outputs[0]).all():

@@ -11,16 +11,26 @@ from jsbert.cli.inputs import read_texts
 
 
 def encode(
-    input: Annotated[str, typer.Argument(help="A text file, one text a line; a table, with --column; '-' for stdin.")],
+    input: Annotated[
+        str,
+        typer.Argument(help="A text file, one text a line; a table, with --column; '-' for stdin."),
+    ],
     output: Annotated[
-        pathlib.Path, typer.Option("--output", "-o", help="The file to write: .npy, or .parquet with the texts.")
+        pathlib.Path,
+        typer.Option("--output", "-o", help="The file to write: .npy, or .parquet with the texts."),
     ],
     model: options.Model = None,
-    column: Annotated[str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet file.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet file.")
+    ] = None,
     batch_size: options.BatchSize = None,
-    normalize: Annotated[bool, typer.Option("--normalize", help="Scale the vectors to length 1.")] = False,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Scale the vectors to length 1.")
+    ] = False,
     prompt: Annotated[str | None, typer.Option(help="Text put in front of each text.")] = None,
-    prompt_name: Annotated[str | None, typer.Option(help="The name of one of the model's prompts.")] = None,
+    prompt_name: Annotated[
+        str | None, typer.Option(help="The name of one of the model's prompts.")
+    ] = None,
     truncate_dim: options.TruncateDim = None,
     pooling: options.Pooling = None,
     precision: options.Precision = "float32",
@@ -48,13 +58,21 @@ def encode(
     from jsbert.quantization import calibration_ranges, code_dtype, code_width
 
     if output.suffix not in WRITERS:
-        raise typer.BadParameter(f"{output.name!r} must end in {' or '.join(WRITERS)}", param_hint="'--output'")
+        raise typer.BadParameter(
+            f"{output.name!r} must end in {' or '.join(WRITERS)}", param_hint="'--output'"
+        )
     if (precision in ("int8", "uint8")) != (calibration is not None):
-        raise typer.BadParameter("--precision int8 and uint8 need it, others take none", param_hint="'--calibration'")
+        raise typer.BadParameter(
+            "--precision int8 and uint8 need it, others take none", param_hint="'--calibration'"
+        )
     with staged_file(output) as staging:
-        ranges = None if calibration is None else calibration_ranges(np.load(calibration, mmap_mode="r"))
+        ranges = (
+            None if calibration is None else calibration_ranges(np.load(calibration, mmap_mode="r"))
+        )
         num_texts, num_bytes = _measure(input, column)
-        opened = open_bi_encoder(model, device=device, pooling=pooling, dtype=dtype, truncate_dim=truncate_dim)
+        opened = open_bi_encoder(
+            model, device=device, pooling=pooling, dtype=dtype, truncate_dim=truncate_dim
+        )
         width, kind = code_width(opened.get_embedding_dimension(), precision), code_dtype(precision)
         text_bytes = num_bytes if output.suffix == ".parquet" else 0
         check_space(staging.parent, kind.itemsize * width * (num_texts or 0) + text_bytes)

@@ -24,9 +24,15 @@ def reported(command: Callable) -> Callable:
     def wrapped(*arguments, **options):
         try:
             command(*arguments, **options)
-            print(end="", flush=True)  # a reader that has gone is found here, not when the interpreter ends
+            print(
+                end="", flush=True
+            )  # a reader that has gone is found here, not when the interpreter ends
         except (KeyboardInterrupt, Exception) as error:
-            if is_usage_error(error) or isinstance(error, (typer.Exit, typer.Abort)) or os.environ.get(TRACEBACK):
+            if (
+                is_usage_error(error)
+                or isinstance(error, (typer.Exit, typer.Abort))
+                or os.environ.get(TRACEBACK)
+            ):
                 raise
             raise typer.Exit(report(error)) from None
 
@@ -58,7 +64,9 @@ def report(error: BaseException) -> int:
     """Writes the line; returns the exit code."""
     try:
         print(end="", flush=True)
-    except OSError:  # gone or full: what is still buffered would fail again at the interpreter's end
+    except (
+        OSError
+    ):  # gone or full: what is still buffered would fail again at the interpreter's end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(f"jsbert: {describe(error)}", file=sys.stderr)
     return 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
@@ -83,10 +91,16 @@ def describe(error: BaseException) -> str:
         hint = f" (see {context.command_path} --help)" if context else ""
         return one_line(error.format_message()) + hint
     if isinstance(error, OSError) and error.strerror:
-        return one_line(f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror)
-    if isinstance(error, (ValueError, TypeError, OSError, ImportError, FloatingPointError)) and str(error):
+        return one_line(
+            f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+        )
+    if isinstance(error, (ValueError, TypeError, OSError, ImportError, FloatingPointError)) and str(
+        error
+    ):
         return one_line(str(error))
-    return one_line(f"{type(error).__name__}: {error} ({TRACEBACK}=1 in the environment shows where)")
+    return one_line(
+        f"{type(error).__name__}: {error} ({TRACEBACK}=1 in the environment shows where)"
+    )
 
 
 def one_line(text: str) -> str:

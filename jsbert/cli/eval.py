@@ -18,13 +18,17 @@ def eval(
             "retrieval: a BEIR folder; reranking: jsonl of query, positive and negative texts."
         ),
     ],
-    data: Annotated[str, typer.Argument(help="A tsv, csv, jsonl or parquet file; for retrieval a folder.")],
+    data: Annotated[
+        str, typer.Argument(help="A tsv, csv, jsonl or parquet file; for retrieval a folder.")
+    ],
     model: options.Model = None,
     columns: options.Columns = None,
     label: options.Label = None,
     label_names: options.LabelNames = None,
     skip_bad_rows: options.SkipBadRows = False,
-    split: Annotated[str, typer.Option(help="Of a BEIR folder: the judgements in qrels/SPLIT.tsv.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Of a BEIR folder: the judgements in qrels/SPLIT.tsv.")
+    ] = "test",
     similarity_fns: options.SimilarityFns = None,
     truncate_dim: options.TruncateDim = None,
     batch_size: options.BatchSize = None,
@@ -32,7 +36,8 @@ def eval(
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     csv_folder: Annotated[
-        pathlib.Path | None, typer.Option("--csv", help="A folder in which to add a row to the task's csv file.")
+        pathlib.Path | None,
+        typer.Option("--csv", help="A folder in which to add a row to the task's csv file."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -47,7 +52,9 @@ def eval(
     folder = find_model(model)
     is_cross = is_cross_encoder(folder)
     if is_cross and (pooling is not None or truncate_dim is not None):
-        raise typer.BadParameter("a cross-encoder makes no vectors", param_hint="'--pooling', '--truncate-dim'")
+        raise typer.BadParameter(
+            "a cross-encoder makes no vectors", param_hint="'--pooling', '--truncate-dim'"
+        )
     evaluator = make_evaluator(
         task,
         data,
@@ -68,7 +75,9 @@ def eval(
     if is_cross:
         opened = open_cross_encoder(folder, device=device, dtype=dtype)
     else:
-        opened = open_bi_encoder(folder, device=device, dtype=dtype, pooling=pooling, truncate_dim=truncate_dim)
+        opened = open_bi_encoder(
+            folder, device=device, dtype=dtype, pooling=pooling, truncate_dim=truncate_dim
+        )
     results = evaluator(opened, csv_folder)
     if as_json:
         finite = {key: value if math.isfinite(value) else None for key, value in results.items()}
@@ -76,4 +85,6 @@ def eval(
         return
     width = max(map(len, results))
     for key, value in results.items():
-        print(f"{key:{width}}  {value:10.4f}{'  (primary)' if key == evaluator.primary_metric else ''}")
+        print(
+            f"{key:{width}}  {value:10.4f}{'  (primary)' if key == evaluator.primary_metric else ''}"
+        )

@@ -47,7 +47,11 @@ def make_evaluator(
             *evaluate.read_beir(data, split), score_functions=functions or None, **options
         )
     if task == "reranking":
-        kind = evaluate.CrossEncoderRerankingEvaluator if cross_encoder else evaluate.RerankingEvaluator
+        kind = (
+            evaluate.CrossEncoderRerankingEvaluator
+            if cross_encoder
+            else evaluate.RerankingEvaluator
+        )
         return kind(read_samples(data), **options)
     examples = read_told(data, **reading)
     num_texts = 3 if task == "triplet" else 2
@@ -65,7 +69,11 @@ def make_evaluator(
     options["similarity_fn_names"] = similarity_fns
     if task == "triplet":
         return evaluate.TripletEvaluator(*examples.texts, **options)
-    kind = evaluate.EmbeddingSimilarityEvaluator if task == "sts" else evaluate.BinaryClassificationEvaluator
+    kind = (
+        evaluate.EmbeddingSimilarityEvaluator
+        if task == "sts"
+        else evaluate.BinaryClassificationEvaluator
+    )
     return kind(*examples.texts, examples.labels, **options)
 
 
@@ -75,11 +83,21 @@ def make_scorer(eval_data: Sequence[str], *, cross_encoder: bool, **options: Any
     for entry in eval_data:
         task, path = parted(entry, get_args(Task), "task")
         name = unique_name(path, [one.name for one in evaluators])
-        evaluators.append(make_evaluator(task, path, cross_encoder=cross_encoder, reading={}, name=name, **options))
-    return evaluate.SequentialEvaluator(evaluators) if len(evaluators) > 1 else next(iter(evaluators), None)
+        evaluators.append(
+            make_evaluator(
+                task, path, cross_encoder=cross_encoder, reading={}, name=name, **options
+            )
+        )
+    return (
+        evaluate.SequentialEvaluator(evaluators)
+        if len(evaluators) > 1
+        else next(iter(evaluators), None)
+    )
 
 
-def parted(entry: str, kinds: Sequence[str], what: str, default: str | None = None) -> tuple[str, str]:
+def parted(
+    entry: str, kinds: Sequence[str], what: str, default: str | None = None
+) -> tuple[str, str]:
     """(kind, path) of "KIND:PATH", or of a path alone where there is a default.
 
     >>> parted("sts:dev.tsv", ["sts", "binary"], "task")
@@ -89,9 +107,13 @@ def parted(entry: str, kinds: Sequence[str], what: str, default: str | None = No
     if colon and kind in kinds:
         return kind, path
     if colon and not pathlib.Path(entry).exists():
-        raise ValueError(f"{entry!r}: no such file, and {kind!r} is no {what}; there are {', '.join(kinds)}")
+        raise ValueError(
+            f"{entry!r}: no such file, and {kind!r} is no {what}; there are {', '.join(kinds)}"
+        )
     if default is None:
-        raise ValueError(f"{entry!r} names no {what}; write {what.upper()}:FILE, with one of {', '.join(kinds)}")
+        raise ValueError(
+            f"{entry!r} names no {what}; write {what.upper()}:FILE, with one of {', '.join(kinds)}"
+        )
     return default, entry
 
 
@@ -102,14 +124,21 @@ def unique_name(path: str, taken: Collection[str]) -> str:
     'dev-2'
     """
     stem = pathlib.Path(path).name.partition(".")[0] or "data"
-    return next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+    return next(
+        name
+        for name in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3)))
+        if name not in taken
+    )
 
 
 def read_told(path: str, **options: Any) -> Examples:
     """`read_examples`, with a line on stderr about rows that were left out."""
     examples = read_examples(path, **options)
     if examples.num_bad_rows:
-        print(f"jsbert: warning: {path}: {examples.num_bad_rows} malformed rows left out", file=sys.stderr)
+        print(
+            f"jsbert: warning: {path}: {examples.num_bad_rows} malformed rows left out",
+            file=sys.stderr,
+        )
     return examples
 
 

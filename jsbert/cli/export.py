@@ -17,11 +17,17 @@ ONNX_FILE = "model.onnx"
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A folder, a bundled model's name or a hub name.", metavar="MODEL")],
-    output: Annotated[pathlib.Path, typer.Argument(help="The folder to write; new or empty.", metavar="OUT")],
+    source: Annotated[
+        str, typer.Argument(help="A folder, a bundled model's name or a hub name.", metavar="MODEL")
+    ],
+    output: Annotated[
+        pathlib.Path, typer.Argument(help="The folder to write; new or empty.", metavar="OUT")
+    ],
     format: Annotated[
         Literal["stablehlo", "onnx"],
-        typer.Option(help="'stablehlo': a program of jax.export and its params. 'onnx': the file model.onnx."),
+        typer.Option(
+            help="'stablehlo': a program of jax.export and its params. 'onnx': the file model.onnx."
+        ),
     ],
     platform: Annotated[
         str | None,
@@ -33,7 +39,10 @@ def export(
     dtype: options.Dtype = "float32",
     pooling: options.Pooling = None,
     task: Annotated[
-        str | None, typer.Option(help="The route to take, for a model with several.", show_default="the model's")
+        str | None,
+        typer.Option(
+            help="The route to take, for a model with several.", show_default="the model's"
+        ),
     ] = None,
 ) -> None:
     """Write a model from token ids to its final vector, for any batch and length, to run without jsbert.
@@ -48,14 +57,20 @@ def export(
     from jsbert.files import staged_folder
 
     if format == "onnx" and platform is not None:
-        raise typer.BadParameter("ONNX files run wherever there is a runtime", param_hint="'--platform'")
+        raise typer.BadParameter(
+            "ONNX files run wherever there is a runtime", param_hint="'--platform'"
+        )
     check_new(output)
     with staged_folder(output) as staging:
         folder = find_model(source)
         is_cross = is_cross_encoder(folder)
         if is_cross and pooling is not None:
-            raise typer.BadParameter(f"{source} holds a cross-encoder, which does not pool", param_hint="'--pooling'")
-        open_model, more = (open_cross_encoder, {}) if is_cross else (open_bi_encoder, {"pooling": pooling})
+            raise typer.BadParameter(
+                f"{source} holds a cross-encoder, which does not pool", param_hint="'--pooling'"
+            )
+        open_model, more = (
+            (open_cross_encoder, {}) if is_cross else (open_bi_encoder, {"pooling": pooling})
+        )
         model = open_model(folder, dtype=dtype, **more)
         computed = pipeline(model, task)
         check_space(staging.parent, sum(leaf.nbytes for leaf in computed.params.values()))
@@ -65,8 +80,12 @@ def export(
             chosen = {} if platform is None else {"platforms": options.split(platform)}
             to_stablehlo(model, staging, task=task, **chosen)
         difference = _difference(computed, staging, format)
-        if difference is not None and not difference <= (TOLERANCE if computed.facts["dtype"] == "float32" else COARSE):
-            raise ValueError(f"the {format} written differs from {source} by {difference}; nothing is kept")
+        if difference is not None and not difference <= (
+            TOLERANCE if computed.facts["dtype"] == "float32" else COARSE
+        ):
+            raise ValueError(
+                f"the {format} written differs from {source} by {difference}; nothing is kept"
+            )
         files = {file.name: file.stat().st_size for file in sorted(staging.iterdir())}
     print(json.dumps({"folder": str(output), "largest_difference": difference, "files": files}))
 
@@ -88,7 +107,9 @@ def _difference(computed: Any, staging: pathlib.Path, format: str) -> float | No
         "prompt_length": np.asarray(1),
     }
     inputs = {name: made[name] for name in computed.inputs}
-    wanted = np.asarray(computed.function(computed.params, *(array.astype(np.int32) for array in inputs.values())))
+    wanted = np.asarray(
+        computed.function(computed.params, *(array.astype(np.int32) for array in inputs.values()))
+    )
     found = np.asarray(run(inputs))
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return float("nan")

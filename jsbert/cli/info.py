@@ -12,7 +12,9 @@ from jsbert.cli import options
 def info(
     model: Annotated[
         str | None,
-        typer.Argument(help="A folder, a bundled model's name or a hub name.", show_default="the default model"),
+        typer.Argument(
+            help="A folder, a bundled model's name or a hub name.", show_default="the default model"
+        ),
     ] = None,
     pooling: options.Pooling = None,
     dtype: options.Dtype = "float32",
@@ -26,7 +28,9 @@ def info(
     if is_cross_encoder(folder):
         facts = _cross_encoder_facts(open_cross_encoder(folder, device=device, dtype=dtype))
     else:
-        facts = _bi_encoder_facts(open_bi_encoder(folder, device=device, dtype=dtype, pooling=pooling))
+        facts = _bi_encoder_facts(
+            open_bi_encoder(folder, device=device, dtype=dtype, pooling=pooling)
+        )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     facts = {"folder": str(folder)} | facts
     facts["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
@@ -38,7 +42,9 @@ def info(
             print(f"{name}:" if value else f"{name}: none")
             width = max(map(len, value), default=0)
             for key, entry in value.items():
-                print(f"  {key:{width}}  {f'{entry:>15,}' if isinstance(entry, int) else repr(entry)}")
+                print(
+                    f"  {key:{width}}  {f'{entry:>15,}' if isinstance(entry, int) else repr(entry)}"
+                )
         else:
             print(f"{name + ':':22} {f'{value:,}' if isinstance(value, int) else value}")
 
@@ -47,7 +53,11 @@ def _bi_encoder_facts(model) -> dict[str, Any]:
     from jsbert.encoders import static
 
     config = model.config
-    trunk = ["Transformer", *([] if config.layer_start is None else ["WeightedLayerPooling"]), "Pooling"]
+    trunk = [
+        "Transformer",
+        *([] if config.layer_start is None else ["WeightedLayerPooling"]),
+        "Pooling",
+    ]
     trunk = ["StaticEmbedding"] if isinstance(config.encoder, static.Config) else trunk
     modules = [*trunk, *(type(module).__name__ for module in config.modules)]
     router = model.router or config.router
@@ -76,7 +86,9 @@ def _cross_encoder_facts(model) -> dict[str, Any]:
 def _encoder_facts(model, encoder):
     import jax
 
-    sizes = {name: value for name, value in dataclasses.asdict(encoder).items() if type(value) is int}
+    sizes = {
+        name: value for name, value in dataclasses.asdict(encoder).items() if type(value) is int
+    }
     return {
         "family": encoder.model_type,
         "sizes": {name: value for name, value in sizes.items() if name != "pad_token_id"},

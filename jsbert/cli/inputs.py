@@ -45,8 +45,12 @@ def read_columns(path: str, columns: Sequence[str]) -> Iterator[tuple[str, ...]]
     """
     kind = _kind(path)
     if kind is None:
-        raise ValueError(f"columns can be read from files that end in {', '.join(TABLES)}; given {path!r}")
-    read = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}[kind]
+        raise ValueError(
+            f"columns can be read from files that end in {', '.join(TABLES)}; given {path!r}"
+        )
+    read = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}[
+        kind
+    ]
     for place, row in read(path, columns):
         for column, value in zip(columns, row, strict=True):
             if not isinstance(value, str):
@@ -78,7 +82,9 @@ def _csv_rows(path, columns):
             yield line
 
     try:
-        yield from _chosen(path, columns, ((number, row) for number, row in csv_rows(lines()) if row))
+        yield from _chosen(
+            path, columns, ((number, row) for number, row in csv_rows(lines()) if row)
+        )
     except csv.Error as error:
         raise ValueError(f"{path}, line {read[0]}: malformed csv ({error})") from None
 
@@ -89,7 +95,9 @@ def _chosen(path, columns, rows):
     places = [header.index(column) for column in columns]
     for number, row in rows:
         if len(row) != len(header):
-            raise ValueError(f"{path}, line {number}: {len(row)} fields, but line 1 names {len(header)} columns")
+            raise ValueError(
+                f"{path}, line {number}: {len(row)} fields, but line 1 names {len(header)} columns"
+            )
         yield f"line {number}", tuple(row[place] for place in places)
 
 
@@ -111,7 +119,9 @@ def _parquet_rows(path, columns):
                     number += 1
                     yield f"row {number}", row
     except pyarrow.ArrowException as error:
-        raise ValueError(f"{path}, after row {number}: not a readable parquet file ({error})") from None
+        raise ValueError(
+            f"{path}, after row {number}: not a readable parquet file ({error})"
+        ) from None
 
 
 def _kind(path):
@@ -121,4 +131,6 @@ def _kind(path):
 def _require(columns, names, where):
     missing = [column for column in columns if column not in names]
     if missing:
-        raise ValueError(f"{where}: no column {', '.join(map(repr, missing))}; there are {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"{where}: no column {', '.join(map(repr, missing))}; there are {', '.join(names) or 'none'}"
+        )

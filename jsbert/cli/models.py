@@ -14,7 +14,9 @@ def find_model(name: str | os.PathLike | None, **options: Any) -> pathlib.Path:
     """The folder of a model, as `find_folder`; OSError for one without a model too."""
     folder = find_folder(name, **options)
     if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
-        raise FileNotFoundError(f"{folder}: no modules.json and no config.json; is this a model's folder?")
+        raise FileNotFoundError(
+            f"{folder}: no modules.json and no config.json; is this a model's folder?"
+        )
     return folder
 
 
@@ -28,7 +30,9 @@ def open_bi_encoder(
     """
     folder = find_model(name)
     if is_cross_encoder(folder):
-        raise ValueError(f"{folder} holds a cross-encoder, which scores pairs; give a bi-encoder, which makes vectors")
+        raise ValueError(
+            f"{folder} holds a cross-encoder, which scores pairs; give a bi-encoder, which makes vectors"
+        )
     return SentenceTransformer(folder, device=split(device), pooling=split(pooling), **options)
 
 
@@ -42,5 +46,7 @@ def open_cross_encoder(
     """
     folder = find_model(name, organization=ORGANIZATION)
     if num_labels is None and not is_cross_encoder(folder):
-        raise ValueError(f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores pairs")
+        raise ValueError(
+            f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores pairs"
+        )
     return CrossEncoder(folder, device=split(device), num_labels=num_labels, **options)

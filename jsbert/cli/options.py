@@ -9,20 +9,29 @@ import typer
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help="A folder, a bundled model's name or a hub name.", show_default="the default model"
+        "--model",
+        "-m",
+        help="A folder, a bundled model's name or a hub name.",
+        show_default="the default model",
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Cap on the rows of a batch.", show_default="by a budget of tokens")
+    int | None,
+    typer.Option(min=1, help="Cap on the rows of a batch.", show_default="by a budget of tokens"),
 ]
-Dtype = Annotated[Literal["float32", "bfloat16", "int8", "auto"], typer.Option(help="Of the matrix products.")]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "int8", "auto"], typer.Option(help="Of the matrix products.")
+]
 Precision = Annotated[
     Literal["float32", "int8", "uint8", "binary", "ubinary"],
     typer.Option(help="Of the vectors: a float, a byte (int8, uint8) or a bit for each dimension."),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="'cpu', 'gpu', 'cuda:1', 'tpu', or several, separated by commas.", show_default="JAX's first"),
+    typer.Option(
+        help="'cpu', 'gpu', 'cuda:1', 'tpu', or several, separated by commas.",
+        show_default="JAX's first",
+    ),
 ]
 Pooling = Annotated[
     str | None,
@@ -33,7 +42,8 @@ Pooling = Annotated[
     ),
 ]
 OnTruncate = Annotated[
-    Literal["warn", "error", "ignore"], typer.Option(help="What to do about texts longer than the model takes.")
+    Literal["warn", "error", "ignore"],
+    typer.Option(help="What to do about texts longer than the model takes."),
 ]
 SimilarityFn = Annotated[
     Literal["cosine", "dot", "euclidean", "manhattan"] | None,
@@ -41,24 +51,37 @@ SimilarityFn = Annotated[
 ]
 SimilarityFns = Annotated[
     str | None,
-    typer.Option(help="Similarities to measure with, separated by commas.", show_default="the model's"),
+    typer.Option(
+        help="Similarities to measure with, separated by commas.", show_default="the model's"
+    ),
 ]
 TruncateDim = Annotated[
-    int | None, typer.Option(min=1, help="Keep this many dimensions of each vector.", show_default="the model's")
+    int | None,
+    typer.Option(
+        min=1, help="Keep this many dimensions of each vector.", show_default="the model's"
+    ),
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(help="Columns of texts, separated by commas, in order.", show_default="all but the label"),
+    typer.Option(
+        help="Columns of texts, separated by commas, in order.", show_default="all but the label"
+    ),
 ]
 Label = Annotated[
     str | None,
-    typer.Option(help="Column of the label.", show_default="the one named label, labels, score or scores"),
+    typer.Option(
+        help="Column of the label.", show_default="the one named label, labels, score or scores"
+    ),
 ]
 LabelNames = Annotated[
     str | None,
-    typer.Option(help="Names of the classes 0, 1, ..., separated by commas.", show_default="as found, sorted"),
+    typer.Option(
+        help="Names of the classes 0, 1, ..., separated by commas.", show_default="as found, sorted"
+    ),
 ]
-SkipBadRows = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave malformed rows out instead of stopping.")]
+SkipBadRows = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Leave malformed rows out instead of stopping.")
+]
 TopK = Annotated[int, typer.Option(min=1, help="Results a query.")]
 Task = Literal["sts", "binary", "triplet", "retrieval", "reranking"]
 """What a model can be evaluated on."""

@@ -41,11 +41,16 @@ def check_space(folder: pathlib.Path, num_bytes: int) -> None:
     """OSError unless the disk of `folder` has room for so much."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
-        raise OSError(f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write elsewhere")
+        raise OSError(
+            f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write elsewhere"
+        )
 
 
 def write_vectors(
-    path: pathlib.Path, dim: int, dtype: np.dtype, rows: Iterator[tuple[str, Num[np.ndarray, " dim"]]]
+    path: pathlib.Path,
+    dim: int,
+    dtype: np.dtype,
+    rows: Iterator[tuple[str, Num[np.ndarray, " dim"]]],
 ) -> None:
     """Writes texts and their vectors as they come, by the writer for the file's ending."""
     with contextlib.closing(WRITERS[path.suffix](path, dim, dtype)) as writer:
@@ -78,7 +83,11 @@ class NpyWriter:
 
     def _write_header(self):
         # NumPy pads it so that the first axis can grow in place.
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._rows, self._dim)}
+        header = {
+            "descr": self._dtype.str,
+            "fortran_order": False,
+            "shape": (self._rows, self._dim),
+        }
         np.lib.format.write_array_header_1_0(self._file, header)
 
 

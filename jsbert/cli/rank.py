@@ -11,16 +11,23 @@ from jsbert.cli.inputs import read_texts
 
 def rank(
     query: Annotated[str, typer.Argument(help="The query.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="A cross-encoder's folder or hub name.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A cross-encoder's folder or hub name.")
+    ],
     documents: Annotated[list[str] | None, typer.Argument(help="The documents.")] = None,
     file: Annotated[
         str | None,
         typer.Option(
-            "--documents", help="A text file of documents, one a line; a table, with --column; '-' for stdin."
+            "--documents",
+            help="A text file of documents, one a line; a table, with --column; '-' for stdin.",
         ),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet file.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Results printed.", show_default="all")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet file.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Results printed.", show_default="all")
+    ] = None,
     batch_size: options.BatchSize = None,
     dtype: options.Dtype = "float32",
     device: options.Device = None,

@@ -12,16 +12,25 @@ from jsbert.cli.inputs import read_queries, read_texts
 
 def search(
     corpus: Annotated[
-        str, typer.Option(help="The texts to search: a text file, one a line, or a table with --column.")
+        str,
+        typer.Option(
+            help="The texts to search: a text file, one a line, or a table with --column."
+        ),
     ],
     queries: Annotated[
-        list[str] | None, typer.Argument(help="Queries; without any, or with '-', one a line from stdin.")
+        list[str] | None,
+        typer.Argument(help="Queries; without any, or with '-', one a line from stdin."),
     ] = None,
     embeddings: Annotated[
         pathlib.Path | None,
-        typer.Option(help="The corpus's vectors, a .npy file written by `jsbert encode`.", show_default="computed"),
+        typer.Option(
+            help="The corpus's vectors, a .npy file written by `jsbert encode`.",
+            show_default="computed",
+        ),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet corpus.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet corpus.")
+    ] = None,
     model: options.Model = None,
     top_k: options.TopK = 10,
     similarity_fn: options.SimilarityFn = None,
@@ -45,8 +54,12 @@ def search(
         raise ValueError(f"{corpus} holds no texts; there is nothing to search")
     vectors = None if embeddings is None else _read_vectors(embeddings, len(texts), corpus)
     queries = read_queries(queries or [])
-    opened = open_bi_encoder(model, device=device, pooling=pooling, dtype=dtype, similarity_fn_name=similarity_fn)
-    encoding = dict(batch_size=batch_size, on_truncate=on_truncate, show_progress_bar=options.show_progress())
+    opened = open_bi_encoder(
+        model, device=device, pooling=pooling, dtype=dtype, similarity_fn_name=similarity_fn
+    )
+    encoding = dict(
+        batch_size=batch_size, on_truncate=on_truncate, show_progress_bar=options.show_progress()
+    )
     if vectors is None:
         vectors = opened.encode_document(texts, **encoding)
     elif vectors.shape[1] != opened.get_embedding_dimension():
@@ -54,8 +67,15 @@ def search(
             f"{embeddings} holds vectors of {vectors.shape[1]} dimensions, the model makes "
             f"{opened.get_embedding_dimension()}; give the model that wrote them with --model"
         )
-    found = nearest(opened.encode_query(queries, **encoding), vectors, top_k, similarity=opened.similarity_fn_name)
-    for query, scores, indices in zip(queries, found.scores.tolist(), found.indices.tolist(), strict=True):
+    found = nearest(
+        opened.encode_query(queries, **encoding),
+        vectors,
+        top_k,
+        similarity=opened.similarity_fn_name,
+    )
+    for query, scores, indices in zip(
+        queries, found.scores.tolist(), found.indices.tolist(), strict=True
+    ):
         hits = [
             {"corpus_id": index, "score": score, "text": texts[index]}
             for index, score in zip(indices, scores, strict=True)
@@ -73,9 +93,15 @@ def _read_vectors(path, num_texts, corpus):
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable .npy file ({error}); write it with `jsbert encode`") from None
+        raise ValueError(
+            f"{path}: not a readable .npy file ({error}); write it with `jsbert encode`"
+        ) from None
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
-        raise ValueError(f"{path}: not a (N, D) array of floating-point numbers; write it with `jsbert encode`")
+        raise ValueError(
+            f"{path}: not a (N, D) array of floating-point numbers; write it with `jsbert encode`"
+        )
     if len(vectors) != num_texts:
-        raise ValueError(f"{path} holds {len(vectors)} vectors, but {corpus} holds {num_texts} texts; encode it anew")
+        raise ValueError(
+            f"{path} holds {len(vectors)} vectors, but {corpus} holds {num_texts} texts; encode it anew"
+        )
     return vectors

@@ -15,8 +15,12 @@ ROWS = 8192
 
 def similarity(
     texts: Annotated[list[str] | None, typer.Argument(help="Two texts.")] = None,
-    pairs: Annotated[str | None, typer.Option(help="A csv, tsv, jsonl or parquet file of pairs instead.")] = None,
-    columns: Annotated[str, typer.Option(help="The pairs' two columns, separated by a comma.")] = "sentence1,sentence2",
+    pairs: Annotated[
+        str | None, typer.Option(help="A csv, tsv, jsonl or parquet file of pairs instead.")
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(help="The pairs' two columns, separated by a comma.")
+    ] = "sentence1,sentence2",
     model: options.Model = None,
     similarity_fn: options.SimilarityFn = None,
     batch_size: options.BatchSize = None,
@@ -32,13 +36,19 @@ def similarity(
     from jsbert.cli.models import open_bi_encoder
 
     if (pairs is None) == (not texts) or (texts and len(texts) != 2):
-        raise typer.BadParameter(f"give two texts, or --pairs FILE; given {len(texts or [])} texts", param_hint="TEXTS")
+        raise typer.BadParameter(
+            f"give two texts, or --pairs FILE; given {len(texts or [])} texts", param_hint="TEXTS"
+        )
     names = options.split(columns)
     if len(names) != 2:
         raise typer.BadParameter(f"{columns!r} must name two columns", param_hint="'--columns'")
     rows = iter([tuple(texts)]) if pairs is None else read_columns(pairs, names)
-    first = list(itertools.islice(rows, 1))  # a file that cannot be read is found before the model is opened
-    opened = open_bi_encoder(model, device=device, pooling=pooling, dtype=dtype, similarity_fn_name=similarity_fn)
+    first = list(
+        itertools.islice(rows, 1)
+    )  # a file that cannot be read is found before the model is opened
+    opened = open_bi_encoder(
+        model, device=device, pooling=pooling, dtype=dtype, similarity_fn_name=similarity_fn
+    )
     rows, kept = itertools.tee(itertools.chain(first, rows))
     vectors = opened.encode_iter(
         (text for pair in options.with_progress(rows, None, "pair") for text in pair),

@@ -45,7 +45,11 @@ def make_sources(
         examples = read_told(path, label_range=span if row.labels == "number" else None, **reading)
         own = {"num_labels": _num_classes(examples, path)} if row.counts_classes else {}
         sources.append(
-            Source(examples, objective(kind, **own | options), unique_name(path, [one.name for one in sources]))
+            Source(
+                examples,
+                objective(kind, **own | options),
+                unique_name(path, [one.name for one in sources]),
+            )
         )
     return sources
 
@@ -67,7 +71,9 @@ def _check_takes_numbers(kinds, model):
 
 def _num_classes(examples, path):
     if examples.labels is None or not len(examples):
-        raise ValueError(f"{path}: the objective needs labels, and there are none; name their column with --label")
+        raise ValueError(
+            f"{path}: the objective needs labels, and there are none; name their column with --label"
+        )
     return len(examples.label_names) if examples.label_names else int(max(examples.labels)) + 1
 
 

@@ -44,13 +44,20 @@ def train(
     ],
     out: Annotated[
         pathlib.Path,
-        Option("--out", "-o", help="The folder to make; with the same options again, an unfinished run goes on."),
+        Option(
+            "--out",
+            "-o",
+            help="The folder to make; with the same options again, an unfinished run goes on.",
+        ),
     ],
     model: options.Model = None,
     pooling: options.Pooling = None,
     num_labels: Annotated[
         int | None,
-        Option(help="Make a cross-encoder of the model's encoder, with a new classifier of so many labels.", min=1),
+        Option(
+            help="Make a cross-encoder of the model's encoder, with a new classifier of so many labels.",
+            min=1,
+        ),
     ] = None,
     objective: Annotated[
         str | None,
@@ -58,7 +65,10 @@ def train(
     ] = None,
     objective_option: Annotated[
         list[str] | None,
-        Option(help="Of the objective, such as scale=20 or distance=cosine; may be repeated.", metavar="NAME=VALUE"),
+        Option(
+            help="Of the objective, such as scale=20 or distance=cosine; may be repeated.",
+            metavar="NAME=VALUE",
+        ),
     ] = None,
     columns: options.Columns = None,
     label: options.Label = None,
@@ -81,40 +91,75 @@ def train(
     epochs: Annotated[int, Option(help="Passes over the data.", min=1)] = 1,
     batch_size: Annotated[int, Option(help="Examples of a batch.", min=1)] = 16,
     learning_rate: Annotated[float, Option(help="The largest, at the end of the warm-up.")] = 2e-5,
-    warmup: Annotated[float, Option(help="Share of the updates over which the rate rises.", min=0, max=1)] = 0.1,
-    schedule: Annotated[Literal["linear", "constant"], Option(help="What follows: a decay to 0, or none.")] = "linear",
+    warmup: Annotated[
+        float, Option(help="Share of the updates over which the rate rises.", min=0, max=1)
+    ] = 0.1,
+    schedule: Annotated[
+        Literal["linear", "constant"], Option(help="What follows: a decay to 0, or none.")
+    ] = "linear",
     weight_decay: Annotated[float, Option(help="AdamW's, for matrices.", min=0)] = 0.01,
-    max_grad_norm: Annotated[float, Option(help="Longer gradients are scaled to it; 0: never.", min=0)] = 1.0,
+    max_grad_norm: Annotated[
+        float, Option(help="Longer gradients are scaled to it; 0: never.", min=0)
+    ] = 1.0,
     accumulate: Annotated[int, Option(help="Batches whose gradients make one update.", min=1)] = 1,
     chunk_size: Annotated[
-        int | None, Option(help="Examples computed at a time (cached gradients).", min=1, show_default="the batch")
+        int | None,
+        Option(
+            help="Examples computed at a time (cached gradients).", min=1, show_default="the batch"
+        ),
     ] = None,
-    dtype: Annotated[Literal["float32", "bfloat16"], Option(help="Of the matrix products.")] = "float32",
-    remat: Annotated[bool, Option("--remat", help="Compute layers anew in the backward pass, to save memory.")] = False,
-    packing: Annotated[bool, Option(help="Put several texts in a row, to compute next to no padding.")] = True,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], Option(help="Of the matrix products.")
+    ] = "float32",
+    remat: Annotated[
+        bool, Option("--remat", help="Compute layers anew in the backward pass, to save memory.")
+    ] = False,
+    packing: Annotated[
+        bool, Option(help="Put several texts in a row, to compute next to no padding.")
+    ] = True,
     frozen: Annotated[
         list[str] | None,
-        Option(help="Pattern of params to leave alone, such as encoder/embeddings; may be repeated.", metavar="REGEX"),
+        Option(
+            help="Pattern of params to leave alone, such as encoder/embeddings; may be repeated.",
+            metavar="REGEX",
+        ),
     ] = None,
     lora_rank: Annotated[
         int | None,
-        Option(help="Train low-rank matrices beside the kernels, not the encoder itself.", min=1, show_default="no"),
+        Option(
+            help="Train low-rank matrices beside the kernels, not the encoder itself.",
+            min=1,
+            show_default="no",
+        ),
     ] = None,
     lora_alpha: Annotated[float, Option(help="Their product is scaled by alpha / rank.")] = 16.0,
     lora_targets: Annotated[
         list[str] | None,
-        Option("--lora-target", help="Pattern of the kernels; may be repeated.", metavar="REGEX", show_default="all"),
+        Option(
+            "--lora-target",
+            help="Pattern of the kernels; may be repeated.",
+            metavar="REGEX",
+            show_default="all",
+        ),
     ] = None,
-    no_dropout: Annotated[bool, Option("--no-dropout", help="No dropout, instead of the model's rates.")] = False,
+    no_dropout: Annotated[
+        bool, Option("--no-dropout", help="No dropout, instead of the model's rates.")
+    ] = False,
     seed: Annotated[int, Option(help="Of order, dropout and new params.")] = 0,
     mix: Annotated[
         Literal["proportional", "round-robin"], Option(help="How several files take turns.")
     ] = "proportional",
     no_duplicates: Annotated[
         bool | None,
-        Option("--no-duplicates/--duplicates", help="No text twice in a batch.", show_default="for in-batch negatives"),
+        Option(
+            "--no-duplicates/--duplicates",
+            help="No text twice in a batch.",
+            show_default="for in-batch negatives",
+        ),
     ] = None,
-    max_steps: Annotated[int | None, Option(help="Stop after so many updates.", min=1, show_default="none")] = None,
+    max_steps: Annotated[
+        int | None, Option(help="Stop after so many updates.", min=1, show_default="none")
+    ] = None,
     eval_steps: Annotated[
         int | None, Option(help="Updates between evaluations.", min=1, show_default="an epoch's")
     ] = None,
@@ -129,7 +174,10 @@ def train(
     picture of loss and score. A run that was killed goes on from its last checkpoint when the same command is given
     again. The folder's path is printed at the end.
     """
-    given = locals() | {"dropout": False if no_dropout else None, "max_grad_norm": max_grad_norm or None}
+    given = locals() | {
+        "dropout": False if no_dropout else None,
+        "max_grad_norm": max_grad_norm or None,
+    }
     given |= {"frozen": tuple(frozen or ()), "lora_targets": lora_targets and tuple(lora_targets)}
 
     from jsbert.cli.evaluators import make_scorer
@@ -137,7 +185,13 @@ def train(
     from jsbert.cli.sources import make_sources
     from jsbert.train import Recipe, fit
 
-    recipe = Recipe(**{field.name: given[field.name] for field in dataclasses.fields(Recipe) if field.name in given})
+    recipe = Recipe(
+        **{
+            field.name: given[field.name]
+            for field in dataclasses.fields(Recipe)
+            if field.name in given
+        }
+    )
     folder = find_model(model)
     is_cross = is_cross_encoder(folder) or num_labels is not None
     if is_cross and pooling is not None:
@@ -159,7 +213,10 @@ def train(
     else:
         opened = open_bi_encoder(folder, device=device, pooling=pooling)
     print(
-        json.dumps({"model": str(folder), "objective": objective, "data": data} | recipe.to_json(), indent=2),
+        json.dumps(
+            {"model": str(folder), "objective": objective, "data": data} | recipe.to_json(),
+            indent=2,
+        ),
         file=sys.stderr,
     )
     fit(opened, sources, out, recipe, evaluator=scorer, show_progress_bar=options.show_progress())

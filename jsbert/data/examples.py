@@ -32,7 +32,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.texts[0])
 
-    def rows(self, indices: Sequence[int] | np.ndarray) -> tuple[list[list[str]], np.ndarray | None]:
+    def rows(
+        self, indices: Sequence[int] | np.ndarray
+    ) -> tuple[list[list[str]], np.ndarray | None]:
         """(T lists of the B texts at `indices`, their labels or None).
 
         >>> examples = Examples.from_columns({"a": ["x", "y"], "b": ["p", "q"], "score": [0.5, 1]})
@@ -40,10 +42,15 @@ class Examples:
         ([['y'], ['q']], array([1.], dtype=float32))
         """
         indices = np.asarray(indices, np.int64)
-        texts = [_take(column, indices, name) for name, column in zip(self.names, self.texts, strict=True)]
+        texts = [
+            _take(column, indices, name)
+            for name, column in zip(self.names, self.texts, strict=True)
+        ]
         if self.labels is None or isinstance(self.labels, np.ndarray):
             return texts, None if self.labels is None else self.labels[indices]
-        return texts, _checked(as_labels(self.labels[indices], self.label_name), self.label_name, indices).array
+        return texts, _checked(
+            as_labels(self.labels[indices], self.label_name), self.label_name, indices
+        ).array
 
     @classmethod
     def from_columns(
@@ -65,7 +72,9 @@ class Examples:
         texts, label = choose_columns(tuple(data), columns, label, needs_label=needs_label)
         lengths = {name: len(data[name]) for name in (*texts, *([label] if label else []))}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns of unequal length: {', '.join(f'{k!r} {n}' for k, n in lengths.items())}")
+            raise ValueError(
+                f"columns of unequal length: {', '.join(f'{k!r} {n}' for k, n in lengths.items())}"
+            )
         lists = tuple(list(data[name]) for name in texts)
         for name, column in zip(texts, lists, strict=True):
             _check_strings(column, name, range(len(column)))
@@ -94,31 +103,50 @@ class Examples:
             TypeError: for another kind of data set, or a column that does not hold strings.
             ValueError: for a bad label; or later, in `rows`, for a missing text. The message names column and row.
         """
-        if not hasattr(dataset, "with_format") or not hasattr(dataset, "num_rows") or isinstance(dataset, dict):
-            hint = f"; choose one of its splits {', '.join(map(repr, dataset))}" if isinstance(dataset, dict) else ""
-            raise TypeError(f"the data set is {type(dataset).__name__}; a datasets.Dataset is needed{hint}")
+        if (
+            not hasattr(dataset, "with_format")
+            or not hasattr(dataset, "num_rows")
+            or isinstance(dataset, dict)
+        ):
+            hint = (
+                f"; choose one of its splits {', '.join(map(repr, dataset))}"
+                if isinstance(dataset, dict)
+                else ""
+            )
+            raise TypeError(
+                f"the data set is {type(dataset).__name__}; a datasets.Dataset is needed{hint}"
+            )
         dataset = dataset.with_format(None)
         needs_label = label_names is not None or label_range is not None
         texts, label = choose_columns(dataset.column_names, columns, label, needs_label=needs_label)
         for name in texts:
             kind = getattr(dataset.features[name], "dtype", type(dataset.features[name]).__name__)
             if "string" not in str(kind):
-                raise TypeError(f"column {name!r} holds {kind}, not strings; choose the texts with columns=[...]")
+                raise TypeError(
+                    f"column {name!r} holds {kind}, not strings; choose the texts with columns=[...]"
+                )
         made = cls(texts, tuple(dataset[name] for name in texts))
         if label is None:
             return made
         feature, values = dataset.features[label], dataset[label]
         if not hasattr(feature, "dtype") or hasattr(feature, "shape"):
             if label_names is not None or label_range is not None:
-                raise ValueError(f"column {label!r} holds lists; label_names and label_range are for single labels")
+                raise ValueError(
+                    f"column {label!r} holds lists; label_names and label_range are for single labels"
+                )
             return dataclasses.replace(made, labels=values, label_name=label)
         values = values[:]
         if hasattr(feature, "names"):  # a ClassLabel, where -1 stands for "not labelled"
             label_names = feature.names if label_names is None else label_names
-            values = [feature.names[value] if value is not None and value >= 0 else None for value in values]
+            values = [
+                feature.names[value] if value is not None and value >= 0 else None
+                for value in values
+            ]
         labels = as_labels(values, label, label_names=label_names, label_range=label_range)
         _checked(labels, label, range(len(values)))
-        return dataclasses.replace(made, labels=labels.array, label_name=label, label_names=labels.names)
+        return dataclasses.replace(
+            made, labels=labels.array, label_name=label, label_names=labels.names
+        )
 
 
 def _take(column, indices, name):
@@ -132,10 +160,14 @@ def _take(column, indices, name):
 def _check_strings(texts, name, rows):
     for row, text in zip(rows, texts, strict=True):
         if not isinstance(text, str):
-            raise TypeError(f"row {row}, column {name!r}: {text!r:.40} is not a string; mend the row or leave it out")
+            raise TypeError(
+                f"row {row}, column {name!r}: {text!r:.40} is not a string; mend the row or leave it out"
+            )
 
 
 def _checked(labels, name, rows):
     for place, problem in sorted(labels.problems.items()):
-        raise ValueError(f"row {rows[place]}, column {name!r}: {problem}; mend the row or leave it out")
+        raise ValueError(
+            f"row {rows[place]}, column {name!r}: {problem}; mend the row or leave it out"
+        )
     return labels

@@ -65,7 +65,9 @@ def read_examples(
     for place, row in rows:
         if names is None and not isinstance(row, Malformed):
             try:
-                names, label_name = choose_columns(tuple(row), columns, label, needs_label=needs_label)
+                names, label_name = choose_columns(
+                    tuple(row), columns, label, needs_label=needs_label
+                )
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
             texts = [[] for _ in names]
@@ -91,7 +93,10 @@ def read_examples(
             texts = [[column[index] for index in kept] for column in texts]
         converted = converted._replace(array=converted.array[kept])
     if not texts or not texts[0]:
-        raise ValueError(f"{path} holds no rows" + (f" that are well formed; {num_bad} are not" if num_bad else ""))
+        raise ValueError(
+            f"{path} holds no rows"
+            + (f" that are well formed; {num_bad} are not" if num_bad else "")
+        )
     if converted is None:
         return Examples(names, tuple(texts), num_bad_rows=num_bad)
     return Examples(names, tuple(texts), converted.array, label_name, converted.names, num_bad)
@@ -103,7 +108,9 @@ def _rows(path) -> tuple[Iterator[tuple[int, dict[str, Any] | Malformed]], str]:
     if kind == "parquet" and path.suffix != ".gz":
         return _parquet_rows(path), "row"
     if kind not in ("tsv", "csv", "jsonl"):
-        raise ValueError(f"{path}: unknown kind of file; supported: .tsv, .csv, .jsonl, each also .gz, and .parquet")
+        raise ValueError(
+            f"{path}: unknown kind of file; supported: .tsv, .csv, .jsonl, each also .gz, and .parquet"
+        )
     return _text_rows(path, kind), "line"
 
 
@@ -115,11 +122,17 @@ def _text_rows(path, kind):
             # ends itself, for a quoted field may hold some; elsewhere \n alone ends a line, so a text may hold \r.
             newline = "" if kind == "csv" else "\n"
             stream = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=newline)
-            rows = _jsonl(stream) if kind == "jsonl" else _table(_csv(stream) if kind == "csv" else _tsv(stream), path)
+            rows = (
+                _jsonl(stream)
+                if kind == "jsonl"
+                else _table(_csv(stream) if kind == "csv" else _tsv(stream), path)
+            )
             for place, row in rows:
                 yield place, row
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: broken gzip after line {place} ({error}); fetch or write the file again") from error
+        raise ValueError(
+            f"{path}: broken gzip after line {place} ({error}); fetch or write the file again"
+        ) from error
 
 
 def _tsv(stream):
@@ -143,7 +156,9 @@ def _csv(stream):
         except csv.Error as error:
             yield place, Malformed(f"broken quoting, or too long a field: {error}")
             place += 1
-            again.extendleft(reversed(row[1:]))  # a quote that nothing closes takes none of the rows behind it along
+            again.extendleft(
+                reversed(row[1:])
+            )  # a quote that nothing closes takes none of the rows behind it along
 
 
 def _lines(again, stream, row):
@@ -155,9 +170,15 @@ def _lines(again, stream, row):
 
 def _table(rows, path):
     place, names = next(rows, (1, []))
-    if isinstance(names, Malformed) or len(set(names)) < len(names) or not all(map(_is_text, names)):
+    if (
+        isinstance(names, Malformed)
+        or len(set(names)) < len(names)
+        or not all(map(_is_text, names))
+    ):
         what = names.problem if isinstance(names, Malformed) else f"the columns are {names!a:.200}"
-        raise ValueError(f"{path}, line {place}: {what}; the header must name different columns, in UTF-8")
+        raise ValueError(
+            f"{path}, line {place}: {what}; the header must name different columns, in UTF-8"
+        )
     for place, fields in rows:
         if isinstance(fields, Malformed):
             yield place, fields
@@ -177,7 +198,12 @@ def _jsonl(stream):
         except (ValueError, RecursionError) as error:
             yield place, Malformed(f"broken json: {error!s:.200}")
             continue
-        yield place, row if isinstance(row, dict) else Malformed(f"a json object is needed, not {line.strip()!a:.40}")
+        yield (
+            place,
+            row
+            if isinstance(row, dict)
+            else Malformed(f"a json object is needed, not {line.strip()!a:.40}"),
+        )
 
 
 def _parquet_rows(path):
@@ -224,7 +250,11 @@ def _problem(row, names, label_name):
             return Malformed("is not UTF-8", name)
     if label_name is not None and label_name not in row:
         return Malformed("is missing", label_name)
-    if label_name is not None and isinstance(row[label_name], str) and not _is_text(row[label_name]):
+    if (
+        label_name is not None
+        and isinstance(row[label_name], str)
+        and not _is_text(row[label_name])
+    ):
         return Malformed("is not UTF-8", label_name)
     return None
 
@@ -238,4 +268,6 @@ def _is_text(text):
 
 def _error(path, unit, place, problem, column=None):
     at = f"{path}, {unit} {place}" + (f", column {column!r}" if column else "")
-    return ValueError(f"{at}: {problem}; mend the row, or leave such rows out with skip_bad_rows=True")
+    return ValueError(
+        f"{at}: {problem}; mend the row, or leave such rows out with skip_bad_rows=True"
+    )

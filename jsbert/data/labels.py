@@ -35,19 +35,31 @@ def choose_columns(
             labels where one is needed.
     """
     columns = (columns,) if isinstance(columns, str) else columns
-    missing = [name for name in (*(columns or ()), *([label] if label else [])) if name not in available]
+    missing = [
+        name for name in (*(columns or ()), *([label] if label else [])) if name not in available
+    ]
     if missing:
         raise ValueError(f"no column {missing[0]!r}; there are {_listed(available)}")
     if label is None:
-        candidates = [name for name in available if name in LABEL_COLUMNS and name not in (columns or ())]
+        candidates = [
+            name for name in available if name in LABEL_COLUMNS and name not in (columns or ())
+        ]
         if len(candidates) > 1:
-            raise ValueError(f"{' and '.join(map(repr, candidates))} may both be the label; choose with label=...")
+            raise ValueError(
+                f"{' and '.join(map(repr, candidates))} may both be the label; choose with label=..."
+            )
         label = candidates[0] if candidates else None
     if needs_label and label is None:
-        raise ValueError(f"label_names or label_range, but no label among {_listed(available)}; choose with label=...")
-    texts = tuple(columns or (name for name in available if name not in LABEL_COLUMNS and name != label))
+        raise ValueError(
+            f"label_names or label_range, but no label among {_listed(available)}; choose with label=..."
+        )
+    texts = tuple(
+        columns or (name for name in available if name not in LABEL_COLUMNS and name != label)
+    )
     if not texts:
-        raise ValueError(f"no column of texts among {_listed(available)}; choose with columns=[...]")
+        raise ValueError(
+            f"no column of texts among {_listed(available)}; choose with columns=[...]"
+        )
     if label in texts:
         raise ValueError(f"column {label!r} cannot be both a text and the label")
     return texts, label
@@ -87,7 +99,9 @@ def as_labels(
     numbers = [_number(value) for value in values]
     known = [number for number in numbers if number is not None]
     if not known and label_range is None and name not in SCORE_COLUMNS:
-        return _classes(values, tuple(sorted({value for value in values if isinstance(value, str) and value})))
+        return _classes(
+            values, tuple(sorted({value for value in values if isinstance(value, str) and value}))
+        )
     problems = {
         place: "is empty" if values[place] in (None, "") else f"{values[place]!r} is not a number"
         for place, number in enumerate(numbers)
@@ -113,7 +127,11 @@ def _classes(values, names):
             problems[place] = "is empty"
         elif found is None:
             allowed = _listed(names[:20]) + (", ..." if len(names) > 20 else "")
-            problems[place] = f"{value!r} is none of the classes {allowed}" if names else f"{value!r} names no class"
+            problems[place] = (
+                f"{value!r} is none of the classes {allowed}"
+                if names
+                else f"{value!r} names no class"
+            )
         else:
             array[place] = found
     return Labels(array, names, problems)
@@ -133,7 +151,9 @@ def _vectors(values, label_range):
             if vector is None or vector.shape != shape
         }
         fill = np.zeros(shape, np.float32)
-        array = np.stack([fill if place in problems else vector for place, vector in enumerate(vectors)])
+        array = np.stack(
+            [fill if place in problems else vector for place, vector in enumerate(vectors)]
+        )
     if label_range is None:
         return Labels(array, None, problems)
     array, outside = _scaled(array, label_range)
@@ -145,7 +165,10 @@ def _scaled(array, label_range):
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"label_range is {label_range!r}; give (lowest, highest), such as (0, 5)")
     outside = ((array < low) | (array > high)).reshape(len(array), -1).any(axis=1)
-    problems = {int(place): f"{array[place]} is outside {low} to {high}" for place in np.flatnonzero(outside)}
+    problems = {
+        int(place): f"{array[place]} is outside {low} to {high}"
+        for place in np.flatnonzero(outside)
+    }
     return ((array - low) / (high - low)).astype(np.float32), problems
 
 

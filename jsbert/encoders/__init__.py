@@ -60,7 +60,9 @@ def family(model: EncoderConfig | str) -> ModuleType:
     """
     model_type = model if isinstance(model, str) else model.model_type
     if model_type not in FAMILIES:
-        raise ValueError(f"unsupported model_type {model_type!r}; supported: {', '.join(sorted(FAMILIES))}")
+        raise ValueError(
+            f"unsupported model_type {model_type!r}; supported: {', '.join(sorted(FAMILIES))}"
+        )
     return FAMILIES[model_type][0]
 
 
@@ -96,7 +98,9 @@ def forward(
             tokens' places in their texts, and `mask` says which text a token belongs to: 1, 2, 3, ... through the
             whole batch, 0 where there is none. Texts do not see each other. A batch of keys has one for each text.
     """
-    return hidden_states(config, params, ids, mask, key, token_types=token_types, positions=positions)[-1]
+    return hidden_states(
+        config, params, ids, mask, key, token_types=token_types, positions=positions
+    )[-1]
 
 
 def hidden_states(
@@ -115,11 +119,15 @@ def hidden_states(
     """
     # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
     precision = "highest" if jnp.dtype(config.compute.dtype).itemsize >= 4 else "default"
-    ids, mask, token_types, positions = jax.tree.map(jnp.asarray, (ids, mask, token_types, positions))
+    ids, mask, token_types, positions = jax.tree.map(
+        jnp.asarray, (ids, mask, token_types, positions)
+    )
     keys = row_keys(key, ids)
     dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)
     with jax.default_matmul_precision(precision):
-        return nnx.merge(_graphdef_and_shapes(config)[0], params)(ids, mask, token_types, positions, dropout)
+        return nnx.merge(_graphdef_and_shapes(config)[0], params)(
+            ids, mask, token_types, positions, dropout
+        )
 
 
 def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
@@ -130,12 +138,17 @@ def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
 def shapes(config: EncoderConfig) -> PyTree:
     """The tree of params with a `jax.ShapeDtypeStruct` for each."""
     # The caller's own, and without the sharding of another caller's mesh.
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _graphdef_and_shapes(config)[1])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _graphdef_and_shapes(config)[1]
+    )
 
 
 def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
     """For each path in params, the tensor's HuggingFace name without prefix. A "kernel" is stored transposed."""
-    names, leaves = family(config).NAMES, {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"}
+    names, leaves = (
+        family(config).NAMES,
+        {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"},
+    )
 
     def name(keys):
         numbers = [key for key in keys if isinstance(key, int)]
@@ -155,5 +168,7 @@ class _OneKey(nnx.Rngs):
 
 @functools.lru_cache
 def _graphdef_and_shapes(config):
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: family(config).Encoder(config, _OneKey(0))), nnx.Param)
+    graphdef, state = nnx.split(
+        nnx.eval_shape(lambda: family(config).Encoder(config, _OneKey(0))), nnx.Param
+    )
     return graphdef, nnx.to_pure_dict(state)

@@ -16,7 +16,12 @@ from jsbert.encoders.layers import in_turn, linear
 from jsbert.encoders.post_norm import Layer
 
 PREFIX = "albert."
-DROPPED = (r"embeddings\.(position_ids|token_type_ids)", r"pooler\.(weight|bias)", *bert.DROPPED, r"predictions\..+")
+DROPPED = (
+    r"embeddings\.(position_ids|token_type_ids)",
+    r"pooler\.(weight|bias)",
+    *bert.DROPPED,
+    r"predictions\..+",
+)
 
 _LAYER = "encoder.albert_layer_groups.{}.albert_layers.{}"
 NAMES = {
@@ -96,6 +101,9 @@ class Encoder(nnx.Module):
         config = self.config
         biases = (mask_bias(same_text(mask, positions), config.compute.sum_dtype),)
         hidden = self.project(self.embeddings(ids, token_types, positions, dropout))
-        runs = [i * config.num_hidden_groups // config.num_hidden_layers for i in range(config.num_hidden_layers)]
+        runs = [
+            i * config.num_hidden_groups // config.num_hidden_layers
+            for i in range(config.num_hidden_layers)
+        ]
         layers = [layer for group in runs for layer in self.groups[group]]
         return in_turn(layers, hidden, remat=config.compute.remat, biases=biases, dropout=dropout)

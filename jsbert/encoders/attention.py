@@ -52,7 +52,9 @@ def attention(
     batch, length, width = query.shape
     num_heads, dtype = config.num_attention_heads, config.compute.attention_dtype
 
-    def heads(x):  # (B, L, D) -> (B, H, L, d): with the heads in front, both products are plain ones
+    def heads(
+        x,
+    ):  # (B, L, D) -> (B, H, L, d): with the heads in front, both products are plain ones
         return x.reshape(batch, length, num_heads, -1).transpose(0, 2, 1, 3)
 
     query = query * (width // num_heads) ** -0.5
@@ -76,7 +78,8 @@ def _fused(query, key, value, biases, config):
     batch, length, width = query.shape
     dtype = config.compute.attention_dtype
     query, key, value = (
-        x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1) for x in (query, key, value)
+        x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1)
+        for x in (query, key, value)
     )
     bias = jnp.maximum(sum(biases), LEAST).astype(dtype)
     mixed = jax.nn.dot_product_attention(

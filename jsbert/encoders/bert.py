@@ -73,9 +73,15 @@ class Embeddings(nnx.Module):
         words = vectors_of(self.word, ids)
         if self.has_types:
             words = words + (
-                self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
+                self.token_type.embedding[None, :1]
+                if token_types is None
+                else self.token_type(token_types)
             )
-        places = self.position.embedding[None, : words.shape[1]] if positions is None else self.position(positions)
+        places = (
+            self.position.embedding[None, : words.shape[1]]
+            if positions is None
+            else self.position(positions)
+        )
         hidden = self.norm((words + places).astype(self.config.compute.sum_dtype))
         return dropout.hidden(hidden, self.config.hidden_dropout_prob)
 
@@ -91,4 +97,6 @@ class Encoder(nnx.Module):
     def __call__(self, ids, mask, token_types, positions, dropout):
         biases = (mask_bias(same_text(mask, positions), self.config.compute.sum_dtype),)
         hidden = self.embeddings(ids, token_types, positions, dropout)
-        return in_turn(self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout)
+        return in_turn(
+            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
+        )

@@ -17,7 +17,9 @@ def in_dtype(params: PyTree, dtype: str) -> PyTree:
     """
     if dtype == "float32":
         return params
-    return _map_linear(_quantized if dtype == "int8" else functools.partial(_with_kernel_in, dtype), params)
+    return _map_linear(
+        _quantized if dtype == "int8" else functools.partial(_with_kernel_in, dtype), params
+    )
 
 
 def in_float32(params: PyTree) -> PyTree:
@@ -25,7 +27,9 @@ def in_float32(params: PyTree) -> PyTree:
     return _map_linear(_widened, params)
 
 
-def round_to_int8(x: Float[Array, "*rows width"]) -> tuple[Int8[Array, "*rows width"], Float[Array, "*rows 1"]]:
+def round_to_int8(
+    x: Float[Array, "*rows width"],
+) -> tuple[Int8[Array, "*rows width"], Float[Array, "*rows 1"]]:
     """(q, scale): `x` is about q * scale, each row with the scale that makes its largest entry 127."""
     scale = jnp.max(jnp.abs(x), axis=-1, keepdims=True) / 127
     scale = jnp.where(scale == 0, 1.0, scale)  # a row of zeros

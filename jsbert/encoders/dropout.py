@@ -13,7 +13,11 @@ def row_keys(
     key: Key[Array, "..."] | UInt32[Array, "..."] | None, x: Shaped[ArrayLike, "rows ..."]
 ) -> Key[Array, " examples"] | UInt32[Array, "examples words"] | None:
     """A key for each example: those given, or a single one split over the rows of `x`; None for None."""
-    return jax.random.split(key, x.shape[0]) if key is not None and jax.random.key_data(key).ndim == 1 else key
+    return (
+        jax.random.split(key, x.shape[0])
+        if key is not None and jax.random.key_data(key).ndim == 1
+        else key
+    )
 
 
 class Dropout:
@@ -43,7 +47,9 @@ class Dropout:
         self.words = words[:, None] if examples is None else words[examples]  # (B, 1 or L, 2)
         self.positions = positions
 
-    def hidden(self, x: Float[Array, "batch length dim"], rate: float) -> Float[Array, "batch length dim"]:
+    def hidden(
+        self, x: Float[Array, "batch length dim"], rate: float
+    ) -> Float[Array, "batch length dim"]:
         """Token vectors with entries dropped, the others scaled up."""
         if self.words is None or rate == 0.0:
             return x
@@ -70,7 +76,9 @@ class Dropout:
 
     def _drop(self, x, rate, words, entry):
         self.places += 1
-        bits = _mixed(entry + words[..., 0]) ^ (words[..., 1] + jnp.uint32(self.places * 0x9E3779B9 % 2**32))
+        bits = _mixed(entry + words[..., 0]) ^ (
+            words[..., 1] + jnp.uint32(self.places * 0x9E3779B9 % 2**32)
+        )
         threshold = round(rate * 2**24)
         keep = (_mixed(bits) >> 8) >= threshold
         return jnp.where(keep, x * (2**24 / (2**24 - threshold)), 0.0)

@@ -14,7 +14,10 @@ from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import in_turn, linear
 
 PREFIX = "electra."
-DROPPED = (*bert.DROPPED, r"(discriminator_predictions|generator_predictions|generator_lm_head)\..+")
+DROPPED = (
+    *bert.DROPPED,
+    r"(discriminator_predictions|generator_predictions|generator_lm_head)\..+",
+)
 NAMES = bert.NAMES | {"project": "embeddings_project"}
 
 
@@ -55,4 +58,6 @@ class Encoder(bert.Encoder):
         hidden = self.embeddings(ids, token_types, positions, dropout)
         if self.config.embedding_size != self.config.hidden_size:
             hidden = self.project(hidden)
-        return in_turn(self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout)
+        return in_turn(
+            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
+        )

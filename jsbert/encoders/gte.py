@@ -82,14 +82,20 @@ class Config(EncoderConfig):
             factor = float(typed(rope, "factor", float, where=f"{where}: {key}", allowed=FACTOR))
             rope = rope | {"rope_type": "default"}
         theta = theta_of(rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: {key}")
-        return super().from_json({**values, "rope_theta": theta, "rope_factor": factor}, where=where)
+        return super().from_json(
+            {**values, "rope_theta": theta, "rope_factor": factor}, where=where
+        )
 
     def to_json(self) -> dict[str, Any]:
         """See `EncoderConfig.to_json`."""
         values = super().to_json()
         rope = {"rope_type": "default", "rope_theta": values.pop("rope_theta")}
         factor = values.pop("rope_factor")
-        return values | {"rope_parameters": rope if factor == 1 else rope | {"rope_type": "linear", "factor": factor}}
+        return values | {
+            "rope_parameters": rope
+            if factor == 1
+            else rope | {"rope_type": "linear", "factor": factor}
+        }
 
 
 def head(config: Config) -> Head:
@@ -111,10 +117,17 @@ class Layer(nnx.Module):
         self.config = config
 
     def __call__(
-        self, hidden: Float[Array, "batch length dim"], *, positions: Any, biases: tuple[Array, ...], dropout: Dropout
+        self,
+        hidden: Float[Array, "batch length dim"],
+        *,
+        positions: Any,
+        biases: tuple[Array, ...],
+        dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
         rate = self.config.hidden_dropout_prob
-        hidden = self.attention_norm(hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate))
+        hidden = self.attention_norm(
+            hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate)
+        )
         inner, gate = jnp.split(self.inner_gate(hidden), 2, axis=-1)
         inner = dropout.hidden(inner * ACTIVATIONS[self.config.hidden_act](gate), rate)
         return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))

@@ -15,7 +15,12 @@ __all__ = ["DROPPED", "NAMES", "PREFIX", "Config", "Encoder", "head"]
 
 PREFIX = "new."
 
-DEFAULTS = {"vocab_size": 30528, "max_position_embeddings": 2048, "pad_token_id": None, "rope_theta": 10000.0}
+DEFAULTS = {
+    "vocab_size": 30528,
+    "max_position_embeddings": 2048,
+    "pad_token_id": None,
+    "rope_theta": 10000.0,
+}
 """The original's values for keys that config.json leaves out, where they are not transformers'."""
 
 
@@ -36,10 +41,17 @@ class Config(gte.Config):
 
         Su 2023, https://kexue.fm/archives/9706, equation 6.
         """
-        scaling = typed(values, "rope_scaling", dict, {}, where=where) or {"type": "ntk", "factor": 1.0}
+        scaling = typed(values, "rope_scaling", dict, {}, where=where) or {
+            "type": "ntk",
+            "factor": 1.0,
+        }
         if scaling.get("type") != "ntk" or scaling.get("mixed_b") is not None:
-            raise ValueError(f"{where}: rope_scaling is {scaling!r}; only type 'ntk' without mixed_b is supported")
-        factor = float(typed(scaling, "factor", float, where=f"{where}: rope_scaling", allowed=gte.FACTOR))
+            raise ValueError(
+                f"{where}: rope_scaling is {scaling!r}; only type 'ntk' without mixed_b is supported"
+            )
+        factor = float(
+            typed(scaling, "factor", float, where=f"{where}: rope_scaling", allowed=gte.FACTOR)
+        )
         values = DEFAULTS | dict(values)
         rope = {"rope_type": "linear", "rope_theta": values["rope_theta"], "factor": factor}
         ours = {"model_type": "gte", "rope_scaling": None, "rope_parameters": rope}

@@ -39,10 +39,16 @@ class Head:
 
     def tensor_names(self) -> dict[tuple, str]:
         """For each path in params, the tensor's HuggingFace name."""
-        names = {name: getattr(self, name) for name in ("pooler", "norm", "classifier") if getattr(self, name)}
+        names = {
+            name: getattr(self, name)
+            for name in ("pooler", "norm", "classifier")
+            if getattr(self, name)
+        }
         matrix = {name: "scale" if name == "norm" else "kernel" for name in names}
         weights = {(name, matrix[name]): f"{theirs}.weight" for name, theirs in names.items()}
-        return weights | {(name, "bias"): f"{names[name]}.bias" for name in names if name in self.biased}
+        return weights | {
+            (name, "bias"): f"{names[name]}.bias" for name in names if name in self.biased
+        }
 
     def shapes(self, config: EncoderConfig, num_labels: int) -> PyTree:
         """The tree of params with a `jax.ShapeDtypeStruct` for each."""
@@ -64,7 +70,9 @@ class Head:
     ) -> Float[Array, "batch labels"]:
         """The raw scores. `key` draws the dropout, as for `encoders.forward`."""
         keys = row_keys(key, hidden)
-        dropout = Dropout(None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, DRAWS))(keys))
+        dropout = Dropout(
+            None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, DRAWS))(keys)
+        )
 
         def into(layer, vectors):
             if layer not in self.dropped:

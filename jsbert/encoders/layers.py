@@ -31,7 +31,9 @@ class Linear(nnx.Linear):
         return rows.reshape(*x.shape[:-1], -1)
 
 
-def linear(config: EncoderConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> Linear:
+def linear(
+    config: EncoderConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, use_bias: bool = True
+) -> Linear:
     """A linear layer whose product is in the config's dtype."""
     layer = Linear(
         inputs,
@@ -46,10 +48,14 @@ def linear(config: EncoderConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, 
     return layer
 
 
-def layer_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.LayerNorm:
+def layer_norm(
+    config: EncoderConfig, width: int, rngs: nnx.Rngs, *, use_bias: bool = True
+) -> nnx.LayerNorm:
     """A LayerNorm with the config's epsilon."""
     # The fast variance, E[x^2] - E[x]^2, loses two digits where the mean is large.
-    return nnx.LayerNorm(width, epsilon=config.layer_norm_eps, use_bias=use_bias, use_fast_variance=False, rngs=rngs)
+    return nnx.LayerNorm(
+        width, epsilon=config.layer_norm_eps, use_bias=use_bias, use_fast_variance=False, rngs=rngs
+    )
 
 
 def rms_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
@@ -91,7 +97,11 @@ def counted_positions(
 
 
 def in_turn(
-    layers: Iterable[Callable], hidden: Float[Array, "batch length dim"], *, remat: bool, **context: Any
+    layers: Iterable[Callable],
+    hidden: Float[Array, "batch length dim"],
+    *,
+    remat: bool,
+    **context: Any,
 ) -> tuple[Float[Array, "batch length dim"], ...]:
     """`hidden`, and what each layer makes of what the one before made; each is called with `context`.
 

@@ -90,7 +90,9 @@ class Config(EncoderConfig):
         check_head_size(values)
         kinds, count = values["layer_types"], values["num_hidden_layers"]
         if kinds and (len(kinds) != count or set(kinds) - set(THETAS)):
-            raise ValueError(f"layer_types is {list(kinds)}; it must name each of {count} layers one of {[*THETAS]}")
+            raise ValueError(
+                f"layer_types is {list(kinds)}; it must name each of {count} layers one of {[*THETAS]}"
+            )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
@@ -106,7 +108,9 @@ class Config(EncoderConfig):
             )
             for kind, name in THETAS.items()
         }
-        every = typed(values, "global_attn_every_n_layers", int, cls.global_attn_every_n_layers, where=where)
+        every = typed(
+            values, "global_attn_every_n_layers", int, cls.global_attn_every_n_layers, where=where
+        )
         kinds = tuple(typed(values, "layer_types", list[str], (), where=where))
         layers = {"layer_types": kinds, "global_attn_every_n_layers": every}
         return super().from_json({**values, **thetas, **layers}, where=where)
@@ -114,8 +118,15 @@ class Config(EncoderConfig):
     def to_json(self) -> dict[str, Any]:
         """See `EncoderConfig.to_json`. In the new keys and the older ones: each version of transformers would take its
         defaults for those it misses. The period is None where the layers have none."""
-        ropes = {kind: {"rope_type": "default", "rope_theta": getattr(self, name)} for kind, name in THETAS.items()}
-        periods = [n for n in range(1, self.num_hidden_layers + 1) if self._kinds_of_period(n) == self.kinds]
+        ropes = {
+            kind: {"rope_type": "default", "rope_theta": getattr(self, name)}
+            for kind, name in THETAS.items()
+        }
+        periods = [
+            n
+            for n in range(1, self.num_hidden_layers + 1)
+            if self._kinds_of_period(n) == self.kinds
+        ]
         return super().to_json() | {
             "layer_types": list(self.kinds),
             "rope_parameters": ropes,
@@ -128,7 +139,10 @@ class Config(EncoderConfig):
         return self.layer_types or self._kinds_of_period(self.global_attn_every_n_layers)
 
     def _kinds_of_period(self, every):
-        return tuple("sliding_attention" if i % every else "full_attention" for i in range(self.num_hidden_layers))
+        return tuple(
+            "sliding_attention" if i % every else "full_attention"
+            for i in range(self.num_hidden_layers)
+        )
 
 
 def head(config: Config) -> Head:
@@ -137,7 +151,9 @@ def head(config: Config) -> Head:
     return Head(
         pooler="head.dense",
         norm="head.norm",
-        activation=activation_name(config.classifier_activation, where="config.json: classifier_activation"),
+        activation=activation_name(
+            config.classifier_activation, where="config.json: classifier_activation"
+        ),
         pooling=config.classifier_pooling,
         biased=frozenset(name for name, has_bias in biased.items() if has_bias),
     )
@@ -163,12 +179,18 @@ class Layer(nnx.Module):
     def __init__(self, config: Config, index: int, rngs: nnx.Rngs):
         width = config.hidden_size
         self.kind = config.kinds[index]
-        self.attention_norm = layer_norm(config, width, rngs, use_bias=config.norm_bias) if index else None
+        self.attention_norm = (
+            layer_norm(config, width, rngs, use_bias=config.norm_bias) if index else None
+        )
         theta = getattr(config, THETAS[self.kind])
         self.attention = Attention(config, rngs, theta=theta, use_bias=config.attention_bias)
         self.inner_norm = layer_norm(config, width, rngs, use_bias=config.norm_bias)
-        self.inner = linear(config, width, 2 * config.intermediate_size, rngs, use_bias=config.mlp_bias)
-        self.output = linear(config, config.intermediate_size, width, rngs, use_bias=config.mlp_bias)
+        self.inner = linear(
+            config, width, 2 * config.intermediate_size, rngs, use_bias=config.mlp_bias
+        )
+        self.output = linear(
+            config, config.intermediate_size, width, rngs, use_bias=config.mlp_bias
+        )
         self.config = config
 
     def __call__(
@@ -192,14 +214,19 @@ class Encoder(nnx.Module):
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs)
-        self.layers = nnx.List([Layer(config, index, rngs) for index in range(config.num_hidden_layers)])
+        self.layers = nnx.List(
+            [Layer(config, index, rngs) for index in range(config.num_hidden_layers)]
+        )
         self.norm = layer_norm(config, config.hidden_size, rngs, use_bias=config.norm_bias)
         self.config = config
 
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
-        near = jnp.abs(places[:, None, :, None] - places[:, None, None, :]) <= config.local_attention // 2
+        near = (
+            jnp.abs(places[:, None, :, None] - places[:, None, None, :])
+            <= config.local_attention // 2
+        )
         everything = mask_bias(same_text(mask, positions), config.compute.sum_dtype)
         biases = {
             "full_attention": (everything,),

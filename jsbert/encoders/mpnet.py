@@ -92,7 +92,9 @@ class Encoder(nnx.Module):
         biases = (of_distance, mask_bias(same_text(mask, positions), self.config.compute.sum_dtype))
         places = counted_positions(ids, mask, positions, padding_id=PADDING_ID)
         hidden = self.embeddings(ids, None, places, dropout)
-        return in_turn(self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout)
+        return in_turn(
+            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
+        )
 
 
 def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch length length"]:

@@ -103,10 +103,14 @@ class Config(EncoderConfig):
         there, but for `n_positions`: beside it `max_position_embeddings` may be the longest text of the training."""
         experts = typed(values, "moe_every_n_layers", int, 0, where=where)
         if experts not in (0, -1):
-            raise ValueError(f"{where}: moe_every_n_layers is {experts!r}; layers of experts are not supported, only 0")
+            raise ValueError(
+                f"{where}: moe_every_n_layers is {experts!r}; layers of experts are not supported, only 0"
+            )
         gate = values.get("activation_function", "swiglu")
         if not isinstance(gate, str) or gate not in GATES:
-            raise ValueError(f"{where}: activation_function is {gate!r}; supported: {', '.join(GATES)}")
+            raise ValueError(
+                f"{where}: activation_function is {gate!r}; supported: {', '.join(GATES)}"
+            )
         for name, theirs in (*ORIGINAL_KEYS.items(), ("max_position_embeddings", "n_positions")):
             if theirs in values:  # under the key that the file has
                 cls.check_field(name, values[theirs], f"{where}: {theirs}")
@@ -116,7 +120,11 @@ class Config(EncoderConfig):
             values["max_position_embeddings"] = values["n_positions"]
         keys = ("rope_scaling", "rope_parameters")
         scaling, rope = (typed(values, key, dict, {}, where=where) for key in keys)
-        theta = theta_of(scaling or rope, values.get("rope_theta", cls.rope_theta), where=f"{where}: rope_parameters")
+        theta = theta_of(
+            scaling or rope,
+            values.get("rope_theta", cls.rope_theta),
+            where=f"{where}: rope_parameters",
+        )
         return super().from_json(values | {"rope_theta": theta}, where=where)
 
     def to_json(self) -> dict[str, Any]:
@@ -128,7 +136,9 @@ class Config(EncoderConfig):
             | original
             | {
                 "n_positions": self.max_position_embeddings,
-                "activation_function": next(name for name, gate in GATES.items() if gate == self.hidden_act),
+                "activation_function": next(
+                    name for name, gate in GATES.items() if gate == self.hidden_act
+                ),
                 "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
             }
         )
@@ -158,9 +168,15 @@ class Embeddings(nnx.Module):
     def __call__(self, ids, token_types, dropout):
         hidden = vectors_of(self.word, ids)
         if self.config.type_vocab_size:
-            types = self.token_type.embedding[None, :1] if token_types is None else self.token_type(token_types)
+            types = (
+                self.token_type.embedding[None, :1]
+                if token_types is None
+                else self.token_type(token_types)
+            )
             hidden = hidden + types
-        return dropout.hidden(self.norm(hidden.astype(self.config.compute.sum_dtype)), self.config.hidden_dropout_prob)
+        return dropout.hidden(
+            self.norm(hidden.astype(self.config.compute.sum_dtype)), self.config.hidden_dropout_prob
+        )
 
 
 class Layer(nnx.Module):
@@ -170,16 +186,25 @@ class Layer(nnx.Module):
         width, inner = config.hidden_size, config.intermediate_size
         self.attention = Attention(config, rngs, theta=config.rope_theta)
         self.attention_norm = layer_norm(config, width, rngs)
-        self.inner, self.gate = (linear(config, width, inner, rngs, use_bias=False) for _ in range(2))
+        self.inner, self.gate = (
+            linear(config, width, inner, rngs, use_bias=False) for _ in range(2)
+        )
         self.output = linear(config, inner, width, rngs, use_bias=False)
         self.output_norm = layer_norm(config, width, rngs)
         self.config = config
 
     def __call__(
-        self, hidden: Float[Array, "batch length dim"], *, positions: Any, biases: tuple[Array, ...], dropout: Dropout
+        self,
+        hidden: Float[Array, "batch length dim"],
+        *,
+        positions: Any,
+        biases: tuple[Array, ...],
+        dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
         rate = self.config.hidden_dropout_prob
-        hidden = self.attention_norm(hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate))
+        hidden = self.attention_norm(
+            hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate)
+        )
         inner = self.inner(hidden) * ACTIVATIONS[self.config.hidden_act](self.gate(hidden))
         return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))
 
@@ -199,5 +224,10 @@ class Encoder(nnx.Module):
         biases = (mask_bias(same_text(mask, positions), config.compute.sum_dtype),)
         hidden = self.embeddings(ids, token_types, dropout)
         return in_turn(
-            self.layers, hidden, remat=config.compute.remat, positions=positions, biases=biases, dropout=dropout
+            self.layers,
+            hidden,
+            remat=config.compute.remat,
+            positions=positions,
+            biases=biases,
+            dropout=dropout,
         )

@@ -16,7 +16,9 @@ class Attention(nnx.Module):
 
     def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
         width = config.hidden_size
-        self.query, self.key, self.value, self.output = (linear(config, width, width, rngs) for _ in range(4))
+        self.query, self.key, self.value, self.output = (
+            linear(config, width, width, rngs) for _ in range(4)
+        )
         self.config = config
 
     def __call__(self, hidden, biases, dropout):
@@ -42,10 +44,16 @@ class Layer(nnx.Module):
         self.output_norm = layer_norm(config, config.hidden_size, rngs)
         self.config = config
         behind, rate = config.DROPS_BEHIND, config.hidden_dropout_prob
-        self.attention_rate, self.output_rate = (rate if part in behind else 0.0 for part in ("attention", "output"))
+        self.attention_rate, self.output_rate = (
+            rate if part in behind else 0.0 for part in ("attention", "output")
+        )
 
     def __call__(
-        self, hidden: Float[Array, "batch length dim"], *, biases: tuple[Array, ...], dropout: Dropout
+        self,
+        hidden: Float[Array, "batch length dim"],
+        *,
+        biases: tuple[Array, ...],
+        dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
         mixed = self.attention(hidden, biases, dropout)
         hidden = self.attention_norm(hidden + dropout.hidden(mixed, self.attention_rate))

@@ -10,7 +10,9 @@ from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int8
 from jsbert.encoders.casting import round_to_int8
 
 
-def product(spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], dtype: DTypeLike) -> Float[Array, "..."]:
+def product(
+    spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], dtype: DTypeLike
+) -> Float[Array, "..."]:
     """`jnp.einsum(spec, a, b)` of operands rounded to `dtype`; the result, and both gradients, at least float32.
 
     In bfloat16 the gradient that comes back is rounded as well, so that the two products of the backward pass are as
@@ -25,7 +27,9 @@ def product(spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], d
 
 @jax.custom_jvp
 def int8_product(
-    rows: Float[Array, "rows inputs"], kernel: Int8[Array, "inputs outputs"], kernel_scale: Float[Array, " outputs"]
+    rows: Float[Array, "rows inputs"],
+    kernel: Int8[Array, "inputs outputs"],
+    kernel_scale: Float[Array, " outputs"],
 ) -> Float[Array, "rows outputs"]:
     """`rows @ (kernel * kernel_scale)`, each row rounded to int8 by its own largest entry.
 
@@ -52,15 +56,21 @@ def int8_is_fast() -> bool:
 def cpu_features() -> frozenset[str]:
     """The processor's features under Linux's names ("avx2", "avx512_bf16", ...); none where they cannot be read."""
     try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf8", errors="replace").splitlines()
+        lines = (
+            pathlib.Path("/proc/cpuinfo").read_text(encoding="utf8", errors="replace").splitlines()
+        )
     except OSError:
         return frozenset()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))
+    return frozenset(
+        next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ())
+    )
 
 
 @int8_product.defjvp
 def _no_gradient(primals, tangents):
-    raise TypeError("int8 products have no gradient; open the model with dtype='float32' or 'bfloat16'")
+    raise TypeError(
+        "int8 products have no gradient; open the model with dtype='float32' or 'bfloat16'"
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

@@ -49,7 +49,10 @@ class Config(EncoderConfig):
         head_dim: entries of a head, whatever the width of the token vectors.
     """
 
-    RENAMED: ClassVar = {"attention_probs_dropout_prob": "attention_dropout", "layer_norm_eps": "rms_norm_eps"}
+    RENAMED: ClassVar = {
+        "attention_probs_dropout_prob": "attention_dropout",
+        "layer_norm_eps": "rms_norm_eps",
+    }
     ONLY: ClassVar = {"use_sliding_window": False, "is_causal": True}
     ALLOWED: ClassVar = EncoderConfig.ALLOWED | {"rope_theta": POSITIVE}
 
@@ -88,17 +91,25 @@ class Config(EncoderConfig):
         `rope_scaling`."""
         others = set(typed(values, "layer_types", list[str], (), where=where)) - {"full_attention"}
         if others:
-            raise ValueError(f"{where}: layer_types has {sorted(others)}; only 'full_attention' is supported")
+            raise ValueError(
+                f"{where}: layer_types has {sorted(others)}; only 'full_attention' is supported"
+            )
         key = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
-        theta = theta_of(values.get(key), values.get("rope_theta", cls.rope_theta), where=f"{where}: {key}")
+        theta = theta_of(
+            values.get(key), values.get("rope_theta", cls.rope_theta), where=f"{where}: {key}"
+        )
         values = {**values, "rope_theta": theta}
         if values.get("num_key_value_heads", 0) is None:
-            values["num_key_value_heads"] = values.get("num_attention_heads", cls.num_attention_heads)
+            values["num_key_value_heads"] = values.get(
+                "num_attention_heads", cls.num_attention_heads
+            )
         return super().from_json(values, where=where)
 
     def to_json(self) -> dict[str, Any]:
         """See `EncoderConfig.to_json`. `rope_theta` stands in both places."""
-        return super().to_json() | {"rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta}}
+        return super().to_json() | {
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta}
+        }
 
 
 def head(config: Config) -> Head:
@@ -135,7 +146,12 @@ class Attention(nnx.Module):
 
     def _turned(self, norm, x, positions):
         heads = x.reshape(*x.shape[:2], -1, self.config.head_dim)
-        return rotated(norm(heads).reshape(x.shape), positions, num_heads=heads.shape[2], theta=self.config.rope_theta)
+        return rotated(
+            norm(heads).reshape(x.shape),
+            positions,
+            num_heads=heads.shape[2],
+            theta=self.config.rope_theta,
+        )
 
     def _shared(self, x):
         """Keys or values with each head as often as there are heads of queries for it."""
@@ -152,7 +168,9 @@ class Layer(nnx.Module):
         self.attention_norm = rms_norm(config, width, rngs)
         self.attention = Attention(config, rngs)
         self.inner_norm = rms_norm(config, width, rngs)
-        self.gate, self.inner = (linear(config, width, inner, rngs, use_bias=False) for _ in range(2))
+        self.gate, self.inner = (
+            linear(config, width, inner, rngs, use_bias=False) for _ in range(2)
+        )
         self.output = linear(config, inner, width, rngs, use_bias=False)
         self.config = config
 
@@ -166,7 +184,9 @@ class Layer(nnx.Module):
     ) -> Float[Array, "batch length dim"]:
         hidden = hidden + self.attention(self.attention_norm(hidden), positions, biases, dropout)
         normed = self.inner_norm(hidden)
-        return hidden + self.output(ACTIVATIONS[self.config.hidden_act](self.gate(normed)) * self.inner(normed))
+        return hidden + self.output(
+            ACTIVATIONS[self.config.hidden_act](self.gate(normed)) * self.inner(normed)
+        )
 
 
 class Encoder(nnx.Module):
@@ -182,7 +202,10 @@ class Encoder(nnx.Module):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
         before = places[:, None, :, None] >= places[:, None, None, :]
-        biases = tuple(mask_bias(seen, config.compute.sum_dtype) for seen in (same_text(mask, positions), before))
+        biases = tuple(
+            mask_bias(seen, config.compute.sum_dtype)
+            for seen in (same_text(mask, positions), before)
+        )
         hidden = vectors_of(self.word, ids).astype(config.compute.sum_dtype)
         context = {"positions": places, "biases": biases, "dropout": dropout}
         *stages, last = in_turn(self.layers, hidden, remat=config.compute.remat, **context)

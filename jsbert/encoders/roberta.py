@@ -31,7 +31,9 @@ class Config(bert.Config):
     def check(cls, values: Mapping[str, Any]) -> None:
         """See `EncoderConfig.check`."""
         if values["pad_token_id"] is None:
-            raise ValueError("pad_token_id is null; positions are counted from it, so it must be an integer")
+            raise ValueError(
+                "pad_token_id is null; positions are counted from it, so it must be an integer"
+            )
         super().check(values)
 
     @property
@@ -57,4 +59,6 @@ class Encoder(bert.Encoder):
         biases = (mask_bias(same_text(mask, positions), self.config.compute.sum_dtype),)
         places = counted_positions(ids, mask, positions, padding_id=self.config.pad_token_id)
         hidden = self.embeddings(ids, token_types, places, dropout)
-        return in_turn(self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout)
+        return in_turn(
+            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
+        )

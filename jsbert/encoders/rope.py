@@ -39,7 +39,11 @@ def rotated(
     size = width // num_heads
     places = jnp.arange(length)[None] if positions is None else positions
     # The reference's own steps in float32: far into a text, an angle shows the last digit of its speed.
-    speeds = 1 / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size)) / np.float32(factor)
+    speeds = (
+        1
+        / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
+        / np.float32(factor)
+    )
     angles = places[:, :, None] * speeds[None, None]
     cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]  # (B or 1, L, 1, d/2)
     first, second = jnp.split(x.reshape(batch, length, num_heads, -1), 2, axis=-1)
@@ -51,12 +55,20 @@ class Attention(nnx.Module):
     """Self-attention with rotary positions; query, key and value in one product."""
 
     def __init__(
-        self, config: EncoderConfig, rngs: nnx.Rngs, *, theta: float, factor: float = 1.0, use_bias: bool = False
+        self,
+        config: EncoderConfig,
+        rngs: nnx.Rngs,
+        *,
+        theta: float,
+        factor: float = 1.0,
+        use_bias: bool = False,
     ):
         width = config.hidden_size
         self.qkv = linear(config, width, 3 * width, rngs, use_bias=use_bias)
         self.output = linear(config, width, width, rngs, use_bias=use_bias)
-        self.turned = functools.partial(rotated, num_heads=config.num_attention_heads, theta=theta, factor=factor)
+        self.turned = functools.partial(
+            rotated, num_heads=config.num_attention_heads, theta=theta, factor=factor
+        )
         self.config = config
 
     def __call__(self, hidden, positions, biases, dropout):

@@ -26,7 +26,10 @@ NAMES = {"word": "embedding"}
 class Config(EncoderConfig):
     """`vocab_size` and `hidden_size`; nothing else means anything here."""
 
-    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {"num_hidden_layers": COUNT, "intermediate_size": COUNT}
+    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+        "num_hidden_layers": COUNT,
+        "intermediate_size": COUNT,
+    }
 
     model_type: str = MODEL_TYPE
     num_hidden_layers: int = 0

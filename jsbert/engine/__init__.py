@@ -5,7 +5,13 @@ from jsbert.engine.cache import use_compilation_cache
 from jsbert.engine.engine import Engine, Text
 from jsbert.engine.ladder import length_ladder, num_shapes, row_ladder
 from jsbert.engine.packing import packed
-from jsbert.engine.placement import Device, Placement, check_attention, resolve_devices, resolve_dtype
+from jsbert.engine.placement import (
+    Device,
+    Placement,
+    check_attention,
+    resolve_devices,
+    resolve_dtype,
+)
 from jsbert.engine.truncations import OnTruncate, Truncations
 
 __all__ = [

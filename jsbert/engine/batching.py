@@ -30,7 +30,12 @@ class Batch(NamedTuple):
 
 
 def plan(
-    lengths: np.ndarray, *, max_length: int, token_budget: int, max_rows: int | None = None, multiple: int = 1
+    lengths: np.ndarray,
+    *,
+    max_length: int,
+    token_budget: int,
+    max_rows: int | None = None,
+    multiple: int = 1,
 ) -> list[Batch]:
     """Batches that hold each text once, longest first.
 
@@ -74,7 +79,9 @@ def pad(tokens: Ragged, batch: Batch) -> dict[str, np.ndarray]:
     lengths[: len(batch.indices)] = tokens.lengths[batch.indices]
     filled = np.arange(batch.length) < lengths[:, None]
     # Where each row's tokens lie in the flat arrays: its start plus 0, 1, 2, ...
-    source = (tokens.starts[batch.indices][:, None] + np.arange(batch.length))[filled[: len(batch.indices)]]
+    source = (tokens.starts[batch.indices][:, None] + np.arange(batch.length))[
+        filled[: len(batch.indices)]
+    ]
 
     def spread(flat):
         array = np.zeros((batch.rows, batch.length), np.int32)

@@ -18,7 +18,10 @@ def use_compilation_cache() -> None:
     nothing where there are several CPU devices: there a program that was read from a cache waits in its first
     collective until JAX ends the process (seen with JAX 0.10 and 0.12).
     """
-    if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
+    if (
+        jax.config.jax_compilation_cache_dir is not None
+        or not jax.config.jax_enable_compilation_cache
+    ):
         return
     if jax.default_backend() == "cpu" and jax.device_count() > 1:
         return

@@ -44,7 +44,9 @@ class Engine:
         compile_seconds: time spent so far on making programs.
     """
 
-    def __init__(self, params: PyTree, tokenizer: Tokenizer, placement: Placement, *, vocab_size: int):
+    def __init__(
+        self, params: PyTree, tokenizer: Tokenizer, placement: Placement, *, vocab_size: int
+    ):
         """
         Args:
             params: for the functions that will run.
@@ -82,9 +84,14 @@ class Engine:
 
     @params.setter
     def params(self, params: PyTree) -> None:
-        forms = [jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree) for tree in (self._params, params)]
+        forms = [
+            jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
+            for tree in (self._params, params)
+        ]
         if forms[0] != forms[1]:
-            raise ValueError("the new params differ from the old in their names, shapes or dtypes; make another model")
+            raise ValueError(
+                "the new params differ from the old in their names, shapes or dtypes; make another model"
+            )
         self._params = self.placement.put(params)
 
     @property
@@ -167,7 +174,9 @@ class Engine:
         params = self.params if params is None else params
         rows, length = arrays["ids"].shape
         on_devices = {
-            name: jax.device_put(array, self.placement.by_row if np.ndim(array) else self.placement.everywhere)
+            name: jax.device_put(
+                array, self.placement.by_row if np.ndim(array) else self.placement.everywhere
+            )
             for name, array in arrays.items()
         }
         return self._program(function, rows, length, on_devices)(params, **on_devices)
@@ -198,8 +207,13 @@ class Engine:
                 check_positive("lengths", length, or_none=False)
             ladder = np.unique(ladder[np.searchsorted(ladder, np.minimum(lengths, limit))])
         for length in map(int, ladder):
-            for rows in row_ladder(length, token_budget=budget, multiple=len(self.placement.devices)):
-                arrays = {"ids": np.zeros((rows, length), np.int32), "lengths": np.full(rows, length, np.int32)}
+            for rows in row_ladder(
+                length, token_budget=budget, multiple=len(self.placement.devices)
+            ):
+                arrays = {
+                    "ids": np.zeros((rows, length), np.int32),
+                    "lengths": np.full(rows, length, np.int32),
+                }
                 arrays |= {"token_types": np.zeros((rows, length), np.int32)} if token_types else {}
                 arrays |= {name: np.int32(value) for name, value in (scalars or {}).items()}
                 jax.block_until_ready(self.compute(function, arrays))
@@ -236,7 +250,9 @@ class Engine:
         in_flight = collections.deque()
         for batch in batches:
             # The device computes while the host pads the next batch.
-            in_flight.append((batch.indices, self.compute(function, pad(tokens, batch) | scalars, params=params)))
+            in_flight.append(
+                (batch.indices, self.compute(function, pad(tokens, batch) | scalars, params=params))
+            )
             if len(in_flight) > IN_FLIGHT:
                 yield _fetched(*in_flight.popleft())
         while in_flight:
@@ -248,7 +264,9 @@ class Engine:
             if key not in self._programs:
                 use_compilation_cache()
                 started = time.perf_counter()
-                lowered = jax.jit(function, out_shardings=self.placement.by_row).lower(self._params, **arrays)
+                lowered = jax.jit(function, out_shardings=self.placement.by_row).lower(
+                    self._params, **arrays
+                )
                 self._programs[key] = lowered.compile()
                 self.compile_seconds += time.perf_counter() - started
             return self._programs[key]

@@ -25,7 +25,9 @@ def length_ladder(max_length: int) -> tuple[int, ...]:
     return (*lengths, max_length)
 
 
-def row_ladder(length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1) -> tuple[int, ...]:
+def row_ladder(
+    length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1
+) -> tuple[int, ...]:
     """The row counts in use at one length, ascending: 1, 8, 64, ... and the full batch, each times `multiple`.
 
     >>> row_ladder(16, token_budget=1024)

@@ -33,7 +33,10 @@ def packed(
     row_length = packed_length(int(lengths.max(initial=1)))
     starts, filled = np.zeros(len(lengths), np.int32), []
     for text in np.argsort(-lengths, kind="stable"):
-        row = next((row for row, used in enumerate(filled) if used + lengths[text] <= row_length), len(filled))
+        row = next(
+            (row for row, used in enumerate(filled) if used + lengths[text] <= row_length),
+            len(filled),
+        )
         if row == len(filled):
             filled.append(0)
         starts[text] = row * row_length + filled[row]
@@ -48,7 +51,11 @@ def packed(
         flat[target] = values
         return flat.reshape(-1, row_length)
 
-    rows = {"ids": spread(ids[text, place]), "segment_ids": spread(text + 1), "positions": spread(place)}
+    rows = {
+        "ids": spread(ids[text, place]),
+        "segment_ids": spread(text + 1),
+        "positions": spread(place),
+    }
     rows |= {"starts": starts}
     return rows if token_types is None else rows | {"token_types": spread(token_types[text, place])}
 

@@ -46,7 +46,9 @@ class Placement:
 
     def put_rows(self, arrays: Mapping[str, ArrayLike], num_rows: int) -> dict[str, jax.Array]:
         """Spread a batch over the devices by rows; copy it to each if `num_rows` cannot be shared out evenly."""
-        return jax.device_put(dict(arrays), self.everywhere if num_rows % len(self.devices) else self.by_row)
+        return jax.device_put(
+            dict(arrays), self.everywhere if num_rows % len(self.devices) else self.by_row
+        )
 
 
 def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[jax.Device, ...]:
@@ -69,7 +71,9 @@ def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[ja
     if not devices:
         raise ValueError("device is an empty list; name at least one device")
     if len(set(devices)) < len(devices) or len({one.platform for one in devices}) > 1:
-        raise ValueError(f"devices {list(map(str, devices))}: each may be named once, and all must be of one platform")
+        raise ValueError(
+            f"devices {list(map(str, devices))}: each may be named once, and all must be of one platform"
+        )
     return devices
 
 
@@ -78,7 +82,11 @@ def resolve_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
     and on CPUs with instructions for its products, else "float32"."""
     if dtype != "auto":
         return dtype
-    return "bfloat16" if devices[0].platform != "cpu" or cpu_features() & BFLOAT16_FEATURES else "float32"
+    return (
+        "bfloat16"
+        if devices[0].platform != "cpu" or cpu_features() & BFLOAT16_FEATURES
+        else "float32"
+    )
 
 
 def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Device]) -> None:
@@ -103,7 +111,9 @@ def _resolve(device):
     if isinstance(device, jax.Device):
         return device
     if not isinstance(device, str):
-        raise TypeError(f"device is {device!r}; give a name such as 'cpu' or 'cuda:0', or a jax.Device")
+        raise TypeError(
+            f"device is {device!r}; give a name such as 'cpu' or 'cuda:0', or a jax.Device"
+        )
     name, _, index = device.partition(":")
     platform = {"cuda": "gpu", "rocm": "gpu"}.get(name, name)
     if platform not in TOKEN_BUDGETS or not (index == "" or index.isdecimal()):

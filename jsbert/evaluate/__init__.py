@@ -2,7 +2,10 @@
 
 from jsbert.evaluate.beir import Beir, read_beir
 from jsbert.evaluate.binary_classification import BinaryClassificationEvaluator
-from jsbert.evaluate.cross_encoder import CrossEncoderClassificationEvaluator, CrossEncoderCorrelationEvaluator
+from jsbert.evaluate.cross_encoder import (
+    CrossEncoderClassificationEvaluator,
+    CrossEncoderCorrelationEvaluator,
+)
 from jsbert.evaluate.embedding_similarity import EmbeddingSimilarityEvaluator, sts_subsets
 from jsbert.evaluate.evaluator import Evaluator
 from jsbert.evaluate.information_retrieval import InformationRetrievalEvaluator

@@ -27,7 +27,10 @@ def read_beir(folder: str | os.PathLike, split: str = "test") -> Beir:
             named.
     """
     folder = pathlib.Path(folder)
-    corpus = {key: f"{row.get('title') or ''} {row['text']}".strip() for key, row in _rows(folder / "corpus.jsonl")}
+    corpus = {
+        key: f"{row.get('title') or ''} {row['text']}".strip()
+        for key, row in _rows(folder / "corpus.jsonl")
+    }
     texts = {key: row["text"] for key, row in _rows(folder / "queries.jsonl")}
     relevant: dict[str, set[str]] = {}
     qrels = folder / "qrels" / f"{split}.tsv"
@@ -56,7 +59,9 @@ def _rows(path):
     seen = set()
     for line, row in read_objects(path):
         if not all(isinstance(row.get(key), str) for key in ("_id", "text")):
-            raise ValueError(f'{path}, line {line}: {row!r:.80}; give an object with the strings "_id" and "text"')
+            raise ValueError(
+                f'{path}, line {line}: {row!r:.80}; give an object with the strings "_id" and "text"'
+            )
         if row["_id"] in seen:
             raise ValueError(f"{path}, line {line}: _id {row['_id']!r} occurs for the second time")
         seen.add(row["_id"])

@@ -16,7 +16,16 @@ from jsbert.evaluate.evaluator import (
 )
 from jsbert.metrics import average_precision, best_accuracy, best_f1, matthews
 
-COLUMNS = ("accuracy", "accuracy_threshold", "f1", "precision", "recall", "f1_threshold", "ap", "mcc")
+COLUMNS = (
+    "accuracy",
+    "accuracy_threshold",
+    "f1",
+    "precision",
+    "recall",
+    "f1_threshold",
+    "ap",
+    "mcc",
+)
 
 
 @dataclass(repr=False, eq=False)
@@ -62,10 +71,16 @@ class BinaryClassificationEvaluator(Evaluator):
     def _outcome(self, model):
         first, second = embed_pairs(model, self.sentences1, self.sentences2, **self._encoding)
         names = similarity_names(self.similarity_fn_names) or [model.similarity_fn_name]
-        scores = {name: _scores(name, pairwise(name, first, second), np.asarray(self.labels)) for name in names}
+        scores = {
+            name: _scores(name, pairwise(name, first, second), np.asarray(self.labels))
+            for name in names
+        }
         metrics = {f"{name}_{key}": value for name in names for key, value in scores[name].items()}
         if len(names) > 1:
-            metrics |= {f"max_{key}": largest([scores[name][key] for name in names]) for key in scores[names[0]]}
+            metrics |= {
+                f"max_{key}": largest([scores[name][key] for name in names])
+                for key in scores[names[0]]
+            }
         columns = {f"{name}_{key}": scores[name][key] for name in names for key in COLUMNS}
         return Outcome(metrics, f"{names[0] if len(names) == 1 else 'max'}_ap", columns)
 
@@ -74,7 +89,9 @@ def check_binary(labels: Sequence[int]) -> None:
     """ValueError unless every label is 0 or 1."""
     for row, label in enumerate(labels):
         if label not in (0, 1):
-            raise ValueError(f"label {row} is {label!r}; give 1 for similar pairs, 0 for dissimilar ones")
+            raise ValueError(
+                f"label {row} is {label!r}; give 1 for similar pairs, 0 for dissimilar ones"
+            )
 
 
 def _scores(name, found, labels):

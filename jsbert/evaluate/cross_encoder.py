@@ -43,12 +43,20 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
 
     def _outcome(self, model):
         found = predict(
-            model, self.sentence_pairs, batch_size=self.batch_size, show_progress_bar=self.show_progress_bar
+            model,
+            self.sentence_pairs,
+            batch_size=self.batch_size,
+            show_progress_bar=self.show_progress_bar,
         )
         if found.ndim != 1:
-            raise ValueError(f"correlation needs one score a pair; this model gives {found.shape[1]}")
+            raise ValueError(
+                f"correlation needs one score a pair; this model gives {found.shape[1]}"
+            )
         metrics = {"pearson": pearson(self.scores, found), "spearman": spearman(self.scores, found)}
-        columns = {"Pearson_Correlation": metrics["pearson"], "Spearman_Correlation": metrics["spearman"]}
+        columns = {
+            "Pearson_Correlation": metrics["pearson"],
+            "Spearman_Correlation": metrics["spearman"],
+        }
         return Outcome(metrics, "spearman", columns)
 
 
@@ -87,7 +95,10 @@ class CrossEncoderClassificationEvaluator(Evaluator):
 
     def _outcome(self, model):
         found = predict(
-            model, self.sentence_pairs, batch_size=self.batch_size, show_progress_bar=self.show_progress_bar
+            model,
+            self.sentence_pairs,
+            batch_size=self.batch_size,
+            show_progress_bar=self.show_progress_bar,
         )
         return self._several_labels(found) if found.ndim == 2 else self._one_label(found)
 
@@ -103,9 +114,13 @@ class CrossEncoderClassificationEvaluator(Evaluator):
             "recall": f1.recall,
             "average_precision": average_precision(self.labels, found),
         }
-        return Outcome(metrics, "average_precision", {key.title(): value for key, value in metrics.items()})
+        return Outcome(
+            metrics, "average_precision", {key.title(): value for key, value in metrics.items()}
+        )
 
     def _several_labels(self, found):
         macro, micro, weighted = f1_scores(self.labels, np.argmax(found, axis=1))
         metrics = {"f1_macro": macro, "f1_micro": micro, "f1_weighted": weighted}
-        return Outcome(metrics, "f1_macro", {"Macro_F1": macro, "Micro_F1": micro, "Weighted_F1": weighted})
+        return Outcome(
+            metrics, "f1_macro", {"Macro_F1": macro, "Micro_F1": micro, "Weighted_F1": weighted}
+        )

@@ -61,19 +61,26 @@ class EmbeddingSimilarityEvaluator(Evaluator):
     @property
     def csv_file(self) -> str:
         """Name of the csv file."""
-        return self._named("similarity_evaluation", (f"_{self.precision}" if self.precision else "") + "_results.csv")
+        return self._named(
+            "similarity_evaluation",
+            (f"_{self.precision}" if self.precision else "") + "_results.csv",
+        )
 
     def _outcome(self, model):
         scaled = self.precision is not None
         first, second = embed_pairs(
             model, self.sentences1, self.sentences2, normalize_embeddings=scaled, **self._encoding
         )
-        names = similarity_names(self.similarity_fn_names, self.main_similarity) or [model.similarity_fn_name]
+        names = similarity_names(self.similarity_fn_names, self.main_similarity) or [
+            model.similarity_fn_name
+        ]
         metrics, columns = {}, {}
         for name in names:
             found = pairwise(name, first, second)
             for kind, correlation in (("pearson", pearson), ("spearman", spearman)):
-                metrics[f"{kind}_{name}"] = columns[f"{name}_{kind}"] = correlation(self.scores, found)
+                metrics[f"{kind}_{name}"] = columns[f"{name}_{kind}"] = correlation(
+                    self.scores, found
+                )
         if len(names) > 1:
             for kind in ("pearson", "spearman"):
                 metrics[f"{kind}_max"] = largest([metrics[f"{kind}_{name}"] for name in names])
@@ -82,7 +89,10 @@ class EmbeddingSimilarityEvaluator(Evaluator):
 
 
 def sts_subsets(
-    subsets: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[float]]], *, name: str = "all", **options: Any
+    subsets: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[float]]],
+    *,
+    name: str = "all",
+    **options: Any,
 ) -> EmbeddingSimilarityEvaluator:
     """The evaluator of several subsets, such as the genres of STS12, concatenated: one correlation over all pairs.
 

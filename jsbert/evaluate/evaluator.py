@@ -39,7 +39,11 @@ class Evaluator:
     greater_is_better = True
 
     def __call__(
-        self, model: Any, output_path: str | os.PathLike | None = None, epoch: int = -1, steps: int = -1
+        self,
+        model: Any,
+        output_path: str | os.PathLike | None = None,
+        epoch: int = -1,
+        steps: int = -1,
     ) -> dict[str, float]:
         """The results on `model`; with `output_path` a row for them at the end of a csv file in that folder.
 
@@ -52,7 +56,9 @@ class Evaluator:
         prefix = f"{self.name}_" if self.name else ""
         self.primary_metric = prefix + outcome.primary
         if output_path is not None and self.write_csv:
-            row = {"epoch": epoch, "steps": steps} | {key: float(value) for key, value in outcome.columns.items()}
+            row = {"epoch": epoch, "steps": steps} | {
+                key: float(value) for key, value in outcome.columns.items()
+            }
             _append_row(pathlib.Path(output_path) / self.csv_file, row)
         return {prefix + key: float(value) for key, value in outcome.metrics.items()}
 
@@ -67,13 +73,18 @@ class Evaluator:
     @property
     def _encoding(self) -> dict[str, Any]:
         """The options for `encode` of an evaluator that has these fields."""
-        return {name: getattr(self, name) for name in ("batch_size", "show_progress_bar", "truncate_dim")}
+        return {
+            name: getattr(self, name)
+            for name in ("batch_size", "show_progress_bar", "truncate_dim")
+        }
 
     def _named(self, start: str, end: str = "_results.csv") -> str:
         return start + (f"_{self.name}" if self.name else "") + end
 
 
-def embed(model: Any, texts: Sequence[str], *, how: str = "encode", **options: Any) -> Float[np.ndarray, "texts dim"]:
+def embed(
+    model: Any, texts: Sequence[str], *, how: str = "encode", **options: Any
+) -> Float[np.ndarray, "texts dim"]:
     """The vectors of texts by the model's method `how`, or by `encode` if it lacks that.
 
     Each distinct text is encoded once, so that equal texts have equal vectors to the last bit and tie where they
@@ -90,9 +101,13 @@ def embed_pairs(
     return embeddings[: len(first)], embeddings[len(first) :]
 
 
-def predict(model: Any, pairs: Iterable[Sequence[str]], **options: Any) -> Float[np.ndarray, "pairs *labels"]:
+def predict(
+    model: Any, pairs: Iterable[Sequence[str]], **options: Any
+) -> Float[np.ndarray, "pairs *labels"]:
     """A cross-encoder's scores of pairs; each distinct pair is scored once."""
-    return _once([tuple(pair) for pair in pairs], lambda distinct: model.predict(distinct, **options))
+    return _once(
+        [tuple(pair) for pair in pairs], lambda distinct: model.predict(distinct, **options)
+    )
 
 
 def pairwise(name: str, a, b) -> Float[np.ndarray, " rows"]:

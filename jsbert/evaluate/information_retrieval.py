@@ -19,7 +19,9 @@ from jsbert.metrics import (
 from jsbert.search import top_k
 from jsbert.similarity import similarity_name
 
-HEADERS = dict(accuracy="Accuracy", precision="Precision", recall="Recall", mrr="MRR", ndcg="NDCG", map="MAP")
+HEADERS = dict(
+    accuracy="Accuracy", precision="Precision", recall="Recall", mrr="MRR", ndcg="NDCG", map="MAP"
+)
 """What the csv file calls the measures."""
 
 
@@ -78,18 +80,24 @@ class InformationRetrievalEvaluator(Evaluator):
                 check_positive(f"an entry of {name}", k, or_none=False)
         if not self.ndcg_at_k:
             raise ValueError("ndcg_at_k is empty; the primary metric needs at least one k")
-        self._similarities = {name: similarity_name(f) for name, f in (self.score_functions or {}).items()}
+        self._similarities = {
+            name: similarity_name(f) for name, f in (self.score_functions or {}).items()
+        }
         if self.main_score_function and self._similarities:
             check_choice("main_score_function", self.main_score_function, tuple(self._similarities))
         self._relevant = {query: set(self.relevant_docs.get(query, ())) for query in self.queries}
-        self._relevant = {query: documents for query, documents in self._relevant.items() if documents}
+        self._relevant = {
+            query: documents for query, documents in self._relevant.items() if documents
+        }
         if not self._relevant or not self.corpus:
             raise ValueError(
                 f"of {len(self.queries)} queries {len(self._relevant)} have relevant documents, and the corpus holds "
                 f"{len(self.corpus)}; at least one of each is needed"
             )
         try:
-            self._ids = sorted(self.corpus)  # then the search's ties, by lower index, are ties by id
+            self._ids = sorted(
+                self.corpus
+            )  # then the search's ties, by lower index, are ties by id
         except TypeError as error:
             raise TypeError(f"the corpus' ids cannot be sorted ({error}); give strings") from None
 
@@ -104,14 +112,20 @@ class InformationRetrievalEvaluator(Evaluator):
             check_choice("main_score_function", self.main_score_function, tuple(similarities))
         results = self._search(model, similarities)
         values = {name: self._measures(found) for name, found in results.items()}
-        metrics = {f"{name}_{kind}@{k}": value for name in values for (kind, k), value in values[name].items()}
+        metrics = {
+            f"{name}_{kind}@{k}": value
+            for name in values
+            for (kind, k), value in values[name].items()
+        }
         columns = {
             f"{name}-{HEADERS[kind]}@{k}": values[name][kind, k]
             for name in sorted(values)
             for kind, k in self._columns()
         }
         k = max(self.ndcg_at_k)
-        main = self.main_score_function or max(sorted(values), key=lambda name: values[name]["ndcg", k])
+        main = self.main_score_function or max(
+            sorted(values), key=lambda name: values[name]["ndcg", k]
+        )
         return Outcome(metrics, f"{main}_ndcg@{k}", columns)
 
     def _search(self, model, similarities):
@@ -145,7 +159,10 @@ class InformationRetrievalEvaluator(Evaluator):
                 scores = np.append(best[name][0], scores, axis=1)
                 indices = np.append(best[name][1], start + indices, axis=1)
                 order = np.argsort(-scores, axis=1, kind="stable")[:, :deepest]
-                best[name] = np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1)
+                best[name] = (
+                    np.take_along_axis(scores, order, 1),
+                    np.take_along_axis(indices, order, 1),
+                )
         return {name: indices for name, (_, indices) in best.items()}
 
     def _measures(self, results):
@@ -160,7 +177,10 @@ class InformationRetrievalEvaluator(Evaluator):
         values = (
             {("accuracy", k): hit_at_k(relevant, k) for k in self.accuracy_at_k}
             | {("precision", k): precision_at_k(relevant, k) for k in self.precision_recall_at_k}
-            | {("recall", k): recall_at_k(relevant, num_relevant, k) for k in self.precision_recall_at_k}
+            | {
+                ("recall", k): recall_at_k(relevant, num_relevant, k)
+                for k in self.precision_recall_at_k
+            }
             | {("ndcg", k): ndcg_at_k(relevant, num_relevant, k) for k in self.ndcg_at_k}
             | {("mrr", k): reciprocal_rank_at_k(relevant, k) for k in self.mrr_at_k}
             | {("map", k): average_precision_at_k(relevant, num_relevant, k) for k in self.map_at_k}

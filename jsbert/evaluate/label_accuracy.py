@@ -47,7 +47,9 @@ class LabelAccuracyEvaluator(Evaluator):
         num_labels = self.classifier["kernel"].shape[1]
         for row, label in enumerate(self.labels):
             if label not in range(num_labels):
-                raise ValueError(f"label {row} is {label!r}; the classifier knows 0 to {num_labels - 1}")
+                raise ValueError(
+                    f"label {row} is {label!r}; the classifier knows 0 to {num_labels - 1}"
+                )
 
     @property
     def csv_file(self) -> str:

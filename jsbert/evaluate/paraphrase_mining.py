@@ -47,19 +47,32 @@ class ParaphraseMiningEvaluator(Evaluator):
             name, write_csv: see `Evaluator`.
         """
         if len(sentences_map) < 2:
-            raise ValueError(f"sentences_map holds {len(sentences_map)} texts; pairs need at least 2")
+            raise ValueError(
+                f"sentences_map holds {len(sentences_map)} texts; pairs need at least 2"
+            )
         self.name, self.write_csv = name, write_csv
         self.max_pairs, self.top_k = max_pairs, top_k
         self.sentences = list(sentences_map.values())
-        self._options = dict(show_progress_bar=show_progress_bar, batch_size=batch_size, truncate_dim=truncate_dim)
-        pairs = [(a, b) for a, b in duplicates_list or () if a in sentences_map and b in sentences_map]
+        self._options = dict(
+            show_progress_bar=show_progress_bar, batch_size=batch_size, truncate_dim=truncate_dim
+        )
+        pairs = [
+            (a, b) for a, b in duplicates_list or () if a in sentences_map and b in sentences_map
+        ]
         pairs += [
-            (a, b) for a, row in (duplicates_dict or {}).items() for b, is_duplicate in row.items() if is_duplicate
+            (a, b)
+            for a, row in (duplicates_dict or {}).items()
+            for b, is_duplicate in row.items()
+            if is_duplicate
         ]
         if add_transitive_closure:
             pairs = [pair for group in _groups(pairs) for pair in combinations(group, 2)]
         place = {key: index for index, key in enumerate(sentences_map)}
-        codes = [self._code(*sorted((place[a], place[b]))) for a, b in pairs if a != b and a in place and b in place]
+        codes = [
+            self._code(*sorted((place[a], place[b])))
+            for a, b in pairs
+            if a != b and a in place and b in place
+        ]
         self._duplicates = np.unique(np.array(codes, np.int64))
 
     @property

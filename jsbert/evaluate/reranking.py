@@ -51,9 +51,13 @@ class RerankingEvaluator(Evaluator):
             (sample["query"], _texts(sample["positive"]), _texts(sample["negative"]))
             for sample in _checked(self.samples, "query", "positive", "negative")
         ]
-        self._samples = [(query, some, others) for query, some, others in self._samples if some and others]
+        self._samples = [
+            (query, some, others) for query, some, others in self._samples if some and others
+        ]
         if not self._samples:
-            raise ValueError(f"none of {len(self.samples)} samples has a positive and a negative document")
+            raise ValueError(
+                f"none of {len(self.samples)} samples has a positive and a negative document"
+            )
 
     @property
     def csv_file(self) -> str:
@@ -107,7 +111,9 @@ class CrossEncoderRerankingEvaluator(Evaluator):
         self._ranked, self._base = [], []
         for index, sample in enumerate(_checked(self.samples, "query", "positive")):
             if ("negative" in sample) == ("documents" in sample):
-                raise ValueError(f"sample {index} has {', '.join(sample)}; give either 'negative' or 'documents'")
+                raise ValueError(
+                    f"sample {index} has {', '.join(sample)}; give either 'negative' or 'documents'"
+                )
             positive = _texts(sample["positive"])
             if "negative" in sample:
                 self._add(sample["query"], positive, _texts(sample["negative"]))
@@ -124,7 +130,9 @@ class CrossEncoderRerankingEvaluator(Evaluator):
 
     def _add(self, query, positive, others):
         pairs = [(query, document) for document in (*positive, *others)] if positive else []
-        self._ranked.append((pairs, [True] * len(positive) + [False] * (len(pairs) - len(positive))))
+        self._ranked.append(
+            (pairs, [True] * len(positive) + [False] * (len(pairs) - len(positive)))
+        )
 
     @property
     def csv_file(self) -> str:
@@ -135,10 +143,16 @@ class CrossEncoderRerankingEvaluator(Evaluator):
         pairs = [pair for sample, _ in self._ranked for pair in sample]
         scores = np.zeros(0)
         if pairs:
-            scores = predict(model, pairs, batch_size=self.batch_size, show_progress_bar=self.show_progress_bar)
+            scores = predict(
+                model, pairs, batch_size=self.batch_size, show_progress_bar=self.show_progress_bar
+            )
         if scores.ndim != 1:
-            raise ValueError(f"reranking needs one score a pair; this model gives {scores.shape[1]}")
-        outcome = _outcome(_mean_measures([relevant for _, relevant in self._ranked], scores, self.at_k), self.at_k)
+            raise ValueError(
+                f"reranking needs one score a pair; this model gives {scores.shape[1]}"
+            )
+        outcome = _outcome(
+            _mean_measures([relevant for _, relevant in self._ranked], scores, self.at_k), self.at_k
+        )
         if self._base:
             places = np.concatenate([-np.arange(len(relevant)) for relevant in self._base])
             base = _outcome(_mean_measures(self._base, places, self.at_k), self.at_k)
@@ -154,7 +168,11 @@ def _mean_measures(relevant: Iterable[Sequence[bool]], scores, k):
         start += len(sample)
         if any(sample):
             measures.append(
-                (average_precision(sample, found), reciprocal_rank(sample, found, k=k), ndcg(sample, found, k=k))
+                (
+                    average_precision(sample, found),
+                    reciprocal_rank(sample, found, k=k),
+                    ndcg(sample, found, k=k),
+                )
             )
         else:
             measures.append((0.0, 0.0, 0.0))

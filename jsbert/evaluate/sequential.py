@@ -15,7 +15,10 @@ class SequentialEvaluator(Evaluator):
     """
 
     def __init__(
-        self, evaluators: Iterable[Callable], main_score_function: Callable = lambda scores: scores[-1], name: str = ""
+        self,
+        evaluators: Iterable[Callable],
+        main_score_function: Callable = lambda scores: scores[-1],
+        name: str = "",
     ):
         """Joins evaluators.
 
@@ -31,7 +34,11 @@ class SequentialEvaluator(Evaluator):
             raise ValueError("evaluators is empty; give at least one")
 
     def __call__(
-        self, model: Any, output_path: str | os.PathLike | None = None, epoch: int = -1, steps: int = -1
+        self,
+        model: Any,
+        output_path: str | os.PathLike | None = None,
+        epoch: int = -1,
+        steps: int = -1,
     ) -> dict[str, float]:
         """The results on `model`; the arguments are handed to each evaluator.
 

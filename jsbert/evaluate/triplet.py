@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed, embed_pairs, pairwise, similarity_names
+from jsbert.evaluate.evaluator import (
+    Evaluator,
+    Outcome,
+    check_columns,
+    embed,
+    embed_pairs,
+    pairwise,
+    similarity_names,
+)
 from jsbert.inputs import check_choice
 from jsbert.similarity import SIMILARITIES
 
@@ -60,11 +68,17 @@ class TripletEvaluator(Evaluator):
         positives, negatives = embed_pairs(
             model, self.positives, self.negatives, how="encode_document", **self._encoding
         )
-        names = similarity_names(self.similarity_fn_names, self.main_similarity_function) or [model.similarity_fn_name]
+        names = similarity_names(self.similarity_fn_names, self.main_similarity_function) or [
+            model.similarity_fn_name
+        ]
         metrics, columns = {}, {}
         for name in names:
-            margin = self.margin.get(name, 0) if isinstance(self.margin, Mapping) else self.margin or 0
-            closer = pairwise(name, anchors, positives) > pairwise(name, anchors, negatives) + np.float32(margin)
+            margin = (
+                self.margin.get(name, 0) if isinstance(self.margin, Mapping) else self.margin or 0
+            )
+            closer = pairwise(name, anchors, positives) > pairwise(
+                name, anchors, negatives
+            ) + np.float32(margin)
             metrics[f"{name}_accuracy"] = columns[f"accuracy_{name}"] = closer.mean()
         if len(names) > 1:
             metrics["max_accuracy"] = max(metrics.values())

@@ -13,12 +13,20 @@ from jaxtyping import DTypeLike
 from jsbert.export.graph import Graph, Value
 
 
-def elementwise(graph: Graph, kind: str, operands: Sequence[Value], dtype: DTypeLike, **attributes: Any) -> Value:
+def elementwise(
+    graph: Graph, kind: str, operands: Sequence[Value], dtype: DTypeLike, **attributes: Any
+) -> Value:
     """The node `kind` over operands that broadcast against each other."""
     rank = max(len(operand.shape) for operand in operands)
     shapes = [(1,) * (rank - len(operand.shape)) + operand.shape for operand in operands]
-    shape = tuple(next((size for size in sizes if size != 1), 1) for sizes in zip(*shapes, strict=True))
-    return Value(graph.node(kind, *(operand.name for operand in operands), **attributes), shape, np.dtype(dtype))
+    shape = tuple(
+        next((size for size in sizes if size != 1), 1) for sizes in zip(*shapes, strict=True)
+    )
+    return Value(
+        graph.node(kind, *(operand.name for operand in operands), **attributes),
+        shape,
+        np.dtype(dtype),
+    )
 
 
 def plain(kind: str, **attributes: Any) -> Callable:
@@ -34,7 +42,9 @@ def logical(of_bools: str, of_integers: str) -> Callable:
     """One node for bools, another for integers."""
 
     def write(graph, operands, out, params):
-        return elementwise(graph, of_bools if out.dtype == bool else of_integers, operands, out.dtype)
+        return elementwise(
+            graph, of_bools if out.dtype == bool else of_integers, operands, out.dtype
+        )
 
     return write
 
@@ -59,7 +69,9 @@ def not_equal(graph, operands, out, params):
 
 
 def inverse_root(graph, operands, out, params):
-    return elementwise(graph, "Reciprocal", [elementwise(graph, "Sqrt", operands, out.dtype)], out.dtype)
+    return elementwise(
+        graph, "Reciprocal", [elementwise(graph, "Sqrt", operands, out.dtype)], out.dtype
+    )
 
 
 def square(graph, operands, out, params):
@@ -81,7 +93,9 @@ def number(graph: Graph, value: float, dtype: DTypeLike) -> Value:
 
 def clamp(graph, operands, out, params):
     low, value, high = operands
-    return elementwise(graph, "Min", [elementwise(graph, "Max", [low, value], out.dtype), high], out.dtype)
+    return elementwise(
+        graph, "Min", [elementwise(graph, "Max", [low, value], out.dtype), high], out.dtype
+    )
 
 
 def select(graph, operands, out, params):
@@ -93,7 +107,9 @@ def select(graph, operands, out, params):
         return elementwise(graph, "Where", [which, yes, no], out.dtype)
     # onnxruntime has no Where of bools
     chosen = [("And", which, yes), ("And", elementwise(graph, "Not", [which], bool), no)]
-    return elementwise(graph, "Or", [elementwise(graph, kind, pair, bool) for kind, *pair in chosen], bool)
+    return elementwise(
+        graph, "Or", [elementwise(graph, kind, pair, bool) for kind, *pair in chosen], bool
+    )
 
 
 def cast(graph, operands, out, params):
@@ -103,7 +119,11 @@ def cast(graph, operands, out, params):
 
 def converted(graph: Graph, value: Value, dtype: DTypeLike) -> Value:
     """The value in another dtype."""
-    return value if value.dtype == dtype else elementwise(graph, "Cast", [value], dtype, to=graph.code(dtype))
+    return (
+        value
+        if value.dtype == dtype
+        else elementwise(graph, "Cast", [value], dtype, to=graph.code(dtype))
+    )
 
 
 ELEMENTWISE: Mapping[str, Callable] = MappingProxyType(

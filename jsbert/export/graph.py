@@ -88,7 +88,9 @@ class Graph:
         if all(isinstance(dim, int) for dim in dims):
             return self.axes(*dims)
         if tuple(dims) not in self._lists:
-            self._lists[tuple(dims)] = self.node("Concat", *(self.size(dim) for dim in dims), axis=0)
+            self._lists[tuple(dims)] = self.node(
+                "Concat", *(self.size(dim) for dim in dims), axis=0
+            )
         return self._lists[tuple(dims)]
 
     def widened(self, value: Value, shape: Sequence[Dim]) -> Value:
@@ -115,10 +117,16 @@ class Graph:
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return self.node("Neg", self._computed(operand))
             case ast.BinOp(op=operator, left=left, right=right) if type(operator) in _OPERATORS:
-                return self.node(_OPERATORS[type(operator)], self._computed(left), self._computed(right))
-            case ast.Call(func=ast.Name(id="floordiv" | "mod" | "max" | "min" as name), args=[left, right]):
+                return self.node(
+                    _OPERATORS[type(operator)], self._computed(left), self._computed(right)
+                )
+            case ast.Call(
+                func=ast.Name(id="floordiv" | "mod" | "max" | "min" as name), args=[left, right]
+            ):
                 return self._divided(name, self._computed(left), self._computed(right))
-        raise ValueError(f"an array's size is {ast.unparse(tree)!r}, which cannot be written to ONNX")
+        raise ValueError(
+            f"an array's size is {ast.unparse(tree)!r}, which cannot be written to ONNX"
+        )
 
     def _divided(self, name, left, right):
         if name in ("max", "min"):

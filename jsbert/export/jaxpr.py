@@ -23,7 +23,11 @@ def written(graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Value]) -> list[
         values[variable] = _constant(graph, np.asarray(array))
 
     def value(atom):
-        return _constant(graph, np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, Literal) else values[atom]
+        return (
+            _constant(graph, np.asarray(atom.val, atom.aval.dtype))
+            if isinstance(atom, Literal)
+            else values[atom]
+        )
 
     for equation in closed.jaxpr.eqns:
         operands = [value(atom) for atom in equation.invars]
@@ -36,7 +40,9 @@ def written(graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Value]) -> list[
 
 
 def _called(equation):
-    (inner,) = (entry for entry in equation.params.values() if isinstance(entry, (ClosedJaxpr, Jaxpr)))
+    (inner,) = (
+        entry for entry in equation.params.values() if isinstance(entry, (ClosedJaxpr, Jaxpr))
+    )
     return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
 
 
@@ -45,7 +51,8 @@ def _computed(graph, equation, operands):
     outs = [_like(variable.aval) for variable in equation.outvars]
     if name in WHOLE:
         operands = [
-            graph.widened(value, _like(atom.aval).shape) for value, atom in zip(operands, equation.invars, strict=True)
+            graph.widened(value, _like(atom.aval).shape)
+            for value, atom in zip(operands, equation.invars, strict=True)
         ]
     try:
         if name not in WHOLE and name not in BROADCASTING:
@@ -53,7 +60,9 @@ def _computed(graph, equation, operands):
         write = WHOLE.get(name) or BROADCASTING[name]
         found = write(graph, operands, outs if len(outs) > 1 else outs[0], equation.params)
     except NotImplementedError:
-        raise ValueError(f"the model computes {str(equation)[:300]!r}; there are no ONNX nodes for {name!r}") from None
+        raise ValueError(
+            f"the model computes {str(equation)[:300]!r}; there are no ONNX nodes for {name!r}"
+        ) from None
     return found if isinstance(found, list) else [found]
 
 

@@ -56,17 +56,23 @@ def to_onnx(
     onnx = _import_onnx()
     newest = onnx.defs.onnx_opset_version()
     if not OPSET <= opset <= newest:
-        raise ValueError(f"opset is {opset}; onnx {onnx.__version__} writes {OPSET} to {newest} here")
+        raise ValueError(
+            f"opset is {opset}; onnx {onnx.__version__} writes {OPSET} to {newest} here"
+        )
     source = pipeline(model, task)
     if source.facts["dtype"] != "float32":
-        raise ValueError(f"the model computes in {source.facts['dtype']}; ONNX files need dtype='float32', open it so")
+        raise ValueError(
+            f"the model computes in {source.facts['dtype']}; ONNX files need dtype='float32', open it so"
+        )
     path = pathlib.Path(path).expanduser().absolute()
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file to write")
     proto = as_proto(onnx, source, opset)
     is_large = sum(leaf.nbytes for leaf in source.params.values()) > LARGEST
     with staged_folder(path.parent) as staging:
-        onnx.save_model(proto, staging / path.name, save_as_external_data=is_large, location=f"{path.name}.data")
+        onnx.save_model(
+            proto, staging / path.name, save_as_external_data=is_large, location=f"{path.name}.data"
+        )
         onnx.checker.check_model(staging / path.name)
 
 
@@ -84,7 +90,9 @@ def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
     arguments = source.arguments()
     closed = jax.make_jaxpr(source.function)(*arguments)
     graph = Graph(helper)
-    params = {name: Value(name, leaf.shape, np.dtype(leaf.dtype)) for name, leaf in source.params.items()}
+    params = {
+        name: Value(name, leaf.shape, np.dtype(leaf.dtype)) for name, leaf in source.params.items()
+    }
     inputs = []
     for name in source.inputs:
         graph.add_sizes(name, SHAPES[name])
@@ -92,20 +100,32 @@ def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
         inputs.append(Value(narrow, SHAPES[name], np.dtype(np.int32)))
     (vectors,) = written(graph, closed, jax.tree.leaves((params, *inputs)))
     shape = tuple(map(as_dim, closed.out_avals[0].shape))
-    graph.nodes.append(helper.make_node("Identity", [graph.widened(vectors, shape).name], [source.output]))
+    graph.nodes.append(
+        helper.make_node("Identity", [graph.widened(vectors, shape).name], [source.output])
+    )
     nodes = graph.used([source.output])
     names = {name for node in nodes for name in node.input}
     arrays = {name: np.asarray(leaf) for name, leaf in source.params.items()} | graph.constants
     body = helper.make_graph(
         nodes,
         "jsbert",
-        [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, SHAPES[name]) for name in source.inputs],
+        [
+            helper.make_tensor_value_info(name, onnx.TensorProto.INT64, SHAPES[name])
+            for name in source.inputs
+        ],
         [helper.make_tensor_value_info(source.output, float32, shape)],
-        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name in names],
+        [
+            onnx.numpy_helper.from_array(array, name)
+            for name, array in arrays.items()
+            if name in names
+        ],
     )
     opsets = [helper.make_opsetid("", opset)]
     model = helper.make_model(
-        body, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets), producer_name="jsbert"
+        body,
+        opset_imports=opsets,
+        ir_version=helper.find_min_ir_version_for(opsets),
+        producer_name="jsbert",
     )
     helper.set_model_props(model, {"jsbert": json.dumps(dict(source.facts), ensure_ascii=False)})
     return model

@@ -48,10 +48,17 @@ class Pipeline:
 
     def arguments(self) -> tuple[Any, ...]:
         """What to trace `function` with: shapes and dtypes, in which batch and length are symbols."""
-        shape = jax.export.symbolic_shape("batch, length", constraints=[f"length <= {self.max_tokens}"])
+        shape = jax.export.symbolic_shape(
+            "batch, length", constraints=[f"length <= {self.max_tokens}"]
+        )
         sizes = dict(zip(("batch", "length"), shape, strict=True))
-        inputs = [jax.ShapeDtypeStruct(tuple(sizes[axis] for axis in SHAPES[name]), jnp.int32) for name in self.inputs]
-        params = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in self.params.items()}
+        inputs = [
+            jax.ShapeDtypeStruct(tuple(sizes[axis] for axis in SHAPES[name]), jnp.int32)
+            for name in self.inputs
+        ]
+        params = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in self.params.items()
+        }
         return params, *inputs
 
 
@@ -73,7 +80,9 @@ def pipeline(model: SentenceTransformer | CrossEncoder, task: str | None = None)
         return _of_cross_encoder(model)
     if isinstance(model, SentenceTransformer):
         return _of_bi_encoder(model, task)
-    raise TypeError(f"given {type(model).__name__}; give an opened SentenceTransformer or CrossEncoder")
+    raise TypeError(
+        f"given {type(model).__name__}; give an opened SentenceTransformer or CrossEncoder"
+    )
 
 
 def _of_bi_encoder(model, task):
@@ -83,7 +92,9 @@ def _of_bi_encoder(model, task):
     params, nested = _named(routed.params)
 
     def sentence_vectors(params, ids, mask, prompt_length=0):
-        return siamese.encode(config, nested(params), ids, mask, prompt_length=prompt_length)[:, :dimension]
+        return siamese.encode(config, nested(params), ids, mask, prompt_length=prompt_length)[
+            :, :dimension
+        ]
 
     inputs = ("input_ids", "attention_mask") + (() if config.include_prompt else ("prompt_length",))
     facts = {
@@ -91,7 +102,16 @@ def _of_bi_encoder(model, task):
         "normalized": config.is_normalized and dimension == config.embedding_dimension,
         "similarity": model.similarity_fn_name,
     }
-    return _pipeline(routed, sentence_vectors, params, inputs, "sentence_embedding", dimension, config.encoder, facts)
+    return _pipeline(
+        routed,
+        sentence_vectors,
+        params,
+        inputs,
+        "sentence_embedding",
+        dimension,
+        config.encoder,
+        facts,
+    )
 
 
 def _of_cross_encoder(model):
@@ -104,7 +124,9 @@ def _of_cross_encoder(model):
     has_types = getattr(config.encoder, "type_vocab_size", 0) > 1
     inputs = ("input_ids", "attention_mask") + (("token_type_ids",) if has_types else ())
     facts = {"num_labels": model.num_labels, "activation_not_applied": model.activation_fn}
-    return _pipeline(model, scores, params, inputs, "logits", config.num_labels, config.encoder, facts)
+    return _pipeline(
+        model, scores, params, inputs, "logits", config.num_labels, config.encoder, facts
+    )
 
 
 def _pipeline(model, function, params, inputs, output, width, encoder, facts):
@@ -119,7 +141,14 @@ def _pipeline(model, function, params, inputs, output, width, encoder, facts):
         "max_seq_length": model.max_seq_length,
     }
     versions = {"jsbert": VERSION, "jax": jax.__version__}
-    return Pipeline(function, params, inputs, output, encoder.max_tokens, shared | facts | {"versions": versions})
+    return Pipeline(
+        function,
+        params,
+        inputs,
+        output,
+        encoder.max_tokens,
+        shared | facts | {"versions": versions},
+    )
 
 
 def _named(tree):

@@ -25,10 +25,14 @@ def dot_general(graph, operands, out, params):
     pairs = zip((*right_summed, *right_batch), (*left_summed, *left_batch), strict=True)
     of_right = {axis: of_left[other] for axis, other in pairs}
     of_right |= {axis: next(letters) for axis in right_kept}
-    result = [of_left[axis] for axis in (*left_batch, *left_kept)] + [of_right[axis] for axis in right_kept]
+    result = [of_left[axis] for axis in (*left_batch, *left_kept)] + [
+        of_right[axis] for axis in right_kept
+    ]
     terms = ["".join(of[axis] for axis in range(len(of))) for of in (of_left, of_right)]
     equation = f"{terms[0]},{terms[1]}->{''.join(result)}"
-    return Value(graph.node("Einsum", left.name, right.name, equation=equation), out.shape, out.dtype)
+    return Value(
+        graph.node("Einsum", left.name, right.name, equation=equation), out.shape, out.dtype
+    )
 
 
 def transposed(graph: Graph, value: Value, order: Sequence[int]) -> Value:
@@ -73,10 +77,16 @@ def _entries(graph, operand, indices, whole, numbers, out):
     if len(indexed) == 1 and not batching:
         (axis,) = indexed
         name = graph.node("Gather", operand.name, _without_last(graph, indices), axis=axis)
-        found = [entry for entry in kept if entry[1] < axis] + places + [entry for entry in kept if entry[1] > axis]
+        found = (
+            [entry for entry in kept if entry[1] < axis]
+            + places
+            + [entry for entry in kept if entry[1] > axis]
+        )
     elif tuple(numbers.start_indices_batching_dims) == tuple(range(len(batching))):
         operand = transposed(graph, operand, (*batching, *indexed, *whole))
-        wide = graph.node("Cast", indices.name, to=graph.code(np.dtype(np.int64)))  # all that GatherND takes
+        wide = graph.node(
+            "Cast", indices.name, to=graph.code(np.dtype(np.int64))
+        )  # all that GatherND takes
         name = graph.node("GatherND", operand.name, wide, batch_dims=len(batching))
         found = places + kept
     else:
@@ -84,12 +94,15 @@ def _entries(graph, operand, indices, whole, numbers, out):
     windows = iter(_others(operand, numbers.collapsed_slice_dims, batching))
     rest = iter(places)
     wanted = [
-        ("operand", next(windows)) if axis in numbers.offset_dims else next(rest) for axis in range(len(out.shape))
+        ("operand", next(windows)) if axis in numbers.offset_dims else next(rest)
+        for axis in range(len(out.shape))
     ]
     order = [found.index(entry) for entry in wanted if entry in found]
     if order != sorted(order):
         name = graph.node("Transpose", name, perm=order)
-    ones = [i for i, entry in enumerate(wanted) if entry not in found]  # indexed, and kept with size 1
+    ones = [
+        i for i, entry in enumerate(wanted) if entry not in found
+    ]  # indexed, and kept with size 1
     if ones:
         name = graph.node("Unsqueeze", name, graph.axes(*ones))
     return Value(name, out.shape, out.dtype)

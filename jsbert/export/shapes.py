@@ -70,7 +70,10 @@ def placed(graph: Graph, value: Value, places: Sequence[int], rank: int) -> Valu
 def reshape(graph, operands, out, params):
     """Sizes that stay where they are, are 0; the first that is not known before the run is -1, "what is left"."""
     (value,) = operands
-    sizes = [0 if i < len(value.shape) and value.shape[i] == size else size for i, size in enumerate(out.shape)]
+    sizes = [
+        0 if i < len(value.shape) and value.shape[i] == size else size
+        for i, size in enumerate(out.shape)
+    ]
     unknown = [i for i, size in enumerate(sizes) if isinstance(size, str)]
     if unknown:
         sizes[unknown[0]] = -1
@@ -89,13 +92,17 @@ def transpose(graph, operands, out, params):
 def reverse(graph, operands, out, params):
     axes = params["dimensions"]
     last, before_first = [-1] * len(axes), [np.iinfo(np.int64).min] * len(axes)
-    name = graph.node("Slice", operands[0].name, *(graph.axes(*row) for row in (last, before_first, axes, last)))
+    name = graph.node(
+        "Slice", operands[0].name, *(graph.axes(*row) for row in (last, before_first, axes, last))
+    )
     return Value(name, out.shape, out.dtype)
 
 
 def static_slice(graph, operands, out, params):
     (value,) = operands
-    starts, limits = ([as_dim(place) for place in params[name]] for name in ("start_indices", "limit_indices"))
+    starts, limits = (
+        [as_dim(place) for place in params[name]] for name in ("start_indices", "limit_indices")
+    )
     steps = params["strides"] or [1] * len(starts)
     places = zip(starts, limits, range(len(starts)), steps, strict=True)
     cut = [
@@ -107,7 +114,12 @@ def static_slice(graph, operands, out, params):
         return value
     starts, limits, axes, steps = zip(*cut, strict=True)
     name = graph.node(
-        "Slice", value.name, graph.sizes(starts), graph.sizes(limits), graph.axes(*axes), graph.axes(*steps)
+        "Slice",
+        value.name,
+        graph.sizes(starts),
+        graph.sizes(limits),
+        graph.axes(*axes),
+        graph.axes(*steps),
     )
     return Value(name, out.shape, out.dtype)
 

@@ -63,12 +63,17 @@ def to_stablehlo(
 
     def function(params, *inputs):
         dtypes = {name: leaf.dtype for name, leaf in source.params.items()}
-        return source.function({name: _from_bits(leaf, dtypes[name]) for name, leaf in params.items()}, *inputs)
+        return source.function(
+            {name: _from_bits(leaf, dtypes[name]) for name, leaf in params.items()}, *inputs
+        )
 
     params = {name: _to_bits(np.asarray(leaf)) for name, leaf in source.params.items()}
     _, *inputs = source.arguments()
     exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(params, *inputs)
-    facts = {"platforms": list(platforms), "calling_convention": exported.calling_convention_version}
+    facts = {
+        "platforms": list(platforms),
+        "calling_convention": exported.calling_convention_version,
+    }
     with staged_folder(path) as staging:
         (staging / PROGRAM).write_bytes(exported.serialize())
         np.savez(staging / PARAMS, **params)
@@ -84,11 +89,18 @@ class Program:
         params: the arrays by name.
     """
 
-    def __init__(self, exported: jax.export.Exported, params: Mapping[str, ArrayLike], facts: Mapping[str, Any]):
+    def __init__(
+        self,
+        exported: jax.export.Exported,
+        params: Mapping[str, ArrayLike],
+        facts: Mapping[str, Any],
+    ):
         self.facts, self.params = facts, jax.device_put(dict(params))
         self._call = jax.jit(exported.call)
 
-    def __call__(self, *inputs: Int[ArrayLike, "..."], **named: Int[ArrayLike, "..."]) -> Float[Array, "batch width"]:
+    def __call__(
+        self, *inputs: Int[ArrayLike, "..."], **named: Int[ArrayLike, "..."]
+    ) -> Float[Array, "batch width"]:
         """The vectors, or logits; inputs in the order of `facts["inputs"]`, or by name.
 
         Raises:
@@ -98,14 +110,22 @@ class Program:
         names = list(self.facts["inputs"])
         given = dict(zip(names, inputs, strict=False)) | named
         if len(inputs) + len(named) != len(names) or set(given) != set(names):
-            raise TypeError(f"given {len(inputs)} inputs and {sorted(named)} by name; the program takes {names}")
+            raise TypeError(
+                f"given {len(inputs)} inputs and {sorted(named)} by name; the program takes {names}"
+            )
         arrays = [jnp.asarray(given[name], jnp.int32) for name in names]
         shapes = {name: array.shape for name, array in zip(names, arrays, strict=True)}
         rows = shapes["input_ids"]
-        if len(rows) != 2 or any(shape != (rows if SHAPES[name] else ()) for name, shape in shapes.items()):
-            raise ValueError(f"the inputs' shapes are {shapes}; they must be {dict(self.facts['inputs'])}")
+        if len(rows) != 2 or any(
+            shape != (rows if SHAPES[name] else ()) for name, shape in shapes.items()
+        ):
+            raise ValueError(
+                f"the inputs' shapes are {shapes}; they must be {dict(self.facts['inputs'])}"
+            )
         if rows[1] > self.facts["max_tokens"]:
-            raise ValueError(f"the rows have {rows[1]} tokens; the program takes {self.facts['max_tokens']}, cut them")
+            raise ValueError(
+                f"the rows have {rows[1]} tokens; the program takes {self.facts['max_tokens']}, cut them"
+            )
         return self._call(self.params, *arrays)
 
 

@@ -30,7 +30,9 @@ CONCATENATION = ("u", "v", "|u-v|")
 """The paper's choice, the best of its ablation (Table 6)."""
 
 
-def concatenate(embeddings: Pairs, concatenation: Sequence[str] = CONCATENATION) -> Float[Array, "batch features"]:
+def concatenate(
+    embeddings: Pairs, concatenation: Sequence[str] = CONCATENATION
+) -> Float[Array, "batch features"]:
     """The parts of each pair that the classifier sees, side by side in the order given: (B, k * D).
 
     Raises:
@@ -80,7 +82,12 @@ def softmax_classification(
 
 def _check(concatenation):
     known = set(concatenation) <= set(PARTS)
-    if isinstance(concatenation, str) or not concatenation or not known or len(set(concatenation)) < len(concatenation):
+    if (
+        isinstance(concatenation, str)
+        or not concatenation
+        or not known
+        or len(set(concatenation)) < len(concatenation)
+    ):
         raise ValueError(
             f"concatenation is {concatenation!r}; give a sequence of one or more of {', '.join(PARTS)}, each once"
         )

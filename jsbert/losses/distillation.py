@@ -13,7 +13,10 @@ Towers = Float[ArrayLike, "towers batch dim"]
 
 
 def margin_mse(
-    embeddings: Towers, labels: Num[ArrayLike, " batch"] | Num[ArrayLike, "batch scores"], *, similarity: str = "dot"
+    embeddings: Towers,
+    labels: Num[ArrayLike, " batch"] | Num[ArrayLike, "batch scores"],
+    *,
+    similarity: str = "dot",
 ) -> Float[Array, " batch"]:
     """Mean over the negatives of (s(query, positive) - s(query, negative) - label)^2: (B,).
 
@@ -29,7 +32,9 @@ def margin_mse(
         ValueError: for labels of any other shape.
     """
     compare = similarity_named(similarity)[1]
-    scores = jax.vmap(compare, in_axes=(None, 0), out_axes=1)(embeddings[0], embeddings[1:])  # (B, 1 + N)
+    scores = jax.vmap(compare, in_axes=(None, 0), out_axes=1)(
+        embeddings[0], embeddings[1:]
+    )  # (B, 1 + N)
     margins = _margins(at_least_float32(labels), scores.shape)
     return jnp.mean(jnp.square(scores[:, :1] - scores[:, 1:] - margins), axis=1)
 
@@ -45,7 +50,9 @@ def embedding_mse(
         embeddings: the student's, (T, B, D).
         labels: the teacher's, (T, B, D), or (B, D) for all towers.
     """
-    return jnp.mean(jnp.square(at_least_float32(embeddings) - _for_each_tower(labels, embeddings)), axis=(0, 2))
+    return jnp.mean(
+        jnp.square(at_least_float32(embeddings) - _for_each_tower(labels, embeddings)), axis=(0, 2)
+    )
 
 
 @in_batch

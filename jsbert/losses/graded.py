@@ -54,7 +54,9 @@ def angle(
     """
     towers, batch, _ = embeddings.shape
     if towers == 2 and labels is None:
-        raise ValueError("angle got pairs and no labels; give a label a pair, or a third tower of negatives")
+        raise ValueError(
+            "angle got pairs and no labels; give a label a pair, or a third tower of negatives"
+        )
     grades = jnp.ones(batch) if labels is None else at_least_float32(labels)
     grades = jnp.concatenate([grades, *[1.0 - grades] * (towers - 2)])
     similarity = jax.vmap(_angle_similarity, in_axes=(None, 0))(embeddings[0], embeddings[1:])

@@ -13,7 +13,9 @@ Logits = Float[ArrayLike, "batch classes"]
 Scores = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
 
 
-def binary_cross_entropy(logits: Logits, labels: Scores, *, pos_weight: float | None = None) -> Float[Array, " batch"]:
+def binary_cross_entropy(
+    logits: Logits, labels: Scores, *, pos_weight: float | None = None
+) -> Float[Array, " batch"]:
     """-(w y log s(x) + (1 - y) log(1 - s(x))), with s the logistic function; as ST's BinaryCrossEntropyLoss.
 
     Args:

@@ -16,7 +16,11 @@ Labels = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
 
 
 def triplet(
-    embeddings: Float[ArrayLike, "3 batch dim"], labels: None, *, distance: str = "euclidean", margin: float = 1.0
+    embeddings: Float[ArrayLike, "3 batch dim"],
+    labels: None,
+    *,
+    distance: str = "euclidean",
+    margin: float = 1.0,
 ) -> Float[Array, " batch"]:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin): (B,).
 
@@ -66,8 +70,12 @@ def online_contrastive(
     """
     d, labels = distance_named(distance)(*embeddings), jnp.asarray(labels)
     positive, negative = labels == 1, labels == 0
-    farthest = jnp.where(positive.any(), jnp.max(d, where=positive, initial=-jnp.inf), _mean(d, negative))
-    nearest = jnp.where(negative.any(), jnp.min(d, where=negative, initial=jnp.inf), _mean(d, positive))
+    farthest = jnp.where(
+        positive.any(), jnp.max(d, where=positive, initial=-jnp.inf), _mean(d, negative)
+    )
+    nearest = jnp.where(
+        negative.any(), jnp.min(d, where=negative, initial=jnp.inf), _mean(d, positive)
+    )
     pulled = jnp.where(positive & (d > nearest), jnp.square(d), 0.0)
     pushed = jnp.where(negative & (d < farthest), jnp.square(jax.nn.relu(margin - d)), 0.0)
     return d.shape[0] * (pulled + pushed)

@@ -29,7 +29,10 @@ def init_masked_lm_head(
     normal with that standard deviation, scale 1, biases 0. E, the width of the word vectors, is D by default."""
     width = embedding_size or dim
     return {
-        "dense": {"kernel": initializer_range * jax.random.normal(key, (dim, width)), "bias": jnp.zeros(width)},
+        "dense": {
+            "kernel": initializer_range * jax.random.normal(key, (dim, width)),
+            "bias": jnp.zeros(width),
+        },
         "norm": {"scale": jnp.ones(width), "bias": jnp.zeros(width)},
         "bias": jnp.zeros(vocab_size),
     }
@@ -52,11 +55,16 @@ def masked_lm_logits(
         activation: a key of `ACTIVATIONS`, the encoder's `hidden_act`.
         layer_norm_eps: the encoder's.
     """
-    hidden = dense(head["dense"], at_least_float32(vectors).reshape(-1, vectors.shape[-1]), activation)
+    hidden = dense(
+        head["dense"], at_least_float32(vectors).reshape(-1, vectors.shape[-1]), activation
+    )
     centred = hidden - jnp.mean(hidden, axis=1, keepdims=True)
     deviation = jnp.sqrt(jnp.mean(jnp.square(centred), axis=1, keepdims=True) + layer_norm_eps)
     hidden = centred / deviation * head["norm"]["scale"][None] + head["norm"]["bias"][None]
-    logits = jnp.dot(hidden, at_least_float32(word_embedding).T, precision="highest") + head["bias"][None]
+    logits = (
+        jnp.dot(hidden, at_least_float32(word_embedding).T, precision="highest")
+        + head["bias"][None]
+    )
     return logits.reshape(*vectors.shape[:-1], -1)
 
 

@@ -39,7 +39,9 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
     if not dims or min(dims) < 1:
         raise ValueError(f"dims are {tuple(dims)}; give one or more widths, each at least 1")
     if len(weights) != len(dims):
-        raise ValueError(f"there are {len(weights)} weights for {len(dims)} dims; give one for each, or none")
+        raise ValueError(
+            f"there are {len(weights)} weights for {len(dims)} dims; give one for each, or none"
+        )
     cuts_labels = embedding_mse in unwrapped(loss)
 
     @functools.wraps(loss)
@@ -47,7 +49,9 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
         *params, embeddings, labels = arguments
         width = embeddings.shape[-1]
         if max(dims) > width:
-            raise ValueError(f"dims are {tuple(dims)}; the embeddings have {width} dimensions: give no more than that")
+            raise ValueError(
+                f"dims are {tuple(dims)}; the embeddings have {width} dimensions: give no more than that"
+            )
         total = 0.0
         for dim, weight in zip(dims, weights, strict=True):
             short = normalize(embeddings[..., :dim])

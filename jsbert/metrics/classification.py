@@ -51,7 +51,9 @@ def best_accuracy(labels, scores) -> BestAccuracy:
     right = cuts.num_correct + num_negatives - (cuts.num_taken - cuts.num_correct)
     right = np.append(num_negatives, right)
     best = int(np.argmax(right))
-    thresholds = np.append(np.nextafter(cuts.highest, np.inf, dtype=cuts.highest.dtype), cuts.thresholds)
+    thresholds = np.append(
+        np.nextafter(cuts.highest, np.inf, dtype=cuts.highest.dtype), cuts.thresholds
+    )
     return BestAccuracy(float(right[best] / len(labels)), float(thresholds[best]))
 
 
@@ -68,9 +70,13 @@ def best_f1(labels, scores, *, num_positives: int | None = None) -> BestF1:
     """
     cuts = _cuts(labels, scores)
     precision = cuts.num_correct / cuts.num_taken
-    recall = cuts.num_correct / max(1, cuts.num_correct[-1] if num_positives is None else num_positives)
+    recall = cuts.num_correct / max(
+        1, cuts.num_correct[-1] if num_positives is None else num_positives
+    )
     # In this order of operations the rounding, which decides among equals, is the reference's.
-    f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros_like(recall), where=recall > 0)
+    f1 = np.divide(
+        2 * precision * recall, precision + recall, out=np.zeros_like(recall), where=recall > 0
+    )
     best = int(np.argmax(f1))
     if f1[best] == 0:
         return BestF1(0.0, 0.0, 0.0, 0.0)
@@ -97,7 +103,9 @@ def matthews(labels, predicted) -> float:
     """
     labels, predicted = np.asarray(labels) == 1, np.asarray(predicted) == 1
     if labels.ndim != 1 or labels.shape != predicted.shape:
-        raise ValueError(f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two columns")
+        raise ValueError(
+            f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two columns"
+        )
     both, n = float(np.sum(labels & predicted)), float(len(labels))
     actual, said = float(labels.sum()), float(predicted.sum())
     spread = actual * (n - actual) * said * (n - said)
@@ -112,12 +120,16 @@ def f1_scores(labels, predicted) -> F1:
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.ndim != 1 or labels.shape != predicted.shape or len(labels) == 0:
-        raise ValueError(f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two columns")
+        raise ValueError(
+            f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two columns"
+        )
     classes = np.unique(np.append(labels, predicted))[:, None]
     actual, said = labels[None] == classes, predicted[None] == classes
     right, support = np.sum(actual & said, axis=1), actual.sum(axis=1)
     f1 = 2 * right / (support + said.sum(axis=1))
-    return F1(float(f1.mean()), float(right.sum() / len(labels)), float(np.average(f1, weights=support)))
+    return F1(
+        float(f1.mean()), float(right.sum() / len(labels)), float(np.average(f1, weights=support))
+    )
 
 
 class _Cuts(NamedTuple):
@@ -131,7 +143,9 @@ def _cuts(labels, scores):
     """All ways to part the scores, from the fewest positives to all: only between scores that differ."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) == 0:
-        raise ValueError(f"labels and scores have shapes {labels.shape} and {scores.shape}; give columns of one length")
+        raise ValueError(
+            f"labels and scores have shapes {labels.shape} and {scores.shape}; give columns of one length"
+        )
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"labels hold {np.setdiff1d(labels, (0, 1))[0]}; they must be 0 or 1")
     if not np.isfinite(scores).all():
@@ -143,6 +157,8 @@ def _cuts(labels, scores):
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
     above, below = scores[ends], scores[np.minimum(ends + 1, len(scores) - 1)]
     midway = above / 2 + below / 2
-    thresholds = np.where(midway > below, midway, above)  # neighbouring numbers have none between them
+    thresholds = np.where(
+        midway > below, midway, above
+    )  # neighbouring numbers have none between them
     num_correct = np.cumsum(labels[order] == 1)[ends]
     return _Cuts(ends + 1, num_correct, thresholds, scores[0])

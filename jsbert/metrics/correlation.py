@@ -34,7 +34,9 @@ def spearman(x, y) -> float:
 def _columns(x, y):
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"correlation needs two columns of one length; given shapes {x.shape} and {y.shape}")
+        raise ValueError(
+            f"correlation needs two columns of one length; given shapes {x.shape} and {y.shape}"
+        )
     return x, y
 
 

@@ -105,7 +105,9 @@ def ndcg(relevant, scores, *, k: int) -> float:
 def _first(relevant, k):
     relevant = np.asarray(relevant, bool)
     if relevant.ndim != 2:
-        raise ValueError(f"relevant has shape {relevant.shape}; give one row of ranks a query, (Q, K)")
+        raise ValueError(
+            f"relevant has shape {relevant.shape}; give one row of ranks a query, (Q, K)"
+        )
     if k < 1:
         raise ValueError(f"k is {k!r}; it must be a positive integer")
     return relevant[:, :k]
@@ -122,7 +124,9 @@ def _discounts(k):
 def _documents(relevant, scores):
     relevant, scores = np.asarray(relevant, bool), np.asarray(scores, np.float64)
     if relevant.ndim != 1 or relevant.shape != scores.shape:
-        raise ValueError(f"relevant and scores have shapes {relevant.shape} and {scores.shape}; give two columns")
+        raise ValueError(
+            f"relevant and scores have shapes {relevant.shape} and {scores.shape}; give two columns"
+        )
     if not np.isfinite(scores).all():
         raise ValueError("scores hold NaN or infinity; they must be finite")
     return relevant, scores

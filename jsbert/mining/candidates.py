@@ -52,7 +52,9 @@ def cross_scores(
     starts = range(0, len(rows), PAIRS)
     for start in tqdm(starts, desc="Rescoring with CrossEncoder", disable=not show_progress_bar):
         at = slice(start, start + PAIRS)
-        pairs = [(queries[row], corpus[other]) for row, other in zip(rows[at], others[at], strict=True)]
+        pairs = [
+            (queries[row], corpus[other]) for row, other in zip(rows[at], others[at], strict=True)
+        ]
         block = np.asarray(model.predict(pairs, batch_size=batch_size, show_progress_bar=False))
         if block.ndim != 1:
             raise ValueError(
@@ -105,5 +107,7 @@ def sampled(scores: Scores, candidates: Places, count: int, seed: int) -> Chosen
     """(scores, candidates) of `count` drawn for each query, best first; all of those that have no more."""
     generator = random.Random(seed)
     num_known = np.maximum((scores > -np.inf).sum(axis=1), count)
-    drawn = np.array([sorted(generator.sample(range(known), count)) for known in num_known.tolist()])
+    drawn = np.array(
+        [sorted(generator.sample(range(known), count)) for known in num_known.tolist()]
+    )
     return np.take_along_axis(scores, drawn, axis=1), np.take_along_axis(candidates, drawn, axis=1)

@@ -28,7 +28,9 @@ def triplets(mined: Mined, anchor: str, positive: str, output_scores: bool) -> d
         "negative": _texts(mined.corpus, mined.negatives[mined.owners[pairs], places]),
     }
     if output_scores:
-        columns["scores"] = np.stack([mined.positive_scores[pairs], scores[pairs, places]], axis=1).tolist()
+        columns["scores"] = np.stack(
+            [mined.positive_scores[pairs], scores[pairs, places]], axis=1
+        ).tolist()
     return columns
 
 
@@ -41,7 +43,9 @@ def n_tuples(mined: Mined, anchor: str, positive: str, output_scores: bool) -> d
     for number in range(negatives.shape[1]):
         columns[f"negative_{number + 1}"] = _texts(mined.corpus, negatives[:, number])
     if output_scores:
-        columns["scores"] = np.concatenate([mined.positive_scores[pairs][:, None], scores[pairs]], axis=1).tolist()
+        columns["scores"] = np.concatenate(
+            [mined.positive_scores[pairs][:, None], scores[pairs]], axis=1
+        ).tolist()
     return columns
 
 
@@ -56,7 +60,11 @@ def labeled_pairs(mined: Mined, anchor: str, positive: str, output_scores: bool)
     return {
         anchor: _texts(mined.queries, queries[order]),
         positive: _texts(mined.corpus, documents[order]),
-        **({"score": scores[order].tolist()} if output_scores else {"label": labels[order].tolist()}),
+        **(
+            {"score": scores[order].tolist()}
+            if output_scores
+            else {"label": labels[order].tolist()}
+        ),
     }
 
 
@@ -65,7 +73,11 @@ def labeled_lists(mined: Mined, anchor: str, positive: str, output_scores: bool)
     first."""
     found = (mined.negative_scores > -np.inf)[mined.owners]
     pairs = np.flatnonzero(found.any(axis=1))
-    columns: dict[str, list] = {anchor: [], positive: [], "scores" if output_scores else "labels": []}
+    columns: dict[str, list] = {
+        anchor: [],
+        positive: [],
+        "scores" if output_scores else "labels": [],
+    }
     for pair in pairs:
         owner = mined.owners[pair]
         negatives = mined.negatives[owner][found[pair]]
@@ -97,9 +109,14 @@ def statistics(mined: Mined, skipped: dict[str, tuple[Any, int, float]]) -> str:
     lines = [f"{'Metric':<6} {'Positive':>14} {'Negative':>14} {'Difference':>14}"]
     lines += [f"{'Count':<6} {len(columns[0]):>14,} {len(columns[1]):>14,}"]
     for name, of in _METRICS.items():
-        lines.append(f"{name:<6} " + " ".join(f"{of(column) if len(column) else np.nan:>14.4f}" for column in columns))
+        lines.append(
+            f"{name:<6} "
+            + " ".join(f"{of(column) if len(column) else np.nan:>14.4f}" for column in columns)
+        )
     for option, (value, count, share) in skipped.items():
-        lines.append(f"Skipped {count:,} potential negatives ({share:.2%}) due to the {option} of {value}.")
+        lines.append(
+            f"Skipped {count:,} potential negatives ({share:.2%}) due to the {option} of {value}."
+        )
     short = int((~found.all(axis=1)).sum())
     if short:
         lines.append(

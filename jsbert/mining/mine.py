@@ -93,7 +93,9 @@ def mine_hard_negatives(
     _check_choice("output_format", output_format, tuple(FORMATS))
     output_format = "n-tuple" if include_positives else output_format
     if output_format == "labeled-list" and isinstance(dataset, Examples):
-        raise ValueError("output_format 'labeled-list' has lists of texts, which Examples cannot hold; give a Dataset")
+        raise ValueError(
+            "output_format 'labeled-list' has lists of texts, which Examples cannot hold; give a Dataset"
+        )
     limits = {
         "absolute_margin": absolute_margin,
         "relative_margin": relative_margin,
@@ -101,7 +103,9 @@ def mine_hard_negatives(
         "min_score": min_score,
     }
     limits = {name: value for name, value in limits.items() if value is not None}
-    anchor, positive, anchors, positives = _read_pairs(dataset, anchor_column_name, positive_column_name)
+    anchor, positive, anchors, positives = _read_pairs(
+        dataset, anchor_column_name, positive_column_name
+    )
     most_positives = max(Counter(anchors).values())
     if range_max is None:
         spare = 10 if limits.keys() - ({"min_score"} if cross_encoder is None else set()) else 1
@@ -144,20 +148,36 @@ def mine_hard_negatives(
     if verbose:
         print(statistics(mined, left_out))
     columns = FORMATS[output_format](mined, anchor, positive, output_scores)
-    return Examples.from_columns(columns) if isinstance(dataset, Examples) else type(dataset).from_dict(columns)
+    return (
+        Examples.from_columns(columns)
+        if isinstance(dataset, Examples)
+        else type(dataset).from_dict(columns)
+    )
 
 
 def _read_pairs(dataset, anchor, positive):
     """(anchor column's name, positive column's, anchors, positives)."""
-    available = dataset.names if isinstance(dataset, Examples) else tuple(getattr(dataset, "column_names", ()))
+    available = (
+        dataset.names
+        if isinstance(dataset, Examples)
+        else tuple(getattr(dataset, "column_names", ()))
+    )
     if len(available) < 2 or len(dataset) == 0:
-        raise ValueError(f"{len(dataset)} rows of {len(available)} columns; at least one row of two columns is needed")
+        raise ValueError(
+            f"{len(dataset)} rows of {len(available)} columns; at least one row of two columns is needed"
+        )
     anchor = available[0] if anchor is None else anchor
     positive = available[1] if positive is None else positive
     for name in (anchor, positive):
         if name not in available:
             raise ValueError(f"no column {name!r}; there are {', '.join(map(repr, available))}")
-    if anchor == positive or {anchor, positive} & {"negative", "label", "labels", "score", "scores"}:
+    if anchor == positive or {anchor, positive} & {
+        "negative",
+        "label",
+        "labels",
+        "score",
+        "scores",
+    }:
         raise ValueError(
             f"the anchors are in column {anchor!r} and the positives in {positive!r}; these must be two columns, "
             "with other names than the result's negative, label(s) and score(s)"
@@ -165,7 +185,12 @@ def _read_pairs(dataset, anchor, positive):
     if not isinstance(dataset, Examples):
         dataset = Examples.from_dataset(dataset.select_columns([anchor, positive]))
     texts, _ = dataset.rows(np.arange(len(dataset)))
-    return anchor, positive, texts[dataset.names.index(anchor)], texts[dataset.names.index(positive)]
+    return (
+        anchor,
+        positive,
+        texts[dataset.names.index(anchor)],
+        texts[dataset.names.index(positive)],
+    )
 
 
 def _check_range(range_min, range_max, num_negatives):
@@ -180,8 +205,12 @@ def _check_range(range_min, range_max, num_negatives):
 
 def _numbered_pairs(anchors, queries, positives, corpus):
     """(P,) places in `queries`, ascending, and (P,) places in `corpus`, of the different pairs."""
-    query_places, corpus_places = ({text: i for i, text in enumerate(texts)} for texts in (queries, corpus))
-    pairs = dict.fromkeys(zip(map(query_places.get, anchors), map(corpus_places.get, positives), strict=True))
+    query_places, corpus_places = (
+        {text: i for i, text in enumerate(texts)} for texts in (queries, corpus)
+    )
+    pairs = dict.fromkeys(
+        zip(map(query_places.get, anchors), map(corpus_places.get, positives), strict=True)
+    )
     owners, documents = np.array(list(pairs), np.int64).T
     order = np.argsort(owners, kind="stable")
     return owners[order], documents[order]

@@ -41,7 +41,9 @@ def communities(
     everything = normalize(jnp.asarray(embeddings, jnp.float32))
     batch_size = min(batch_size, num_rows)
     candidates = []
-    for start in tqdm(range(0, num_rows, batch_size), desc="communities", disable=not show_progress_bar):
+    for start in tqdm(
+        range(0, num_rows, batch_size), desc="communities", disable=not show_progress_bar
+    ):
         scores = np.asarray(_scores(normalize(block(embeddings, start, batch_size)), everything))
         close = scores >= np.float32(threshold)
         for row in np.flatnonzero(close.sum(axis=1) >= min_community_size):

@@ -28,13 +28,16 @@ class TopK(NamedTuple):
     def __repr__(self) -> str:
         num_queries, k = self.scores.shape
         best = [
-            f"{index}: {score:.4f}" for index, score in zip(self.indices[:1].flat, self.scores[:1].flat, strict=True)
+            f"{index}: {score:.4f}"
+            for index, score in zip(self.indices[:1].flat, self.scores[:1].flat, strict=True)
         ]
         shown = ", ".join(best[:3] + ["..."] * (len(best) > 3))
         return f"TopK({num_queries} queries x {k}; of the first {{{shown}}})"
 
 
-def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str = "cosine") -> TopK:
+def top_k(
+    queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str = "cosine"
+) -> TopK:
     """The `k` most similar rows of `corpus` for each of `queries`: exact, best first, ties by lower index.
 
     Args:
@@ -56,7 +59,9 @@ def top_k(queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str
     """
     queries, corpus = checked_vectors(queries, "queries"), checked_vectors(corpus, "corpus")
     if queries.shape[1] != corpus.shape[1]:
-        raise ValueError(f"queries have {queries.shape[1]} dimensions, the corpus has {corpus.shape[1]}")
+        raise ValueError(
+            f"queries have {queries.shape[1]} dimensions, the corpus has {corpus.shape[1]}"
+        )
     check_count("k", k)
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; supported: {', '.join(SIMILARITIES)}")
@@ -95,16 +100,33 @@ def scan(
     # Scan the corpus once if the running best of all queries fit beside it; they are small.
     starts = range(0, num_queries, query_rows)
     query_blocks = [prepare(block(queries, start, query_rows)) for start in starts]
-    best = [(jnp.full((query_rows, k), -jnp.inf, jnp.float32), jnp.zeros((query_rows, k), jnp.int32)) for _ in starts]
+    best = [
+        (jnp.full((query_rows, k), -jnp.inf, jnp.float32), jnp.zeros((query_rows, k), jnp.int32))
+        for _ in starts
+    ]
     for start in range(0, num_corpus, corpus_rows):
-        corpus_block, num_filled = block(corpus, start, corpus_rows, dtype), min(corpus_rows, num_corpus - start)
+        corpus_block, num_filled = (
+            block(corpus, start, corpus_rows, dtype),
+            min(corpus_rows, num_corpus - start),
+        )
         best = [
-            _merge(score, query_block, corpus_block, running, start, num_filled, num_filled == corpus_rows)
+            _merge(
+                score,
+                query_block,
+                corpus_block,
+                running,
+                start,
+                num_filled,
+                num_filled == corpus_rows,
+            )
             for query_block, running in zip(query_blocks, best, strict=True)
         ]
     for start, (scores, indices) in zip(starts, best, strict=True):
         stop = min(start + query_rows, num_queries)
-        results.scores[start:stop], results.indices[start:stop] = scores[: stop - start], indices[: stop - start]
+        results.scores[start:stop], results.indices[start:stop] = (
+            scores[: stop - start],
+            indices[: stop - start],
+        )
     return results
 
 
@@ -117,7 +139,9 @@ def _merge(score, queries, corpus, best, start, num_filled, is_full):
         fresh = jnp.where(jnp.arange(len(corpus))[None] < num_filled, fresh, -jnp.inf)
     fresh, columns = _leading_groups(fresh, scores.shape[1])
     # Not even a product that overflows may tie with what stands for "none yet".
-    fresh = jnp.where(columns < num_filled, jnp.maximum(fresh, jnp.finfo(jnp.float32).min), -jnp.inf)
+    fresh = jnp.where(
+        columns < num_filled, jnp.maximum(fresh, jnp.finfo(jnp.float32).min), -jnp.inf
+    )
     # The best so far stand in front of the block: `lax.top_k` takes the first of equals, which is the lower index.
     scores = jnp.concatenate([scores, fresh], axis=1)
     indices = jnp.concatenate([indices, start + columns], axis=1)
@@ -161,13 +185,17 @@ def checked_vectors(vectors, name: str):
     if vectors.ndim != 2 or (
         not np.issubdtype(np.dtype(vectors.dtype).type, np.number) and vectors.dtype != jnp.bfloat16
     ):
-        raise ValueError(f"{name} must be numbers of shape (N, D); given {vectors.dtype} of shape {vectors.shape}")
+        raise ValueError(
+            f"{name} must be numbers of shape (N, D); given {vectors.dtype} of shape {vectors.shape}"
+        )
     if np.issubdtype(vectors.dtype, np.integer):
         return vectors
     for start in range(0, len(vectors), CORPUS):
         rows = vectors[start : start + CORPUS]
         if not bool((jnp if isinstance(rows, jax.Array) else np).isfinite(rows).all()):
-            raise ValueError(f"{name} hold NaN or infinity in the rows from {start} to {start + len(rows) - 1}")
+            raise ValueError(
+                f"{name} hold NaN or infinity in the rows from {start} to {start + len(rows) - 1}"
+            )
     return vectors
 
 

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from jsbert.search.nearest import block, block_rows, check_count, checked_vectors, normalize_block, top_k
+from jsbert.search.nearest import (
+    block,
+    block_rows,
+    check_count,
+    checked_vectors,
+    normalize_block,
+    top_k,
+)
 
 ROWS = 2048
 """Rows and columns of one block of similarities, 16 MB."""
@@ -48,7 +55,9 @@ def most_similar_pair(embeddings: ArrayLike) -> Pair:
     if len(embeddings) < 2:
         raise ValueError(f"a pair needs two vectors; given {len(embeddings)}")
     rows = block_rows(len(embeddings), ROWS)
-    blocks = [normalize_block(block(embeddings, start, rows)) for start in range(0, len(embeddings), rows)]
+    blocks = [
+        normalize_block(block(embeddings, start, rows)) for start in range(0, len(embeddings), rows)
+    ]
     found = [
         _best_in_block(blocks[i], blocks[j], i * rows, j * rows, len(embeddings))
         for i in range(len(blocks))
@@ -58,7 +67,9 @@ def most_similar_pair(embeddings: ArrayLike) -> Pair:
     return Pair(-score, first, second)
 
 
-def close_pairs(embeddings: ArrayLike, *, k: int = 100, max_pairs: int = 500_000, similarity: str = "cosine") -> Pairs:
+def close_pairs(
+    embeddings: ArrayLike, *, k: int = 100, max_pairs: int = 500_000, similarity: str = "cosine"
+) -> Pairs:
     """The closest pairs among the `k` nearest neighbours of every row: at most `max_pairs`, ties by lower indices.
 
     Memory: `NEIGHBOURS` neighbours at a time, and the best pairs so far.
@@ -77,13 +88,18 @@ def close_pairs(embeddings: ArrayLike, *, k: int = 100, max_pairs: int = 500_000
     if len(embeddings) < 2:
         return Pairs(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int32))
     num_rows = max(1, NEIGHBOURS // min(k + 1, len(embeddings)))
-    best, codes = np.zeros(0, np.float32), np.zeros(0, np.int64)  # a pair's code is first * N + second
+    best, codes = (
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int64),
+    )  # a pair's code is first * N + second
     for start in range(0, len(embeddings), num_rows):
         rows = embeddings[start : start + num_rows]
         scores, neighbours = top_k(rows, embeddings, k + 1, similarity=similarity)
         itself = np.arange(start, start + len(rows))[:, None]
         others = neighbours != itself
-        others &= np.cumsum(others, axis=1) <= k  # a row whose own index fell out among equals has one too many
+        others &= (
+            np.cumsum(others, axis=1) <= k
+        )  # a row whose own index fell out among equals has one too many
         found = np.minimum(itself, neighbours) * len(embeddings) + np.maximum(itself, neighbours)
         best, codes = np.append(best, scores[others]), np.append(codes, found[others])
         order = np.lexsort((codes, -best))

@@ -82,7 +82,10 @@ def top_k_quantized(
         if corpus_float is None:
             return scan(score, queries, corpus, k, dtype=corpus.dtype, **how)
     else:
-        score, how = _minus_hamming, {"prepare": functools.partial(_coded, precision=precision), "rows": BIT_ROWS}
+        score, how = (
+            _minus_hamming,
+            {"prepare": functools.partial(_coded, precision=precision), "rows": BIT_ROWS},
+        )
     candidates = scan(score, queries, corpus, num_candidates, dtype=corpus.dtype, **how).indices
     if corpus_float is None:
         return _best_of(candidates, queries, corpus, precision, k)
@@ -94,7 +97,9 @@ def _byte_score(precision, prepared, codes):
     return dot_score(queries, dequantize_embeddings(codes, precision, ranges))
 
 
-BYTE_SCORES = {precision: functools.partial(_byte_score, precision) for precision in ("int8", "uint8")}
+BYTE_SCORES = {
+    precision: functools.partial(_byte_score, precision) for precision in ("int8", "uint8")
+}
 """Scores of (queries, ranges) and a block of codes. On two cores, with jax 0.10 and 0.12, the product of int8 took two
 to three times as long as this one of float32, that of bfloat16 as long."""
 
@@ -133,7 +138,9 @@ def _best_of(candidates, queries, held, precision, k):
             raise ValueError("corpus_float holds NaN or infinity in rows that were looked at")
         scores, columns = _chosen(block(queries, start, rows), vectors, k, precision)
         results.scores[start:stop] = scores[: stop - start]
-        results.indices[start:stop] = np.take_along_axis(places, np.asarray(columns[: stop - start]), axis=1)
+        results.indices[start:stop] = np.take_along_axis(
+            places, np.asarray(columns[: stop - start]), axis=1
+        )
     return results
 
 
@@ -147,7 +154,9 @@ def _check_codes(queries, corpus, precision):
     if precision == "float32":
         raise ValueError("a float32 corpus is searched by jsbert.search.top_k")
     if np.issubdtype(queries.dtype, np.integer):
-        raise ValueError(f"queries are {queries.dtype}; give float vectors, for only the corpus is coded")
+        raise ValueError(
+            f"queries are {queries.dtype}; give float vectors, for only the corpus is coded"
+        )
     wanted, width = code_dtype(precision), code_width(queries.shape[1], precision)
     if corpus.dtype != wanted or corpus.shape[1] != width:
         raise ValueError(
@@ -159,5 +168,7 @@ def _check_codes(queries, corpus, precision):
 def _checked_originals(vectors, shape):
     vectors = vectors if isinstance(vectors, (np.ndarray, jax.Array)) else np.asarray(vectors)
     if vectors.shape != shape:
-        raise ValueError(f"corpus_float has shape {vectors.shape}; the corpus' codes are of {shape}")
+        raise ValueError(
+            f"corpus_float has shape {vectors.shape}; the corpus' codes are of {shape}"
+        )
     return vectors

@@ -37,7 +37,9 @@ def load_backend(
         return _read_vocabulary(folder / "vocab.txt", settings)
     beside = {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
     if not set(files) - beside and kind in {*BERT_CLASSES, *CLASSES.values()}:
-        raise FileNotFoundError(f"{folder}: no tokenizer files; expected tokenizer.json, vocab.txt or one of {FILES}")
+        raise FileNotFoundError(
+            f"{folder}: no tokenizer files; expected tokenizer.json, vocab.txt or one of {FILES}"
+        )
     return _auto_tokenizer(folder)
 
 
@@ -72,7 +74,9 @@ class PythonBackend:
         if len(whole["input_ids"]) > self.max_length:
             kept = self.tokenizer(*parts, truncation=True, max_length=self.max_length, **options)
         overflowing = len(kept["input_ids"]) < len(whole["input_ids"])
-        return _PythonEncoding(kept["input_ids"], kept["token_type_ids"], kept["special_tokens_mask"], overflowing)
+        return _PythonEncoding(
+            kept["input_ids"], kept["token_type_ids"], kept["special_tokens_mask"], overflowing
+        )
 
     def encode_batch_fast(self, texts):
         return [self.encode(text) for text in texts]
@@ -95,9 +99,13 @@ def _auto_tokenizer(folder):
     import transformers
 
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:
-        raise ValueError(f"{folder}: transformers.AutoTokenizer cannot read the tokenizer files: {error}") from error
+        raise ValueError(
+            f"{folder}: transformers.AutoTokenizer cannot read the tokenizer files: {error}"
+        ) from error
     return tokenizer.backend_tokenizer if tokenizer.is_fast else PythonBackend(tokenizer)
 
 
@@ -109,14 +117,18 @@ def _read_vocabulary(file, settings):
     special = special_tokens(settings, vocabulary)
     backend = tokenizers.Tokenizer(WordPiece(vocabulary, unk_token=special.get("unk", "[UNK]")))
     backend.decoder = decoders.WordPiece()
-    backend.add_special_tokens([special[kind] for kind in ("unk", "sep", "pad", "cls", "mask") if kind in special])
+    backend.add_special_tokens(
+        [special[kind] for kind in ("unk", "sep", "pad", "cls", "mask") if kind in special]
+    )
     return _with_bert_steps(backend, settings, file)
 
 
 def _with_bert_steps(backend, settings, file):
     """`backend` with the steps around its vocabulary that transformers builds for BERT's classes and MPNet's."""
     special = special_tokens(settings, backend.get_vocab())
-    missing = [special_names(settings, kind)[0] for kind in ("unk", "sep", "cls") if kind not in special]
+    missing = [
+        special_names(settings, kind)[0] for kind in ("unk", "sep", "cls") if kind not in special
+    ]
     if missing:
         raise ValueError(f"{file}: lacks the special tokens {missing}")
     backend.normalizer = normalizers.BertNormalizer(
@@ -125,7 +137,11 @@ def _with_bert_steps(backend, settings, file):
         handle_chinese_chars=settings.get("tokenize_chinese_chars") is not False,
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    processing = processors.RobertaProcessing if settings["tokenizer_class"] == "MPNet" else processors.BertProcessing
+    processing = (
+        processors.RobertaProcessing
+        if settings["tokenizer_class"] == "MPNet"
+        else processors.BertProcessing
+    )
     sep, cls = ((special[kind], backend.token_to_id(special[kind])) for kind in ("sep", "cls"))
     backend.post_processor = processing(sep, cls)
     return backend

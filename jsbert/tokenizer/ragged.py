@@ -20,11 +20,15 @@ class Ragged(NamedTuple):
         return np.diff(self.starts)
 
     @classmethod
-    def from_lists(cls, ids: Sequence, token_types: Sequence | None = None, truncated: Sequence[int] = ()) -> "Ragged":
+    def from_lists(
+        cls, ids: Sequence, token_types: Sequence | None = None, truncated: Sequence[int] = ()
+    ) -> "Ragged":
         """Ragged tokens from one sequence of ids a text."""
         starts = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(row) for row in ids], out=starts[1:])
-        return cls(_flat(ids), starts, None if token_types is None else _flat(token_types), truncated)
+        return cls(
+            _flat(ids), starts, None if token_types is None else _flat(token_types), truncated
+        )
 
     @classmethod
     def join(cls, parts: Sequence["Ragged"]) -> "Ragged":
@@ -35,10 +39,25 @@ class Ragged(NamedTuple):
         counts = np.concatenate([[0], np.cumsum([len(part.lengths) for part in parts])]).tolist()
         types = None
         if any(part.token_types is not None for part in parts):
-            types = _flat([np.zeros_like(p.ids) if p.token_types is None else p.token_types for p in parts])
-        truncated = [count + place for part, count in zip(parts, counts, strict=False) for place in part.truncated]
-        return cls(_flat([part.ids for part in parts]), np.concatenate([*starts, offsets[-1:]]), types, truncated)
+            types = _flat(
+                [np.zeros_like(p.ids) if p.token_types is None else p.token_types for p in parts]
+            )
+        truncated = [
+            count + place
+            for part, count in zip(parts, counts, strict=False)
+            for place in part.truncated
+        ]
+        return cls(
+            _flat([part.ids for part in parts]),
+            np.concatenate([*starts, offsets[-1:]]),
+            types,
+            truncated,
+        )
 
 
 def _flat(rows):
-    return np.concatenate([np.asarray(row, np.int32) for row in rows]) if len(rows) else np.zeros(0, np.int32)
+    return (
+        np.concatenate([np.asarray(row, np.int32) for row in rows])
+        if len(rows)
+        else np.zeros(0, np.int32)
+    )

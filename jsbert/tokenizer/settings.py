@@ -40,7 +40,9 @@ CLASSES: Mapping[str, str] = MappingProxyType(
 )
 """The tokenizer class of a `model_type`, where the folder names none."""
 
-BERT_CLASSES = frozenset({"Bert", "DistilBert", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert"})
+BERT_CLASSES = frozenset(
+    {"Bert", "DistilBert", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert"}
+)
 """The tokenizer classes that are BERT's under another name: a `vocab.txt` alone describes them."""
 
 TYPES: Mapping[str, Any] = MappingProxyType(
@@ -100,7 +102,10 @@ def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any
 
 def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> dict[str, str]:
     """The special tokens that are in the vocabulary, by kind, as `special_names` has them."""
-    found = {kind: [name for name in special_names(settings, kind) if name in vocabulary] for kind in ANGLED_NAMES}
+    found = {
+        kind: [name for name in special_names(settings, kind) if name in vocabulary]
+        for kind in ANGLED_NAMES
+    }
     return {kind: names[0] for kind, names in found.items() if names}
 
 

@@ -65,7 +65,9 @@ class Tokenizer:
         files, settings = read_settings(folder)
         limit = settings.get("model_max_length") or math.inf
         if limit < SHORTEST:
-            raise ValueError(f"{folder / SETTINGS}: model_max_length is {limit}; it must be at least {SHORTEST}")
+            raise ValueError(
+                f"{folder / SETTINGS}: model_max_length is {limit}; it must be at least {SHORTEST}"
+            )
         limit = int(limit) if limit <= UNLIMITED else None
         backend = load_backend(folder, files, settings)
         if lower_case and isinstance(backend, tokenizers.Tokenizer):
@@ -89,8 +91,13 @@ class Tokenizer:
         backend = read_backend(file, content)
         backend.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
         truncation = backend.truncation or {"max_length": None, "direction": "right"}
-        limit, settings = truncation["max_length"], {"tokenizer_class": "", "truncation_side": truncation["direction"]}
-        return cls(backend, UNLIMITED, {file.name: content}, settings, limit).with_max_length(limit or UNLIMITED)
+        limit, settings = (
+            truncation["max_length"],
+            {"tokenizer_class": "", "truncation_side": truncation["direction"]},
+        )
+        return cls(backend, UNLIMITED, {file.name: content}, settings, limit).with_max_length(
+            limit or UNLIMITED
+        )
 
     def with_max_length(self, max_length: int) -> "Tokenizer":
         """The same tokenizer with another truncation limit, as an object of its own."""
@@ -100,7 +107,9 @@ class Tokenizer:
             # into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched off.
             backend = tokenizers.Tokenizer.from_str(backend.to_str())
             backend.no_padding()
-            backend.enable_truncation(max_length, direction=self.settings.get("truncation_side") or "right")
+            backend.enable_truncation(
+                max_length, direction=self.settings.get("truncation_side") or "right"
+            )
         else:
             backend = dataclasses.replace(backend, max_length=max_length)
         return dataclasses.replace(self, backend=backend, max_length=max_length)
@@ -110,7 +119,9 @@ class Tokenizer:
         """The largest token id that can come out."""
         return max(self.backend.get_vocab().values())
 
-    def __call__(self, texts: Sequence[str] | Sequence[tuple[str, str]], *, prompt: str = "", first: int = 0) -> Ragged:
+    def __call__(
+        self, texts: Sequence[str] | Sequence[tuple[str, str]], *, prompt: str = "", first: int = 0
+    ) -> Ragged:
         """The token ids of texts, or of pairs of texts, with special tokens, cut at `max_length`.
 
         Args:
@@ -122,7 +133,9 @@ class Tokenizer:
             ValueError: for a text that is no valid Unicode (a lone surrogate); the message says which.
         """
         try:
-            encodings = self.backend.encode_batch_fast([prompt + text for text in texts] if prompt else list(texts))
+            encodings = self.backend.encode_batch_fast(
+                [prompt + text for text in texts] if prompt else list(texts)
+            )
         except Exception:
             refuse_surrogates(texts, first)
             raise
@@ -131,7 +144,11 @@ class Tokenizer:
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings] if has_types else None,
             # `overflowing` copies what was cut off, so ask only where something can have been.
-            [i for i, encoding in enumerate(encodings) if len(encoding) >= self.max_length and encoding.overflowing],
+            [
+                i
+                for i, encoding in enumerate(encodings)
+                if len(encoding) >= self.max_length and encoding.overflowing
+            ],
         )
 
     @functools.cached_property
@@ -145,7 +162,9 @@ class Tokenizer:
     def prompt_length(self, prompt: str) -> int:
         """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""
         encoding = self.backend.encode(prompt)
-        return len(encoding.ids) - int(bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1])
+        return len(encoding.ids) - int(
+            bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1]
+        )
 
     @functools.cached_property
     def description(self) -> str:
@@ -174,12 +193,16 @@ class Tokenizer:
         """
         for name, content in self.files.items():
             (folder / name).write_bytes(content)
-        if with_limit or ("tokenizer.json" not in self.files and isinstance(self.backend, tokenizers.Tokenizer)):
+        if with_limit or (
+            "tokenizer.json" not in self.files and isinstance(self.backend, tokenizers.Tokenizer)
+        ):
             content = self.files.get("tokenizer.json") or self.backend.to_str().encode()
             written = tokenizers.Tokenizer.from_buffer(content)
             written.no_truncation()
             if with_limit and self.max_length < UNLIMITED:
-                written.enable_truncation(self.max_length, direction=self.settings.get("truncation_side") or "right")
+                written.enable_truncation(
+                    self.max_length, direction=self.settings.get("truncation_side") or "right"
+                )
             written.save(str(folder / "tokenizer.json"))
 
 

@@ -4,7 +4,9 @@ try:
     import optax  # noqa: F401
     import orbax.checkpoint  # noqa: F401
 except ImportError as error:
-    raise ImportError(f"training needs {error.name}, of the extra 'train': pip install 'jsbert[train]'") from None
+    raise ImportError(
+        f"training needs {error.name}, of the extra 'train': pip install 'jsbert[train]'"
+    ) from None
 
 from jsbert.train.batches import Source
 from jsbert.train.loop import fit
@@ -20,7 +22,14 @@ from jsbert.train.objectives import (
 )
 from jsbert.train.recipe import Recipe, learning_rate, make_optimizer
 from jsbert.train.spec import Spec
-from jsbert.train.step import State, example_keys, gradients, init_state, make_step, per_example_grads
+from jsbert.train.step import (
+    State,
+    example_keys,
+    gradients,
+    init_state,
+    make_step,
+    per_example_grads,
+)
 
 __all__ = [
     "BI_ENCODER",

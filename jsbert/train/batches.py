@@ -77,7 +77,9 @@ class Source:
     def digest(self) -> str:
         """sha256 of the data set's size and of up to 1,000 of its rows, spread evenly."""
         size = len(self.examples)
-        columns, labels = self.examples.rows(np.unique(np.linspace(0, size - 1, min(size, 1000)).astype(int)))
+        columns, labels = self.examples.rows(
+            np.unique(np.linspace(0, size - 1, min(size, 1000)).astype(int))
+        )
         content = json.dumps([size, columns, None if labels is None else labels.tolist()])
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -87,7 +89,9 @@ class Update(NamedTuple):
 
     epoch: int
     source: int
-    indices: np.ndarray  # (rows,); with `accumulate` micro-batches, the i-th has rows i, i + accumulate, ...
+    indices: (
+        np.ndarray
+    )  # (rows,); with `accumulate` micro-batches, the i-th has rows i, i + accumulate, ...
     accumulate: int
 
 
@@ -104,7 +108,9 @@ class Collated(NamedTuple):
     num_texts: int
 
 
-def plan(sources: Sequence[Source], objectives: Sequence[Objective], recipe: Recipe) -> list[Update]:
+def plan(
+    sources: Sequence[Source], objectives: Sequence[Objective], recipe: Recipe
+) -> list[Update]:
     """All updates of a run, in order: a function of the sizes, the texts (for `no_duplicates`) and the recipe."""
     updates = []
     for epoch in range(recipe.epochs):
@@ -173,7 +179,9 @@ def collate(
     if packing:
         arrays = packed(**arrays)
     else:
-        arrays = {name: array.reshape(*lengths.shape, *array.shape[1:]) for name, array in arrays.items()}
+        arrays = {
+            name: array.reshape(*lengths.shape, *array.shape[1:]) for name, array in arrays.items()
+        }
     arrays |= more | {"lengths": lengths}
     return Collated(arrays, int(tokens.lengths.sum()), len(tokens.truncated), len(texts))
 
@@ -182,7 +190,13 @@ def _check_examples(source, learned):
     examples, (fewest, most) = source.examples, learned.num_texts
     columns = len(examples.names)
     if columns < fewest or (most is not None and columns > most):
-        wanted = f"{fewest}" if most == fewest else f"{fewest} or more" if most is None else f"{fewest} to {most}"
+        wanted = (
+            f"{fewest}"
+            if most == fewest
+            else f"{fewest} or more"
+            if most is None
+            else f"{fewest} to {most}"
+        )
         raise ValueError(
             f"{source.name}: {learned.kind} takes {wanted} columns of texts; these examples have {columns}: "
             f"{', '.join(examples.names)}"
@@ -190,7 +204,9 @@ def _check_examples(source, learned):
     if not len(examples):
         raise ValueError(f"{source.name}: there are no examples")
     if learned.reads_labels and examples.labels is None:
-        raise ValueError(f"{source.name}: {learned.kind} needs labels ({learned.labels}), and these examples have none")
+        raise ValueError(
+            f"{source.name}: {learned.kind} needs labels ({learned.labels}), and these examples have none"
+        )
     if learned.reads_labels and isinstance(examples.labels, np.ndarray):
         _labels(examples.labels, learned, source, np.arange(len(examples)))
 
@@ -206,9 +222,7 @@ def _labels(labels, learned, source, indices):
     elif learned.label_range is not None:
         low, high = learned.label_range
         is_right = (low - ROUNDING <= labels) & (labels <= high + ROUNDING)
-        allowed = (
-            f"takes {low} to {high}: read the examples with label_range=(lowest, highest), which makes them 0 to 1"
-        )
+        allowed = f"takes {low} to {high}: read the examples with label_range=(lowest, highest), which makes them 0 to 1"
     else:
         return np.asarray(labels, np.float32)
     wrong = np.flatnonzero(~is_right)
@@ -222,7 +236,9 @@ def _labels(labels, learned, source, indices):
 def _hide_words(arrays, tokenizer, seed, epoch, indices):
     special = tokenizer.special_ids
     if "mask" not in special:
-        raise ValueError("masked language modelling needs a tokenizer with a mask token, and this one has none")
+        raise ValueError(
+            "masked language modelling needs a tokenizer with a mask token, and this one has none"
+        )
     hidden = masked(
         arrays["ids"],
         arrays["lengths"],
@@ -233,4 +249,9 @@ def _hide_words(arrays, tokenizer, seed, epoch, indices):
         vocab_size=tokenizer.largest_id + 1,
         special_ids=special.values(),
     )
-    return {"ids": hidden.ids, "hidden_places": hidden.positions, "targets": hidden.targets, "weights": hidden.weights}
+    return {
+        "ids": hidden.ids,
+        "hidden_places": hidden.positions,
+        "targets": hidden.targets,
+        "weights": hidden.weights,
+    }

@@ -35,7 +35,9 @@ class Checkpoints:
         trained = state._replace(frozen=None)
         self._manager.save(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(trained._asdict()), notes=ocp.args.JsonSave(notes)),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(trained._asdict()), notes=ocp.args.JsonSave(notes)
+            ),
         )
         self._manager.wait_until_finished()
 
@@ -50,7 +52,10 @@ class Checkpoints:
         for leaf in jax.tree.leaves(trained):
             leaf.delete()
         found = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted), notes=ocp.args.JsonRestore())
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(wanted), notes=ocp.args.JsonRestore()
+            ),
         )
         return State(**found["state"] | {"frozen": state.frozen}), dict(found["notes"])
 

@@ -21,7 +21,9 @@ RENAMED = {"head": "modules", "ways": "routes"}
 def described(value: Any) -> Any:
     """A config as json: a dict for each dataclass, its class under "kind"; a list for each tuple."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {
+            field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
         return {"kind": type(value).__name__} | fields
     return [described(entry) for entry in value] if isinstance(value, (tuple, list)) else value
 
@@ -47,7 +49,11 @@ def comparable(description: Any, config: Any) -> Any:
             for name, value in description.items()
             if name not in COMPUTING and not (name in defaults and value == defaults[name])
         }
-    if isinstance(description, list) and isinstance(config, tuple) and len(description) == len(config):
+    if (
+        isinstance(description, list)
+        and isinstance(config, tuple)
+        and len(description) == len(config)
+    ):
         return [comparable(entry, now) for entry, now in zip(description, config, strict=True)]
     return description
 
@@ -55,7 +61,10 @@ def comparable(description: Any, config: Any) -> Any:
 def _from_repr(node):
     """`described` of the object whose `repr` was parsed; nothing is evaluated but literals."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        fields = {RENAMED.get(keyword.arg, keyword.arg): _from_repr(keyword.value) for keyword in node.keywords}
+        fields = {
+            RENAMED.get(keyword.arg, keyword.arg): _from_repr(keyword.value)
+            for keyword in node.keywords
+        }
         return {"kind": node.func.id} | fields
     if isinstance(node, (ast.Tuple, ast.List)):
         return [_from_repr(entry) for entry in node.elts]

@@ -43,10 +43,14 @@ def claim(
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     earlier = read_recipe(out)
     if earlier is None and out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} holds things that are no run's of jsbert; give a new or empty folder to train into")
+        raise ValueError(
+            f"{out} holds things that are no run's of jsbert; give a new or empty folder to train into"
+        )
     is_finished = earlier is not None and earlier["finished"]
     goes_on = earlier is not None and not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
-    if (is_finished or goes_on) and (differing := _differences(*map(comparable, (earlier["run"], description)))):
+    if (is_finished or goes_on) and (
+        differing := _differences(*map(comparable, (earlier["run"], description)))
+    ):
         raise ValueError(
             f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, or remove that one"
         )
@@ -58,7 +62,9 @@ def claim(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out) as probe:
         probe.write(b"?")
-    free = shutil.disk_usage(out).free + sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    free = shutil.disk_usage(out).free + sum(
+        file.stat().st_size for file in out.rglob("*") if file.is_file()
+    )
     if free < needed_bytes:
         raise OSError(
             errno.ENOSPC,
@@ -87,7 +93,9 @@ def read_recipe(out: pathlib.Path) -> dict[str, Any] | None:
 
 def write_recipe(out: pathlib.Path, description: dict[str, Any], **more: Any) -> None:
     """Writes recipe.json."""
-    write_text(out / RECIPE, json.dumps({"run": description, **more}, indent=2, ensure_ascii=False) + "\n")
+    write_text(
+        out / RECIPE, json.dumps({"run": description, **more}, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def save_model(model: Any, objectives: dict[str, Any], folder: pathlib.Path) -> None:
@@ -106,5 +114,9 @@ def _differences(earlier, now, prefix=""):
         if isinstance(a, dict) and isinstance(b, dict):
             found += _differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key} ({a} there, {b} now)" if not isinstance(a, list) else f"{prefix}{key}")
+            found.append(
+                f"{prefix}{key} ({a} there, {b} now)"
+                if not isinstance(a, list)
+                else f"{prefix}{key}"
+            )
     return found

@@ -91,7 +91,13 @@ def _train(run, out, evaluator, show_progress_bar):
         )
         stack.callback(record.close)
         progress = stack.enter_context(
-            tqdm(total=len(updates), initial=begin, desc="train", unit="update", disable=not show_progress_bar)
+            tqdm(
+                total=len(updates),
+                initial=begin,
+                desc="train",
+                unit="update",
+                disable=not show_progress_bar,
+            )
         )
         is_stopping = stack.enter_context(_stop_signals())
         batches = prefetched(updates, run.collate, start=begin, num_threads=recipe.num_workers)
@@ -128,7 +134,11 @@ def _train(run, out, evaluator, show_progress_bar):
             settle(UPDATES_IN_FLIGHT)
             progress.update()
             is_last_of_epoch = step == len(updates) or updates[step].epoch > update.epoch
-            if is_last_of_epoch if recipe.eval_steps is None else step % recipe.eval_steps == 0 or step == len(updates):
+            if (
+                is_last_of_epoch
+                if recipe.eval_steps is None
+                else step % recipe.eval_steps == 0 or step == len(updates)
+            ):
                 settle()
                 evaluate(step)
             stopping = is_stopping()
@@ -165,7 +175,10 @@ def _write_results(run, out, state, notes):
 def _score(evaluator, model):
     """(all scores, the name of the one that counts, that one)."""
     found = evaluator(model)
-    scores = {name: float(value) for name, value in (found.items() if isinstance(found, dict) else [("score", found)])}
+    scores = {
+        name: float(value)
+        for name, value in (found.items() if isinstance(found, dict) else [("score", found)])
+    }
     metric = getattr(evaluator, "primary_metric", None) or next(iter(scores))
     return scores, metric, scores[metric]
 
@@ -173,7 +186,11 @@ def _score(evaluator, model):
 def _is_better(evaluator, score, best):
     if best is None or np.isnan(best["score"]) or np.isnan(score):
         return best is None or not np.isnan(score)
-    return score > best["score"] if getattr(evaluator, "greater_is_better", True) else score < best["score"]
+    return (
+        score > best["score"]
+        if getattr(evaluator, "greater_is_better", True)
+        else score < best["score"]
+    )
 
 
 def _keep_batch(run, out, step, batch, loss, norm):
@@ -193,7 +210,9 @@ def _stop_signals():
     """Ctrl-C and SIGTERM (what a machine about to be taken away sends) end the run after the update in work, with a
     checkpoint; a second Ctrl-C at once. Yields a function that says whether one came."""
     came = []
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only there can signals be caught
         yield lambda: False
         return
 

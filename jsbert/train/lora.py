@@ -36,13 +36,17 @@ def init_lora(
         ValueError: for a pattern that fits no kernel.
     """
     kernels = {
-        path: leaf for path, leaf in jax.tree_util.tree_flatten_with_path(encoder)[0] if path[-1].key == "kernel"
+        path: leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(encoder)[0]
+        if path[-1].key == "kernel"
     }
     paths = {path: "/".join(["encoder", *(str(entry.key) for entry in path)]) for path in kernels}
     for pattern in targets or ():
         if not any(re.search(pattern, path) for path in paths.values()):
             one = max(paths.values(), key=len)
-            raise ValueError(f"lora_targets: {pattern!r} is found in no kernel's path; paths look like {one!r}")
+            raise ValueError(
+                f"lora_targets: {pattern!r} is found in no kernel's path; paths look like {one!r}"
+            )
     lora: dict = {}
     for number, (path, kernel) in enumerate(kernels.items()):
         if targets is None or any(re.search(pattern, paths[path]) for pattern in targets):

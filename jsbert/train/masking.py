@@ -56,7 +56,9 @@ def masked(
     most = math.ceil(share * length)
     positions, targets = np.zeros((2, num_rows, most), np.int32)
     weights = np.zeros((num_rows, most), np.float32)
-    maskable = (np.arange(length)[None] < np.asarray(lengths)[:, None]) & ~np.isin(ids, list(special_ids))
+    maskable = (np.arange(length)[None] < np.asarray(lengths)[:, None]) & ~np.isin(
+        ids, list(special_ids)
+    )
     for row, index in enumerate(indices):
         places = np.flatnonzero(maskable[row])
         if not places.size:
@@ -69,5 +71,7 @@ def masked(
         weights[row, :count] = 1.0
         fate = generator.random(count)
         random_ids = generator.integers(0, vocab_size, count)
-        ids[row, chosen] = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, random_ids, ids[row, chosen]))
+        ids[row, chosen] = np.where(
+            fate < 0.8, mask_id, np.where(fate < 0.9, random_ids, ids[row, chosen])
+        )
     return Masked(ids, positions, targets, weights)

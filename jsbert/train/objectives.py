@@ -109,7 +109,14 @@ def _nested(loss, dims, weights):
 
 
 def _softmax(
-    config, loss, *, name, num_labels, concatenation=CONCATENATION, matryoshka_dims=None, matryoshka_weights=None
+    config,
+    loss,
+    *,
+    name,
+    num_labels,
+    concatenation=CONCATENATION,
+    matryoshka_dims=None,
+    matryoshka_weights=None,
 ):
     """The paper's classification objective, with its classifier as params of its own."""
 
@@ -277,7 +284,9 @@ def _embeddings(config, params, batch, keys):
         vectors = siamese.encode_packed(config, params, rows, lengths, keys)
         return vectors.reshape(*batch["lengths"].shape, -1)
     mask = jnp.arange(batch["ids"].shape[-1])[None, None] < batch["lengths"][:, :, None]
-    towers = siamese.encode_towers(config, params, _towers_first(batch["ids"]), _towers_first(mask), keys)
+    towers = siamese.encode_towers(
+        config, params, _towers_first(batch["ids"]), _towers_first(mask), keys
+    )
     return _towers_first(towers)
 
 

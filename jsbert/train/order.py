@@ -14,7 +14,12 @@ BLOCK = 16_384
 
 
 def epoch_batches(
-    num_examples: int, batch_size: int, *, seed: int, epoch: int, texts: Sequence[Sequence[str]] | None = None
+    num_examples: int,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    texts: Sequence[Sequence[str]] | None = None,
 ) -> list[Int[np.ndarray, " batch"]]:
     """The batches of an epoch: each example once, in an order that depends on (seed, epoch) alone; the last one is
     smaller where they do not come out even.
@@ -53,7 +58,11 @@ def mixed_batches(
     [(0, 'a'), (1, 'x'), (0, 'b'), (1, 'y')]
     """
     if how == "round-robin":
-        return [(source, batch) for turn in zip(*per_source, strict=False) for source, batch in enumerate(turn)]
+        return [
+            (source, batch)
+            for turn in zip(*per_source, strict=False)
+            for source, batch in enumerate(turn)
+        ]
     if how != "proportional":
         raise ValueError(f"unknown way to mix {how!r}; choose 'proportional' or 'round-robin'")
     sources = np.repeat(np.arange(len(per_source)), [len(batches) for batches in per_source])
@@ -70,7 +79,9 @@ def _without_duplicates(order, batch_size, texts):
     batches: list[list[int]] = []
     next_open: list[int] = []  # of a full batch, a later one; of an open batch, itself
     for example, row in zip(order.tolist(), groups[order].tolist(), strict=True):
-        number = _open_batch(next_open, max((after.get(group, 0) for group in row if group >= 0), default=0))
+        number = _open_batch(
+            next_open, max((after.get(group, 0) for group in row if group >= 0), default=0)
+        )
         while number >= len(batches):
             next_open.append(len(batches))
             batches.append([])

@@ -74,12 +74,23 @@ class Recipe:
     num_workers: int = 1
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "accumulate", "checkpoint_steps", "log_steps", "num_workers"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "checkpoint_steps",
+            "log_steps",
+            "num_workers",
+        ):
             check_positive(name, getattr(self, name), or_none=False)
         for name in ("chunk_size", "max_steps", "eval_steps", "lora_rank"):
             check_positive(name, getattr(self, name))
-        if self.dropout not in (None, False) or (isinstance(self.dropout, (int, float)) and self.dropout is not False):
-            raise ValueError(f"dropout is {self.dropout!r}; give None for the model's own rates, or False for none")
+        if self.dropout not in (None, False) or (
+            isinstance(self.dropout, (int, float)) and self.dropout is not False
+        ):
+            raise ValueError(
+                f"dropout is {self.dropout!r}; give None for the model's own rates, or False for none"
+            )
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; it must be an integer, 0 or more")
         check_choice("schedule", self.schedule, ("linear", "constant"))
@@ -95,16 +106,23 @@ class Recipe:
             patterns = getattr(self, name)
             if name == "lora_targets" and patterns is None:
                 continue
-            if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
+            if isinstance(patterns, str) or not all(
+                isinstance(pattern, str) for pattern in patterns
+            ):
                 raise ValueError(f"{name} is {patterns!r}; give a sequence of patterns")
             object.__setattr__(self, name, tuple(patterns))
         if self.lora_targets is not None and self.lora_rank is None:
-            raise ValueError(f"lora_targets is {self.lora_targets!r}, without a lora_rank; give one")
+            raise ValueError(
+                f"lora_targets is {self.lora_targets!r}, without a lora_rank; give one"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The options as json holds them."""
         values = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
 
 
 def learning_rate(recipe: Recipe, num_steps: int) -> Callable[[Any], Any]:
@@ -114,12 +132,16 @@ def learning_rate(recipe: Recipe, num_steps: int) -> Callable[[Any], Any]:
     rest = optax.linear_schedule(recipe.learning_rate, end, max(1, num_steps - warmup))
     if not warmup:
         return rest
-    return optax.join_schedules([optax.linear_schedule(0.0, recipe.learning_rate, warmup), rest], [warmup])
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, recipe.learning_rate, warmup), rest], [warmup]
+    )
 
 
 def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
     """AdamW behind a clipping of the gradient's norm."""
-    adamw = optax.adamw(learning_rate(recipe, num_steps), weight_decay=recipe.weight_decay, mask=_is_matrix)
+    adamw = optax.adamw(
+        learning_rate(recipe, num_steps), weight_decay=recipe.weight_decay, mask=_is_matrix
+    )
     clip = [] if recipe.max_grad_norm is None else [optax.clip_by_global_norm(recipe.max_grad_norm)]
     return optax.chain(*clip, adamw)
 
@@ -134,8 +156,15 @@ def _is_matrix(params):
 
 def _check_number(name, value, *, above=None, most=None):
     low = "above 0" if above is not None else "0 or more"
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < 0 or (above is not None and value <= above) or (most is not None and value > most):
+    is_number = (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    )
+    if (
+        not is_number
+        or value < 0
+        or (above is not None and value <= above)
+        or (most is not None and value > most)
+    ):
         raise ValueError(
             f"{name} is {value!r}; it must be a number, {low}{'' if most is None else f', at most {most}'}"
         )

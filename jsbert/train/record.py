@@ -21,18 +21,30 @@ class Record:
     """
 
     def __init__(
-        self, file: pathlib.Path, step: int, *, log_steps: int, num_updates: int, learning_rate: Callable[[int], Any]
+        self,
+        file: pathlib.Path,
+        step: int,
+        *,
+        log_steps: int,
+        num_updates: int,
+        learning_rate: Callable[[int], Any],
     ):
         kept = [entry for entry in read_metrics(file) if step and entry["step"] <= step]
         write_text(file, "".join(map(_line, kept)))
         self._file = file.open("a", encoding="utf8")
-        self._log_steps, self._num_updates, self._learning_rate = log_steps, num_updates, learning_rate
+        self._log_steps, self._num_updates, self._learning_rate = (
+            log_steps,
+            num_updates,
+            learning_rate,
+        )
         self._losses: dict[str, list[tuple[float, float]]] = {}
         self._began = time.perf_counter()
         self._num_tokens, self._since = 0, self._began
         self.num_texts = self.num_truncated = 0
 
-    def add(self, step: int, source: str, batch: Collated, loss: float, grad_norm: float) -> dict[str, float]:
+    def add(
+        self, step: int, source: str, batch: Collated, loss: float, grad_norm: float
+    ) -> dict[str, float]:
         """Counts an update in; returns what a progress bar shows."""
         self._losses.setdefault(source, []).append((loss, grad_norm))
         self._num_tokens += batch.num_tokens
@@ -97,12 +109,16 @@ def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
         line = left.plot(steps, values, alpha=0.3, linewidth=1)[0]
         width = max(1, len(values) // 20)
         smooth = np.convolve(values, np.ones(width) / width, "valid")
-        left.plot(steps[(width - 1) // 2 :][: len(smooth)], smooth, color=line.get_color(), label=source)
+        left.plot(
+            steps[(width - 1) // 2 :][: len(smooth)], smooth, color=line.get_color(), label=source
+        )
     left.set(xlabel="update", ylabel="loss", title="Loss (thin: as it came; thick: running mean)")
     if losses:
         left.legend()
     for axes in right:
-        axes.plot([entry["step"] for entry in scores], [entry["score"] for entry in scores], marker="o")
+        axes.plot(
+            [entry["step"] for entry in scores], [entry["score"] for entry in scores], marker="o"
+        )
         axes.set(xlabel="update", ylabel=scores[0]["metric"], title="Score")
     with staged_file(file) as unfinished:
         figure.savefig(unfinished, dpi=120, format="png")
@@ -123,7 +139,9 @@ def training_card(
     ]
     recipe = [f"| {name} | {value} |" for name, value in description["recipe"].items()]
     scores = [
-        f"| {entry['step']:,} | {entry['metric']} | {entry['score']:.4f} |" for entry in entries if "score" in entry
+        f"| {entry['step']:,} | {entry['metric']} | {entry['score']:.4f} |"
+        for entry in entries
+        if "score" in entry
     ]
     lines = [
         "",
@@ -143,7 +161,11 @@ def training_card(
         "",
         "## Scores",
         "",
-        *(["| update | metric | score |", "|---:|---|---:|", *scores] if scores else ["Not evaluated."]),
+        *(
+            ["| update | metric | score |", "|---:|---|---:|", *scores]
+            if scores
+            else ["Not evaluated."]
+        ),
         "",
         "![loss and score](training.png)",
         "",

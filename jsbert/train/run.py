@@ -23,7 +23,9 @@ class Run:
 
     def __init__(self, model, sources, recipe, evaluator):
         if model.dtype != "float32":
-            raise ValueError(f"the model computes in {model.dtype}; open it in float32, and say dtype in the recipe")
+            raise ValueError(
+                f"the model computes in {model.dtype}; open it in float32, and say dtype in the recipe"
+            )
         if getattr(model, "router", None) is not None:
             names = [name for name, _ in model.router.routes]
             raise ValueError(
@@ -44,15 +46,22 @@ class Run:
         config = _training_config(model.config, recipe)
         self.objectives = [source.build(config) for source in sources]
         if recipe.lora_rank is not None:
-            self.objectives = [adapted(objective, recipe.lora_alpha) for objective in self.objectives]
+            self.objectives = [
+                adapted(objective, recipe.lora_alpha) for objective in self.objectives
+            ]
         self.updates = plan(sources, self.objectives, recipe)
         self.description = self._describe()
         self.optimizer = make_optimizer(recipe, len(self.updates))
         self.steps = {
             (source, accumulate): make_step(
-                self.objectives[source], self.optimizer, chunk_size=recipe.chunk_size, accumulate=accumulate
+                self.objectives[source],
+                self.optimizer,
+                chunk_size=recipe.chunk_size,
+                accumulate=accumulate,
             )
-            for source, accumulate in {(update.source, update.accumulate) for update in self.updates}
+            for source, accumulate in {
+                (update.source, update.accumulate) for update in self.updates
+            }
         }
         self.placement = Placement(model.devices)
         self.key = self.placement.put(jax.random.key(recipe.seed))
@@ -63,7 +72,9 @@ class Run:
         for leaf in jax.tree.leaves(self.model.params):
             params.update(np.ascontiguousarray(leaf))
         evaluator = (
-            None if self.evaluator is None else getattr(self.evaluator, "__qualname__", type(self.evaluator).__name__)
+            None
+            if self.evaluator is None
+            else getattr(self.evaluator, "__qualname__", type(self.evaluator).__name__)
         )
         return {
             "recipe": self.recipe.to_json(),
@@ -82,7 +93,10 @@ class Run:
         run, and fill in the recipe's fields that did not exist yet."""
         model = description.get("model", {})
         model = model | {"config": comparable(model.get("config"), self.model.config)}
-        return description | {"model": model, "recipe": Recipe().to_json() | description.get("recipe", {})}
+        return description | {
+            "model": model,
+            "recipe": Recipe().to_json() | description.get("recipe", {}),
+        }
 
     def disk_bytes(self):
         """Three checkpoints of params and two moments each, and three models: the most that lie there at a time."""
@@ -95,10 +109,15 @@ class Run:
             for number, objective in enumerate(self.objectives)
             if objective.init is not None
         }
-        params, frozen = dict(self.model.params) | ({"objectives": own} if own else {}), self.recipe.frozen
+        params, frozen = (
+            dict(self.model.params) | ({"objectives": own} if own else {}),
+            self.recipe.frozen,
+        )
         if (rank := self.recipe.lora_rank) is not None:
             key = jax.random.fold_in(self.key, len(self.objectives))
-            params["lora"] = init_lora(params["encoder"], key, rank=rank, targets=self.recipe.lora_targets)
+            params["lora"] = init_lora(
+                params["encoder"], key, rank=rank, targets=self.recipe.lora_targets
+            )
             frozen = (*frozen, "^encoder/")
         state = init_state(params, self.optimizer, frozen=frozen)
         return jax.tree.map(lambda leaf: self.placement.put(jnp.copy(leaf)), state)

@@ -38,7 +38,9 @@ class State(NamedTuple):
     step: Int[Array, ""]
 
 
-def init_state(params: PyTree, optimizer: optax.GradientTransformation, *, frozen: Sequence[str] = ()) -> State:
+def init_state(
+    params: PyTree, optimizer: optax.GradientTransformation, *, frozen: Sequence[str] = ()
+) -> State:
     """The state before the first update.
 
     Args:
@@ -49,11 +51,15 @@ def init_state(params: PyTree, optimizer: optax.GradientTransformation, *, froze
     Raises:
         ValueError: for a pattern that fits no param, or if nothing is left to train.
     """
-    paths = jax.tree_util.tree_map_with_path(lambda path, _: "/".join(str(key.key) for key in path), params)
+    paths = jax.tree_util.tree_map_with_path(
+        lambda path, _: "/".join(str(key.key) for key in path), params
+    )
     for pattern in frozen:
         if not any(re.search(pattern, path) for path in jax.tree.leaves(paths)):
             one = max(jax.tree.leaves(paths), key=len)
-            raise ValueError(f"frozen: {pattern!r} is found in no param's path; paths look like {one!r}")
+            raise ValueError(
+                f"frozen: {pattern!r} is found in no param's path; paths look like {one!r}"
+            )
     keep = jax.tree.map(lambda path: any(re.search(pattern, path) for pattern in frozen), paths)
     trained = jax.tree.map(lambda param, keep: None if keep else param, params, keep)
     if not jax.tree.leaves(trained):
@@ -68,7 +74,9 @@ def init_state(params: PyTree, optimizer: optax.GradientTransformation, *, froze
 
 def all_params(params: PyTree, frozen: PyTree) -> PyTree:
     """The trained and the frozen params as one tree."""
-    return jax.tree.map(lambda a, b: b if a is None else a, params, frozen, is_leaf=lambda leaf: leaf is None)
+    return jax.tree.map(
+        lambda a, b: b if a is None else a, params, frozen, is_leaf=lambda leaf: leaf is None
+    )
 
 
 def make_step(
@@ -97,7 +105,9 @@ def make_step(
     def step(state, batch, key):
         rows = batch["lengths"].shape[0]
         keys = None if key is None else example_keys(key, state.step, rows)
-        loss_of = functools.partial(gradients, objective, frozen=state.frozen, chunk_size=chunk_size)
+        loss_of = functools.partial(
+            gradients, objective, frozen=state.frozen, chunk_size=chunk_size
+        )
         if accumulate == 1:
             loss, grads = loss_of(state.params, batch, keys)
         else:
@@ -152,14 +162,20 @@ def gradients(
         return objective.forward(whole(params), batch, keys)
 
     if chunk_size is None or chunk_size >= rows:
-        return jax.value_and_grad(lambda params: mean_loss(params, forward(params, batch, keys)))(params)
+        return jax.value_and_grad(lambda params: mean_loss(params, forward(params, batch, keys)))(
+            params
+        )
     _refuse_packed(batch)
     chunks = -(-rows // chunk_size)
     # Rows that fill up the last chunk repeat the first ones; nothing is asked of their outputs, so no gradient comes.
-    filled = jax.tree.map(lambda x: jnp.concatenate([x, x[: chunks * chunk_size - rows]]), (batch, keys))
+    filled = jax.tree.map(
+        lambda x: jnp.concatenate([x, x[: chunks * chunk_size - rows]]), (batch, keys)
+    )
     parts = _strided(filled, chunks)
     outputs = jax.lax.map(lambda part: forward(params, *part), parts)
-    outputs, unjoin = jax.vjp(lambda outputs: jax.tree.map(lambda x: _joined(x)[:rows], outputs), outputs)
+    outputs, unjoin = jax.vjp(
+        lambda outputs: jax.tree.map(lambda x: _joined(x)[:rows], outputs), outputs
+    )
     loss, (grads, cotangents) = jax.value_and_grad(mean_loss, argnums=(0, 1))(params, outputs)
 
     def one_more(grads, part):

@@ -80,16 +80,22 @@ FAMILIES = {
 each = pytest.mark.parametrize("name", FAMILIES)
 
 
-def build(name: str, kind: str = "Model", seed: int = 0, **options: Any) -> transformers.PreTrainedModel:
+def build(
+    name: str, kind: str = "Model", seed: int = 0, **options: Any
+) -> transformers.PreTrainedModel:
     """transformers' `kind` of a family, every parameter perturbed; `options` change its config."""
     prefix, sizes = FAMILIES[name][:2]
     config = getattr(transformers, f"{prefix}Config")(**sizes | options)
     return reference.perturb(getattr(transformers, f"{prefix}{kind}")(config), seed)
 
 
-def written(folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer: Any) -> pathlib.Path:
+def written(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer: Any
+) -> pathlib.Path:
     """The model's folder with a tokenizer of its family's kind; `tokenizer` changes tokenizer_config.json."""
-    write = {"modernbert": _write_with_tokenizer_json, "qwen3": write_decoder}.get(model.config.model_type)
+    write = {"modernbert": _write_with_tokenizer_json, "qwen3": write_decoder}.get(
+        model.config.model_type
+    )
     if write is not None:
         return write(folder, model, **tokenizer)
     if getattr(model.config, "type_vocab_size", 1) == 1:
@@ -100,7 +106,10 @@ def written(folder: pathlib.Path, model: transformers.PreTrainedModel, **tokeniz
 def _write_with_tokenizer_json(folder, model, **tokenizer):
     """Without one transformers knows no tokenizer for this model_type."""
     names = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
     reference.write_trunk(folder, model)
     models.tokenizer(folder).save(folder)
     models.write_vocabulary(folder, **settings, **names, **tokenizer)

@@ -24,7 +24,10 @@ def skips_what_the_reference_refuses():
     try:
         yield
     except (ImportError, ValueError) as error:
-        if not (re.search(r"\bversion\b", str(error)) and re.search(r">=|==|compatible|required", str(error))):
+        if not (
+            re.search(r"\bversion\b", str(error))
+            and re.search(r">=|==|compatible|required", str(error))
+        ):
             raise
         pytest.skip(f"the reference cannot do this here: {error}")
 
@@ -43,7 +46,9 @@ def bert(seed: int = 0, **sizes) -> transformers.BertModel:
     return perturb(transformers.BertModel(transformers.BertConfig(**models.SIZES | sizes)), seed)
 
 
-def write_trunk(folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer) -> pathlib.Path:
+def write_trunk(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer
+) -> pathlib.Path:
     """A plain HuggingFace folder: config, weights, vocab.txt."""
     model.save_pretrained(folder)
     models.write_vocabulary(folder, **tokenizer)
@@ -60,11 +65,16 @@ def tokens(seed: int = 0, batch: int = 6, length: int = 13, side: str = "right")
     return ids, mask.astype(np.int64)
 
 
-def hidden_states(model: transformers.PreTrainedModel, ids, mask, **options) -> tuple[torch.Tensor, ...]:
+def hidden_states(
+    model: transformers.PreTrainedModel, ids, mask, **options
+) -> tuple[torch.Tensor, ...]:
     """The model's token vectors at every stage."""
     with torch.no_grad():
         return model(
-            torch.tensor(ids), attention_mask=torch.tensor(mask), output_hidden_states=True, **options
+            torch.tensor(ids),
+            attention_mask=torch.tensor(mask),
+            output_hidden_states=True,
+            **options,
         ).hidden_states
 
 
@@ -78,7 +88,9 @@ def assert_same_stages(ours, theirs, mask) -> None:
 
 def largest_difference(ours, theirs) -> float:
     """max |ours - theirs| over max(1, largest entry)."""
-    theirs = theirs.detach().float().numpy() if isinstance(theirs, torch.Tensor) else np.asarray(theirs)
+    theirs = (
+        theirs.detach().float().numpy() if isinstance(theirs, torch.Tensor) else np.asarray(theirs)
+    )
     ours = np.asarray(ours)
     assert ours.shape == theirs.shape
     return float(np.abs(ours - theirs).max(initial=0) / max(1, np.abs(theirs).max(initial=0)))

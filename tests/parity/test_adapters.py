@@ -73,7 +73,9 @@ def assert_same_tokens(ours, theirs, before):
     got = np.asarray(_forward(ours.config.encoder)(ours.params["encoder"], ids, mask))[counted]
     with torch.no_grad():
         wanted, without = (
-            model(torch.tensor(ids), attention_mask=torch.tensor(mask)).last_hidden_state.numpy()[counted]
+            model(torch.tensor(ids), attention_mask=torch.tensor(mask)).last_hidden_state.numpy()[
+                counted
+            ]
             for model in (theirs, before)
         )
     assert reference.largest_difference(got, wanted) <= 1e-5
@@ -128,7 +130,9 @@ def test_every_option_of_peft(tmp_path, base, ours, name):
 def test_every_linear_layer_and_embedding_of_a_family(tmp_path, name):
     base = families.written(tmp_path / "base", families.build(name))
     kinds = (torch.nn.Linear, torch.nn.Embedding)
-    targets = [module for module, kind in torch_model(base).named_modules() if isinstance(kind, kinds)]
+    targets = [
+        module for module, kind in torch_model(base).named_modules() if isinstance(kind, kinds)
+    ]
     adapted = trained(torch_model(base), target_modules=targets, rank_pattern={targets[-1]: 3})
     adapted.save_pretrained(tmp_path / "adapter")
     assert_same_tokens(load_adapter(opened(base), tmp_path / "adapter"), adapted, torch_model(base))
@@ -141,7 +145,9 @@ def test_adapters_of_models_with_heads(tmp_path, base, ours, kind, targets):
     whole = getattr(transformers, f"Bert{kind}").from_pretrained(base)
     adapted = trained(whole, task_type=task, bias="all", target_modules=targets)
     adapted.save_pretrained(tmp_path)
-    assert_same_tokens(load_adapter(ours, tmp_path), adapted.base_model.model.bert, torch_model(base))
+    assert_same_tokens(
+        load_adapter(ours, tmp_path), adapted.base_model.model.bert, torch_model(base)
+    )
 
 
 def test_an_adapter_of_a_whole_sentence_transformer(tmp_path, base):
@@ -152,7 +158,10 @@ def test_an_adapter_of_a_whole_sentence_transformer(tmp_path, base):
     ours = jsbert.SentenceTransformer(base, pooling="cls")
     ours.max_seq_length = 20
     assert (
-        reference.largest_difference(load_adapter(ours, tmp_path).encode(TEXTS, on_truncate="ignore"), wanted) <= 1e-5
+        reference.largest_difference(
+            load_adapter(ours, tmp_path).encode(TEXTS, on_truncate="ignore"), wanted
+        )
+        <= 1e-5
     )
 
 
@@ -176,12 +185,19 @@ def test_folders_with_an_adapter_open_as_models(tmp_path, base, layout):
         trained(torch_model(base), target_modules=["query"]).save_pretrained(folder)
         models.write_vocabulary(folder)
         if layout == "beside the base":
-            reference.write_trunk(folder, reference.bert(seed=8))  # which counts, not the one that is named
+            reference.write_trunk(
+                folder, reference.bert(seed=8)
+            )  # which counts, not the one that is named
     wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     pooling = "cls" if layout == "sentence-transformers" else "mean"
     got = jsbert.SentenceTransformer(folder, pooling=pooling).encode(TEXTS, on_truncate="ignore")
     assert reference.largest_difference(got, wanted) <= 1e-5
-    assert np.abs(wanted - opened(base).encode(TEXTS, on_truncate="ignore")[:, : wanted.shape[1]]).max() > 0.05
+    assert (
+        np.abs(
+            wanted - opened(base).encode(TEXTS, on_truncate="ignore")[:, : wanted.shape[1]]
+        ).max()
+        > 0.05
+    )
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
@@ -203,10 +219,20 @@ def test_adapters_of_cross_encoders_both_ways(tmp_path, name):
     before = jsbert.CrossEncoder(base)
     adapted = trained(torch_base(), task_type="SEQ_CLS", target_modules="all-linear")
     adapted.save_pretrained(tmp_path / "adapter")
-    assert reference.largest_difference(ours(load_adapter(before, tmp_path / "adapter")), theirs(adapted)) <= 1e-5
+    assert (
+        reference.largest_difference(
+            ours(load_adapter(before, tmp_path / "adapter")), theirs(adapted)
+        )
+        <= 1e-5
+    )
     assert np.abs(ours(before) - theirs(adapted)).max() > 0.05
 
-    assert reference.largest_difference(ours(jsbert.CrossEncoder(tmp_path / "adapter")), theirs(adapted)) <= 1e-5
+    assert (
+        reference.largest_difference(
+            ours(jsbert.CrossEncoder(tmp_path / "adapter")), theirs(adapted)
+        )
+        <= 1e-5
+    )
     head = jax.tree.map(lambda leaf: leaf + 0.1, before.params["head"])
     lora = init_lora(before.params["encoder"], jax.random.key(0), rank=3)
     lora = jax.tree.map(lambda leaf: leaf + 0.1, lora)
@@ -215,13 +241,20 @@ def test_adapters_of_cross_encoders_both_ways(tmp_path, name):
     save_adapter(after, lora, tmp_path / "saved", alpha=5)
     reopened = peft.PeftModel.from_pretrained(torch_base(), tmp_path / "saved").eval()
     assert reference.largest_difference(ours(after), theirs(reopened)) <= 1e-5
-    assert reference.largest_difference(ours(load_adapter(before, tmp_path / "saved")), ours(after)) <= 1e-6
+    assert (
+        reference.largest_difference(ours(load_adapter(before, tmp_path / "saved")), ours(after))
+        <= 1e-6
+    )
 
 
 def test_peft_opens_what_training_leaves(tmp_path, base):
     examples = Examples.from_columns({"a": texts(12, 1), "b": texts(12, 2)})
     recipe = Recipe(
-        batch_size=4, learning_rate=0.1, lora_rank=3, lora_alpha=7, lora_targets=("attention", "layers/1/output")
+        batch_size=4,
+        learning_rate=0.1,
+        lora_rank=3,
+        lora_alpha=7,
+        lora_targets=("attention", "layers/1/output"),
     )
     start = opened(base)
     merged = fit(start, Source(examples, "multiple-negatives-ranking"), tmp_path / "out", recipe)
@@ -229,7 +262,9 @@ def test_peft_opens_what_training_leaves(tmp_path, base):
     assert_same_tokens(merged, theirs, torch_model(base))
     assert_same_tokens(load_adapter(start, tmp_path / "out" / "adapter"), theirs, torch_model(base))
     # and sentence-transformers opens the merged folder
-    wanted = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(TEXTS)
+    wanted = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(
+        TEXTS
+    )
     assert reference.largest_difference(merged.encode(TEXTS, on_truncate="ignore"), wanted) <= 1e-5
 
 

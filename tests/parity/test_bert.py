@@ -18,7 +18,13 @@ def theirs(model, ids, mask, token_types=None):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize(
     "sizes",
-    [{}, {"hidden_act": "relu"}, {"hidden_act": "gelu_new"}, {"layer_norm_eps": 0.1}, {"type_vocab_size": 1}],
+    [
+        {},
+        {"hidden_act": "relu"},
+        {"hidden_act": "gelu_new"},
+        {"layer_norm_eps": 0.1},
+        {"type_vocab_size": 1},
+    ],
     ids=str,
 )
 def test_every_stage_equals_transformers(tmp_path, sizes, side):
@@ -41,16 +47,30 @@ def test_large_means_do_not_cost_precision(tmp_path):
     ids, mask = reference.tokens()
     assert config.layer_norm_eps == 1e-12
     hidden = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(hidden, theirs(model, ids, mask)[-1].numpy()[mask.astype(bool)]) <= 4e-5
+    assert (
+        reference.largest_difference(
+            hidden, theirs(model, ids, mask)[-1].numpy()[mask.astype(bool)]
+        )
+        <= 4e-5
+    )
 
 
-@pytest.mark.parametrize("head", ["BertForMaskedLM", "BertForSequenceClassification", "BertForPreTraining"])
+@pytest.mark.parametrize(
+    "head", ["BertForMaskedLM", "BertForSequenceClassification", "BertForPreTraining"]
+)
 def test_checkpoints_with_heads_open_as_trunks(tmp_path, head):
-    whole = reference.perturb(getattr(transformers, head)(transformers.BertConfig(**reference.models.SIZES)))
+    whole = reference.perturb(
+        getattr(transformers, head)(transformers.BertConfig(**reference.models.SIZES))
+    )
     config, params = opened(reference.write_trunk(tmp_path, whole))
     ids, mask = reference.tokens()
     hidden = np.asarray(encoders.forward(config, params, ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(hidden, theirs(whole.bert, ids, mask)[-1].numpy()[mask.astype(bool)]) <= 1e-5
+    assert (
+        reference.largest_difference(
+            hidden, theirs(whole.bert, ids, mask)[-1].numpy()[mask.astype(bool)]
+        )
+        <= 1e-5
+    )
 
 
 def test_sharded_and_half_precision_checkpoints(tmp_path):
@@ -64,7 +84,9 @@ def test_sharded_and_half_precision_checkpoints(tmp_path):
     _, brain = opened(reference.write_trunk(tmp_path / "brain", model.bfloat16()))
     kernel = np.asarray(whole["layers"][1]["intermediate"]["kernel"])
     assert np.array_equal(kernel, sharded["layers"][1]["intermediate"]["kernel"])
-    assert np.array_equal(kernel.astype(np.float16).astype(np.float32), half["layers"][1]["intermediate"]["kernel"])
+    assert np.array_equal(
+        kernel.astype(np.float16).astype(np.float32), half["layers"][1]["intermediate"]["kernel"]
+    )
     assert brain["layers"][1]["intermediate"]["kernel"].dtype == np.float32
     assert np.allclose(kernel, brain["layers"][1]["intermediate"]["kernel"], rtol=1e-2)
 
@@ -75,7 +97,9 @@ def test_a_pickled_checkpoint_is_read_with_torch(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     _, pickled = opened(tmp_path)
-    assert np.array_equal(whole["layers"][0]["output"]["kernel"], pickled["layers"][0]["output"]["kernel"])
+    assert np.array_equal(
+        whole["layers"][0]["output"]["kernel"], pickled["layers"][0]["output"]["kernel"]
+    )
 
 
 class Planted:
@@ -87,6 +111,8 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, capsys):
     reference.write_trunk(tmp_path, reference.bert())
     (tmp_path / "model.safetensors").unlink()
     torch.save({"embeddings": Planted()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin: torch cannot read it with weights_only=True"):
+    with pytest.raises(
+        ValueError, match=r"pytorch_model\.bin: torch cannot read it with weights_only=True"
+    ):
         opened(tmp_path)
     assert "executed" not in capsys.readouterr().out

@@ -13,7 +13,13 @@ from tests import models
 from tests.parity import reference
 
 FIRST, SECOND = models.sentences(30, seed=1), models.sentences(30, seed=2, longest=20)
-PAIRS = [*zip(FIRST, SECOND, strict=True), ("", ""), ("the cat", ""), ("", "red " * 50), ("a " * 40, "b " * 30)]
+PAIRS = [
+    *zip(FIRST, SECOND, strict=True),
+    ("", ""),
+    ("the cat", ""),
+    ("", "red " * 50),
+    ("a " * 40, "b " * 30),
+]
 
 
 def write_reference(folder, num_labels=1, **config):
@@ -42,14 +48,19 @@ def test_scores_are_the_same_both_ways(tmp_path, num_labels):
 def test_softmax_over_labels(tmp_path):
     folder = write_reference(tmp_path, 3)
     got = jsbert.CrossEncoder(folder).predict(PAIRS, apply_softmax=True, on_truncate="ignore")
-    assert reference.largest_difference(got, theirs(folder).predict(PAIRS, apply_softmax=True)) <= 1e-5
+    assert (
+        reference.largest_difference(got, theirs(folder).predict(PAIRS, apply_softmax=True)) <= 1e-5
+    )
 
 
 @pytest.mark.parametrize(
     "keys, activation",
     [
         ({}, "sigmoid"),
-        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, "identity"),
+        (
+            {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}},
+            "identity",
+        ),
         ({"sbert_ce_default_activation_function": "torch.nn.modules.activation.Tanh"}, "tanh"),
     ],
     ids=["default", "new key", "older key"],
@@ -86,7 +97,9 @@ def test_rank(tmp_path):
     assert [(entry["corpus_id"], entry["text"]) for entry in got] == [
         (entry["corpus_id"], entry["text"]) for entry in wanted
     ]
-    assert [entry["score"] for entry in got] == pytest.approx([entry["score"] for entry in wanted], abs=1e-5)
+    assert [entry["score"] for entry in got] == pytest.approx(
+        [entry["score"] for entry in wanted], abs=1e-5
+    )
 
 
 def test_token_types_matter(tmp_path):
@@ -96,15 +109,21 @@ def test_token_types_matter(tmp_path):
     with_types = model.predict(("a cat", "a dog"), activation_fn="identity")
     from jsbert.cross import logits
 
-    without = logits(model.config, model.params, tokens.ids[None], np.ones((1, len(tokens.ids)), bool))
+    without = logits(
+        model.config, model.params, tokens.ids[None], np.ones((1, len(tokens.ids)), bool)
+    )
     assert abs(float(without[0, 0]) - float(with_types)) > 1e-3
 
 
-@pytest.mark.parametrize("tokenizer_class", ["BertTokenizer", "TokenizersBackend", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize(
+    "tokenizer_class", ["BertTokenizer", "TokenizersBackend", "PreTrainedTokenizerFast"]
+)
 def test_the_tokenizers_class_decides_on_token_types(tmp_path, tokenizer_class):
     folder = write_reference(tmp_path)
     transformers.BertTokenizerFast.from_pretrained(folder).save_pretrained(folder)
-    values = json.loads((folder / "tokenizer_config.json").read_text()) | {"tokenizer_class": tokenizer_class}
+    values = json.loads((folder / "tokenizer_config.json").read_text()) | {
+        "tokenizer_class": tokenizer_class
+    }
     values.pop("model_input_names", None)
     (folder / "tokenizer_config.json").write_text(json.dumps(values))
     got = jsbert.CrossEncoder(folder).predict(PAIRS, on_truncate="ignore", activation_fn="identity")

@@ -17,7 +17,11 @@ TEXTS = ["a b", "the cat sat", "a dog ran to the cat", "b"]
 @pytest.mark.filterwarnings("ignore")  # of torch's exporter
 @pytest.mark.parametrize("family", [bert, mpnet])
 def test_a_graph_takes_what_its_model_does_and_gives_its_vectors(family, tmp_path):
-    sizes = {name: size for name, size in models.SIZES.items() if family is bert or name != "type_vocab_size"}
+    sizes = {
+        name: size
+        for name, size in models.SIZES.items()
+        if family is bert or name != "type_vocab_size"
+    }
     encoder = family.Config(**sizes)
     model = models.parts(tmp_path / "vocabulary")
     config = dataclasses.replace(model.config, encoder=encoder)

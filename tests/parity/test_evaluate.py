@@ -37,7 +37,9 @@ class Table:
 
     def __init__(self, texts, seed, dim=3, similarity_fn_name="dot", high=3):
         generator = np.random.default_rng(seed)
-        self.vectors = {text: generator.integers(-1, high, dim).astype(np.float32) for text in texts}
+        self.vectors = {
+            text: generator.integers(-1, high, dim).astype(np.float32) for text in texts
+        }
         self.similarity_fn_name = similarity_fn_name
         self.similarity = SimilarityFunction.to_similarity_fn(similarity_fn_name)
 
@@ -58,7 +60,9 @@ class PairTable:
 
     def predict(self, pairs, **options):
         rows = [
-            np.random.default_rng([self.seed, *map(ord, "\0".join(pair))]).integers(0, 4, self.num_labels)
+            np.random.default_rng([self.seed, *map(ord, "\0".join(pair))]).integers(
+                0, 4, self.num_labels
+            )
             for pair in pairs
         ]
         return np.float32(rows) if self.num_labels > 1 else np.float32(rows)[:, 0]
@@ -106,13 +110,19 @@ def test_metrics_with_many_ties(seed):
     scores = generator.integers(0, int(generator.integers(2, 12)), n).astype(np.float32) / 7
     reals = generator.integers(0, 6, n)
     if np.ptp(scores) and np.ptp(reals):
-        assert metrics.pearson(reals, scores) == pytest.approx(scipy.stats.pearsonr(reals, scores)[0], abs=1e-6)
-        assert metrics.spearman(reals, scores) == pytest.approx(scipy.stats.spearmanr(reals, scores)[0], abs=1e-12)
+        assert metrics.pearson(reals, scores) == pytest.approx(
+            scipy.stats.pearsonr(reals, scores)[0], abs=1e-6
+        )
+        assert metrics.spearman(reals, scores) == pytest.approx(
+            scipy.stats.spearmanr(reals, scores)[0], abs=1e-12
+        )
     assert metrics.average_precision(labels, scores) == pytest.approx(
         sklearn.metrics.average_precision_score(labels, scores)
     )
     for k in (1, 3, n, n + 5):
-        assert metrics.ndcg(labels, scores, k=k) == pytest.approx(sklearn.metrics.ndcg_score([labels], [scores], k=k))
+        assert metrics.ndcg(labels, scores, k=k) == pytest.approx(
+            sklearn.metrics.ndcg_score([labels], [scores], k=k)
+        )
     assert metrics.matthews(labels, scores > 0.5) == pytest.approx(
         sklearn.metrics.matthews_corrcoef(labels, scores > 0.5)
     )
@@ -120,9 +130,14 @@ def test_metrics_with_many_ties(seed):
     assert metrics.best_accuracy(labels, scores) == pytest.approx(
         finders.find_best_acc_and_threshold(scores, labels, True)
     )
-    assert metrics.best_f1(labels, scores) == pytest.approx(finders.find_best_f1_and_threshold(scores, labels, True))
+    assert metrics.best_f1(labels, scores) == pytest.approx(
+        finders.find_best_f1_and_threshold(scores, labels, True)
+    )
     classes = generator.integers(0, 4, n)
-    wanted = [sklearn.metrics.f1_score(reals, classes, average=average) for average in ("macro", "micro", "weighted")]
+    wanted = [
+        sklearn.metrics.f1_score(reals, classes, average=average)
+        for average in ("macro", "micro", "weighted")
+    ]
     assert metrics.f1_scores(reals, classes) == pytest.approx(wanted)
 
 
@@ -155,21 +170,38 @@ def test_evaluators_of_pairs_with_ties(seed, tmp_path):
         columns = first, second, scores if "Similarity" in name else labels
         # cosines of equal directions differ in the last bit, here or there
         for options in ({}, {"similarity_fn_names": ALL[1:], "name": "a b"}):
-            assert_same(getattr(evaluate, name)(*columns, **options), getattr(st, name)(*columns, **options), model)
+            assert_same(
+                getattr(evaluate, name)(*columns, **options),
+                getattr(st, name)(*columns, **options),
+                model,
+            )
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"similarity_fn_names": ALL, "name": "dev"}, {"truncate_dim": 5, "similarity_fn_names": ["dot"]}],
+    [
+        {},
+        {"similarity_fn_names": ALL, "name": "dev"},
+        {"truncate_dim": 5, "similarity_fn_names": ["dot"]},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("share", [0.3, 0.0])
 def test_binary_classification(both, tmp_path, options, share):
     first, second = texts_of(40, 3), texts_of(40, 4)
-    second[:6] = first[:6]  # a distance of 0, a cosine of 1 give or take its last bit: so one label for all of them
-    labels = [int(share > 0)] * 6 + [int(x < share) for x in np.random.default_rng(5).random(33)] + [1]
+    second[:6] = first[
+        :6
+    ]  # a distance of 0, a cosine of 1 give or take its last bit: so one label for all of them
+    labels = (
+        [int(share > 0)] * 6 + [int(x < share) for x in np.random.default_rng(5).random(33)] + [1]
+    )
     ours, theirs = evaluate.BinaryClassificationEvaluator, st.BinaryClassificationEvaluator
-    assert_same(ours(first, second, labels, **options), theirs(first, second, labels, **options), *both, tmp_path)
+    assert_same(
+        ours(first, second, labels, **options),
+        theirs(first, second, labels, **options),
+        *both,
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,17 +216,24 @@ def test_binary_classification(both, tmp_path, options, share):
 )
 def test_triplets(both, tmp_path, options):
     columns = [texts_of(30, seed) for seed in (5, 6, 7)]
-    ours, theirs = evaluate.TripletEvaluator(*columns, **options), st.TripletEvaluator(*columns, **options)
+    ours, theirs = (
+        evaluate.TripletEvaluator(*columns, **options),
+        st.TripletEvaluator(*columns, **options),
+    )
     assert_same(ours, theirs, *both, tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_triplet_with_equal_similarities_is_wrong(seed):
     texts = texts_of(20, seed)
-    columns = [[texts[i] for i in np.random.default_rng([seed, c]).integers(0, 20, 50)] for c in range(3)]
+    columns = [
+        [texts[i] for i in np.random.default_rng([seed, c]).integers(0, 20, 50)] for c in range(3)
+    ]
     options = {"similarity_fn_names": ALL[1:], "margin": 1.0}
     assert_same(
-        evaluate.TripletEvaluator(*columns, **options), st.TripletEvaluator(*columns, **options), Table(texts, seed)
+        evaluate.TripletEvaluator(*columns, **options),
+        st.TripletEvaluator(*columns, **options),
+        Table(texts, seed),
     )
 
 
@@ -202,9 +241,14 @@ def retrieval(seed, num_queries=12, num_documents=60):
     generator = np.random.default_rng(seed)
     queries = {f"q{i}": text for i, text in enumerate(texts_of(num_queries, seed))}
     names = generator.permutation(num_documents)
-    corpus = {f"d{i}": text for i, text in zip(names, texts_of(num_documents, seed + 100), strict=True)}
+    corpus = {
+        f"d{i}": text for i, text in zip(names, texts_of(num_documents, seed + 100), strict=True)
+    }
     relevant = {
-        query: {f"d{i}" for i in generator.integers(0, num_documents + 3, int(generator.integers(0, 15)))}
+        query: {
+            f"d{i}"
+            for i in generator.integers(0, num_documents + 3, int(generator.integers(0, 15)))
+        }
         for query in queries
     }
     del relevant["q3"]
@@ -232,8 +276,12 @@ def test_information_retrieval(both, tmp_path, options):
     options, there = dict(options), dict(options)
     if functions := options.get("score_functions"):
         short = [function.split("_")[0].replace("cos", "cosine") for function in functions]
-        options["score_functions"] = {name: getattr(similarity, f) for name, f in zip(short, functions, strict=True)}
-        there["score_functions"] = {name: getattr(st_util, f) for name, f in zip(short, functions, strict=True)}
+        options["score_functions"] = {
+            name: getattr(similarity, f) for name, f in zip(short, functions, strict=True)
+        }
+        there["score_functions"] = {
+            name: getattr(st_util, f) for name, f in zip(short, functions, strict=True)
+        }
     ours = evaluate.InformationRetrievalEvaluator(*retrieval(1), **options)
     assert_same(ours, st.InformationRetrievalEvaluator(*retrieval(1), **there), *both, tmp_path)
 
@@ -243,7 +291,9 @@ def test_information_retrieval(both, tmp_path, options):
 @pytest.mark.parametrize("corpus_chunk_size", [7, 1000])
 def test_information_retrieval_with_ties(seed, similarity_fn_name, corpus_chunk_size):
     data = retrieval(seed)
-    model = Table([*data[0].values(), *data[1].values()], seed, similarity_fn_name=similarity_fn_name)
+    model = Table(
+        [*data[0].values(), *data[1].values()], seed, similarity_fn_name=similarity_fn_name
+    )
     options = DEPTHS | {"corpus_chunk_size": corpus_chunk_size, "mrr_at_k": [3], "ndcg_at_k": [5]}
     for depth in ([4, 20], [4, 70]):  # fewer and more than the corpus
         options["precision_recall_at_k"] = depth
@@ -256,7 +306,10 @@ def samples(seed, count=15, *, empty=True):
     texts = texts_of(80, seed + 50)
     found = []
     for query in texts_of(count, seed):
-        some, others = generator.integers(0 if empty else 1, 5), generator.integers(0 if empty else 1, 20)
+        some, others = (
+            generator.integers(0 if empty else 1, 5),
+            generator.integers(0 if empty else 1, 20),
+        )
         chosen = [texts[i] for i in generator.permutation(80)[: some + others]]
         found.append({"query": query, "positive": chosen[:some], "negative": chosen[some:]})
     found[2] = {"query": "the cat", "positive": texts[0], "negative": texts[1]}
@@ -264,7 +317,9 @@ def samples(seed, count=15, *, empty=True):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"at_k": 3, "name": "dev"}, {"truncate_dim": 6}, {"use_batched_encoding": False}], ids=str
+    "options",
+    [{}, {"at_k": 3, "name": "dev"}, {"truncate_dim": 6}, {"use_batched_encoding": False}],
+    ids=str,
 )
 def test_reranking(both, tmp_path, options):
     ours = evaluate.RerankingEvaluator(samples(1), **options)
@@ -283,7 +338,9 @@ def test_reranking_with_ties_differs_in_the_reciprocal_rank_alone(seed):
     options = {"similarity_fct": similarity.dot_score}
     got = evaluate.RerankingEvaluator(rows, **options)(model)
     wanted = st.RerankingEvaluator(rows, similarity_fct=st_util.dot_score)(model)
-    assert got.pop("mrr@10") <= wanted.pop("mrr@10")  # there the sort leaves the positives, listed first, in front
+    assert got.pop("mrr@10") <= wanted.pop(
+        "mrr@10"
+    )  # there the sort leaves the positives, listed first, in front
     assert got == pytest.approx(wanted)
 
 
@@ -296,12 +353,19 @@ def test_a_model_that_tells_nothing_apart_gets_a_perfect_reciprocal_rank_there_a
 
 def duplicates(keys, seed, count=12):
     generator = np.random.default_rng(seed)
-    return [tuple(keys[i] for i in generator.choice(len(keys), 2, replace=False)) for _ in range(count)]
+    return [
+        tuple(keys[i] for i in generator.choice(len(keys), 2, replace=False)) for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"name": "dev", "add_transitive_closure": True}, {"top_k": 3}, {"max_pairs": 40, "truncate_dim": 8}],
+    [
+        {},
+        {"name": "dev", "add_transitive_closure": True},
+        {"top_k": 3},
+        {"max_pairs": 40, "truncate_dim": 8},
+    ],
     ids=str,
 )
 def test_paraphrase_mining(both, tmp_path, options):
@@ -320,7 +384,9 @@ def test_paraphrase_mining_with_ties(seed):
     model.vectors = {text: units[i % 5] for i, text in enumerate(sentences.values())}
     pairs = duplicates([*sentences], seed, 20)
     assert_same(
-        evaluate.ParaphraseMiningEvaluator(sentences, pairs), st.ParaphraseMiningEvaluator(sentences, pairs), model
+        evaluate.ParaphraseMiningEvaluator(sentences, pairs),
+        st.ParaphraseMiningEvaluator(sentences, pairs),
+        model,
     )
 
 
@@ -328,7 +394,9 @@ def test_paraphrase_mining_of_a_dict_of_duplicates(both):
     sentences = {f"s{i}": text for i, text in enumerate(texts_of(25, 4))}
 
     def graph():
-        found = st.ParaphraseMiningEvaluator(sentences, []).duplicates  # a plain dict is a KeyError there
+        found = st.ParaphraseMiningEvaluator(
+            sentences, []
+        ).duplicates  # a plain dict is a KeyError there
         for a, b in duplicates([*sentences], 6):
             found[a][b] = True
         found["s0"]["s1"] = False
@@ -336,15 +404,21 @@ def test_paraphrase_mining_of_a_dict_of_duplicates(both):
         return found
 
     for closure in (False, True):
-        ours = evaluate.ParaphraseMiningEvaluator(sentences, duplicates_dict=graph(), add_transitive_closure=closure)
-        theirs = st.ParaphraseMiningEvaluator(sentences, duplicates_dict=graph(), add_transitive_closure=closure)
+        ours = evaluate.ParaphraseMiningEvaluator(
+            sentences, duplicates_dict=graph(), add_transitive_closure=closure
+        )
+        theirs = st.ParaphraseMiningEvaluator(
+            sentences, duplicates_dict=graph(), add_transitive_closure=closure
+        )
         assert_same(ours, theirs, *both)
 
 
 CONCATENATIONS = {
     ("u", "v", "|u-v|"): {},
     ("|u-v|", "u*v"): dict(
-        concatenation_sent_rep=False, concatenation_sent_difference=True, concatenation_sent_multiplication=True
+        concatenation_sent_rep=False,
+        concatenation_sent_difference=True,
+        concatenation_sent_multiplication=True,
     ),
 }
 
@@ -354,13 +428,20 @@ def test_label_accuracy(both, tmp_path, concatenation):
     ours, theirs = both
     first, second = texts_of(30, 3), texts_of(30, 4)
     labels = np.random.default_rng(1).integers(0, 3, 30).tolist()
-    loss = reference.perturb(SoftmaxLoss(theirs, 24, 3, **CONCATENATIONS[concatenation]).classifier, 2)
+    loss = reference.perturb(
+        SoftmaxLoss(theirs, 24, 3, **CONCATENATIONS[concatenation]).classifier, 2
+    )
     head = SoftmaxLoss(theirs, 24, 3, **CONCATENATIONS[concatenation])
     head.classifier.load_state_dict(loss.state_dict())
-    examples = [InputExample(texts=[a, b], label=label) for a, b, label in zip(first, second, labels, strict=True)]
+    examples = [
+        InputExample(texts=[a, b], label=label)
+        for a, b, label in zip(first, second, labels, strict=True)
+    ]
     loader = torch.utils.data.DataLoader(examples, batch_size=7)
     classifier = {"kernel": loss.weight.detach().numpy().T, "bias": loss.bias.detach().numpy()}
-    mine = evaluate.LabelAccuracyEvaluator(first, second, labels, classifier, concatenation, name="nli")
+    mine = evaluate.LabelAccuracyEvaluator(
+        first, second, labels, classifier, concatenation, name="nli"
+    )
     got = assert_same(mine, st.LabelAccuracyEvaluator(loader, "nli", head), ours, theirs, tmp_path)
     assert 0 < got["nli_accuracy"] < 1
 
@@ -397,8 +478,12 @@ def cross(request, tmp_path_factory):
     """The same cross-encoder, here and there."""
     folder = tmp_path_factory.mktemp("cross")
     sizes = transformers.BertConfig(**models.SIZES, num_labels=request.param)
-    reference.write_trunk(folder, reference.perturb(transformers.BertForSequenceClassification(sizes), 4))
-    return jsbert.CrossEncoder(folder), sentence_transformers.CrossEncoder(str(folder), device="cpu")
+    reference.write_trunk(
+        folder, reference.perturb(transformers.BertForSequenceClassification(sizes), 4)
+    )
+    return jsbert.CrossEncoder(folder), sentence_transformers.CrossEncoder(
+        str(folder), device="cpu"
+    )
 
 
 def pairs_of(count, seed):
@@ -409,12 +494,19 @@ def test_cross_encoders(cross, tmp_path):
     pairs, generator = pairs_of(40, 3), np.random.default_rng(2)
     labels = generator.integers(0, 2 if cross[0].num_labels == 1 else 3, 40).tolist()
     ours = evaluate.CrossEncoderClassificationEvaluator(pairs, labels, name="dev")
-    assert_same(ours, st_cross.CrossEncoderClassificationEvaluator(pairs, labels, name="dev"), *cross, tmp_path / "a")
+    assert_same(
+        ours,
+        st_cross.CrossEncoderClassificationEvaluator(pairs, labels, name="dev"),
+        *cross,
+        tmp_path / "a",
+    )
     if cross[0].num_labels > 1:
         return
     scores = generator.random(40).tolist()
     ours = evaluate.CrossEncoderCorrelationEvaluator(pairs, scores)
-    assert_same(ours, st_cross.CrossEncoderCorrelationEvaluator(pairs, scores), *cross, tmp_path / "b")
+    assert_same(
+        ours, st_cross.CrossEncoderCorrelationEvaluator(pairs, scores), *cross, tmp_path / "b"
+    )
     ours = evaluate.CrossEncoderRerankingEvaluator(samples(4, 6, empty=False), at_k=4)
     theirs = st_cross.CrossEncoderRerankingEvaluator(lists(samples(4, 6, empty=False)), at_k=4)
     assert_same(ours, theirs, *cross, tmp_path / "c")
@@ -422,7 +514,10 @@ def test_cross_encoders(cross, tmp_path):
 
 def lists(rows):
     """There a single text is taken for a positive, not for a negative."""
-    return [row | {"negative": [row["negative"]]} if isinstance(row.get("negative"), str) else row for row in rows]
+    return [
+        row | {"negative": [row["negative"]]} if isinstance(row.get("negative"), str) else row
+        for row in rows
+    ]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -443,7 +538,12 @@ class Distinct(PairTable):
     """Scores without ties, whose order the sort there does not decide."""
 
     def predict(self, pairs, **options):
-        return np.float32([np.random.default_rng([self.seed, *map(ord, "\0".join(pair))]).random() for pair in pairs])
+        return np.float32(
+            [
+                np.random.default_rng([self.seed, *map(ord, "\0".join(pair))]).random()
+                for pair in pairs
+            ]
+        )
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -459,12 +559,21 @@ def test_reranking_what_a_first_search_found(seed, always_rerank_positives, tmp_
         rows[index] = {"query": row["query"], "positive": row["positive"], "documents": documents}
     options = {"always_rerank_positives": always_rerank_positives, "name": "dev", "at_k": 5}
     ours = evaluate.CrossEncoderRerankingEvaluator(rows, **options)
-    got = assert_same(ours, st_cross.CrossEncoderRerankingEvaluator(rows, **options), Distinct(seed), None, tmp_path)
+    got = assert_same(
+        ours,
+        st_cross.CrossEncoderRerankingEvaluator(rows, **options),
+        Distinct(seed),
+        None,
+        tmp_path,
+    )
     assert len(got) == 6
 
 
 def test_both_kinds_of_samples_at_once():
-    rows = [*samples(3, 5, empty=False), {"query": "q", "positive": ["a", "b"], "documents": ["c", "b", "d"]}]
+    rows = [
+        *samples(3, 5, empty=False),
+        {"query": "q", "positive": ["a", "b"], "documents": ["c", "b", "d"]},
+    ]
     rows.append({"query": "r", "positive": [], "negative": ["a", "b"]})
     theirs = st_cross.CrossEncoderRerankingEvaluator(lists(rows))
     assert_same(evaluate.CrossEncoderRerankingEvaluator(rows), theirs, Distinct(1))

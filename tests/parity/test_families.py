@@ -82,10 +82,14 @@ def test_cross_encoders_both_ways(tmp_path, name, num_labels):
     wanted = theirs.predict(pairs, activation_fn=torch.nn.Identity())
     assert reference.largest_difference(got, wanted) <= 1e-5
     ours.save_pretrained(tmp_path / "back")
-    assert json.loads((tmp_path / "back/config.json").read_text())["architectures"] == [type(whole).__name__]
+    assert json.loads((tmp_path / "back/config.json").read_text())["architectures"] == [
+        type(whole).__name__
+    ]
     back = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "back")
     assert type(back) is type(whole)
-    for parameter, other in zip(whole.state_dict().values(), back.state_dict().values(), strict=True):
+    for parameter, other in zip(
+        whole.state_dict().values(), back.state_dict().values(), strict=True
+    ):
         assert torch.equal(parameter, other)
 
 
@@ -95,7 +99,9 @@ def test_bfloat16_stays_near_float32(tmp_path, name):
     texts = models.sentences(50, seed=5)
     pooling = FAMILIES[name].pooling
     exact, rounded = (
-        jsbert.SentenceTransformer(folder, pooling=pooling, dtype=dtype).encode(texts, normalize_embeddings=True)
+        jsbert.SentenceTransformer(folder, pooling=pooling, dtype=dtype).encode(
+            texts, normalize_embeddings=True
+        )
         for dtype in ("float32", "bfloat16")
     )
     assert np.abs(exact - rounded).max() > 1e-4
@@ -110,7 +116,9 @@ def test_packed_rows_give_the_same_vectors(tmp_path, name):
     lengths = mask.sum(axis=1)
     rows = packed(ids, lengths)
     assert rows["ids"].shape[0] < len(lengths)
-    got = jax.jit(siamese.encode_packed, static_argnums=0)(parts.config, parts.params, rows, lengths)
+    got = jax.jit(siamese.encode_packed, static_argnums=0)(
+        parts.config, parts.params, rows, lengths
+    )
     wanted = jax.jit(siamese.encode, static_argnums=0)(parts.config, parts.params, ids, mask)
     assert reference.largest_difference(got, wanted) <= 1e-5
 
@@ -120,7 +128,9 @@ FEW_LAYERS = {"distilbert": {"n_layers": 1}, "albert, groups": {"num_hidden_laye
 
 @families.each
 def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
-    model = build(name, **{**FAMILIES[name].dropout, **FEW_LAYERS.get(name, {"num_hidden_layers": 1})})
+    model = build(
+        name, **{**FAMILIES[name].dropout, **FEW_LAYERS.get(name, {"num_hidden_layers": 1})}
+    )
     config, params = opened(written(tmp_path, model))
     ids, mask = map(jnp.asarray, tokens(model))
     mask = mask.at[0].set(0)  # a row of padding alone
@@ -129,7 +139,9 @@ def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
         return (encoders.forward(config, params, ids, mask, key) * mask[:, :, None]).sum()
 
     drawn = jax.jit(jax.value_and_grad(total))
-    (one, gradient), (same, _), (other, _) = (drawn(params, jax.random.key(seed)) for seed in (1, 1, 2))
+    (one, gradient), (same, _), (other, _) = (
+        drawn(params, jax.random.key(seed)) for seed in (1, 1, 2)
+    )
     assert one == same
     assert len({float(jax.jit(total)(params, None)), float(one), float(other)}) == 3
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
@@ -139,10 +151,14 @@ DROPOUT = {
     **{"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2},
     **{"dropout": 0.1, "attention_dropout": 0.2, "embedding_dropout": 0.15, "mlp_dropout": 0.25},
 }
-CLASSIFIER_DROPOUT = dict.fromkeys(["classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout"], 0.3)
+CLASSIFIER_DROPOUT = dict.fromkeys(
+    ["classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout"], 0.3
+)
 
 
-@pytest.mark.parametrize("rates", [DROPOUT, DROPOUT | CLASSIFIER_DROPOUT], ids=["default head", "own head"])
+@pytest.mark.parametrize(
+    "rates", [DROPOUT, DROPOUT | CLASSIFIER_DROPOUT], ids=["default head", "own head"]
+)
 @families.each
 def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, name, rates):
     model = build(name, "ForSequenceClassification", attn_implementation="eager", **rates)
@@ -161,10 +177,15 @@ def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, name, r
         lambda x, p=0.5, training=True, inplace=False: note(theirs, x, p) if training and p else x,
     )
     model.train()(torch.tensor(ids), attention_mask=torch.tensor(mask))
-    jax.eval_shape(functools.partial(logits, parts.config), parts.params, ids, mask, jax.random.key(0))
+    jax.eval_shape(
+        functools.partial(logits, parts.config), parts.params, ids, mask, jax.random.key(0)
+    )
     assert ours == theirs
     assert len(ours) > 1
-    assert type(parts.config).from_json(parts.config.to_json()).classifier_rate == parts.config.classifier_rate
+    assert (
+        type(parts.config).from_json(parts.config.to_json()).classifier_rate
+        == parts.config.classifier_rate
+    )
 
 
 def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
@@ -175,7 +196,9 @@ def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
     mask = (np.arange(200)[None] < np.array([[200], [150]])).astype(np.int64)
     ids = np.where(mask, ids, model.config.pad_token_id)
     got = np.asarray(FORWARD(config, params, ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(got, last_hidden(model, ids, mask)[mask.astype(bool)]) <= 1e-5
+    assert (
+        reference.largest_difference(got, last_hidden(model, ids, mask)[mask.astype(bool)]) <= 1e-5
+    )
 
 
 def test_roberta_can_use_all_positions_but_the_first(tmp_path):
@@ -208,7 +231,13 @@ def flax_tree(state):
         *path, leaf = name.split(".")
         array = tensor.numpy()
         if leaf == "weight":
-            leaf = "scale" if "LayerNorm" in path[-1] else "embedding" if "embeddings" in path[-1] else "kernel"
+            leaf = (
+                "scale"
+                if "LayerNorm" in path[-1]
+                else "embedding"
+                if "embeddings" in path[-1]
+                else "kernel"
+            )
         node = tree
         for key in path:
             node = node.setdefault(key, {})
@@ -227,8 +256,15 @@ def test_checkpoints_of_flax_models(tmp_path, name, kind):
     (tmp_path / "flax_model.msgpack").write_bytes(msgpack_serialize(flax_tree(model.state_dict())))
     parts = read_bi_encoder(tmp_path, pooling="mean")
     ids, mask = tokens(model)
-    got = np.asarray(FORWARD(parts.config.encoder, parts.params["encoder"], ids, mask))[mask.astype(bool)]
-    assert reference.largest_difference(got, last_hidden(model.base_model, ids, mask)[mask.astype(bool)]) <= 1e-5
+    got = np.asarray(FORWARD(parts.config.encoder, parts.params["encoder"], ids, mask))[
+        mask.astype(bool)
+    ]
+    assert (
+        reference.largest_difference(
+            got, last_hidden(model.base_model, ids, mask)[mask.astype(bool)]
+        )
+        <= 1e-5
+    )
     if kind != "Model":
         pair = ("the cat", "a dog")
         got = jsbert.CrossEncoder(tmp_path).predict(pair)

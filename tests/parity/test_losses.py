@@ -12,7 +12,10 @@ import transformers
 from sentence_transformers import CrossEncoder, util
 from sentence_transformers.cross_encoder import losses as st_cross
 from sentence_transformers.sentence_transformer import losses as st
-from sentence_transformers.sentence_transformer.losses import SiameseDistanceMetric, TripletDistanceMetric
+from sentence_transformers.sentence_transformer.losses import (
+    SiameseDistanceMetric,
+    TripletDistanceMetric,
+)
 
 from jsbert import losses
 from tests import models
@@ -34,7 +37,9 @@ class Given(torch.nn.Module):
 
 
 def st_losses(name, *arguments, **options):
-    with warnings.catch_warnings():  # the symmetric one is deprecated in favour of the same thing spelled longer
+    with (
+        warnings.catch_warnings()
+    ):  # the symmetric one is deprecated in favour of the same thing spelled longer
         warnings.simplefilter("ignore", DeprecationWarning)
         return getattr(st, name)(Given(), *arguments, **options)
 
@@ -55,7 +60,9 @@ def binary(seed):
 
 
 def close(ours, theirs, dtype):
-    return reference.largest_difference(ours, theirs.detach().numpy()) <= (1e-5 if dtype == "float32" else 1e-10)
+    return reference.largest_difference(ours, theirs.detach().numpy()) <= (
+        1e-5 if dtype == "float32" else 1e-10
+    )
 
 
 def assert_equal(ours, wanted, inputs, dtype):
@@ -91,7 +98,12 @@ def labelled(labels, dtype):
 CASES = {
     "cosine": (losses.cosine_regression, ("CosineSimilarityLoss", {}), 2, scores),
     "ranking": (losses.multiple_negatives_ranking, ("MultipleNegativesRankingLoss", {}), 2, None),
-    "ranking-hard": (losses.multiple_negatives_ranking, ("MultipleNegativesRankingLoss", {}), 5, None),
+    "ranking-hard": (
+        losses.multiple_negatives_ranking,
+        ("MultipleNegativesRankingLoss", {}),
+        5,
+        None,
+    ),
     "ranking-dot": (
         functools.partial(losses.multiple_negatives_ranking, similarity="dot", scale=0.7),
         ("MultipleNegativesRankingLoss", dict(similarity_fct=util.dot_score, scale=0.7)),
@@ -111,15 +123,35 @@ CASES = {
         None,
     ),
     "cosent": (losses.cosent, ("CoSENTLoss", {}), 2, scores),
-    "cosent-scale": (functools.partial(losses.cosent, scale=3.0), ("CoSENTLoss", dict(scale=3.0)), 2, scores),
+    "cosent-scale": (
+        functools.partial(losses.cosent, scale=3.0),
+        ("CoSENTLoss", dict(scale=3.0)),
+        2,
+        scores,
+    ),
     "cosent-classes": (losses.cosent, ("CoSENTLoss", {}), 2, binary),
     "angle": (losses.angle, ("AnglELoss", {}), 2, scores),
-    "angle-scale": (functools.partial(losses.angle, scale=3.0), ("AnglELoss", dict(scale=3.0)), 2, scores),
+    "angle-scale": (
+        functools.partial(losses.angle, scale=3.0),
+        ("AnglELoss", dict(scale=3.0)),
+        2,
+        scores,
+    ),
     "angle-negatives": (losses.angle, ("AnglELoss", {}), 4, None),
     "angle-negatives-labels": (losses.angle, ("AnglELoss", {}), 3, scores),
     "margin-mse": (losses.margin_mse, ("MarginMSELoss", {}), 3, scores),
-    "margin-mse-negatives": (losses.margin_mse, ("MarginMSELoss", {}), 5, lambda seed: draw(seed, BATCH, 3)),
-    "margin-mse-scores": (losses.margin_mse, ("MarginMSELoss", {}), 5, lambda seed: draw(seed, BATCH, 4)),
+    "margin-mse-negatives": (
+        losses.margin_mse,
+        ("MarginMSELoss", {}),
+        5,
+        lambda seed: draw(seed, BATCH, 3),
+    ),
+    "margin-mse-scores": (
+        losses.margin_mse,
+        ("MarginMSELoss", {}),
+        5,
+        lambda seed: draw(seed, BATCH, 4),
+    ),
     "margin-mse-cosine": (
         functools.partial(losses.margin_mse, similarity="cosine"),
         ("MarginMSELoss", dict(similarity_fct=util.pairwise_cos_sim)),
@@ -129,7 +161,10 @@ CASES = {
 }
 """Our loss, theirs with its options, the number of towers, labels."""
 
-TRIPLET = {name: getattr(TripletDistanceMetric, name.upper()) for name in ("euclidean", "cosine", "manhattan")}
+TRIPLET = {
+    name: getattr(TripletDistanceMetric, name.upper())
+    for name in ("euclidean", "cosine", "manhattan")
+}
 CASES |= {
     f"triplet-{name}-{margin}": (
         functools.partial(losses.triplet, distance=name, margin=margin),
@@ -186,7 +221,8 @@ def test_losses_of_embeddings(case, dtype):
 
 @pytest.mark.parametrize("metric", ["EUCLIDEAN", "MANHATTAN"])
 @pytest.mark.parametrize(
-    "name, ours", [("ContrastiveLoss", losses.contrastive), ("OnlineContrastiveLoss", losses.online_contrastive)]
+    "name, ours",
+    [("ContrastiveLoss", losses.contrastive), ("OnlineContrastiveLoss", losses.online_contrastive)],
 )
 def test_contrastive_losses_of_other_distances(name, ours, metric):
     # float32 alone: torch's pairwise_distance adds 1e-6 to each difference
@@ -253,16 +289,24 @@ def test_softmax_classification(concatenation):
 
     def ours(embeddings, kernel, bias):
         classifier = {"kernel": kernel, "bias": bias}
-        return losses.softmax_classification(classifier, embeddings, labels, concatenation=concatenation)
+        return losses.softmax_classification(
+            classifier, embeddings, labels, concatenation=concatenation
+        )
 
-    inputs = [draw(5, 2, BATCH, DIM), draw(6, len(concatenation) * DIM, CLASSES), draw(7, 1, CLASSES)[0]]
+    inputs = [
+        draw(5, 2, BATCH, DIM),
+        draw(6, len(concatenation) * DIM, CLASSES),
+        draw(7, 1, CLASSES)[0],
+    ]
     assert_equal(ours, theirs, inputs, "float32")
 
 
 @pytest.mark.parametrize("each", [False, True])
 def test_embedding_mse(each):
     teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
-    st_labels = torch.tensor(teacher.swapaxes(0, 1).copy() if each else teacher)  # theirs have the towers second
+    st_labels = torch.tensor(
+        teacher.swapaxes(0, 1).copy() if each else teacher
+    )  # theirs have the towers second
     loss = st_losses("MSELoss")
     assert_equal(
         lambda embeddings: losses.embedding_mse(embeddings, teacher),
@@ -280,7 +324,9 @@ def test_similarity_distillation(each):
 
     def theirs(embeddings):
         student = embeddings.reshape(-1, DIM)
-        return torch.nn.functional.mse_loss(util.cos_sim(student, student), util.cos_sim(rows, rows))
+        return torch.nn.functional.mse_loss(
+            util.cos_sim(student, student), util.cos_sim(rows, rows)
+        )
 
     ours = functools.partial(losses.similarity_distillation, labels=teacher)
     assert_equal(ours, theirs, [draw(5, 3, BATCH, DIM)], "float32")
@@ -292,7 +338,13 @@ def test_similarity_distillation(each):
         ("cosine", None),
         *(
             (case, (0.5, 2.0, 1.5))
-            for case in ("ranking-hard", "angle", "cosent", "triplet-euclidean-1.0", "online-cosine-1.5")
+            for case in (
+                "ranking-hard",
+                "angle",
+                "cosent",
+                "triplet-euclidean-1.0",
+                "online-cosine-1.5",
+            )
         ),
     ],
 )
@@ -302,7 +354,9 @@ def test_matryoshka(case, weights):
     inner = st_losses(name, **options)
     loss = st.MatryoshkaLoss(inner.model, inner, [3, DIM, 6], weights)
     assert_equal(
-        lambda embeddings: losses.matryoshka(ours, dims=(3, DIM, 6), weights=weights)(embeddings, labels),
+        lambda embeddings: losses.matryoshka(ours, dims=(3, DIM, 6), weights=weights)(
+            embeddings, labels
+        ),
         lambda embeddings: loss(tower_features(embeddings), st_labels),
         [draw(5, towers, BATCH, DIM)],
         "float32",
@@ -316,7 +370,9 @@ def test_matryoshka_of_embedding_mse(each):
     inner = st_losses("MSELoss")
     loss = st.MatryoshkaLoss(inner.model, inner, [4, DIM])
     assert_equal(
-        lambda embeddings: losses.matryoshka(losses.embedding_mse, dims=(4, DIM))(embeddings, teacher),
+        lambda embeddings: losses.matryoshka(losses.embedding_mse, dims=(4, DIM))(
+            embeddings, teacher
+        ),
         lambda embeddings: loss(tower_features(embeddings), st_labels),
         [draw(5, 3, BATCH, DIM)],
         "float32",
@@ -385,7 +441,9 @@ def test_masked_lm_head_and_loss_are_those_of_bert_for_masked_lm(bert):
         "decoder.bias",
     )
     tensors = predictions.state_dict()
-    inputs = [tensors[name].numpy() for name in names] + [bert.bert.embeddings.word_embeddings.weight.detach().numpy()]
+    inputs = [tensors[name].numpy() for name in names] + [
+        bert.bert.embeddings.word_embeddings.weight.detach().numpy()
+    ]
     inputs = [draw(1, 4, 7, width), inputs[0].T, *inputs[1:]]
 
     generator = np.random.default_rng(2)
@@ -395,10 +453,18 @@ def test_masked_lm_head_and_loss_are_those_of_bert_for_masked_lm(bert):
     weights = np.take_along_axis(chosen, positions, axis=1)
 
     def ours(vectors, kernel, bias, scale, shift, word_bias, word_embedding):
-        head = {"dense": {"kernel": kernel, "bias": bias}, "norm": {"scale": scale, "bias": shift}, "bias": word_bias}
+        head = {
+            "dense": {"kernel": kernel, "bias": bias},
+            "norm": {"scale": scale, "bias": shift},
+            "bias": word_bias,
+        }
         vectors = jnp.take_along_axis(vectors, positions[:, :, None], axis=1)
         logits = losses.masked_lm_logits(
-            head, vectors, word_embedding, activation=bert.config.hidden_act, layer_norm_eps=bert.config.layer_norm_eps
+            head,
+            vectors,
+            word_embedding,
+            activation=bert.config.hidden_act,
+            layer_norm_eps=bert.config.layer_norm_eps,
         )
         return losses.masked_lm(logits, np.take_along_axis(targets, positions, axis=1), weights)
 
@@ -414,16 +480,31 @@ def test_masked_lm_head_and_loss_are_those_of_bert_for_masked_lm(bert):
 @pytest.mark.parametrize("name", ["albert", "electra"])
 def test_narrow_word_vectors_are_met_by_a_head_of_their_width(name):
     model = families.build(name, "ForMaskedLM").eval()
-    sizes = {"embedding_size": model.config.embedding_size, "initializer_range": model.config.initializer_range}
-    head = losses.init_masked_lm_head(jax.random.key(0), model.config.hidden_size, model.config.vocab_size, **sizes)
+    sizes = {
+        "embedding_size": model.config.embedding_size,
+        "initializer_range": model.config.initializer_range,
+    }
+    head = losses.init_masked_lm_head(
+        jax.random.key(0), model.config.hidden_size, model.config.vocab_size, **sizes
+    )
     tensors = model.state_dict()
     dense, norm, bias = {
         "albert": ("predictions.dense", "predictions.LayerNorm", "predictions.bias"),
-        "electra": ("generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head.bias"),
+        "electra": (
+            "generator_predictions.dense",
+            "generator_predictions.LayerNorm",
+            "generator_lm_head.bias",
+        ),
     }[name]
     theirs = {
-        "dense": {"kernel": tensors[f"{dense}.weight"].numpy().T, "bias": tensors[f"{dense}.bias"].numpy()},
-        "norm": {"scale": tensors[f"{norm}.weight"].numpy(), "bias": tensors[f"{norm}.bias"].numpy()},
+        "dense": {
+            "kernel": tensors[f"{dense}.weight"].numpy().T,
+            "bias": tensors[f"{dense}.bias"].numpy(),
+        },
+        "norm": {
+            "scale": tensors[f"{norm}.weight"].numpy(),
+            "bias": tensors[f"{norm}.bias"].numpy(),
+        },
         "bias": tensors[bias].numpy(),
     }
     assert jax.tree.map(jnp.shape, head) == jax.tree.map(jnp.shape, theirs)

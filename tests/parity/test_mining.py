@@ -26,12 +26,21 @@ def both(tmp_path_factory):
     cross = models.write_cross_folder(folder / "cross")
     texts = list(dict.fromkeys(text for text in models.sentences(200, seed=5, longest=6) if text))
     pairs = {"query": texts[:25], "answer": texts[25:50]}
-    for name, rows in {"query": [0, 0, 3, 7], "answer": [5, 11, 7, 7]}.items():  # several positives; a row twice
+    for name, rows in {
+        "query": [0, 0, 3, 7],
+        "answer": [5, 11, 7, 7],
+    }.items():  # several positives; a row twice
         pairs[name] += [pairs[name][row] for row in rows]
     pairs["answer"][20] = pairs["answer"][21]  # one positive of two queries
     return {
-        "bi": (jsbert.SentenceTransformer(bi), sentence_transformers.SentenceTransformer(str(bi), device="cpu")),
-        "cross": (jsbert.CrossEncoder(cross), sentence_transformers.CrossEncoder(str(cross), device="cpu")),
+        "bi": (
+            jsbert.SentenceTransformer(bi),
+            sentence_transformers.SentenceTransformer(str(bi), device="cpu"),
+        ),
+        "cross": (
+            jsbert.CrossEncoder(cross),
+            sentence_transformers.CrossEncoder(str(cross), device="cpu"),
+        ),
         "dataset": datasets.Dataset.from_dict(pairs),
         "corpus": texts[50:90],
     }
@@ -49,7 +58,9 @@ def mine(both, *, cross_encoder=False, corpus=False, dataset=None, **options):
         if corpus:
             given["corpus"] = both["corpus"]
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module="sentence_transformers")
+            warnings.filterwarnings(
+                "ignore", category=DeprecationWarning, module="sentence_transformers"
+            )
             results.append(function(dataset, both["bi"][number], verbose=False, **given))
     return [{name: list(result[name]) for name in result.column_names} for result in results]
 
@@ -83,9 +94,19 @@ OPTIONS = {
     },
     "margin below zero": {"relative_margin": -0.05, "absolute_margin": -0.1},
     "random": {"sampling_strategy": "random", "range_max": 20},
-    "random with limits": {"sampling_strategy": "random", "max_score": 0.8, "corpus": True, "range_min": 2},
+    "random with limits": {
+        "sampling_strategy": "random",
+        "max_score": 0.8,
+        "corpus": True,
+        "range_min": 2,
+    },
     "cross-encoder": {"cross_encoder": True, "max_score": 0.6, "min_score": 0.05, "corpus": True},
-    "cross-encoder, margins": {"cross_encoder": True, "absolute_margin": 0.05, "relative_margin": 0.1, "range_min": 2},
+    "cross-encoder, margins": {
+        "cross_encoder": True,
+        "absolute_margin": 0.05,
+        "relative_margin": 0.1,
+        "range_min": 2,
+    },
     "cross-encoder without limits": {"cross_encoder": True},
     "more than the corpus has": {"num_negatives": 40},
     "more ranks than the corpus has": {"num_negatives": 3, "range_max": 60, "range_min": 21},
@@ -101,7 +122,9 @@ def test_the_same_negatives_with_the_same_scores(both, name, output_format):
 @pytest.mark.parametrize("output_scores", [True, False])
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_every_format_where_some_queries_have_too_few(both, output_format, output_scores):
-    assert_same(*mine(both, output_format=output_format, output_scores=output_scores, **OPTIONS["scores"]))
+    assert_same(
+        *mine(both, output_format=output_format, output_scores=output_scores, **OPTIONS["scores"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +143,9 @@ def test_prompts(both, options):
 
 
 def test_positives_among_the_candidates(both):
-    got, wanted = mine(both, include_positives=True, output_format="n-tuple", num_negatives=6, output_scores=True)
+    got, wanted = mine(
+        both, include_positives=True, output_format="n-tuple", num_negatives=6, output_scores=True
+    )
     assert_same(got, wanted)
     assert any(row[0] in row[1:] for row in np.round(got["scores"], 6).tolist())
 
@@ -134,7 +159,11 @@ def test_other_similarities(both, similarity, monkeypatch):
 
 def test_columns_by_name(both):
     swapped = both["dataset"].add_column("id", range(len(both["dataset"])))
-    options = {"anchor_column_name": "answer", "positive_column_name": "query", "output_scores": True}
+    options = {
+        "anchor_column_name": "answer",
+        "positive_column_name": "query",
+        "output_scores": True,
+    }
     assert_same(*mine(both, dataset=swapped, **options))
 
 

@@ -26,7 +26,12 @@ VARIANTS = {
     "as published": {},
     "biases": {"attention_bias": True, "mlp_bias": True, "norm_bias": True},
     "own layers": {
-        "layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention"],
+        "layer_types": [
+            "sliding_attention",
+            "full_attention",
+            "full_attention",
+            "sliding_attention",
+        ],
         "rope_parameters": {
             "full_attention": {"rope_type": "default", "rope_theta": 300.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
@@ -37,7 +42,9 @@ VARIANTS = {
 TEXTS = [*models.sentences(20, seed=3, longest=20), "", "a" * 300]
 
 
-build = functools.partial(families.build, "modernbert", num_hidden_layers=4, global_attn_every_n_layers=3)
+build = functools.partial(
+    families.build, "modernbert", num_hidden_layers=4, global_attn_every_n_layers=3
+)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -46,7 +53,9 @@ def test_every_stage_equals_transformers(tmp_path, variant):
     config, params = opened(written(tmp_path, model))
     for side in ("right", "left"):
         ids, mask = reference.tokens(side=side, length=16)
-        reference.assert_same_stages(STAGES(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask)
+        reference.assert_same_stages(
+            STAGES(config, params, ids, mask), reference.hidden_states(model, ids, mask), mask
+        )
 
 
 def test_windows_and_angles_hold_far_into_a_text(tmp_path):
@@ -55,7 +64,9 @@ def test_windows_and_angles_hold_far_into_a_text(tmp_path):
     ids, mask = reference.tokens(batch=2, length=600)
     mask[0] = 1
     got = np.asarray(FORWARD(config, params, ids, mask))[0]
-    assert reference.largest_difference(got, reference.hidden_states(model, ids, mask)[-1][0]) <= 1e-5
+    assert (
+        reference.largest_difference(got, reference.hidden_states(model, ids, mask)[-1][0]) <= 1e-5
+    )
 
 
 @pytest.mark.parametrize("every", [1, 2])
@@ -64,19 +75,30 @@ def test_older_and_newer_configs_say_the_same(tmp_path, every):
     values = json.loads(file.read_text())
     for name in ("layer_types", "rope_parameters"):
         del values[name]
-    older = {"global_attn_every_n_layers": every, "global_rope_theta": 90.0, "local_rope_theta": 5.0}
+    older = {
+        "global_attn_every_n_layers": every,
+        "global_rope_theta": 90.0,
+        "local_rope_theta": 5.0,
+    }
     file.write_text(json.dumps(values | older))
-    model = transformers.AutoModel.from_pretrained(tmp_path / "older").eval()  # which writes the newer keys
+    model = transformers.AutoModel.from_pretrained(
+        tmp_path / "older"
+    ).eval()  # which writes the newer keys
     model.save_pretrained(tmp_path / "newer")
     models.write_vocabulary(tmp_path / "newer")
-    assert json.loads((tmp_path / "newer/config.json").read_text())["rope_parameters"]["sliding_attention"]
+    assert json.loads((tmp_path / "newer/config.json").read_text())["rope_parameters"][
+        "sliding_attention"
+    ]
     ids, mask = reference.tokens()
     counted = mask.astype(bool)
     for name in ("older", "newer"):
         parts = read_bi_encoder(tmp_path / name, pooling="mean")
         got = np.asarray(FORWARD(parts.config.encoder, parts.params["encoder"], ids, mask))
         assert (
-            reference.largest_difference(got[counted], reference.hidden_states(model, ids, mask)[-1][counted]) <= 1e-5
+            reference.largest_difference(
+                got[counted], reference.hidden_states(model, ids, mask)[-1][counted]
+            )
+            <= 1e-5
         )
         back = parts.config.encoder.to_json()
         assert {key: back[key] for key in older} == older
@@ -104,7 +126,10 @@ def test_folders_both_ways(tmp_path, variant):
     ours.save_pretrained(tmp_path / "back")
     again = sentence_transformers.SentenceTransformer(str(tmp_path / "back"), device="cpu")
     assert reference.largest_difference(again.encode(TEXTS), wanted) <= 1e-6
-    assert type(transformers.AutoModel.from_pretrained(tmp_path / "back")).__name__ == "ModernBertModel"
+    assert (
+        type(transformers.AutoModel.from_pretrained(tmp_path / "back")).__name__
+        == "ModernBertModel"
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +160,9 @@ def test_cross_encoders_both_ways(tmp_path, num_labels, options):
 
 
 def test_each_dropout_draws_and_gradients_are_finite(tmp_path):
-    config, params = opened(written(tmp_path, build(num_hidden_layers=1, layer_types=["sliding_attention"])))
+    config, params = opened(
+        written(tmp_path, build(num_hidden_layers=1, layer_types=["sliding_attention"]))
+    )
     ids, mask = map(jnp.asarray, reference.tokens())
     mask = mask.at[0].set(0)  # a row of padding alone
 
@@ -152,15 +179,21 @@ def test_each_dropout_draws_and_gradients_are_finite(tmp_path):
         assert one == same
         assert len({float(plain), float(one), float(other)}) == 3
     everything = modernbert.Config.from_json(config.to_json() | rates)
-    gradient = jax.grad(total)(params, dataclasses.replace(everything, compute=Compute(remat=True)), keys[0])
+    gradient = jax.grad(total)(
+        params, dataclasses.replace(everything, compute=Compute(remat=True)), keys[0]
+    )
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
 
 
 def test_the_window_is_computed_once_for_all_layers():
     def windows(layers):
-        config = modernbert.Config(vocab_size=9, hidden_size=8, num_attention_heads=2, num_hidden_layers=layers)
+        config = modernbert.Config(
+            vocab_size=9, hidden_size=8, num_attention_heads=2, num_hidden_layers=layers
+        )
         ids = jax.ShapeDtypeStruct((5, 19), jnp.int32)
-        program = jax.make_jaxpr(lambda *inputs: encoders.forward(config, *inputs))(encoders.shapes(config), ids, ids)
+        program = jax.make_jaxpr(lambda *inputs: encoders.forward(config, *inputs))(
+            encoders.shapes(config), ids, ids
+        )
         return len(re.findall(r"bool\[1,1,19,19\]", str(program)))
 
     assert windows(2) == windows(5) > 0
@@ -169,11 +202,23 @@ def test_the_window_is_computed_once_for_all_layers():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type is 'linear'; only 'default'"),
-        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "of full_attention: rope_type is 'yarn'"),
-        ({"local_rope_theta": 0}, "of sliding_attention: rope_theta is 0; it must be a positive number"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            "rope_type is 'linear'; only 'default'",
+        ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}},
+            "of full_attention: rope_type is 'yarn'",
+        ),
+        (
+            {"local_rope_theta": 0},
+            "of sliding_attention: rope_theta is 0; it must be a positive number",
+        ),
         ({"layer_types": ["full_attention"] * 3}, "layer_types is .* each of 22 layers"),
-        ({"num_hidden_layers": 1, "layer_types": ["chunked_attention"]}, "layer_types is .'chunked_attention'"),
+        (
+            {"num_hidden_layers": 1, "layer_types": ["chunked_attention"]},
+            "layer_types is .'chunked_attention'",
+        ),
         ({"classifier_pooling": "max"}, "classifier_pooling is 'max'; it must be 'cls' or 'mean'"),
         ({"hidden_size": 36}, "hidden_size 36 over num_attention_heads 12 is odd"),
         ({"mlp_dropout": 2}, "mlp_dropout is 2"),

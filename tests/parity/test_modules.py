@@ -37,7 +37,9 @@ def trunk(folder, seed=0, **sizes):
 
 def write(folder, *modules):
     """A folder that sentence-transformers writes, every module's parameters perturbed but those of the trunks."""
-    model = sentence_transformers.SentenceTransformer(modules=list(modules), device="cpu", prompts=PROMPTS)
+    model = sentence_transformers.SentenceTransformer(
+        modules=list(modules), device="cpu", prompts=PROMPTS
+    )
     for seed, module in enumerate(model.modules()):
         if isinstance(module, (st.Dense, st.LayerNorm, st.WeightedLayerPooling)):
             reference.perturb(module, seed)
@@ -76,7 +78,10 @@ def assert_same_both_ways(folder, back, tasks=("query", "document", None)):
     for task in tasks:
         name = f"encode_{task}" if task else "encode"
         wanted = getattr(before, name)(TEXTS)
-        assert reference.largest_difference(getattr(ours, name)(TEXTS, on_truncate="ignore"), wanted) <= 1e-5
+        assert (
+            reference.largest_difference(getattr(ours, name)(TEXTS, on_truncate="ignore"), wanted)
+            <= 1e-5
+        )
         assert reference.largest_difference(getattr(after, name)(TEXTS), wanted) <= 1e-5
     assert jsbert.SentenceTransformer(back).config == ours.config
     return ours
@@ -84,7 +89,11 @@ def assert_same_both_ways(folder, back, tasks=("query", "document", None)):
 
 HEADS = {
     "Dense with a residual": lambda: (st.Dense(24, 24, use_residual=True), st.Normalize()),
-    "all": lambda: (st.Dense(24, 10, use_residual=True, bias=False), st.Dropout(0.3), st.LayerNorm(10)),
+    "all": lambda: (
+        st.Dense(24, 10, use_residual=True, bias=False),
+        st.Dropout(0.3),
+        st.LayerNorm(10),
+    ),
 }
 
 
@@ -96,7 +105,10 @@ def test_modules_behind_the_pooling(tmp_path, name, old):
     if old:
         make_old(folder)
     assert_same_both_ways(folder, tmp_path / "back", tasks=[None])
-    kept = [entry["type"].rpartition(".")[2] for entry in json.loads((tmp_path / "back/modules.json").read_text())]
+    kept = [
+        entry["type"].rpartition(".")[2]
+        for entry in json.loads((tmp_path / "back/modules.json").read_text())
+    ]
     assert kept == ["Transformer", "Pooling", *(type(module).__name__ for module in head)]
 
 
@@ -119,9 +131,16 @@ def test_weighted_layers_under_every_pooling_without_the_prompt(tmp_path, old):
 
 
 def test_weighted_layers_count_each_run_of_an_alberts_layers(tmp_path):
-    sizes = models.SIZES | {"embedding_size": 14, "num_hidden_layers": 3, "num_hidden_groups": 2, "inner_group_num": 2}
+    sizes = models.SIZES | {
+        "embedding_size": 14,
+        "num_hidden_layers": 3,
+        "num_hidden_groups": 2,
+        "inner_group_num": 2,
+    }
     albert = reference.perturb(transformers.AlbertModel(transformers.AlbertConfig(**sizes)), 0)
-    transformer = st.Transformer(str(reference.write_trunk(tmp_path / "trunk", albert)), max_seq_length=20)
+    transformer = st.Transformer(
+        str(reference.write_trunk(tmp_path / "trunk", albert)), max_seq_length=20
+    )
     transformer.auto_model.config.output_hidden_states = True
     layers = st.WeightedLayerPooling(24, num_hidden_layers=6, layer_start=2)
     folder = write(tmp_path / "model", transformer, layers, st.Pooling(24, "mean"))
@@ -132,16 +151,23 @@ def test_all_stages_are_those_of_transformers():
     bert = reference.bert(num_hidden_layers=3)
     ids, mask = reference.tokens(side="left")
     with torch.no_grad():
-        wanted = bert(torch.tensor(ids), torch.tensor(mask), output_hidden_states=True).hidden_states
+        wanted = bert(
+            torch.tensor(ids), torch.tensor(mask), output_hidden_states=True
+        ).hidden_states
     config = encoders.family("bert").Config(**models.SIZES | {"num_hidden_layers": 3})
     tensors = [(name, tensor.numpy()) for name, tensor in bert.state_dict().items()]
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
-    params = to_params(tensors, names, shapes, where="torch", dropped=encoders.family("bert").DROPPED)
+    params = to_params(
+        tensors, names, shapes, where="torch", dropped=encoders.family("bert").DROPPED
+    )
     got = encoders.hidden_states(config, params, ids, mask)
     assert len(got) == len(wanted) == 4
     for a, b in zip(got, wanted, strict=True):
         assert (
-            reference.largest_difference(np.where(mask[:, :, None], a, 0), b * torch.tensor(mask)[:, :, None]) <= 1e-5
+            reference.largest_difference(
+                np.where(mask[:, :, None], a, 0), b * torch.tensor(mask)[:, :, None]
+            )
+            <= 1e-5
         )
     assert np.array_equal(got[-1], encoders.forward(config, params, ids, mask))
 
@@ -149,9 +175,14 @@ def test_all_stages_are_those_of_transformers():
 @pytest.mark.parametrize("old", [False, True])
 def test_routes_behind_the_pooling(tmp_path, old):
     shared = st.Dense(24, 24, activation_function=torch.nn.Identity())
-    routes = {"query": [shared, st.Dense(24, 9)], "document": [shared, st.Dense(24, 9, bias=False), st.LayerNorm(9)]}
+    routes = {
+        "query": [shared, st.Dense(24, 9)],
+        "document": [shared, st.Dense(24, 9, bias=False), st.LayerNorm(9)],
+    }
     router = TorchRouter(routes, default_route="query" if old else "document")
-    folder = write(tmp_path / "model", trunk(tmp_path / "trunk"), st.Pooling(24, "cls"), router, st.Normalize())
+    folder = write(
+        tmp_path / "model", trunk(tmp_path / "trunk"), st.Pooling(24, "cls"), router, st.Normalize()
+    )
     if old:
         make_old(folder)
     ours = assert_same_both_ways(folder, tmp_path / "back")
@@ -165,7 +196,10 @@ def test_routes_behind_the_pooling(tmp_path, old):
 
 def test_routes_with_a_trunk_in_common(tmp_path):
     transformer, pooling = trunk(tmp_path / "trunk"), st.Pooling(24, "mean")
-    routes = {"query": [transformer, pooling, st.Dense(24, 9)], "document": [transformer, pooling, st.Dense(24, 9)]}
+    routes = {
+        "query": [transformer, pooling, st.Dense(24, 9)],
+        "document": [transformer, pooling, st.Dense(24, 9)],
+    }
     folder = write(tmp_path / "model", TorchRouter(routes, default_route="query"))
     ours = assert_same_both_ways(folder, tmp_path / "back")
     assert ours.router is None  # one encoder
@@ -196,7 +230,16 @@ def test_routes_with_encoders_of_their_own(tmp_path, old):
         (["query", "document"], {"default_route": "document"}),
         (["query", "document"], {"allow_empty_key": False}),
         (["a", "text"], {"default_route": "a"}),
-        (["a", "b", "c"], {"route_mappings": {("query", "text"): "b", ("query", None): "a", ("document", None): "c"}}),
+        (
+            ["a", "b", "c"],
+            {
+                "route_mappings": {
+                    ("query", "text"): "b",
+                    ("query", None): "a",
+                    ("document", None): "c",
+                }
+            },
+        ),
         (["a", "b", "query"], {"route_mappings": {(None, "text"): "b", (None, None): "a"}}),
         (["a", "b"], {"route_mappings": {("query", None): "b", (None, None): "a"}}),
     ],
@@ -222,5 +265,7 @@ def test_a_task_takes_the_route_that_it_takes_there(tmp_path, names, options):
     for task in ("query", "document", "other", "a", None):
         wanted = leads_to(lambda task: router._resolve_route(task, "text"), task)
         assert (
-            leads_to(ours.route_name, task) == leads_to(lambda task: again._resolve_route(task, "text"), task) == wanted
+            leads_to(ours.route_name, task)
+            == leads_to(lambda task: again._resolve_route(task, "text"), task)
+            == wanted
         )

@@ -87,7 +87,10 @@ class Nomic(nn.Module):
             nn.ModuleDict(
                 {
                     "attn": nn.ModuleDict(
-                        {"Wqkv": nn.Linear(width, 3 * width, False), "out_proj": nn.Linear(width, width, False)}
+                        {
+                            "Wqkv": nn.Linear(width, 3 * width, False),
+                            "out_proj": nn.Linear(width, width, False),
+                        }
                     ),
                     "mlp": nn.ModuleDict(
                         {
@@ -108,7 +111,9 @@ class Nomic(nn.Module):
 
     def forward(self, ids, mask, types):
         embeddings = self.embeddings
-        hidden = self.emb_ln(embeddings["word_embeddings"](ids) + embeddings["token_type_embeddings"](types))
+        hidden = self.emb_ln(
+            embeddings["word_embeddings"](ids) + embeddings["token_type_embeddings"](types)
+        )
         yield hidden
         for layer in self.encoder["layers"]:
             attention, mlp = layer["attn"], layer["mlp"]
@@ -122,9 +127,18 @@ class Nomic(nn.Module):
 class New(nn.Module):
     def __init__(self, config):
         super().__init__()
-        width, inner, epsilon = config["hidden_size"], config["intermediate_size"], config["layer_norm_eps"]
-        tables = {"word_embeddings": config["vocab_size"], "token_type_embeddings": config["type_vocab_size"]}
-        self.embeddings = nn.ModuleDict({name: nn.Embedding(size, width) for name, size in tables.items() if size})
+        width, inner, epsilon = (
+            config["hidden_size"],
+            config["intermediate_size"],
+            config["layer_norm_eps"],
+        )
+        tables = {
+            "word_embeddings": config["vocab_size"],
+            "token_type_embeddings": config["type_vocab_size"],
+        }
+        self.embeddings = nn.ModuleDict(
+            {name: nn.Embedding(size, width) for name, size in tables.items() if size}
+        )
         self.embeddings["LayerNorm"] = nn.LayerNorm(width, epsilon)
         layers = [
             nn.ModuleDict(
@@ -133,7 +147,10 @@ class New(nn.Module):
                         {"qkv_proj": nn.Linear(width, 3 * width), "o_proj": nn.Linear(width, width)}
                     ),
                     "mlp": nn.ModuleDict(
-                        {"up_gate_proj": nn.Linear(width, 2 * inner, False), "down_proj": nn.Linear(inner, width)}
+                        {
+                            "up_gate_proj": nn.Linear(width, 2 * inner, False),
+                            "down_proj": nn.Linear(inner, width),
+                        }
                     ),
                     "attn_ln": nn.LayerNorm(width, epsilon),
                     "mlp_ln": nn.LayerNorm(width, epsilon),
@@ -169,7 +186,9 @@ def speeds(size, theta):
 def mixture(qkv, mask, heads, speeds):
     query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in qkv.chunk(3, dim=-1))
     angles = torch.arange(qkv.shape[1])[:, None] * speeds
-    turn = torch.polar(torch.ones_like(angles), angles)  # entry i and entry i + d/2 as a complex number
+    turn = torch.polar(
+        torch.ones_like(angles), angles
+    )  # entry i and entry i + d/2 as a complex number
     query, key = (torch.complex(*x.chunk(2, dim=-1)) * turn for x in (query, key))
     scores = (query @ key.conj().transpose(-1, -2)).real / value.shape[-1] ** 0.5
     weights = scores.masked_fill(mask[:, None, None] == 0, -1e30).softmax(-1)
@@ -180,7 +199,11 @@ def write_original(folder, name, prefix="", **keys):
     """The original's folder, and the torch reference for it."""
     config = ORIGINALS[name] | keys
     model = reference.perturb({"nomic_bert": Nomic, "new": New}[name](config))
-    tokenizer = {"model_input_names": ["input_ids", "attention_mask"]} if config["type_vocab_size"] == 1 else {}
+    tokenizer = (
+        {"model_input_names": ["input_ids", "attention_mask"]}
+        if config["type_vocab_size"] == 1
+        else {}
+    )
     models.write_vocabulary(folder, **tokenizer)
     (folder / "config.json").write_text(json.dumps(config))
     tensors = {prefix + key: tensor.contiguous() for key, tensor in model.state_dict().items()}
@@ -239,7 +262,9 @@ def test_saved_nomic_folders_have_the_keys_of_the_original_too(tmp_path):
     write_original(tmp_path, "nomic_bert")
     config, _ = opened(tmp_path)
     saved = config.to_json()
-    differing = {key for key, value in ORIGINALS["nomic_bert"].items() if saved.get(key, "none") != value}
+    differing = {
+        key for key, value in ORIGINALS["nomic_bert"].items() if saved.get(key, "none") != value
+    }
     assert differing == {"embd_pdrop"}  # which nothing reads
     assert saved["n_positions"] == saved["max_position_embeddings"] == config.max_tokens == 256
     # published: the positions of use, and those of the training
@@ -251,7 +276,11 @@ def test_original_rerankers_are_read_with_their_head(tmp_path):
     whole = build("gte", "ForSequenceClassification", num_labels=1)
     theirs = read_cross_encoder(written(tmp_path, whole))
     values = json.loads((tmp_path / "config.json").read_text())
-    values |= {"model_type": "new", "rope_theta": values.pop("rope_parameters")["rope_theta"], "rope_scaling": None}
+    values |= {
+        "model_type": "new",
+        "rope_theta": values.pop("rope_parameters")["rope_theta"],
+        "rope_scaling": None,
+    }
     (tmp_path / "config.json").write_text(json.dumps(values))
     tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
     renamed = {key.replace("gte.", "new."): tensor for key, tensor in tensors.items()}
@@ -273,8 +302,16 @@ def test_remote_code_is_not_run(tmp_path, name):
 @pytest.mark.parametrize(
     "name, keys, message",
     [
-        ("nomic_bert", {"activation_function": "gelu"}, "activation_function is 'gelu'; supported: swiglu"),
-        ("nomic_bert", {"moe_every_n_layers": 2, "num_experts": 8}, "moe_every_n_layers is 2; layers of experts"),
+        (
+            "nomic_bert",
+            {"activation_function": "gelu"},
+            "activation_function is 'gelu'; supported: swiglu",
+        ),
+        (
+            "nomic_bert",
+            {"moe_every_n_layers": 2, "num_experts": 8},
+            "moe_every_n_layers is 2; layers of experts",
+        ),
         ("nomic_bert", {"prenorm": True}, "prenorm is True; only False"),
         ("nomic_bert", {"causal": True}, "causal is True"),
         ("nomic_bert", {"use_rms_norm": True}, "use_rms_norm is True"),
@@ -283,23 +320,51 @@ def test_remote_code_is_not_run(tmp_path, name):
         ("nomic_bert", {"mlp_fc1_bias": True}, "mlp_fc1_bias is True"),
         ("nomic_bert", {"rotary_emb_fraction": 0.5}, "rotary_emb_fraction is 0.5; only 1.0"),
         ("nomic_bert", {"rotary_emb_interleaved": True}, "rotary_emb_interleaved is True"),
-        ("nomic_bert", {"rotary_emb_base": 0}, "rotary_emb_base is 0; it must be a positive number"),
-        ("nomic_bert", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope_type is 'yarn'"),
+        (
+            "nomic_bert",
+            {"rotary_emb_base": 0},
+            "rotary_emb_base is 0; it must be a positive number",
+        ),
+        (
+            "nomic_bert",
+            {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
+            "rope_type is 'yarn'",
+        ),
         ("nomic_bert", {"n_head": 8}, "is odd; rotary positions need it even"),
-        ("nomic_bert", {"hidden_act": "relu"}, "hidden_act is 'relu'; it must be 'silu', 'gelu' or 'sigmoid'"),
-        ("new", {"layer_norm_type": "rms_norm"}, "layer_norm_type is 'rms_norm'; only 'layer_norm'"),
+        (
+            "nomic_bert",
+            {"hidden_act": "relu"},
+            "hidden_act is 'relu'; it must be 'silu', 'gelu' or 'sigmoid'",
+        ),
+        (
+            "new",
+            {"layer_norm_type": "rms_norm"},
+            "layer_norm_type is 'rms_norm'; only 'layer_norm'",
+        ),
         ("new", {"position_embedding_type": "absolute"}, "position_embedding_type is 'absolute'"),
         ("new", {"logn_attention_scale": True}, "logn_attention_scale is True"),
         ("new", {"pack_qkv": False}, "pack_qkv is False"),
-        ("new", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "only type 'ntk' without mixed_b"),
-        ("new", {"rope_scaling": {"type": "ntk", "factor": 2.0, "mixed_b": 0.6}}, "only type 'ntk' without mixed_b"),
+        (
+            "new",
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            "only type 'ntk' without mixed_b",
+        ),
+        (
+            "new",
+            {"rope_scaling": {"type": "ntk", "factor": 2.0, "mixed_b": 0.6}},
+            "only type 'ntk' without mixed_b",
+        ),
         (
             "new",
             {"rope_scaling": {"type": "ntk", "factor": 0.5}},
             "rope_scaling: factor is 0.5; it must be a number from 1",
         ),
         ("new", {"type_vocab_size": -1}, "type_vocab_size is -1"),
-        ("new", {"model_type": "gte", "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "'dynamic'; only"),
+        (
+            "new",
+            {"model_type": "gte", "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+            "'dynamic'; only",
+        ),
         (
             "new",
             {"model_type": "gte", "rope_scaling": {"rope_type": "linear"}},

@@ -17,7 +17,9 @@ from tests.parity import reference
 @pytest.mark.parametrize("mode", pooling.POOLINGS)
 def test_poolings(mode, prompt_length, side):
     _, mask = reference.tokens(side=side, length=14)
-    mask[:, 7 - 7 * (side == "right") : 7 + 7 * (side == "left")] = 1  # more tokens than the prompt's
+    mask[:, 7 - 7 * (side == "right") : 7 + 7 * (side == "left")] = (
+        1  # more tokens than the prompt's
+    )
     hidden = np.random.default_rng(8).standard_normal((*mask.shape, 5)).astype(np.float32)
     module = st.Pooling(5, mode, include_prompt=False)
     features = {
@@ -27,11 +29,16 @@ def test_poolings(mode, prompt_length, side):
     }
     wanted = module(features)["sentence_embedding"]
     assert (
-        reference.largest_difference(pooling.pool(hidden, mask, (mode,), prompt_length=prompt_length), wanted) <= 1e-6
+        reference.largest_difference(
+            pooling.pool(hidden, mask, (mode,), prompt_length=prompt_length), wanted
+        )
+        <= 1e-6
     )
 
 
-@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.Identity, torch.nn.ReLU, torch.nn.GELU, torch.nn.SiLU])
+@pytest.mark.parametrize(
+    "activation", [torch.nn.Tanh, torch.nn.Identity, torch.nn.ReLU, torch.nn.GELU, torch.nn.SiLU]
+)
 @pytest.mark.parametrize("bias", [True, False])
 def test_dense(activation, bias):
     module = reference.perturb(st.Dense(7, 4, bias=bias, activation_function=activation()), 2)
@@ -40,7 +47,10 @@ def test_dense(activation, bias):
     if bias:
         params["bias"] = jnp.asarray(module.linear.bias.detach().numpy())
     wanted = module({"sentence_embedding": torch.tensor(vectors)})["sentence_embedding"]
-    assert reference.largest_difference(dense(params, vectors, activation.__name__.lower()), wanted) <= 1e-6
+    assert (
+        reference.largest_difference(dense(params, vectors, activation.__name__.lower()), wanted)
+        <= 1e-6
+    )
 
 
 def test_normalize():

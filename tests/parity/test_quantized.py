@@ -36,7 +36,9 @@ def test_codes_are_the_same_value_for_value(precision, dim, dtype):
     embeddings[:3] = sample[:3]
     embeddings[3, :] = 0
     ranges = np.vstack([sample.min(axis=0), sample.max(axis=0)])
-    assert dim == 1 or ((embeddings < ranges[0]).any() and (embeddings > ranges[1]).any())  # and neither wraps
+    assert dim == 1 or (
+        (embeddings < ranges[0]).any() and (embeddings > ranges[1]).any()
+    )  # and neither wraps
     for options in ({"ranges": ranges}, {"calibration_embeddings": sample}):
         wanted = theirs.quantize_embeddings(embeddings, precision, **options)
         assert_same(quantize_embeddings(embeddings, precision, **options), wanted)
@@ -46,7 +48,10 @@ def test_codes_are_the_same_value_for_value(precision, dim, dtype):
         assert_same(quantize_embeddings(embeddings[7], precision, **options), one)
         none = theirs.quantize_embeddings(embeddings[:0], precision, **options)
         assert_same(quantize_embeddings(embeddings[:0], precision, **options), none)
-    assert_same(quantize_embeddings(embeddings, precision, "batch"), theirs.quantize_embeddings(embeddings, precision))
+    assert_same(
+        quantize_embeddings(embeddings, precision, "batch"),
+        theirs.quantize_embeddings(embeddings, precision),
+    )
     tokens = [embeddings[:9], embeddings[9:12]]
     wanted = theirs.quantize_embeddings(tokens, precision)
     for found, matrix in zip(quantize_embeddings(tokens, precision, "batch"), wanted, strict=True):
@@ -104,7 +109,9 @@ def faiss(monkeypatch):
 def their_search(queries, codes, **options):
     """(scores, indices) of semantic_search_faiss."""
     found, *_ = theirs.semantic_search_faiss(queries, codes, **options)
-    return tuple(np.array([[hit[name] for hit in hits] for hits in found]) for name in ("score", "corpus_id"))
+    return tuple(
+        np.array([[hit[name] for hit in hits] for hits in found]) for name in ("score", "corpus_id")
+    )
 
 
 @pytest.mark.parametrize("multiplier", [1, 4])
@@ -113,7 +120,9 @@ def test_search_over_bits_finds_the_same(faiss, multiplier):
     codes = quantize_embeddings(corpus, "ubinary")
     options = {"top_k": 10, "rescore_multiplier": multiplier, "corpus_precision": "ubinary"}
     scores, indices = their_search(queries, codes, **options)
-    found = search.top_k_quantized(queries, codes, 10, precision="ubinary", rescore_multiplier=multiplier)
+    found = search.top_k_quantized(
+        queries, codes, 10, precision="ubinary", rescore_multiplier=multiplier
+    )
     assert np.array_equal(found.indices, indices)
     # They multiply with 0 and 1, we with -1 and 1: the order is the same.
     assert found.scores == pytest.approx(2 * scores - queries.sum(axis=1, keepdims=True), abs=1e-4)
@@ -142,7 +151,8 @@ def test_bytes_find_more_than_products_of_codes(faiss):
     _, their_indices = their_search(queries, codes, **options)
     indices = search.top_k_quantized(queries, codes, 10, precision="uint8", ranges=ranges).indices
     ours, others = (
-        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, of, strict=True)]) for of in (indices, their_indices)
+        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, of, strict=True)])
+        for of in (indices, their_indices)
     )
     assert ours > 0.95 > others
 

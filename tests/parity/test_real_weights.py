@@ -43,14 +43,19 @@ NASTY = [
 ]
 
 
-@pytest.fixture(scope="module", params=["jsbert-mini-en", pytest.param("all-MiniLM-L6-v2", marks=pytest.mark.weights)])
+@pytest.fixture(
+    scope="module",
+    params=["jsbert-mini-en", pytest.param("all-MiniLM-L6-v2", marks=pytest.mark.weights)],
+)
 def name(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def theirs(name):
-    return sentence_transformers.SentenceTransformer(str(jsbert.checkpoint.find_folder(name)), device="cpu")
+    return sentence_transformers.SentenceTransformer(
+        str(jsbert.checkpoint.find_folder(name)), device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,10 @@ def test_vectors_are_the_same(name, texts, vectors):
     assert reference.largest_difference(ours, vectors) <= 1e-5
     # one by one, and spread over devices
     assert (
-        np.abs(np.stack([model.encode(text, on_truncate="ignore") for text in texts[:30:3]]) - ours[:30:3]).max()
+        np.abs(
+            np.stack([model.encode(text, on_truncate="ignore") for text in texts[:30:3]])
+            - ours[:30:3]
+        ).max()
         <= 1e-6
     )
     wide = jsbert.SentenceTransformer(name, device=["cpu:0", "cpu:1", "cpu:2"])

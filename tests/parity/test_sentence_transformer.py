@@ -41,7 +41,9 @@ def write_reference(folder, pooling, *head, trunk=None, include_prompt=True, pro
     reference.write_trunk(folder / "trunk", trunk or reference.bert())
     transformer = st.Transformer(str(folder / "trunk"), max_seq_length=20)
     modules = [transformer, st.Pooling(24, pooling, include_prompt=include_prompt), *head]
-    model = sentence_transformers.SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
+    model = sentence_transformers.SentenceTransformer(
+        modules=modules, device="cpu", prompts=prompts
+    )
     model.save_pretrained(str(folder / "saved"), create_model_card=False)
     return folder / "saved"
 
@@ -61,8 +63,12 @@ ARRANGEMENTS = {
 @pytest.mark.parametrize("name", ARRANGEMENTS)
 def test_folders_of_sentence_transformers_give_the_same_vectors(tmp_path, name):
     pooling, head = ARRANGEMENTS[name]
-    folder = write_reference(tmp_path, pooling, *(reference.perturb(module, i) for i, module in enumerate(head)))
-    assert "pooling_mode" in json.loads((folder / "1_Pooling/config.json").read_text())  # the new keys
+    folder = write_reference(
+        tmp_path, pooling, *(reference.perturb(module, i) for i, module in enumerate(head))
+    )
+    assert "pooling_mode" in json.loads(
+        (folder / "1_Pooling/config.json").read_text()
+    )  # the new keys
     assert_same_vectors(folder)
     # and written back by jsbert, sentence-transformers opens it with the same vectors
     before = theirs(folder).encode(TEXTS)
@@ -75,7 +81,11 @@ def test_folders_of_sentence_transformers_give_the_same_vectors(tmp_path, name):
     "flags",
     [
         {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
-        {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": True},
+        {
+            "pooling_mode_cls_token": True,
+            "pooling_mode_max_tokens": True,
+            "pooling_mode_mean_tokens": True,
+        },
         {
             "pooling_mode_mean_sqrt_len_tokens": True,
             "pooling_mode_weightedmean_tokens": True,
@@ -87,7 +97,9 @@ def test_folders_of_sentence_transformers_give_the_same_vectors(tmp_path, name):
 )
 def test_the_older_pooling_keys(tmp_path, flags):
     folder = write_reference(tmp_path, "mean")
-    (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": 24} | flags))
+    (folder / "1_Pooling/config.json").write_text(
+        json.dumps({"word_embedding_dimension": 24} | flags)
+    )
     assert_same_vectors(folder)
 
 
@@ -113,7 +125,9 @@ def test_a_plain_huggingface_folder_gets_mean_pooling(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"do_lower_case": False}, {"do_lower_case": True}, {"strip_accents": False}], ids=str
+    "settings",
+    [{"do_lower_case": False}, {"do_lower_case": True}, {"strip_accents": False}],
+    ids=str,
 )
 def test_case_and_accents_follow_the_tokenizer_config(tmp_path, settings):
     reference.write_trunk(tmp_path, reference.bert(), **settings)
@@ -127,7 +141,9 @@ def test_do_lower_case_of_sentence_bert_config(tmp_path):
     (folder / "tokenizer.json").unlink()
     texts = ["THE CAT", "The Dog sat", "ÜBER"]
     cased = jsbert.SentenceTransformer(folder).encode(texts)
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 20, "do_lower_case": True}))
+    (folder / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": 20, "do_lower_case": True})
+    )
     assert np.abs(cased - jsbert.SentenceTransformer(folder).encode(texts)).max() > 0.01
     assert_same_vectors(folder, texts)
     jsbert.SentenceTransformer(folder).save_pretrained(tmp_path / "back")
@@ -147,12 +163,20 @@ def test_token_embeddings_and_all_outputs(tmp_path):
     got = ours.encode(texts, output_value="token_embeddings")
     for a, b in zip(got, torch_model.encode(texts, output_value="token_embeddings"), strict=True):
         assert reference.largest_difference(a, b) <= 1e-5
-    everything, wanted = ours.encode(texts, output_value=None), torch_model.encode(texts, output_value=None)
+    everything, wanted = (
+        ours.encode(texts, output_value=None),
+        torch_model.encode(texts, output_value=None),
+    )
     for a, b in zip(everything, wanted, strict=True):
         length = int(b["attention_mask"].sum())
         assert a["input_ids"].tolist() == b["input_ids"][:length].tolist()
-        assert reference.largest_difference(a["token_embeddings"], b["token_embeddings"][:length]) <= 1e-5
-        assert reference.largest_difference(a["sentence_embedding"], b["sentence_embedding"]) <= 1e-5
+        assert (
+            reference.largest_difference(a["token_embeddings"], b["token_embeddings"][:length])
+            <= 1e-5
+        )
+        assert (
+            reference.largest_difference(a["sentence_embedding"], b["sentence_embedding"]) <= 1e-5
+        )
 
 
 def test_models_made_here_open_there(tmp_path):
@@ -162,13 +186,24 @@ def test_models_made_here_open_there(tmp_path):
     model = jsbert.SentenceTransformer.from_parts(parts)
     model.save_pretrained(tmp_path / "saved")
     reopened = theirs(tmp_path / "saved")
-    assert (reopened.default_prompt_name, reopened.similarity_fn_name, reopened.truncate_dim) == ("query", "dot", 15)
+    assert (reopened.default_prompt_name, reopened.similarity_fn_name, reopened.truncate_dim) == (
+        "query",
+        "dot",
+        15,
+    )
     assert reopened.prompts["query"] == "query: "
-    assert reference.largest_difference(model.encode(TEXTS, on_truncate="ignore"), reopened.encode(TEXTS)) <= 1e-5
+    assert (
+        reference.largest_difference(
+            model.encode(TEXTS, on_truncate="ignore"), reopened.encode(TEXTS)
+        )
+        <= 1e-5
+    )
 
 
 def test_hub_names_without_an_owner_are_the_same_repositories():
-    assert {*sentence_transformers.util.misc.ORIGINAL_TRANSFORMER_MODELS} == find.NAMES_WITHOUT_OWNER
+    assert {
+        *sentence_transformers.util.misc.ORIGINAL_TRANSFORMER_MODELS
+    } == find.NAMES_WITHOUT_OWNER
     theirs = sentence_transformers.SentenceTransformer, sentence_transformers.CrossEncoder
     ours = find.DEFAULT_ORGANIZATION, jsbert.cross_encoder.ORGANIZATION
     assert tuple(model.default_huggingface_organization for model in theirs) == ours
@@ -190,6 +225,8 @@ def test_a_dense_in_a_pickle(tmp_path):
     folder = write_reference(tmp_path, "mean", reference.perturb(st.Dense(24, 10)))
     from safetensors.torch import load_file
 
-    torch.save(load_file(folder / "2_Dense/model.safetensors"), folder / "2_Dense/pytorch_model.bin")
+    torch.save(
+        load_file(folder / "2_Dense/model.safetensors"), folder / "2_Dense/pytorch_model.bin"
+    )
     (folder / "2_Dense/model.safetensors").unlink()
     assert_same_vectors(folder)

@@ -18,7 +18,9 @@ TEXTS = [*models.sentences(30, seed=4), "", "   ", "a" * 300, "the cat " * 400, 
 
 def wordpiece():
     backend = tokenizers.Tokenizer(
-        tokenizers.models.WordPiece({piece: i for i, piece in enumerate(models.VOCABULARY)}, unk_token="[UNK]")
+        tokenizers.models.WordPiece(
+            {piece: i for i, piece in enumerate(models.VOCABULARY)}, unk_token="[UNK]"
+        )
     )
     backend.normalizer = tokenizers.normalizers.BertNormalizer()
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
@@ -27,14 +29,20 @@ def wordpiece():
 
 
 def table(rows=None):
-    return np.random.default_rng(0).standard_normal((rows or len(models.VOCABULARY), 10)).astype(np.float32)
+    return (
+        np.random.default_rng(0)
+        .standard_normal((rows or len(models.VOCABULARY), 10))
+        .astype(np.float32)
+    )
 
 
 def theirs(folder):
     return sentence_transformers.SentenceTransformer(str(folder), device="cpu")
 
 
-@pytest.mark.parametrize("head", [(), (st.Normalize(),), (st.Dense(10, 7), st.Normalize())], ids=["", "1", "Dense"])
+@pytest.mark.parametrize(
+    "head", [(), (st.Normalize(),), (st.Dense(10, 7), st.Normalize())], ids=["", "1", "Dense"]
+)
 def test_folders_both_ways(tmp_path, head):
     head = [reference.perturb(module, i) for i, module in enumerate(head)]
     modules = [st.StaticEmbedding(wordpiece(), embedding_weights=table()), *head]
@@ -54,12 +62,19 @@ def test_folders_both_ways(tmp_path, head):
 def test_model2vec_s_mapping_and_weights(tmp_path, with_modules):
     generator = np.random.default_rng(1)
     count = len(models.VOCABULARY)
-    tensors = {"embeddings": table(20).astype(np.float16), "mapping": generator.integers(0, 20, count)}
+    tensors = {
+        "embeddings": table(20).astype(np.float16),
+        "mapping": generator.integers(0, 20, count),
+    }
     tensors["weights"] = generator.uniform(0.5, 2, count)
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     wordpiece().save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "model2vec", "normalize": True}))
-    kinds = [(kind, f"sentence_transformers.models.{kind}") for kind in ("StaticEmbedding", "Normalize")]
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "model2vec", "normalize": True})
+    )
+    kinds = [
+        (kind, f"sentence_transformers.models.{kind}") for kind in ("StaticEmbedding", "Normalize")
+    ]
     entries = [{"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": name}
                for i, (kind, name) in enumerate(kinds)]  # fmt: skip
     (tmp_path / "modules.json").write_text(json.dumps(entries))
@@ -67,7 +82,10 @@ def test_model2vec_s_mapping_and_weights(tmp_path, with_modules):
     if not with_modules:
         (tmp_path / "modules.json").unlink()
     # sentence-transformers rounds the products to float16 again
-    assert reference.largest_difference(jsbert.SentenceTransformer(tmp_path).encode(TEXTS), wanted) <= 1e-3
+    assert (
+        reference.largest_difference(jsbert.SentenceTransformer(tmp_path).encode(TEXTS), wanted)
+        <= 1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +133,11 @@ def test_switches_in_tokenizer_config_do_not_touch_tokenizer_json(tmp_path):
     sentence_transformers.SentenceTransformer(modules=modules, device="cpu").save_pretrained(
         str(tmp_path), create_model_card=False
     )
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "truncation_side": "left"}
+    settings = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": False,
+        "truncation_side": "left",
+    }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     texts = ["The CAT sat", "DOG"]
     got = jsbert.SentenceTransformer(tmp_path).encode(texts)

@@ -28,12 +28,22 @@ def byte_level_bpe(folder):
     """RoBERTa's kind: <s> 0, <pad> 1, </s> 2, <unk> 3, then bytes and a few merges, <mask> last."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("c", "a"), ("d", "o")]
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, *("".join(pair) for pair in merges), "<mask>"]
+    pieces = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        *letters,
+        *("".join(pair) for pair in merges),
+        "<mask>",
+    ]
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    backend.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), add_prefix_space=False
+    )
     fast = transformers.RobertaTokenizerFast(tokenizer_object=backend, model_max_length=20)
     fast.save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
@@ -43,20 +53,46 @@ def byte_level_bpe(folder):
 
 def unigram(folder):
     """XLM-R's kind: <s> 0, <pad> 1, </s> 2, <unk> 3, then pieces with their log-probabilities."""
-    words = ["▁the", "▁cat", "▁dog", "▁red", "▁", "▁sat", "▁on", *"abcdefghijklmnopqrstuvwxyz.,:", "ca", "ing"]
+    words = [
+        "▁the",
+        "▁cat",
+        "▁dog",
+        "▁red",
+        "▁",
+        "▁sat",
+        "▁on",
+        *"abcdefghijklmnopqrstuvwxyz.,:",
+        "ca",
+        "ing",
+    ]
     special = ["<s>", "<pad>", "</s>", "<unk>"]
-    pieces = [*((piece, 0.0) for piece in special), *((word, -2.0 - i / 7) for i, word in enumerate(words))]
+    pieces = [
+        *((piece, 0.0) for piece in special),
+        *((word, -2.0 - i / 7) for i, word in enumerate(words)),
+    ]
     backend = tokenizers.Tokenizer(models.Unigram([*pieces, ("<mask>", 0.0)], unk_id=3))
     backend.normalizer = normalizers.NFKC()
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
     backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     backend.add_special_tokens([*special, "<mask>"])
-    names = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>"}
+    names = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "cls_token": "<s>",
+        "unk_token": "<unk>",
+    }
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", mask_token="<mask>", model_max_length=20, **names
+        tokenizer_object=backend,
+        pad_token="<pad>",
+        mask_token="<mask>",
+        model_max_length=20,
+        **names,
     )
     fast.save_pretrained(folder)
     return len(pieces) + 1
@@ -73,8 +109,19 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<s>", "</s>", "<pad>",
 def wordpiece(folder, *, lowercase):
     """BERT's kind with MPNet's tokens beside, in a tokenizer.json whose steps are nobody's."""
     letters = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZéÉüÜïÏ中文-"]
-    pieces = [*SPECIAL, "über", "Über", "café", "cafe", "CAFE", *letters, *(f"##{letter}" for letter in letters)]
-    backend = tokenizers.Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    pieces = [
+        *SPECIAL,
+        "über",
+        "Über",
+        "café",
+        "cafe",
+        "CAFE",
+        *letters,
+        *(f"##{letter}" for letter in letters),
+    ]
+    backend = tokenizers.Tokenizer(
+        models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
+    )
     backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=not lowercase,
                                                     handle_chinese_chars=lowercase)  # fmt: skip
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -104,7 +151,9 @@ def wordpiece(folder, *, lowercase):
         ("modernbert", None),
     ],
 )
-def test_the_class_decides_whether_tokenizer_json_s_steps_hold(tmp_path, model_type, tokenizer_class):
+def test_the_class_decides_whether_tokenizer_json_s_steps_hold(
+    tmp_path, model_type, tokenizer_class
+):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     texts = ["Über CAFÉ naïve café", "cat中文-Cat", "<mask> [MASK] a [UNK]"]
     switches = [{}, {"do_lower_case": True}, {"do_lower_case": False}, {"strip_accents": False},
@@ -120,28 +169,52 @@ def test_the_class_decides_whether_tokenizer_json_s_steps_hold(tmp_path, model_t
             assert rows(ours(texts)) == wanted(texts)["input_ids"], (lowercase, settings)
             pairs, wanted = ours([tuple(texts[:2])]), wanted(*texts[:2])
             types = rows(pairs, pairs.token_types)[0] if pairs.token_types is not None else None
-            assert (rows(pairs)[0], types) == (wanted["input_ids"], wanted.get("token_type_ids")), (lowercase, settings)
+            assert (rows(pairs)[0], types) == (wanted["input_ids"], wanted.get("token_type_ids")), (
+                lowercase,
+                settings,
+            )
 
 
-@pytest.mark.parametrize("place", ["tokenizer_config.json", "special_tokens_map.json", "both", "overruled", None])
+@pytest.mark.parametrize(
+    "place", ["tokenizer_config.json", "special_tokens_map.json", "both", "overruled", None]
+)
 @pytest.mark.parametrize("kind", ["Bert", "MPNet", "PreTrained"])
 def test_special_tokens_are_those_of_transformers(tmp_path, kind, place):
     wordpiece(tmp_path, lowercase=True)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mpnet" if kind == "MPNet" else "bert"}))
-    names = {"cls": "[CLS]", "sep": {"content": "</s>"}, "pad": "[PAD]", "mask": {"content": "<mask>"}, "unk": "[UNK]"}
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "mpnet" if kind == "MPNet" else "bert"})
+    )
+    names = {
+        "cls": "[CLS]",
+        "sep": {"content": "</s>"},
+        "pad": "[PAD]",
+        "mask": {"content": "<mask>"},
+        "unk": "[UNK]",
+    }
     names = {f"{name}_token": token for name, token in names.items()}
     settings = {"tokenizer_class": f"{kind}TokenizerFast"}
     if place == "tokenizer_config.json":
-        settings |= {name: token["content"] if isinstance(token, dict) else token for name, token in names.items()}
+        settings |= {
+            name: token["content"] if isinstance(token, dict) else token
+            for name, token in names.items()
+        }
     elif place == "both":
         settings |= {"cls_token": "<s>", "mask_token": "[MASK]"}
     elif place == "overruled":
         added = {str(i): {"content": token, "special": True} for i, token in enumerate(SPECIAL)}
-        settings |= {"cls_token": "<s>", "sep_token": "[SEP]", "mask_token": "[MASK]", "added_tokens_decoder": added}
+        settings |= {
+            "cls_token": "<s>",
+            "sep_token": "[SEP]",
+            "mask_token": "[MASK]",
+            "added_tokens_decoder": added,
+        }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     if place not in (None, "tokenizer_config.json"):
         (tmp_path / "special_tokens_map.json").write_text(json.dumps(names))
-    wanted, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), Tokenizer.from_folder(tmp_path)
+    wanted, ours = (
+        transformers.AutoTokenizer.from_pretrained(tmp_path),
+        Tokenizer.from_folder(tmp_path),
+    )
     named = {name: getattr(wanted, f"{name}_token_id") for name in ours.special_ids}
     told = {name: number for name, number in named.items() if number is not None}
     assert told.items() <= ours.special_ids.items()
@@ -187,7 +260,9 @@ def test_a_bert_with_xlm_r_s_tokenizer_takes_its_mask_not_the_config_s_padding(t
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["pad_token_id"] == 0
     values = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps(values | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    )
     assert_same_vectors(tmp_path)
 
 
@@ -201,7 +276,11 @@ def test_an_old_folder_without_tokenizer_json(tmp_path):
 
 @pytest.mark.parametrize("num_labels", [1, 2])
 def test_pairs_under_a_byte_level_cross_encoder(tmp_path, num_labels):
-    sizes = SIZES | {"vocab_size": byte_level_bpe(tmp_path), "type_vocab_size": 1, "num_labels": num_labels}
+    sizes = SIZES | {
+        "vocab_size": byte_level_bpe(tmp_path),
+        "type_vocab_size": 1,
+        "num_labels": num_labels,
+    }
     whole = transformers.RobertaForSequenceClassification(transformers.RobertaConfig(**sizes))
     reference.perturb(whole).save_pretrained(tmp_path)
     pairs = [("the cat", "a dog sat"), ("", ""), ("red " * 30, "blue"), ("cat", "the " * 40)]
