@@ -1,11 +1,12 @@
-"""The paper's ablation (Table 6) at reduced scale: poolings and concatenations, scored on the STS benchmark's
-development set.
+"""The paper's ablation (Table 6) at reduced scale: poolings and concatenations, scored on the STS
+benchmark's development set.
 
 python -m benchmarks.ablation --data DATA --start NAME=MODEL [--start NAME=MODEL ...]
 
-DATA holds nli/nli-train.tsv.gz and sts/stsb-{train,dev}.tsv. From each start, for each seed, nine models are tuned on
-NLI (softmax) and three on STSb (cosine regression); the untuned start stands beside. A start's own head, such as
-Normalize, is left out. Every cell is saved when it is done; the same command goes on where it stopped.
+DATA holds nli/nli-train.tsv.gz and sts/stsb-{train,dev}.tsv. From each start, for each seed, nine
+models are tuned on NLI (softmax) and three on STSb (cosine regression); the untuned start stands
+beside. A start's own head, such as Normalize, is left out. Every cell is saved when it is done; the
+same command goes on where it stopped.
 """
 
 import argparse
@@ -110,8 +111,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def claims(scores: Mapping[str, Sequence[float]]) -> dict[str, tuple[bool | None, str]]:
-    """{claim: (whether it holds for the means over seeds, the numbers)}, of a start's {cell: scores, one a seed}; None
-    where a cell that it needs has no score."""
+    """{claim: (whether it holds for the means over seeds, the numbers)}, of a start's {cell:
+    scores, one a seed}; None where a cell that it needs has no score."""
     return {
         "tuning is what gives meaning": _compared(scores, CONCATENATIONS, operator.gt, UNTUNED),
         "|u-v| is what matters": _difference(scores),
@@ -124,7 +125,8 @@ def claims(scores: Mapping[str, Sequence[float]]) -> dict[str, tuple[bool | None
 
 
 def _compared(scores, upper, compare, lower):
-    """Whether the mean of each cell of `upper` compares so with that of each of `lower`, and the closest two."""
+    """Whether the mean of each cell of `upper` compares so with that of each of `lower`, and the
+    closest two."""
     if missing := [cell for cell in (*upper, *lower) if not scores.get(cell)]:
         return None, f"missing: {', '.join(missing)}"
     means = {cell: float(np.mean(scores[cell])) for cell in (*upper, *lower)}
@@ -134,7 +136,8 @@ def _compared(scores, upper, compare, lower):
 
 
 def _difference(scores):
-    """Whether |u-v| beside (u, v) beats (u, v) alone, and (u, v, |u-v|) is no lower than the best one's lowest seed."""
+    """Whether |u-v| beside (u, v) beats (u, v) alone, and (u, v, |u-v|) is no lower than the best
+    one's lowest seed."""
     if missing := [cell for cell in CONCATENATIONS if not scores.get(cell)]:
         return None, f"missing: {', '.join(missing)}"
     beats, numbers = _compared(
@@ -149,7 +152,8 @@ def _difference(scores):
 
 
 def without_head(folder: pathlib.Path, pooling: str) -> SentenceTransformer:
-    """The model with this pooling and nothing behind it, and none of its folder's prompts and settings."""
+    """The model with this pooling and nothing behind it, and none of its folder's prompts and
+    settings."""
     parts = SentenceTransformer(folder, pooling=pooling).parts
     changes = dict(
         config=dataclasses.replace(parts.config, modules=()),

@@ -2,14 +2,15 @@
 
 python -m benchmarks.encode [--quick] [--peer-python PATH]
 
-Models: the bundled one, all-MiniLM-L6-v2, the shapes of a BERT base and an MPNet base with random weights, and MiniLM
-as a cross-encoder with a random head. Loads, of distinct texts: "short" are sentences, "long" documents of 200 to 256
-tokens, "mixed" four of five short and one of five long, shuffled; "pairs" of sentences are for the cross-encoder. Each
-engine is a process of its own (`benchmarks.lib.serve`) with all the threads; they take turns, and each runs with the
-settings that were fastest on a part of the load. Tokenising counts; opening and compiling have a table of their own. A
-peer whose packages are missing is left out, and the output says so; --peer-python names an interpreter with them. With
---device gpu, jsbert with its own attention and with cuDNN's stands beside sentence-transformers with SDPA and with
-flash-attention.
+Models: the bundled one, all-MiniLM-L6-v2, the shapes of a BERT base and an MPNet base with random
+weights, and MiniLM as a cross-encoder with a random head. Loads, of distinct texts: "short" are
+sentences, "long" documents of 200 to 256 tokens, "mixed" four of five short and one of five long,
+shuffled; "pairs" of sentences are for the cross-encoder. Each engine is a process of its own
+(`benchmarks.lib.serve`) with all the threads; they take turns, and each runs with the settings that
+were fastest on a part of the load. Tokenising counts; opening and compiling have a table of their
+own. A peer whose packages are missing is left out, and the output says so; --peer-python names an
+interpreter with them. With --device gpu, jsbert with its own attention and with cuDNN's stands
+beside sentence-transformers with SDPA and with flash-attention.
 """
 
 import argparse
@@ -48,7 +49,8 @@ COUNTS = {"short": 3000, "mixed": 600, "long": 180, "pairs": 1500}
 """Texts of each load; a base gets a tenth of them."""
 
 RATES = {"cpu": {}, "gpu": {"rows": 8192, "inputs": 8192, "outputs": 8192, "dtype": "bfloat16"}}
-"""The product whose rate a machine's other rates are told as shares of; see `report.matmul_flops_per_second`."""
+"""The product whose rate a machine's other rates are told as shares of; see
+`report.matmul_flops_per_second`."""
 
 SINGLE_TEXTS = 100
 """Texts encoded one by one for the latency."""
@@ -250,7 +252,8 @@ def _are_peers(peer, row):
 
 
 def _starts(names, folder, texts, options):
-    """A row for each engine: a fresh process's first vector, from warm caches; and one text at a time."""
+    """A row for each engine: a fresh process's first vector, from warm caches; and one text at a
+    time."""
     one = report.write_json("one", texts[:1], folder / "texts")
     many = report.write_json("single", texts, folder / "texts")
     rows = {name: {"engine": name, "first_vector_seconds": []} for name in names}
@@ -311,7 +314,8 @@ def _print_starts(rows):
 
 
 def matmul_flops(config: Any, lengths: np.ndarray) -> float:
-    """Floating-point operations of a BERT's products over texts of these lengths, without padding."""
+    """Floating-point operations of a BERT's products over texts of these lengths, without
+    padding."""
     width, inner = config.hidden_size, config.intermediate_size
     per_token = 2 * (4 * width * width + 2 * width * inner)
     per_pair = 2 * 2 * width  # scores, and their products with the values

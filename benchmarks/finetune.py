@@ -1,10 +1,11 @@
-"""Does training give what it gives elsewhere: all-MiniLM-L6-v2 tuned further by jsbert and by the sentence-transformers
-trainer, with one recipe, scored on the STS benchmark's test set.
+"""Does training give what it gives elsewhere: all-MiniLM-L6-v2 tuned further by jsbert and by the
+sentence-transformers trainer, with one recipe, scored on the STS benchmark's test set.
 
 python -m benchmarks.finetune --data DATA
 
-DATA holds sts/stsb-{train,test}.tsv and nli/nli-{train,triplets}.tsv.gz. Every cell (task, trainer, seed) is a process
-of its own and is saved when it is done; the same command goes on where it stopped. For speed see `benchmarks.train`.
+DATA holds sts/stsb-{train,test}.tsv and nli/nli-{train,triplets}.tsv.gz. Every cell (task, trainer,
+seed) is a process of its own and is saved when it is done; the same command goes on where it
+stopped. For speed see `benchmarks.train`.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 python -m benchmarks.memory [--count 1000000]
 
-Linux only: the peak is the kernel's (VmHWM, reset before the call). The texts stand in memory before it, and the
-vectors, which the call returns, are subtracted.
+Linux only: the peak is the kernel's (VmHWM, reset before the call). The texts stand in memory
+before it, and the vectors, which the call returns, are subtracted.
 """
 
 import pathlib

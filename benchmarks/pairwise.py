@@ -1,11 +1,11 @@
-"""The closest pair among n sentences: by cross-encoder, n(n-1)/2 passes, and by bi-encoder, n passes and a matrix
-product.
+"""The closest pair among n sentences: by cross-encoder, n(n-1)/2 passes, and by bi-encoder, n
+passes and a matrix product.
 
-The claim of Reimers & Gurevych 2019 (65 hours against 5 seconds for n = 10,000 on a V100), with one trunk for both.
-Measured and extrapolated figures have columns of their own.
+The claim of Reimers & Gurevych 2019 (65 hours against 5 seconds for n = 10,000 on a V100), with one
+trunk for both. Measured and extrapolated figures have columns of their own.
 
-  python -m benchmarks.pairwise                      the default model; about two minutes on two cores
-  python -m benchmarks.pairwise --shape bert-base    a BERT base with random weights
+  python -m benchmarks.pairwise                      the default model; about two minutes on two
+  cores python -m benchmarks.pairwise --shape bert-base    a BERT base with random weights
 """
 
 import dataclasses
@@ -40,7 +40,8 @@ from jsbert.tokenizer import Ragged
 
 FULL = 10_000
 PAPER = {"cross-encoder": 65 * 3600.0, "bi-encoder": 5.0}
-"""Seconds for n = 10,000 on a V100 (the paper, section 1; it names neither lengths nor precision)."""
+"""Seconds for n = 10,000 on a V100 (the paper, section 1; it names neither lengths nor
+precision)."""
 
 ROWS = 32
 """Rows of a batch that is not fitted to a token budget."""
@@ -155,7 +156,8 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
 
 
 def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
-    """The bi-encoder as the texts come and sorted, for each n of its ladder; and the comparison alone."""
+    """The bi-encoder as the texts come and sorted, for each n of its ladder; and the comparison
+    alone."""
     model = jsbert.SentenceTransformer.from_parts(parts)
     function, width, ladder = (
         sentence_vectors(model.config),
@@ -195,7 +197,8 @@ def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
 def torch_rows(
     parts: Any, cross_parts: CrossEncoderParts, sentences: list[str], options: Any
 ) -> list[Row]:
-    """The same job through sentence-transformers, which sorts by length itself; same threads, float32."""
+    """The same job through sentence-transformers, which sorts by length itself; same threads,
+    float32."""
     import tempfile
 
     import sentence_transformers
@@ -269,7 +272,8 @@ def _row(name, n, passes, compile_seconds, tokenize, compute, search, first, sec
 
 
 def _sorted(model, function, width):
-    """The library's own way: sorted, batches of one token budget, the host packing ahead of the device."""
+    """The library's own way: sorted, batches of one token budget, the host packing ahead of the
+    device."""
 
     def batches(tokens):
         budget = model.engine.placement.token_budget
@@ -328,7 +332,8 @@ def _cut(tokens, length):
 
 
 def _equals_brute_force(vectors, pair, n):
-    """Whether the whole matrix of cosines names the same pair; None where the matrix would be too large."""
+    """Whether the whole matrix of cosines names the same pair; None where the matrix would be too
+    large."""
     if n > 4096:
         return None
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -348,7 +353,8 @@ def _trunk(shape):
 
 
 def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderParts:
-    """A bi-encoder with the tokenizer and the settings of `parts` and a family's base of random weights."""
+    """A bi-encoder with the tokenizer and the settings of `parts` and a family's base of random
+    weights."""
     config = family.Config(vocab_size=parts.config.encoder.vocab_size)
     params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}
     return dataclasses.replace(

@@ -1,10 +1,11 @@
-"""Vectors of fewer bits: what their search finds of the ten nearest by float32, in how many bytes, how fast.
+"""Vectors of fewer bits: what their search finds of the ten nearest by float32, in how many bytes,
+how fast.
 
 python -m benchmarks.quantized [--quick]
 
-Vectors of length 1 of the sentences that `benchmarks.lib.sentences` gathers. Some are the queries, the others the
-corpus, the first of which give the ranges of int8. Each way is timed in turns with all the others, with all queries
-at once.
+Vectors of length 1 of the sentences that `benchmarks.lib.sentences` gathers. Some are the queries,
+the others the corpus, the first of which give the ranges of int8. Each way is timed in turns with
+all the others, with all queries at once.
 """
 
 import statistics
@@ -29,8 +30,8 @@ WAYS = (
     ("ubinary", "floats", 4),
     ("ubinary", "floats", 16),
 )
-"""Precision of the corpus, what the first matches are scored with again, and how many times ten of these there are.
-uint8 and binary find the same as int8 and ubinary."""
+"""Precision of the corpus, what the first matches are scored with again, and how many times ten of
+these there are. uint8 and binary find the same as int8 and ubinary."""
 
 CALIBRATION = 2_000
 """Vectors that give the ranges."""

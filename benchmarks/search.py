@@ -1,9 +1,11 @@
-"""Exact search: the ten nearest of 1,000 queries among a million vectors, beside FAISS's IndexFlatIP.
+"""Exact search: the ten nearest of 1,000 queries among a million vectors, beside FAISS's
+IndexFlatIP.
 
 python -m benchmarks.search [--peer-python PATH]
 
-Random unit vectors of 384 numbers, which cost what any others cost. FAISS runs in a process of its own, with the same
-threads, and the two take turns. Building the index (a copy of the vectors) and compiling are left out.
+Random unit vectors of 384 numbers, which cost what any others cost. FAISS runs in a process of its
+own, with the same threads, and the two take turns. Building the index (a copy of the vectors) and
+compiling are left out.
 """
 
 import json

@@ -85,7 +85,8 @@ def mixed_texts(count: int, seed: int = 0) -> list[str]:
 
 
 def _in_turns(jobs, repeats, cache=None):
-    """Seconds of each job's process; every process without `cache` gets an empty cache folder of its own."""
+    """Seconds of each job's process; every process without `cache` gets an empty cache folder of
+    its own."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, (code, arguments) in jobs.items():

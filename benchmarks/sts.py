@@ -1,15 +1,16 @@
-"""Semantic textual similarity without fine-tuning on it: Spearman x 100 of models' cosines with people's scores, beside
-Table 1 of Reimers & Gurevych 2019.
+"""Semantic textual similarity without fine-tuning on it: Spearman x 100 of models' cosines with
+people's scores, beside Table 1 of Reimers & Gurevych 2019.
 
 python -m benchmarks.sts --data DATA [MODEL ...]
 
-A MODEL is a folder or a name; NAME=MODEL gives it another name in the table, and :cls, :mean or another pooling behind
-it overrules its own: raw=FOLDER:cls. Without any it is the default model.
+A MODEL is a folder or a name; NAME=MODEL gives it another name in the table, and :cls, :mean or
+another pooling behind it overrules its own: raw=FOLDER:cls. Without any it is the default model.
 
-DATA holds those of these that are to be scored, all with the columns score, sentence1 and sentence2: the folders
-sts/sts12 .. sts/sts16 with a .tsv (or .tsv.gz) a subset, the files sts/stsb-test.tsv and sts/sick-test.tsv. The subsets
-of a year are concatenated to one correlation, as in the paper. A set that is not there is "-", and an average is over
-all seven or not given. The paper's rows saw no STS training data: a model that was tuned on any is no equal of theirs.
+DATA holds those of these that are to be scored, all with the columns score, sentence1 and
+sentence2: the folders sts/sts12 .. sts/sts16 with a .tsv (or .tsv.gz) a subset, the files
+sts/stsb-test.tsv and sts/sick-test.tsv. The subsets of a year are concatenated to one correlation,
+as in the paper. A set that is not there is "-", and an average is over all seven or not given. The
+paper's rows saw no STS training data: a model that was tuned on any is no equal of theirs.
 """
 
 import argparse
@@ -40,7 +41,8 @@ PAPER = {
     "SBERT-NLI-base": (70.97, 76.53, 73.19, 79.09, 74.30, 77.03, 72.91, 74.89),
     "SBERT-NLI-large": (72.27, 78.46, 74.90, 80.99, 76.25, 79.23, 73.75, 76.55),
 }
-"""Table 1: the sets in order and the average, as printed (the seven of SBERT-NLI-base have the mean 74.86)."""
+"""Table 1: the sets in order and the average, as printed (the seven of SBERT-NLI-base have the mean
+74.86)."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:

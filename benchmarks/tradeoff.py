@@ -1,27 +1,33 @@
-"""Accuracy against cost: one trunk as bi-encoder, as cross-encoder, and as both, retrieve-then-rerank.
+"""Accuracy against cost: one trunk as bi-encoder, as cross-encoder, and as both,
+retrieve-then-rerank.
 
 python -m benchmarks.tradeoff --data DATA [--model MODEL] [--work WORK]
 
-DATA holds sts/stsb-{train,dev,test}.tsv and, for the times, nli/nli-train.tsv.gz. Both models begin from MODEL and
-learn STSb train: the bi-encoder by cosine regression, the cross-encoder, a new head on the trunk, by binary
-cross-entropy, on scores scaled to 0..1. They stay in WORK, where the same command goes on; of the epochs the best on
-STSb dev is taken, and STSb test is only scored.
+DATA holds sts/stsb-{train,dev,test}.tsv and, for the times, nli/nli-train.tsv.gz. Both models begin
+from MODEL and learn STSb train: the bi-encoder by cosine regression, the cross-encoder, a new head
+on the trunk, by binary cross-entropy, on scores scaled to 0..1. They stay in WORK, where the same
+command goes on; of the epochs the best on STSb dev is taken, and STSb test is only scored.
 
 What the columns say:
 
-- Spearman: x 100, on the pairs of STSb test. The bi-encoder scores a pair by cosine. Retrieve-then-rerank has the
-  cross-encoder score a pair if its sentence2 is among the k nearest by cosine of its sentence1, of all other distinct
-  sentences of STSb test, the pool; all other pairs stand below these, in the order of their cosines.
-- accuracy@1 of finding: queries are the distinct sentence1 of the pairs with a score of 4 or more, and one sentence of
-  the pool, the query itself left out, is to be named: that with the highest cosine; or of the k nearest by cosine the
-  one that the cross-encoder, which reads the query first, scores highest; or the same of the whole pool, which is run
-  only if it takes no more than --exhaustive passes, else counted. Right is each sentence that stands beside the query
-  in a pair of 4 or more, in either order. People scored few of all pairs: a good answer that nobody scored counts as
-  wrong, for every method alike.
-- passes and seconds: through the encoder, to the closest pair among n sentences. Bi-encoder: n passes and all cosines,
-  measured. Cross-encoder: n(n-1)/2 passes, seconds EXTRAPOLATED from a measured random sample of the pairs.
-  Retrieve-then-rerank: n passes, and the cross-encoder on the pairs closest by cosine (--rerank-pairs, of each
-  sentence's 10 nearest), measured. Compilation is left out everywhere.
+- Spearman: x 100, on the pairs of STSb test. The bi-encoder scores a pair by cosine.
+Retrieve-then-rerank has the
+  cross-encoder score a pair if its sentence2 is among the k nearest by cosine of its sentence1, of
+  all other distinct sentences of STSb test, the pool; all other pairs stand below these, in the
+  order of their cosines.
+- accuracy@1 of finding: queries are the distinct sentence1 of the pairs with a score of 4 or more,
+and one sentence of
+  the pool, the query itself left out, is to be named: that with the highest cosine; or of the k
+  nearest by cosine the one that the cross-encoder, which reads the query first, scores highest; or
+  the same of the whole pool, which is run only if it takes no more than --exhaustive passes, else
+  counted. Right is each sentence that stands beside the query in a pair of 4 or more, in either
+  order. People scored few of all pairs: a good answer that nobody scored counts as wrong, for every
+  method alike.
+- passes and seconds: through the encoder, to the closest pair among n sentences. Bi-encoder: n
+passes and all cosines,
+  measured. Cross-encoder: n(n-1)/2 passes, seconds EXTRAPOLATED from a measured random sample of
+  the pairs. Retrieve-then-rerank: n passes, and the cross-encoder on the pairs closest by cosine
+  (--rerank-pairs, of each sentence's 10 nearest), measured. Compilation is left out everywhere.
 """
 
 import argparse
@@ -78,7 +84,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def trained(options: argparse.Namespace) -> tuple[SentenceTransformer, CrossEncoder]:
-    """The bi-encoder and the cross-encoder in `options.work`, in the dtype of the options; trained first if need be."""
+    """The bi-encoder and the cross-encoder in `options.work`, in the dtype of the options; trained
+    first if need be."""
     train = read_examples(options.data / "sts/stsb-train.tsv", label_range=(0, 5))
     first, second, scores = read_pairs(options.data / "sts/stsb-dev.tsv")
     recipe = functools.partial(

@@ -2,8 +2,9 @@
 
 python -m benchmarks.train --data DATA/sts/stsb-train.tsv
 
-Same model (all-MiniLM-L6-v2), examples, batch, recipe, dropout and threads; both are whole trainers, from texts to
-updated weights. Each turn is a process of its own. Without --data the pairs are sentences of Python's documentation.
+Same model (all-MiniLM-L6-v2), examples, batch, recipe, dropout and threads; both are whole
+trainers, from texts to updated weights. Each turn is a process of its own. Without --data the pairs
+are sentences of Python's documentation.
 """
 
 import argparse

@@ -11,8 +11,8 @@ _tanh_gelu = partial(jax.nn.gelu, approximate=True)
 
 
 def _gelu(x):
-    # By erf, as HuggingFace and torch. jax.nn.gelu takes erfc, which is exact far below zero, too, where nobody looks,
-    # and twice as long.
+    # By erf, as HuggingFace and torch. jax.nn.gelu takes erfc, which is exact far below zero, too,
+    # where nobody looks, and twice as long.
     return 0.5 * x * (1 + jax.lax.erf(x * x.dtype.type(0.5**0.5)))
 
 
@@ -29,7 +29,8 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
         "sigmoid": jax.nn.sigmoid,
     }
 )
-"""Activation functions, elementwise, keyed by lower-case name: HuggingFace's `hidden_act`, torch's class names."""
+"""Activation functions, elementwise, keyed by lower-case name: HuggingFace's `hidden_act`, torch's
+class names."""
 
 TORCH_ACTIVATIONS = {
     "identity": "torch.nn.modules.linear.Identity",
@@ -47,8 +48,8 @@ def activation_name(name: str, *, where: str) -> str:
     """Key of `ACTIVATIONS` for a config's activation.
 
     Args:
-        name: a HuggingFace name ("gelu_new") or a dotted torch class ("torch.nn.modules.activation.Tanh"), of which the
-            last segment counts.
+        name: a HuggingFace name ("gelu_new") or a dotted torch class
+            ("torch.nn.modules.activation.Tanh"), of which the last segment counts.
         where: what is being read, for the message.
 
     Raises:

@@ -16,8 +16,9 @@ Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
 def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
     """A new model, with an adapter merged into the weights of `model`; everything else is as there.
 
-    What peft's LoraConfig can ask for is done, DoRA included, or refused with the field's name. Adapters are for layers
-    of the encoder, and of a cross-encoder's head; what is behind a bi-encoder's encoder (Dense, say) stays as it is.
+    What peft's LoraConfig can ask for is done, DoRA included, or refused with the field's name.
+    Adapters are for layers of the encoder, and of a cross-encoder's head; what is behind a
+    bi-encoder's encoder (Dense, say) stays as it is.
 
     Args:
         model: what the adapter was trained on, in float32.
@@ -25,7 +26,8 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
 
     Raises:
         OSError: for files that are not there.
-        ValueError: for an adapter that cannot be merged; for tensors that do not fit, with all their names.
+        ValueError: for an adapter that cannot be merged; for tensors that do not fit, with all
+            their names.
     """
     parts, found = model.parts, find_folder(folder)
     if getattr(parts, "router", None) is not None:
@@ -54,10 +56,12 @@ def save_adapter(
     alpha: float,
     base: str | None = None,
 ) -> None:
-    """Writes trained low-rank matrices as a folder that peft opens on the base model with the merged encoder's vectors.
+    """Writes trained low-rank matrices as a folder that peft opens on the base model with the
+    merged encoder's vectors.
 
-    Of a cross-encoder the head goes along. Of a bi-encoder nothing behind the encoder does: what training changed
-    there, in a Dense module, say, is in the model's folder alone (`Recipe(frozen=("^head/",))` leaves it as it was).
+    Of a cross-encoder the head goes along. Of a bi-encoder nothing behind the encoder does: what
+    training changed there, in a Dense module, say, is in the model's folder alone
+    (`Recipe(frozen=("^head/",))` leaves it as it was).
 
     Args:
         model: the base model or the merged one, for the layers' names.

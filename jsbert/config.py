@@ -17,8 +17,8 @@ class EncoderConfig:
     """What the configs of all encoder families share: sizes and rates, under the names that BERT's
     config.json has for them.
 
-    A family's config adds fields, sets transformers' defaults, and says how its config.json differs.
-    `compute` says how the encoder is computed; no config.json holds it.
+    A family's config adds fields, sets transformers' defaults, and says how its config.json
+    differs. `compute` says how the encoder is computed; no config.json holds it.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
@@ -78,17 +78,20 @@ class EncoderConfig:
 
     @classmethod
     def check_field(cls, name: str, value: Any, key: str) -> None:
-        """ValueError for a value that the field `name` cannot have; `key` is its name for messages."""
+        """ValueError for a value that the field `name` cannot have; `key` is its name for
+        messages."""
         kinds = cls._kinds(name)
         usual = SIZE if int in kinds else RATE if float in kinds else None
         check_value(value, kinds, name=key, allowed=cls.ALLOWED.get(name, usual))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "EncoderConfig":
-        """The config that a HuggingFace config.json describes; keys that do not change the vectors are left aside.
+        """The config that a HuggingFace config.json describes; keys that do not change the vectors
+        are left aside.
 
         Raises:
-            ValueError: for sizes, activations or variants that cannot be computed here; the message names `where`.
+            ValueError: for sizes, activations or variants that cannot be computed here; the message
+                names `where`.
         """
         for name, allowed in cls.ONLY.items():
             value = values.get(name, allowed)
@@ -113,7 +116,8 @@ class EncoderConfig:
         return cls(**chosen)
 
     def to_json(self) -> dict[str, Any]:
-        """The config.json from which transformers builds the same encoder, but for "architectures"."""
+        """The config.json from which transformers builds the same encoder, but for
+        "architectures"."""
         own = {name: value for name, value in vars(self).items() if name != "compute"}
         values = {self.json_name(name): value for name, value in own.items()}
         return dict(self.ONLY) | values | {"dtype": "float32"}  # of the tensors in the file
@@ -148,12 +152,14 @@ class EncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Router:
-    """Several routes for a text, one of which the task chooses: sentence-transformers' Router, formerly Asym.
+    """Several routes for a text, one of which the task chooses: sentence-transformers' Router,
+    formerly Asym.
 
     Attributes:
         routes: each route's name, and what it leads to.
         default: the route without a task; None if there has to be one.
-        tasks: the routes of tasks that are not called like their route; that of None is for all other tasks.
+        tasks: the routes of tasks that are not called like their route; that of None is for all
+            other tasks.
     """
 
     routes: tuple[tuple[str, Any], ...]
@@ -204,9 +210,10 @@ class Config:
         pooling: the pooling modes, concatenated in this order; names as in `pooling.POOLINGS`.
         include_prompt: False leaves the prompt's tokens out of the pooling.
         modules: the modules behind the pooling.
-        layer_start: given, what is pooled is the weighted mean of the hidden states from this one on, of which the
-            embeddings are number 0 (WeightedLayerPooling); else the last layer.
-        router: its routes lead to places in `modules`, through which the vectors go in that order; None: through all.
+        layer_start: given, what is pooled is the weighted mean of the hidden states from this one
+            on, of which the embeddings are number 0 (WeightedLayerPooling); else the last layer.
+        router: its routes lead to places in `modules`, through which the vectors go in that order;
+            None: through all.
     """
 
     encoder: EncoderConfig
@@ -217,7 +224,8 @@ class Config:
     router: Router | None = None
 
     def for_task(self, task: str | None) -> "Config":
-        """The config with one route, that of `task`; itself without a router. The params are the same.
+        """The config with one route, that of `task`; itself without a router. The params are the
+        same.
 
         Raises:
             ValueError: if there is no route for the task.
@@ -244,7 +252,8 @@ class Config:
 
     @property
     def embedding_dimension(self) -> int:
-        """Length of the vectors that `siamese.encode` returns; of several routes, the first one's."""
+        """Length of the vectors that `siamese.encode` returns; of several routes, the first
+        one's."""
         width = len(self.pooling) * self.encoder.hidden_size
         for index in self._routes[0]:
             width = self.modules[index].width(width)
@@ -277,7 +286,8 @@ class CrossConfig:
     Attributes:
         encoder: the encoder family's config, which also says how the family's classifier looks.
         num_labels: scores a pair.
-        activation: what `CrossEncoder.predict` applies to the raw scores; a key of `activations.ACTIVATIONS`.
+        activation: what `CrossEncoder.predict` applies to the raw scores; a key of
+            `activations.ACTIVATIONS`.
     """
 
     encoder: EncoderConfig

@@ -1,4 +1,5 @@
-"""The cross-encoder as pure functions: both texts of a pair in one sequence, token vectors to raw scores."""
+"""The cross-encoder as pure functions: both texts of a pair in one sequence, token vectors to raw
+scores."""
 
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
 
@@ -38,7 +39,8 @@ def classify(
     mask: Mask,
     key: Keys | None = None,
 ) -> Float[Array, "batch labels"]:
-    """The second part of `logits`: token vectors to raw scores, with the params of the classifier."""
+    """The second part of `logits`: token vectors to raw scores, with the params of the
+    classifier."""
     return encoders.family(config.encoder).head(config.encoder)(
         config.encoder, head, hidden, mask, key
     )

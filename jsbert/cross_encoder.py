@@ -33,12 +33,14 @@ ORGANIZATION = "cross-encoder"
 
 
 class CrossEncoder(TextModel):
-    """A model that reads two texts at once and scores the pair: more exact than comparing vectors, and one pass a pair.
+    """A model that reads two texts at once and scores the pair: more exact than comparing vectors,
+    and one pass a pair.
 
     Names and results follow sentence_transformers.CrossEncoder. Safe to call from several threads.
 
     Attributes:
-        activation_fn: name of the activation applied to the logits, a key of `jsbert.activations.ACTIVATIONS`.
+        activation_fn: name of the activation applied to the logits, a key of
+            `jsbert.activations.ACTIVATIONS`.
     """
 
     def __init__(
@@ -60,15 +62,16 @@ class CrossEncoder(TextModel):
         """Opens a sequence-classification model.
 
         Args:
-            model_name_or_path: a folder or a hub name; without a slash it is "cross-encoder"'s, but for names such as
-                "bert-base-uncased".
-            num_labels: scores a pair. For a folder without a classifier, a plain BERT or a bi-encoder, it makes a new
-                one, random until it is trained (drawn from `seed`); for others it must be their number.
+            model_name_or_path: a folder or a hub name; without a slash it is "cross-encoder"'s, but
+                for names such as "bert-base-uncased".
+            num_labels: scores a pair. For a folder without a classifier, a plain BERT or a
+                bi-encoder, it makes a new one, random until it is trained (drawn from `seed`); for
+                others it must be their number.
             max_length: tokens kept of a pair; by default what the folder says.
-            activation_fn: overrules the folder's: "sigmoid" with one label, else "identity", unless its configs name
-                another.
-            device, dtype, cache_folder, revision, token, local_files_only, attn_implementation: as for
-                `SentenceTransformer`.
+            activation_fn: overrules the folder's: "sigmoid" with one label, else "identity", unless
+                its configs name another.
+            device, dtype, cache_folder, revision, token, local_files_only, attn_implementation: as
+                for `SentenceTransformer`.
 
         Raises:
             OSError, ValueError: as `SentenceTransformer`.
@@ -162,14 +165,16 @@ class CrossEncoder(TextModel):
             pairs: one pair of strings, or several.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
             show_progress_bar: show the pairs done and the time left.
-            activation_fn: applied to the logits (N, num_labels); a name or a function; by default the model's.
+            activation_fn: applied to the logits (N, num_labels); a name or a function; by default
+                the model's.
             apply_softmax: softmax over the labels, after the activation; nothing with one label.
             convert_to_numpy: False gives a list of scores.
             convert_to_tensor: give a `jax.Array`.
             on_truncate: what to do if pairs are longer than `max_seq_length`.
 
         Returns:
-            float32 of shape (N,) with one label, (N, num_labels) with more; a single pair's without the N.
+            float32 of shape (N,) with one label, (N, num_labels) with more; a single pair's without
+            the N.
 
         Raises:
             TypeError: for inputs that are no pairs of strings.
@@ -246,15 +251,16 @@ class CrossEncoder(TextModel):
         return ranked[:top_k]
 
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
-        """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use; returns
-        `num_compilations`."""
+        """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use;
+        returns `num_compilations`."""
         self.engine.warmup(
             pair_logits(self.config), lengths, token_types=self.tokenizer.gives_types
         )
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
-        """Writes the model as a folder that sentence-transformers opens with the same scores. All of it, or nothing.
+        """Writes the model as a folder that sentence-transformers opens with the same scores. All
+        of it, or nothing.
 
         A README.md is made where there is none, but for `create_model_card=False`.
         """

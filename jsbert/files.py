@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """An empty file beside `path` to write into, moved to `path` at the end, and removed if anything fails.
+    """An empty file beside `path` to write into, moved to `path` at the end, and removed if
+    anything fails.
 
     Raises:
         OSError: if there is no such folder, it cannot be written to, or `path` is no regular file.
@@ -36,8 +37,9 @@ def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def staged_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A new folder to write into, removed if anything fails. At the end it becomes `path`; or, if that is there, its
-    files move there over those of the same names, what a file names ("model.onnx.data") before it.
+    """A new folder to write into, removed if anything fails. At the end it becomes `path`; or, if
+    that is there, its files move there over those of the same names, what a file names
+    ("model.onnx.data") before it.
 
     Raises:
         OSError: if `path` is a file, or cannot be written to.

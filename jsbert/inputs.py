@@ -63,10 +63,12 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
 def ragged_from_ids(
     texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int, first: int = 0
 ) -> Ragged:
-    """Token ids as they were given, special tokens and all. `first` is the position of texts[0], for messages.
+    """Token ids as they were given, special tokens and all. `first` is the position of texts[0],
+    for messages.
 
     Raises:
-        ValueError: for an empty sequence, one above `max_length`, or ids outside 0 .. vocab_size - 1.
+        ValueError: for an empty sequence, one above `max_length`, or ids outside 0 .. vocab_size -
+            1.
     """
     for index, ids in enumerate(texts, first):
         if not 0 < len(ids) <= max_length:

@@ -1,4 +1,5 @@
-"""Files of lines: one reader for text, jsonl and csv, plain or .gz, with errors that name file and line."""
+"""Files of lines: one reader for text, jsonl and csv, plain or .gz, with errors that name file and
+line."""
 
 import contextlib
 import csv
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 LARGEST_FIELD = 1_000_000
-"""Characters of a csv field at most. A quote that nobody closes is found there, not at the end of the file."""
+"""Characters of a csv field at most. A quote that nobody closes is found there, not at the end of
+the file."""
 
 
 def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
@@ -60,10 +62,11 @@ def without_end(line: str) -> str:
 
 
 def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of the row's last line, fields) of csv with RFC 4180's quoting; a blank line has no fields.
+    """Yield (number of the row's last line, fields) of csv with RFC 4180's quoting; a blank line
+    has no fields.
 
-    Fields may have `LARGEST_FIELD` characters. csv's own limit holds for the whole process, so it is raised only
-    while a row is read.
+    Fields may have `LARGEST_FIELD` characters. csv's own limit holds for the whole process, so it
+    is raised only while a row is read.
 
     Raises:
         csv.Error: for a quote out of place, and for a field that is too long.

@@ -1,4 +1,5 @@
-"""One call of `encode` or `predict`: what is computed of a batch, and what becomes of the batches' outputs."""
+"""One call of `encode` or `predict`: what is computed of a batch, and what becomes of the batches'
+outputs."""
 
 import dataclasses
 import functools
@@ -84,7 +85,8 @@ class Encoding:
 
 @functools.cache  # the engine compiles once for a function
 def sentence_vectors(config: Config) -> Callable:
-    """The function that the engine compiles: a batch's sentence vectors (B, D). The same object for the same config."""
+    """The function that the engine compiles: a batch's sentence vectors (B, D). The same object for
+    the same config."""
 
     def sentence_vectors(params, ids, lengths, prompt_length=0):
         return siamese.encode(config, params, ids, _mask(ids, lengths), prompt_length=prompt_length)
@@ -112,7 +114,8 @@ def all_vectors(config: Config) -> Callable:
 
 @functools.cache
 def pair_logits(config: CrossConfig) -> Callable:
-    """The function that the engine compiles for a cross-encoder: a batch's raw scores (B, num_labels)."""
+    """The function that the engine compiles for a cross-encoder: a batch's raw scores (B,
+    num_labels)."""
 
     def pair_logits(params, ids, lengths, token_types=None):
         return cross.logits(config, params, ids, _mask(ids, lengths), token_types=token_types)
@@ -162,7 +165,8 @@ def collect_tokens(
     postprocess: Callable,
     output_value: str | None,
 ) -> list:
-    """The token vectors of all texts, or with `output_value` None a dict of all there is for each."""
+    """The token vectors of all texts, or with `output_value` None a dict of all there is for
+    each."""
     found: list = [None] * num_texts
     for positions, outputs in batches:
         for row, position in enumerate(positions):

@@ -1,7 +1,7 @@
 """Vectors in fewer bits: a byte or a bit for each dimension, and back.
 
-Codes as in sentence_transformers.util.quantization, value for value. NumPy arrays give NumPy arrays, JAX arrays give
-JAX arrays, under `jit` too.
+Codes as in sentence_transformers.util.quantization, value for value. NumPy arrays give NumPy
+arrays, JAX arrays give JAX arrays, under `jit` too.
 """
 
 from typing import Any, Literal, get_args
@@ -15,10 +15,12 @@ Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 Ranges = Float[ArrayLike, "2 dim"]
-"""The smallest and the largest entry of each dimension, between which lie the 256 buckets of int8 and uint8."""
+"""The smallest and the largest entry of each dimension, between which lie the 256 buckets of int8
+and uint8."""
 
 OFFSET = np.uint8(128)
-"""The bit in which the bytes of "int8" and "binary" differ from those of "uint8" and "ubinary": 128 less."""
+"""The bit in which the bytes of "int8" and "binary" differ from those of "uint8" and "ubinary": 128
+less."""
 
 
 def quantize_embeddings(
@@ -29,23 +31,27 @@ def quantize_embeddings(
 ) -> Any:
     """The codes of vectors.
 
-    "int8" and "uint8" give a byte a dimension: floor((x - lowest) / step) with step = (highest - lowest) / 255, less
-    128 for "int8". What lies outside the range is clipped. "binary" and "ubinary" give a bit, 1 above 0: eight to a
-    byte, the first highest, the last byte filled up with zeros; "binary" has the same bytes less 128.
+    "int8" and "uint8" give a byte a dimension: floor((x - lowest) / step) with step = (highest -
+    lowest) / 255, less 128 for "int8". What lies outside the range is clipped. "binary" and
+    "ubinary" give a bit, 1 above 0: eight to a byte, the first highest, the last byte filled up
+    with zeros; "binary" has the same bytes less 128.
 
     Args:
-        embeddings: float vectors (N, D), or one (D,); or a list of matrices (L, D), which gives a list.
+        embeddings: float vectors (N, D), or one (D,); or a list of matrices (L, D), which gives a
+            list.
         precision: "float32", "int8", "uint8", "binary" or "ubinary".
-        ranges: for "int8" and "uint8": (2, D), lowest and highest of each dimension, see `calibration_ranges`; or
-            "batch" for those of `embeddings` themselves: codes made with different ranges cannot be compared.
-        calibration_embeddings: vectors of the same kind, of which the ranges are taken where `ranges` is None.
+        ranges: for "int8" and "uint8": (2, D), lowest and highest of each dimension, see
+            `calibration_ranges`; or "batch" for those of `embeddings` themselves: codes made with
+            different ranges cannot be compared.
+        calibration_embeddings: vectors of the same kind, of which the ranges are taken where
+            `ranges` is None.
 
     Returns:
         float32 or codes (N, D); (N, ceil(D / 8)) for "binary" and "ubinary".
 
     Raises:
-        ValueError: for an unknown precision, vectors that are no floats or not finite, "int8" and "uint8" without
-            ranges, or ranges that do not fit.
+        ValueError: for an unknown precision, vectors that are no floats or not finite, "int8" and
+            "uint8" without ranges, or ranges that do not fit.
 
     >>> import numpy as np
     >>> quantize_embeddings(np.float32([[-1, 0, 9]]), "uint8", ranges=np.float32([[-1, -1, -1], [1, 1, 1]])).tolist()
@@ -82,8 +88,8 @@ def dequantize_embeddings(
 ) -> Any:
     """The float32 vectors that codes stand for: (..., D) of codes (..., D) or (..., ceil(D / 8)).
 
-    For "int8" and "uint8" the middle of each bucket, at most half a bucket from what was coded unless that lay outside
-    the ranges; for "binary" and "ubinary" 1 and -1.
+    For "int8" and "uint8" the middle of each bucket, at most half a bucket from what was coded
+    unless that lay outside the ranges; for "binary" and "ubinary" 1 and -1.
 
     Args:
         codes: from `quantize_embeddings`.
@@ -92,7 +98,8 @@ def dequantize_embeddings(
         dim: D, for "binary" and "ubinary"; by default eight times the bytes.
 
     Raises:
-        ValueError: for codes of another dtype than the precision's, and missing ranges or ranges that do not fit.
+        ValueError: for codes of another dtype than the precision's, and missing ranges or ranges
+            that do not fit.
 
     >>> import numpy as np
     >>> dequantize_embeddings(np.uint8([[32]]), "ubinary", dim=3).tolist()
@@ -119,7 +126,8 @@ def dequantize_embeddings(
 def calibration_ranges(embeddings: Float[ArrayLike, "rows dim"]) -> Any:
     """The ranges (2, D) of vectors (N, D): float32, the smallest of each dimension and the largest.
 
-    The vectors should be like those that are to be coded: of the same model, truncated and normalised alike.
+    The vectors should be like those that are to be coded: of the same model, truncated and
+    normalised alike.
 
     Raises:
         ValueError: for fewer than two vectors, or entries that are not finite.

@@ -31,14 +31,15 @@ from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 class SentenceTransformer(TextModel):
     """A sentence encoder: `encode` turns texts into vectors that can be compared.
 
-    Names and results follow sentence_transformers.SentenceTransformer. Safe to call from several threads.
+    Names and results follow sentence_transformers.SentenceTransformer. Safe to call from several
+    threads.
 
     Attributes:
         prompts: texts put in front of inputs, by name.
         default_prompt_name: the prompt used where `encode` is given none.
         truncate_dim: dimensions kept of each vector, or None for all.
-        router: leads from a task to the model for its texts, where the routes have encoders of their own; None else.
-            This object is itself the model of the default route.
+        router: leads from a task to the model for its texts, where the routes have encoders of
+            their own; None else. This object is itself the model of the default route.
     """
 
     router: Router | None
@@ -63,11 +64,11 @@ class SentenceTransformer(TextModel):
         """Opens a model.
 
         Args:
-            model_name_or_path: a folder in the sentence-transformers or HuggingFace layout, a bundled model's name or a
-                hub name; without a slash it is "sentence-transformers"'s, but for names such as "bert-base-uncased".
-                None is the default model.
-            device: "cpu", "gpu", "cuda", "cuda:1", "tpu", a `jax.Device`, or a list of these, over which each batch is
-                spread; by default JAX's first device.
+            model_name_or_path: a folder in the sentence-transformers or HuggingFace layout, a
+                bundled model's name or a hub name; without a slash it is "sentence-transformers"'s,
+                but for names such as "bert-base-uncased". None is the default model.
+            device: "cpu", "gpu", "cuda", "cuda:1", "tpu", a `jax.Device`, or a list of these, over
+                which each batch is spread; by default JAX's first device.
             prompts: prompts by name, added to the folder's.
             default_prompt_name: overrules the folder's.
             similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; overrules the folder's.
@@ -76,16 +77,18 @@ class SentenceTransformer(TextModel):
             revision: branch, tag or commit on the Hub.
             token: hub token, or True for the stored one.
             local_files_only: take hub files from the cache alone.
-            dtype: of the matrix products. "bfloat16" keeps statistics, softmax and pooling in float32. "int8" holds the
-                matrices in int8, a scale a column, and rounds what they are multiplied with, a scale a token. "auto" is
-                "bfloat16" where the device has instructions for it, else "float32".
+            dtype: of the matrix products. "bfloat16" keeps statistics, softmax and pooling in
+                float32. "int8" holds the matrices in int8, a scale a column, and rounds what they
+                are multiplied with, a scale a token. "auto" is "bfloat16" where the device has
+                instructions for it, else "float32".
             pooling: pooling modes, overruling the folder's; see `jsbert.pooling.POOLINGS`.
             attn_implementation: "eager", "xla", or, on NVIDIA GPUs and not in float32, "cudnn"; see
                 `jsbert.compute.ATTENTIONS`.
 
         Raises:
             OSError: for a model or file that is not there.
-            ValueError: for files that are broken or contradict each other, and options that do not exist.
+            ValueError: for files that are broken or contradict each other, and options that do not
+                exist.
         """
         check_choice("dtype", dtype, DTYPES)
         folder = find_folder(
@@ -165,7 +168,8 @@ class SentenceTransformer(TextModel):
 
     @property
     def config(self) -> Config:
-        """What is computed, for the pure functions; with `params`. To compute something else, make another model."""
+        """What is computed, for the pure functions; with `params`. To compute something else, make
+        another model."""
         return self._config
 
     def encode(
@@ -190,36 +194,40 @@ class SentenceTransformer(TextModel):
         """The vectors of texts.
 
         Args:
-            sentences: one text or several. A text is a string, or its token ids with their special tokens, used as they
-                are.
+            sentences: one text or several. A text is a string, or its token ids with their special
+                tokens, used as they are.
             prompt_name: name of the prompt to put in front of each text.
             prompt: the prompt itself; goes before `prompt_name`.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
             show_progress_bar: show the texts done and the time left.
-            output_value: "sentence_embedding"; "token_embeddings" for the token vectors; None for a dict of all there
-                is.
-            precision: "float32", or of the codes: "int8", "uint8" (a byte a dimension), "binary", "ubinary" (a bit);
-                see `jsbert.quantization`. Vectors are truncated, then normalised, then coded.
+            output_value: "sentence_embedding"; "token_embeddings" for the token vectors; None for a
+                dict of all there is.
+            precision: "float32", or of the codes: "int8", "uint8" (a byte a dimension), "binary",
+                "ubinary" (a bit); see `jsbert.quantization`. Vectors are truncated, then
+                normalised, then coded.
             ranges: for "int8" and "uint8": the lowest and the highest of each dimension, (2, D), as
-                `jsbert.quantization.calibration_ranges` makes them of vectors that are truncated and normalised alike;
-                "batch" takes those of `sentences`.
+                `jsbert.quantization.calibration_ranges` makes them of vectors that are truncated
+                and normalised alike; "batch" takes those of `sentences`.
             convert_to_numpy: False gives a list of vectors, `jax.Array`s.
             convert_to_tensor: give a `jax.Array`.
-            normalize_embeddings: scale the sentence vectors to length 1, with `output_value` None too (where
-                sentence-transformers leaves them); token vectors stay as they are.
-            truncate_dim: keep this many dimensions, before normalising; by default the model's `truncate_dim`.
-            on_truncate: what to do if texts are longer than `max_seq_length`: one warning with their number, an error,
-                or nothing.
+            normalize_embeddings: scale the sentence vectors to length 1, with `output_value` None
+                too (where sentence-transformers leaves them); token vectors stay as they are.
+            truncate_dim: keep this many dimensions, before normalising; by default the model's
+                `truncate_dim`.
+            on_truncate: what to do if texts are longer than `max_seq_length`: one warning with
+                their number, an error, or nothing.
             task: chooses the route of a model that has a Router; other models do not ask.
 
         Returns:
-            (D,) float32 for one text, (N, D) for several in their order, (0, D) for none; codes with another
-            `precision`. With "token_embeddings" (L, D) for one text, else a list; with None a dict (input_ids,
-            attention_mask, token_embeddings, sentence_embedding), else a list of these.
+            (D,) float32 for one text, (N, D) for several in their order, (0, D) for none; codes
+            with another `precision`. With "token_embeddings" (L, D) for one text, else a list; with
+            None a dict (input_ids, attention_mask, token_embeddings, sentence_embedding), else a
+            list of these.
 
         Raises:
             TypeError: for inputs that are no texts.
-            ValueError: for options, prompt names or routes that do not exist, invalid Unicode, token ids out of range.
+            ValueError: for options, prompt names or routes that do not exist, invalid Unicode,
+                token ids out of range.
         """
         check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings", None))
         check_choice("precision", precision, PRECISIONS)
@@ -261,9 +269,9 @@ class SentenceTransformer(TextModel):
     def encode_document(self, sentences: Any, **options: Any) -> Any:
         """`encode` for the task "document", with the prompt of that name, where no other is given.
 
-        The constructor gives a model the prompts "query" and "document", empty unless the folder or the caller has
-        others, and an empty one is taken too: `default_prompt_name` does not stand in for it. Where `prompts` has no
-        "document", "passage" and then "corpus" are taken.
+        The constructor gives a model the prompts "query" and "document", empty unless the folder or
+        the caller has others, and an empty one is taken too: `default_prompt_name` does not stand
+        in for it. Where `prompts` has no "document", "passage" and then "corpus" are taken.
         """
         return self.encode(
             sentences,
@@ -286,16 +294,17 @@ class SentenceTransformer(TextModel):
         on_truncate: OnTruncate = "warn",
         task: str | None = None,
     ) -> Iterator[Float[np.ndarray, " dim"]]:
-        """Yields the vector of each text of an iterable, in order, in constant memory; the iterable may be endless.
+        """Yields the vector of each text of an iterable, in order, in constant memory; the iterable
+        may be endless.
 
         Args:
             sentences: texts.
-            chunk_size: texts read, sorted and batched together; none is read beyond a chunk before its vectors are
-                given out.
+            chunk_size: texts read, sorted and batched together; none is read beyond a chunk before
+                its vectors are given out.
             on_truncate: as in `encode`; the warning comes when the iterable or the iteration ends.
 
-        The other options are those of `encode`, and so are the errors; those of the options come at once, not at the
-        first vector.
+        The other options are those of `encode`, and so are the errors; those of the options come at
+        once, not at the first vector.
         """
         check_positive("chunk_size", chunk_size, or_none=False)
         check_choice("precision", precision, PRECISIONS)
@@ -335,8 +344,8 @@ class SentenceTransformer(TextModel):
         return vectors()
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Int[np.ndarray, "batch length"]]:
-        """Padded `input_ids` and `attention_mask`, (B, L) int32, L the longest: what the pure functions take as ids and
-        mask."""
+        """Padded `input_ids` and `attention_mask`, (B, L) int32, L the longest: what the pure
+        functions take as ids and mask."""
         texts, _ = as_texts(texts)
         tokens = self.engine.tokenize(texts)
         length = int(tokens.lengths.max(initial=1))
@@ -345,7 +354,8 @@ class SentenceTransformer(TextModel):
         return {"input_ids": arrays["ids"], "attention_mask": mask.astype(np.int32)}
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> Float[Array, "rows columns"]:
-        """The model's similarity of each of `a` with each of `b`; cosine unless `similarity_fn_name` says otherwise."""
+        """The model's similarity of each of `a` with each of `b`; cosine unless
+        `similarity_fn_name` says otherwise."""
         return SIMILARITIES[self.similarity_fn_name][0](a, b)
 
     def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Float[Array, " rows"]:
@@ -371,17 +381,18 @@ class SentenceTransformer(TextModel):
     get_sentence_embedding_dimension = get_embedding_dimension
 
     def warmup(self, lengths: Sequence[int] | None = None, *, task: str | None = None) -> int:
-        """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use by `encode` with that
-        `task`; returns `num_compilations`."""
+        """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use by
+        `encode` with that `task`; returns `num_compilations`."""
         encoding = self._encoding(task)
         encoding.engine.warmup(encoding.function, lengths, scalars=encoding.scalars)
         return encoding.engine.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
-        """Writes the model as a folder that sentence-transformers opens with the same vectors. All of it, or nothing.
+        """Writes the model as a folder that sentence-transformers opens with the same vectors. All
+        of it, or nothing.
 
-        Weights are written in float32; a bfloat16 or int8 model writes the rounded values that it computes with. A
-        README.md is made where there is none, but for `create_model_card=False`.
+        Weights are written in float32; a bfloat16 or int8 model writes the rounded values that it
+        computes with. A README.md is made where there is none, but for `create_model_card=False`.
         """
         write_bi_encoder(path, self.parts, create_model_card=create_model_card)
 
@@ -415,7 +426,8 @@ class SentenceTransformer(TextModel):
         truncate_dim: int | None = None,
         on_truncate: OnTruncate = "warn",
     ) -> Encoding:
-        """Check a call's options, and choose the model and the route that encode the texts of `task`."""
+        """Check a call's options, and choose the model and the route that encode the texts of
+        `task`."""
         check_positive("batch_size", batch_size)
         check_positive("truncate_dim", truncate_dim)
         model = self if self.router is None else self.router.route(task)

@@ -14,7 +14,8 @@ CONSTRUCTOR_OPTIONS = (
     "device", "prompts", "default_prompt_name", "similarity_fn_name", "cache_folder", "revision", "token",
     "local_files_only", "dtype", "pooling", "attn_implementation",
 )  # fmt: skip
-"""The options below that belong to the model's constructor; all others are `SentenceTransformer.encode`'s."""
+"""The options below that belong to the model's constructor; all others are
+`SentenceTransformer.encode`'s."""
 
 KEPT = 2
 """Models kept between calls, the latest used."""
@@ -26,12 +27,13 @@ _lock = threading.Lock()
 def encode(
     sentences: Any, model: SentenceTransformer | str | os.PathLike | None = None, **options: Any
 ) -> Any:
-    """The vectors of texts in one call: `SentenceTransformer(model).encode(sentences)`, the model kept between calls.
+    """The vectors of texts in one call: `SentenceTransformer(model).encode(sentences)`, the model
+    kept between calls.
 
     Args:
         sentences: as for `SentenceTransformer.encode`.
-        model: a model, or a name as for `SentenceTransformer`; None is the default model. A folder whose files have
-            changed is read again.
+        model: a model, or a name as for `SentenceTransformer`; None is the default model. A folder
+            whose files have changed is read again.
         **options: of `SentenceTransformer.encode`, and, with a name, of the constructor.
 
     Raises:

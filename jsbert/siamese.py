@@ -29,12 +29,14 @@ def encode(
     """Sentence vectors: encoder, pooling, and the modules behind it.
 
     Args:
-        config: static; changing it compiles anew. With several routes, `config.for_task` chooses one first.
+        config: static; changing it compiles anew. With several routes, `config.for_task` chooses
+            one first.
         params: as `Config` says.
         ids: token ids, or word vectors in their place (to differentiate by).
         mask: nonzero where there is a token.
         key: for dropout; None for none. See `encoders.forward`.
-        prompt_length: tokens at the start of each row to leave out of the pooling (`include_prompt: false`).
+        prompt_length: tokens at the start of each row to leave out of the pooling (`include_prompt:
+            false`).
     """
     hidden = token_vectors(config, params, ids, mask, key)
     return pool_and_finish(config, params, hidden, mask, prompt_length=prompt_length)
@@ -43,7 +45,8 @@ def encode(
 def token_vectors(
     config: Config, params: PyTree, *args: Any, **options: Any
 ) -> Float[Array, "batch length dim"]:
-    """The first part of `encode`: the vectors that are pooled. Further arguments as for `encoders.forward`."""
+    """The first part of `encode`: the vectors that are pooled. Further arguments as for
+    `encoders.forward`."""
     if config.layer_start is None:
         return encoders.forward(config.encoder, params["encoder"], *args, **options)
     states = encoders.hidden_states(config.encoder, params["encoder"], *args, **options)
@@ -75,9 +78,11 @@ def encode_towers(
     mask: Int[ArrayLike, "towers batch length"] | Bool[ArrayLike, "towers batch length"],
     key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
 ) -> Float[Array, "towers batch embedding"]:
-    """`encode` vmapped over the towers (anchor and positive, say), which share `params`: that is all "siamese" means.
+    """`encode` vmapped over the towers (anchor and positive, say), which share `params`: that is
+    all "siamese" means.
 
-    With a `key`, or a batch of keys, each example draws its own dropout, and so does each of its towers.
+    With a `key`, or a batch of keys, each example draws its own dropout, and so does each of its
+    towers.
     """
     tower = jax.custom_batching.custom_vmap(
         lambda params, ids, mask, keys: encode(config, params, ids, mask, keys)
@@ -85,9 +90,10 @@ def encode_towers(
 
     @tower.def_vmap
     def as_rows(num_towers, batched, params, ids, mask, keys):
-        # What vmap means where params are shared: one batch of all towers' rows. The matrix products stay plain, and so
-        # does the kernels' gradient, which costs 1.2 times as much where it sums over a towers' axis (XLA on the CPU).
-        # Rows of one example stay together, hence on one device.
+        # What vmap means where params are shared: one batch of all towers' rows. The matrix
+        # products stay plain, and so does the kernels' gradient, which costs 1.2 times as much
+        # where it sums over a towers' axis (XLA on the CPU). Rows of one example stay together,
+        # hence on one device.
         del num_towers, batched
         rows = jax.tree.map(
             lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), (ids, mask, keys)
@@ -106,7 +112,8 @@ def encode_packed(
     lengths: Int[ArrayLike, " texts"],
     keys: Key[Array, " texts"] | None = None,
 ) -> Float[Array, "texts embedding"]:
-    """`encode` of N texts that lie side by side in `rows`, as `jsbert.engine.packed` returns them; the same vectors.
+    """`encode` of N texts that lie side by side in `rows`, as `jsbert.engine.packed` returns them;
+    the same vectors.
 
     Args:
         config, params: as for `encode`.
@@ -132,8 +139,8 @@ def packed_hidden(
 def tower_keys(
     key: Key[Array, "..."], x: Shaped[ArrayLike, "towers batch ..."]
 ) -> Key[Array, "towers batch"]:
-    """The keys of each example's towers in `x`: its own, or its share of a single one, folded with the tower's
-    number."""
+    """The keys of each example's towers in `x`: its own, or its share of a single one, folded with
+    the tower's number."""
     keys = row_keys(key, x[0])
     return jax.vmap(lambda tower: jax.vmap(lambda key: jax.random.fold_in(key, tower))(keys))(
         jnp.arange(len(x))
@@ -149,6 +156,7 @@ def _unpacked(forward, rows, lengths, keys):
         positions=rows["positions"],
     )
     mask = jnp.arange(hidden.shape[1])[None] < lengths[:, None]
-    # Each text's tokens from its own row on; those beyond the text's length are others', and masked.
+    # Each text's tokens from its own row on; those beyond the text's length are others', and
+    # masked.
     places = rows["starts"][:, None] + jnp.arange(hidden.shape[1])[None]
     return jnp.take(hidden.reshape(-1, hidden.shape[-1]), places, axis=0, mode="clip"), mask

@@ -1,7 +1,7 @@
 """Similarities of vectors, as matrices and pairwise; larger means more similar.
 
-Names and results as in sentence_transformers.util. Inputs: anything that becomes a float array; one vector counts as a
-batch of one.
+Names and results as in sentence_transformers.util. Inputs: anything that becomes a float array; one
+vector counts as a batch of one.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,8 @@ Column = Float[Array, " rows"]
 
 
 def cos_sim(a, b) -> Matrix:
-    """Cosine of each row of `a` (Q, D) with each of `b` (N, D): (Q, N), in -1 to 1; 0 with a zero vector.
+    """Cosine of each row of `a` (Q, D) with each of `b` (N, D): (Q, N), in -1 to 1; 0 with a zero
+    vector.
 
     >>> cos_sim([[1.0, 0.0]], [[2.0, 0.0], [0.0, 3.0], [0.0, 0.0]]).tolist()
     [[1.0, 0.0, 0.0]]
@@ -119,6 +120,7 @@ def _same_shape(a, b):
 
 
 def _by_row(compare, a, b):
-    # One row of `a` at a time: the differences take (N, D), not (Q, N, D), and nothing cancels as in a^2 - 2ab + b^2.
+    # One row of `a` at a time: the differences take (N, D), not (Q, N, D), and nothing cancels as
+    # in a^2 - 2ab + b^2.
     a, b = _same_width(_rows(a), _rows(b))
     return jax.lax.map(lambda row: compare(row, b), a)

@@ -1,4 +1,5 @@
-"""What the bi-encoder and the cross-encoder share: an engine, and the properties of what it computes."""
+"""What the bi-encoder and the cross-encoder share: an engine, and the properties of what it
+computes."""
 
 import dataclasses
 import os
@@ -28,7 +29,8 @@ class TextModel:
     """A tokenizer and params on their devices.
 
     Attributes:
-        engine: runs any pure function over texts with the model's params; see `jsbert.engine.Engine.stream`.
+        engine: runs any pure function over texts with the model's params; see
+            `jsbert.engine.Engine.stream`.
     """
 
     engine: Engine
@@ -65,8 +67,9 @@ class TextModel:
 
     @property
     def params(self) -> Any:
-        """The params on their devices: a nested dict, for the pure functions. Matrices are in the model's dtype. Can be
-        set, to a tree of the same form; the compiled programs stay, and calls under way go on with the old params."""
+        """The params on their devices: a nested dict, for the pure functions. Matrices are in the
+        model's dtype. Can be set, to a tree of the same form; the compiled programs stay, and calls
+        under way go on with the old params."""
         return self.engine.params
 
     @params.setter
@@ -95,7 +98,8 @@ class TextModel:
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens kept of an input, special tokens included. Can be set, up to the encoder's positions."""
+        """Tokens kept of an input, special tokens included. Can be set, up to the encoder's
+        positions."""
         return self.engine.tokenizer.max_length
 
     @max_seq_length.setter
@@ -123,8 +127,8 @@ class TextModel:
 
         Args:
             repo_id: "owner/name".
-            **options: token, private, commit_message, exist_ok, replace_model_card, revision, create_pr; see
-                `jsbert.checkpoint.hub.upload_folder`.
+            **options: token, private, commit_message, exist_ok, replace_model_card, revision,
+                create_pr; see `jsbert.checkpoint.hub.upload_folder`.
 
         Raises:
             OSError: if the Hub refuses, or cannot be reached.
@@ -143,7 +147,8 @@ def resolve_compute(
     dtype: str,
     attn_implementation: str,
 ) -> tuple[EncoderConfig, tuple[jax.Device, ...]]:
-    """Resolve device, dtype and attention: the config with dtype and attention filled in, and the devices.
+    """Resolve device, dtype and attention: the config with dtype and attention filled in, and the
+    devices.
 
     Raises:
         ValueError, TypeError: for devices that are not there, and for what these devices cannot do.

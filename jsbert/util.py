@@ -54,10 +54,11 @@ def semantic_search(
     top_k: int = 10,
     score_function: Callable = cos_sim,
 ) -> list[list[dict[str, Any]]]:
-    """For each query the `top_k` nearest of the corpus, best first: [[{"corpus_id", "score"}]]. As arrays:
-    `search.top_k`.
+    """For each query the `top_k` nearest of the corpus, best first: [[{"corpus_id", "score"}]]. As
+    arrays: `search.top_k`.
 
-    `score_function` is one of this module's matrix similarities. The chunk sizes are taken and not needed.
+    `score_function` is one of this module's matrix similarities. The chunk sizes are taken and not
+    needed.
     """
     scores, indices = nearest(
         query_embeddings, corpus_embeddings, top_k, similarity=similarity_name(score_function)
@@ -110,7 +111,8 @@ def paraphrase_mining_embeddings(
     top_k: int = 100,
     score_function: Callable = cos_sim,
 ) -> list[list[float | int]]:
-    """The closest pairs of rows among each row's `top_k` nearest, best first: [[score, i, j]] with i < j.
+    """The closest pairs of rows among each row's `top_k` nearest, best first: [[score, i, j]] with
+    i < j.
 
     As arrays: `search.close_pairs`. The chunk sizes are taken and not needed.
     """

@@ -24,7 +24,8 @@ def normalized(text: str) -> str:
 
 
 def evaluation_sentences(data: pathlib.Path) -> set[str]:
-    """Normalised: every sentence of the STS benchmark, and the captions that are in STS test sets."""
+    """Normalised: every sentence of the STS benchmark, and the captions that are in STS test
+    sets."""
     files = [*(data / "sts").glob("stsb-*.tsv"), data / "paraphrase/flickr30k-exclude.tsv"]
     return {
         normalized(text)
@@ -35,7 +36,8 @@ def evaluation_sentences(data: pathlib.Path) -> set[str]:
 
 
 def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
-    """The sentences of corpus/ and of the NLI triplets, each once, shuffled; and how many there were.
+    """The sentences of corpus/ and of the NLI triplets, each once, shuffled; and how many there
+    were.
 
     Left out are those of evaluation sets, and those with too few or too many words.
     """
@@ -59,7 +61,8 @@ def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
 
 
 def nli_triplets(data: pathlib.Path) -> tuple[Examples, Examples]:
-    """(triplets to learn from, the last `HELD_OUT`), without any that has a sentence of an evaluation set."""
+    """(triplets to learn from, the last `HELD_OUT`), without any that has a sentence of an
+    evaluation set."""
     evaluation, found = evaluation_sentences(data), read_examples(data / "nli/nli-triplets.tsv.gz")
     rows = [
         row for row in zip(*found.texts, strict=True) if not evaluation & set(map(normalized, row))

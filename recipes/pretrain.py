@@ -1,10 +1,11 @@
-"""A raw BERT of one's own: a small BERT trained from nothing by masked language modelling. The ablation starts from it.
+"""A raw BERT of one's own: a small BERT trained from nothing by masked language modelling. The
+ablation starts from it.
 
 python -m recipes.pretrain --data DATA --work WORK
 
-DATA holds corpus/english-sentences.tsv.gz (and the files of `recipes.corpus`, to leave test sentences out). The word
-pieces are learned from the corpus as well. The same command goes on where it stopped; the model is WORK/model, with
-mean pooling and float16 tensors.
+DATA holds corpus/english-sentences.tsv.gz (and the files of `recipes.corpus`, to leave test
+sentences out). The word pieces are learned from the corpus as well. The same command goes on where
+it stopped; the model is WORK/model, with mean pooling and float16 tensors.
 """
 
 import argparse

@@ -1,11 +1,13 @@
-"""The bundled model, made from its teacher: layers and vocabulary pruned, distilled, tuned with an assistant (the
-teacher when it has itself learned from NLI triplets), and then taken halfway between distilled and tuned.
+"""The bundled model, made from its teacher: layers and vocabulary pruned, distilled, tuned with an
+assistant (the teacher when it has itself learned from NLI triplets), and then taken halfway between
+distilled and tuned.
 
 python -m recipes.student --data DATA --work WORK
 
-DATA holds corpus/english-sentences.tsv.gz, nli/nli-triplets.tsv.gz, nli/{snli-dev,mnli-dev-matched}.tsv.gz,
-paraphrase/flickr30k-exclude.tsv and sts/stsb-{train,dev,test}.tsv, of which all sentences are kept out of training.
-Every stage leaves its result in WORK and is passed over when that is there; within a stage the same command goes on
+DATA holds corpus/english-sentences.tsv.gz, nli/nli-triplets.tsv.gz,
+nli/{snli-dev,mnli-dev-matched}.tsv.gz, paraphrase/flickr30k-exclude.tsv and
+sts/stsb-{train,dev,test}.tsv, of which all sentences are kept out of training. Every stage leaves
+its result in WORK and is passed over when that is there; within a stage the same command goes on
 where it stopped. The model is WORK/model. The STS benchmark's test set is scored once, at the end.
 """
 
@@ -148,7 +150,8 @@ def pruned(
 
 
 def distillation(config: Any, *, name: str) -> Any:
-    """The objective: squared distance to the teacher's vector, and the batch's cosines to the teacher's."""
+    """The objective: squared distance to the teacher's vector, and the batch's cosines to the
+    teacher's."""
 
     def loss(embeddings, labels):
         distance = embeddings.shape[-1] * losses.embedding_mse(embeddings, labels)
@@ -166,8 +169,9 @@ def distillation(config: Any, *, name: str) -> Any:
 
 
 def halfway(first: SentenceTransformer, second: SentenceTransformer) -> SentenceTransformer:
-    """The model whose params are the means of two models', where the second was tuned from the first: it keeps most of
-    what either has learned. Wortsman et al. 2022, https://arxiv.org/abs/2109.01903."""
+    """The model whose params are the means of two models', where the second was tuned from the
+    first: it keeps most of what either has learned. Wortsman et al. 2022,
+    https://arxiv.org/abs/2109.01903."""
     params = jax.tree.map(lambda one, other: (one + other) / 2, first.params, second.params)
     return SentenceTransformer.from_parts(dataclasses.replace(second.parts, params=params))
 
@@ -185,8 +189,8 @@ def halve(file: pathlib.Path) -> None:
 
 
 def _commonest_pieces(tokenizer, texts, vocabulary):
-    """Ids, special tokens first: all pieces of one ASCII character, for no English word may be unknown, and the
-    commonest others."""
+    """Ids, special tokens first: all pieces of one ASCII character, for no English word may be
+    unknown, and the commonest others."""
     counts = np.zeros(tokenizer.largest_id + 1, np.int64)
     for start in range(0, len(texts), 10_000):
         counts += np.bincount(tokenizer(texts[start : start + 10_000]).ids, minlength=len(counts))
@@ -232,8 +236,8 @@ def _with_pieces(tokenizer, kept):
 
 
 def _taught(teacher, texts, folder, chunk=8192):
-    """A teacher's vectors, (N, D) float32, computed in bfloat16 and kept by chunks in float16: a thousandth of what a
-    student misses them by."""
+    """A teacher's vectors, (N, D) float32, computed in bfloat16 and kept by chunks in float16: a
+    thousandth of what a student misses them by."""
     teacher = SentenceTransformer(teacher, dtype="bfloat16")
     folder.mkdir(exist_ok=True)
     found = []

@@ -1,5 +1,5 @@
-"""Eight CPU devices, a cache folder of the tests' own, annotations executed, no network; and the models that tests
-share."""
+"""Eight CPU devices, a cache folder of the tests' own, annotations executed, no network; and the
+models that tests share."""
 
 import os
 import pathlib
@@ -20,7 +20,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-# Where the suite runs in a shell's background, Ctrl-C is ignored, and the processes that tests start would inherit it.
+# Where the suite runs in a shell's background, Ctrl-C is ignored, and the processes that tests
+# start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jaxtyping
@@ -84,8 +85,8 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs_of_one_module(request):
-    """What is compared with another implementation is compiled as for users. Between modules JAX forgets its programs:
-    over the whole suite they are six gigabytes a worker."""
+    """What is compared with another implementation is compiled as for users. Between modules JAX
+    forgets its programs: over the whole suite they are six gigabytes a worker."""
     programs.optimised = bool(
         {"parity", "test_docs.py", "test_bundled.py"} & set(request.path.parts)
     )
@@ -95,7 +96,8 @@ def _programs_of_one_module(request):
 
 @pytest.fixture(scope="module")
 def quick_benchmarks():
-    """Processes that benchmarks start compile quickly and keep their programs; and few docstrings are looked through."""
+    """Processes that benchmarks start compile quickly and keep their programs; and few docstrings
+    are looked through."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", programs.quick_flags())
         patch.setattr("benchmarks.lib.sentences.ENOUGH", 1500)

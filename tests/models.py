@@ -85,7 +85,8 @@ def tokenizer(folder: pathlib.Path, max_length: int = 32) -> Tokenizer:
 
 
 def perturbed(shapes, seed: int = 0, scale: float = 0.2):
-    """Random params of these shapes, every one off its usual initial value; scales of LayerNorm around 1."""
+    """Random params of these shapes, every one off its usual initial value; scales of LayerNorm
+    around 1."""
     generator = np.random.default_rng(seed)
 
     def draw(path, leaf):

@@ -189,7 +189,8 @@ class Mutation:
 
 @contextlib.contextmanager
 def mutated(folder: pathlib.Path, generator: random.Random) -> Iterator[Mutation]:
-    """Mutate one file of a folder, or put a file in the place of a folder in it; and put it right again."""
+    """Mutate one file of a folder, or put a file in the place of a folder in it; and put it right
+    again."""
     inner = sorted(path for path in folder.iterdir() if path.is_dir())
     if inner and generator.random() < 0.05:
         place = generator.choice(inner)

@@ -1,17 +1,22 @@
-"""How the suite compiles: each program once, and quickly where nothing is compared with another implementation.
+"""How the suite compiles: each program once, and quickly where nothing is compared with another
+implementation.
 
-Compiling took most of the suite's time. So all workers and runs share one cache of programs; and XLA leaves its
-optimisations out (a step takes .7 s to compile and not 3.4) unless a test asks for the code that users run: see
-`optimised`.
+Compiling took most of the suite's time. So all workers and runs share one cache of programs; and
+XLA leaves its optimisations out (a step takes .7 s to compile and not 3.4) unless a test asks for
+the code that users run: see `optimised`.
 
-A key of JAX's cache holds the program, the versions of JAX and XLA, all options and the processor's features, so a
-program is never read where it would differ from a compiled one. Two things JAX leaves to us:
+A key of JAX's cache holds the program, the versions of JAX and XLA, all options and the processor's
+features, so a program is never read where it would differ from a compiled one. Two things JAX
+leaves to us:
 
-- A program over several CPU devices that was read from a cache waits in its first collective for ever (JAX 0.10 to
+- A program over several CPU devices that was read from a cache waits in its first collective for
+ever (JAX 0.10 to
   0.12): such programs are compiled each time.
-- JAX writes an entry in place. A process that is killed meanwhile leaves half of one, so we write beside and rename.
+- JAX writes an entry in place. A process that is killed meanwhile leaves half of one, so we write
+beside and rename.
 
-All three need names that JAX keeps private. Where they are gone, the suite runs without a cache and fully optimised, only slower.
+All three need names that JAX keeps private. Where they are gone, the suite runs without a cache and
+fully optimised, only slower.
 """
 
 import functools
@@ -22,14 +27,15 @@ import shutil
 import jax
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-"""Compiler options for code that is soon compiled and slow to run: of no account for tiny models. Newer releases of XLA
-have dropped the second one."""
+"""Compiler options for code that is soon compiled and slow to run: of no account for tiny models.
+Newer releases of XLA have dropped the second one."""
 
 optimised = True
 """Whether programs are compiled as for users; conftest sets it for each module of tests."""
 
 LARGEST_BYTES = 4 << 30
-"""A cache that has grown beyond this starts again: changed code leaves programs that nobody asks for."""
+"""A cache that has grown beyond this starts again: changed code leaves programs that nobody asks
+for."""
 
 
 @functools.cache
@@ -46,12 +52,14 @@ def quick_options() -> dict[str, str]:
 
 
 def quick_flags() -> str:
-    """The same for XLA_FLAGS of a process that is started: one device, and with it jsbert's own cache of programs."""
+    """The same for XLA_FLAGS of a process that is started: one device, and with it jsbert's own
+    cache of programs."""
     return " ".join(f"--{name}={value.lower()}" for name, value in quick_options().items())
 
 
 def share(folder: pathlib.Path) -> bool:
-    """Keep this process's programs in `folder` and read those that are there; whether JAX allows it."""
+    """Keep this process's programs in `folder` and read those that are there; whether JAX allows
+    it."""
     try:
         from jax._src import compiler
         from jax._src.lru_cache import LRUCache

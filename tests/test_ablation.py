@@ -1,4 +1,5 @@
-"""The ablation: cells are run once, only with the same settings, and the claims follow from the scores."""
+"""The ablation: cells are run once, only with the same settings, and the claims follow from the
+scores."""
 
 import gzip
 import json
@@ -42,7 +43,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tiny_folder, tmp_path_factory):
-    """A whole run, its training left out: (its arguments, what it returned, its folder, what it would have trained)."""
+    """A whole run, its training left out: (its arguments, what it returned, its folder, what it
+    would have trained)."""
     out, trained = tmp_path_factory.mktemp("ablation"), []
 
     def fit(model, source, folder, recipe):

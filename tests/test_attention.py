@@ -1,4 +1,5 @@
-"""Attention by `jax.nn.dot_product_attention`: the vectors, scores and gradients of attention written out."""
+"""Attention by `jax.nn.dot_product_attention`: the vectors, scores and gradients of attention
+written out."""
 
 import dataclasses
 import functools

@@ -1,7 +1,8 @@
-"""The bundled model is the file that the manifest tells of, small, and gives the vectors that torch gave.
+"""The bundled model is the file that the manifest tells of, small, and gives the vectors that torch
+gave.
 
-The vectors in tests/bundled.npz are those of sentence-transformers with torch; `python -m tests.test_bundled` makes
-them anew, after a change of the model.
+The vectors in tests/bundled.npz are those of sentence-transformers with torch; `python -m
+tests.test_bundled` makes them anew, after a change of the model.
 """
 
 import hashlib

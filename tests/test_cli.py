@@ -1,4 +1,5 @@
-"""The command line: what it prints and writes, and that nothing that goes wrong ends in a traceback.
+"""The command line: what it prints and writes, and that nothing that goes wrong ends in a
+traceback.
 
 Most runs are in this process; the few in one of their own show signals, pipes and the real entry.
 """

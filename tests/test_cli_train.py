@@ -1,4 +1,5 @@
-"""`jsbert eval` and `jsbert train`: what they read and refuse, and that every option of a recipe reaches it."""
+"""`jsbert eval` and `jsbert train`: what they read and refuse, and that every option of a recipe
+reaches it."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,5 @@
-"""The bi-encoder as an object: shapes, order, batching, prompts, truncation, errors, threads, devices."""
+"""The bi-encoder as an object: shapes, order, batching, prompts, truncation, errors, threads,
+devices."""
 
 import itertools
 import subprocess

@@ -1,4 +1,5 @@
-"""The engine's seam: any pure function over texts, pairs, ids or tokens; requests of several callers in one stream."""
+"""The engine's seam: any pure function over texts, pairs, ids or tokens; requests of several
+callers in one stream."""
 
 import jax.numpy as jnp
 import numpy as np

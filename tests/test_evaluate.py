@@ -1,4 +1,5 @@
-"""Evaluators on models whose vectors are known, by hand; against sentence-transformers in parity/."""
+"""Evaluators on models whose vectors are known, by hand; against sentence-transformers in
+parity/."""
 
 import csv
 import gzip

@@ -1,4 +1,5 @@
-"""What a user sees of the objects and of the package; and objects that travel to another process."""
+"""What a user sees of the objects and of the package; and objects that travel to another
+process."""
 
 import copy
 import pathlib

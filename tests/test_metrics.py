@@ -86,7 +86,8 @@ def test_no_positive_gives_zero():
 
 
 def test_f1_of_classes_by_hand():
-    # class 0: 2 right of 3 actual, 2 said: 0.8; class 1: 1 of 1, 2 said: 2/3; class 5: never said: 0
+    # class 0: 2 right of 3 actual, 2 said: 0.8; class 1: 1 of 1, 2 said: 2/3; class 5: never said:
+    # 0
     assert metrics.f1_scores([0, 0, 0, 1, 5], [0, 0, 1, 1, 7]) == pytest.approx(
         ((0.8 + 2 / 3) / 4, 0.6, (3 * 0.8 + 2 / 3) / 5)
     )

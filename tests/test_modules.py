@@ -1,4 +1,5 @@
-"""The modules around the encoder: what they compute, the way through a folder, routes, and what is refused."""
+"""The modules around the encoder: what they compute, the way through a folder, routes, and what is
+refused."""
 
 import dataclasses
 import json

@@ -1,4 +1,5 @@
-"""Packed rows: the same vectors and gradients as in rows of their own, dropout or not, and little padding."""
+"""Packed rows: the same vectors and gradients as in rows of their own, dropout or not, and little
+padding."""
 
 import dataclasses
 import functools

@@ -273,9 +273,10 @@ class Parity:
 class TestFinding:
     def test_accuracies_are_those_by_hand(self):
         pairs = (["0", "100", "41"], ["30", "109", "50"], [4.5, 5.0, 4.0])
-        # The pool: 0 100 41 30 109 50. Nearest: of 0 is 30, right; of 100 109, right; of 41 50 (9 degrees, 30 has 11),
-        # right. Of two, the last digits say: 0 has 30 and 41, 30 stays; 100 has 109 and 50, 50 is taken, wrong; 41 has
-        # 50 and 30, no digit agrees, and 50 is larger. Of all: 0 takes 100, wrong; 100 takes 50, wrong; 41 109, wrong.
+        # The pool: 0 100 41 30 109 50. Nearest: of 0 is 30, right; of 100 109, right; of 41 50 (9
+        # degrees, 30 has 11), right. Of two, the last digits say: 0 has 30 and 41, 30 stays; 100
+        # has 109 and 50, 50 is taken, wrong; 41 has 50 and 30, no digit agrees, and 50 is larger.
+        # Of all: 0 takes 100, wrong; 100 takes 50, wrong; 41 109, wrong.
         results, counts = finding.accuracies(Clock(), Clock(), Parity(), pairs, k=2, exhaustive=15)
         assert [results[name]["accuracy_at_1"] for name in finding.METHODS] == [
             1.0,
@@ -289,7 +290,8 @@ class TestFinding:
             "retrieve-then-rerank": 6 + 3 * 2,
         }
         assert counts["pairs_retrieved"] == 3
-        # Scores by hand: the cosines of 30, 9 and 9 degrees; the cross-encoder's 0.53, 0.109 and 0.05.
+        # Scores by hand: the cosines of 30, 9 and 9 degrees; the cross-encoder's 0.53, 0.109 and
+        # 0.05.
         assert results["cross-encoder"]["spearman"] == pytest.approx(50)
         assert results["retrieve-then-rerank"]["spearman"] == pytest.approx(50)
 
@@ -300,8 +302,8 @@ class TestFinding:
         assert counts["passes"]["cross-encoder"] == 15
 
     def test_pairs_that_are_not_retrieved_stand_below(self):
-        # Of 0 the nearest is 10, of 90 it is 80: the pair (0, 90) is not retrieved and comes last, though the
-        # cross-encoder likes it best.
+        # Of 0 the nearest is 10, of 90 it is 80: the pair (0, 90) is not retrieved and comes last,
+        # though the cross-encoder likes it best.
         pairs = (["0", "90", "0"], ["10", "80", "90"], [4.0, 5.0, 1.0])
         results, counts = finding.accuracies(Clock(), Clock(), Parity(), pairs, k=1, exhaustive=0)
         assert counts["pairs_retrieved"] == 2

@@ -1,4 +1,5 @@
-"""Codes by hand, and from `encode` and the command line; equality with sentence-transformers is in parity/."""
+"""Codes by hand, and from `encode` and the command line; equality with sentence-transformers is in
+parity/."""
 
 import jax
 import jax.numpy as jnp

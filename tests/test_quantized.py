@@ -1,4 +1,5 @@
-"""Search over codes against brute force, and its recall; beside sentence-transformers in parity/."""
+"""Search over codes against brute force, and its recall; beside sentence-transformers in
+parity/."""
 
 import json
 
@@ -29,7 +30,8 @@ def small_blocks(monkeypatch):
 
 
 def brute_force(queries, corpus, k, *, precision, ranges, rescore_multiplier, corpus_float):
-    """(scores, indices) in float64, by sorting everything; signs and bytes decoded with NumPy's own means."""
+    """(scores, indices) in float64, by sorting everything; signs and bytes decoded with NumPy's own
+    means."""
     queries = np.float64(queries)
     if precision in BYTES:
         step = np.float64(ranges[1] - ranges[0]) / 255
@@ -163,7 +165,8 @@ def test_what_cannot_be_searched_is_refused(change, message):
 
 
 def test_recall_among_clusters():
-    """Bytes find nearly all of the ten nearest, bits few of them, but with floats at hand all are among 16 times ten."""
+    """Bytes find nearly all of the ten nearest, bits few of them, but with floats at hand all are
+    among 16 times ten."""
     generator = np.random.default_rng(5)
     centres = generator.standard_normal((60, 64))
 

@@ -29,7 +29,8 @@ def teacher(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder of data in the form of the real one; the first sentence of the corpus is also in the STS benchmark."""
+    """A folder of data in the form of the real one; the first sentence of the corpus is also in the
+    STS benchmark."""
     folder = tmp_path_factory.mktemp("data")
     texts = [
         f"{text} {word}" for text, word in zip(models.sentences(90), models.WORDS * 4, strict=False)

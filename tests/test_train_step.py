@@ -1,4 +1,5 @@
-"""The step: chunks, micro-batches and devices change nothing; frozen params stay; examples have gradients of their own.
+"""The step: chunks, micro-batches and devices change nothing; frozen params stay; examples have
+gradients of their own.
 
 In float64 what must be equal is equal to 1e-10; in float32 to 1e-5 of each tensor's largest entry.
 """
@@ -35,7 +36,8 @@ from tests import models
 ROWS, TOWERS, LENGTH = 16, 3, 12
 KEY = jax.random.key(3)
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3, eps=1e-3))
-"""A large epsilon: Adam divides by the gradient's size, and so magnifies a difference where that is next to nothing."""
+"""A large epsilon: Adam divides by the gradient's size, and so magnifies a difference where that is
+next to nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,8 @@ def precision(dtype):
 def assert_equal(ours, wanted, dtype):
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(wanted), strict=True):
-        # Attention's key biases have gradient 0, of which float32 leaves rounding: hence a floor by the largest tensor.
+        # Attention's key biases have gradient 0, of which float32 leaves rounding: hence a floor by
+        # the largest tensor.
         tolerance = (
             1e-10 if dtype == "float64" else 1e-5 * max(float(jnp.abs(b).max()), 0.01 * largest)
         )

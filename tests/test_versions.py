@@ -1,4 +1,5 @@
-"""A failing run says which version moved; a test whose reference cannot do the job is skipped, all else is not."""
+"""A failing run says which version moved; a test whose reference cannot do the job is skipped, all
+else is not."""
 
 import pytest
 

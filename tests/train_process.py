@@ -21,7 +21,8 @@ def first_number(model) -> dict[str, float]:
 
 
 def texts(count: int, seed: int) -> list[str]:
-    """Random sentences of 3 to 6 words: unequal, but of one array length, for each is a step to compile."""
+    """Random sentences of 3 to 6 words: unequal, but of one array length, for each is a step to
+    compile."""
     generator = random.Random(seed)
     return [
         " ".join(generator.choices(models.WORDS, k=generator.randint(3, 6))) for _ in range(count)

@@ -1,6 +1,7 @@
 """The versions that the suite was last green with, and those that have moved since.
 
-`python -m tests.versions` prints them; `--write` records the installed ones in pyproject.toml, after a green run.
+`python -m tests.versions` prints them; `--write` records the installed ones in pyproject.toml,
+after a green run.
 """
 
 import importlib.metadata
@@ -55,7 +56,8 @@ def installed() -> dict[str, str]:
 
 
 def moved(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """A line for each package whose version is another than before; packages that are not here do not count."""
+    """A line for each package whose version is another than before; packages that are not here do
+    not count."""
     return [
         f"{name} {before.get(name, 'not recorded')} -> {version}"
         for name, version in now.items()

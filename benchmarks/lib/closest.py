@@ -1,4 +1,5 @@
-"""The closest pair among n sentences: what it costs a bi-encoder, a cross-encoder, and both, one behind the other.
+"""The closest pair among n sentences: what it costs a bi-encoder, a cross-encoder, and both, one
+behind the other.
 
 For `benchmarks.tradeoff`; `benchmarks.pairwise` looks at the first two closely.
 """
@@ -36,9 +37,10 @@ def costs(
     Args:
         bi, cross: the models.
         sentences: n texts.
-        sample: pairs, drawn at random, on which the cross-encoder's seconds are measured; for all n(n-1)/2 they are
-            extrapolated.
-        rerank_pairs: the closest pairs by cosine that the cross-encoder scores after the bi-encoder.
+        sample: pairs, drawn at random, on which the cross-encoder's seconds are measured; for all
+            n(n-1)/2 they are extrapolated.
+        rerank_pairs: the closest pairs by cosine that the cross-encoder scores after the
+            bi-encoder.
     """
     pairs = [(sentences[i], sentences[j]) for i, j in sampled_pairs(len(sentences), sample)]
 
@@ -91,8 +93,8 @@ def sampled_pairs(num: int, count: int) -> list[tuple[int, int]]:
 
 
 def distinct_sentences(data: pathlib.Path, count: int) -> tuple[list[str], str]:
-    """(`count` sentences distinct without case and punctuation, where they are from): NLI sentences of `data`, or of
-    docstrings if it has none; shuffled."""
+    """(`count` sentences distinct without case and punctuation, where they are from): NLI sentences
+    of `data`, or of docstrings if it has none; shuffled."""
     file = data / "nli/nli-train.tsv.gz"
     if file.is_file():
         first, second = read_examples(file, columns=["premise", "hypothesis"]).texts

@@ -1,6 +1,6 @@
-"""The engines that `benchmarks.encode` compares: what opens a model's folder and turns texts into vectors, or,
-where the folder is a cross-encoder's, pairs into scores. Nothing of jsbert's is imported unless the engine is jsbert:
-another interpreter can run the peers.
+"""The engines that `benchmarks.encode` compares: what opens a model's folder and turns texts into
+vectors, or, where the folder is a cross-encoder's, pairs into scores. Nothing of jsbert's is
+imported unless the engine is jsbert: another interpreter can run the peers.
 """
 
 import functools
@@ -71,8 +71,8 @@ class SentenceTransformers:
 
 
 class OfGraph:
-    """What runs an ONNX graph: texts tokenised at once, sorted by tokens, padded to the longest of a batch. On the
-    CPU."""
+    """What runs an ONNX graph: texts tokenised at once, sorted by tokens, padded to the longest of
+    a batch. On the CPU."""
 
     def __init__(self, folder: str, dtype: str, device: str):
         import tokenizers

@@ -1,4 +1,5 @@
-"""Accuracy on the pairs of STSb test: of their scores, and of finding a sentence's counterpart among all sentences.
+"""Accuracy on the pairs of STSb test: of their scores, and of finding a sentence's counterpart
+among all sentences.
 
 For `benchmarks.tradeoff`, whose description says what is counted.
 """
@@ -42,7 +43,8 @@ def accuracies(
         untuned, bi, cross: the models.
         pairs: sentences1, sentences2 and scores, 0 to 5.
         k: sentences that are retrieved for each to be reranked.
-        exhaustive: passes up to which the cross-encoder alone is run on the whole pool; beyond its accuracy is None.
+        exhaustive: passes up to which the cross-encoder alone is run on the whole pool; beyond its
+            accuracy is None.
     """
     first, second, scores = pairs
     task = finding(first, second, scores)
@@ -85,9 +87,11 @@ def accuracies(
 
 
 def finding(first: Sequence[str], second: Sequence[str], scores: Sequence[float]) -> Finding:
-    """The task in scored pairs: the pool is their distinct sentences, a query the first of a pair of `ALIKE` or more.
+    """The task in scored pairs: the pool is their distinct sentences, a query the first of a pair
+    of `ALIKE` or more.
 
-    Right is each sentence that stands beside the query in such a pair, in either order. A pair of equal texts is none.
+    Right is each sentence that stands beside the query in such a pair, in either order. A pair of
+    equal texts is none.
 
     Raises:
         ValueError: if no pair makes a query.
@@ -114,7 +118,8 @@ def finding(first: Sequence[str], second: Sequence[str], scores: Sequence[float]
 
 
 def nearest(vectors: np.ndarray, k: int) -> list[np.ndarray]:
-    """For each row of (N, D) the places of the min(k, N - 1) other rows of highest cosine, closest first."""
+    """For each row of (N, D) the places of the min(k, N - 1) other rows of highest cosine, closest
+    first."""
     return [
         others[others != row][:k]
         for row, others in enumerate(top_k(vectors, vectors, k + 1).indices)
@@ -124,8 +129,8 @@ def nearest(vectors: np.ndarray, k: int) -> list[np.ndarray]:
 def best_by_cross(
     cross: CrossEncoder, pool: Sequence[str], candidates: Mapping[int, Sequence[int]]
 ) -> dict[int, int]:
-    """For each query that of its candidates which the cross-encoder, given the query first, scores highest; of equals
-    the first."""
+    """For each query that of its candidates which the cross-encoder, given the query first, scores
+    highest; of equals the first."""
     scores = cross.predict(
         [(pool[query], pool[other]) for query, others in candidates.items() for other in others]
     )
@@ -146,8 +151,8 @@ def accuracy_at_1(named: Mapping[int, int], queries: Mapping[int, set[int]]) -> 
 
 
 def reranked(crossed: np.ndarray, cosines: np.ndarray, retrieved: np.ndarray) -> np.ndarray:
-    """Scores of pairs (P,): the cross-encoder's where retrieved, and below them all the others in the order of their
-    cosines.
+    """Scores of pairs (P,): the cross-encoder's where retrieved, and below them all the others in
+    the order of their cosines.
 
     >>> reranked(np.array([0.2, 0.9, 0.5]), np.array([0.7, 0.8, 0.6]), np.array([True, False, True])).round(1).tolist()
     [0.2, -1.0, 0.5]

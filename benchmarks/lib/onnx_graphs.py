@@ -1,4 +1,5 @@
-"""A model's folder as an ONNX graph from (ids, mask[, types]) to unit vectors, or a cross-encoder's logits."""
+"""A model's folder as an ONNX graph from (ids, mask[, types]) to unit vectors, or a cross-encoder's
+logits."""
 
 import json
 import pathlib
@@ -20,8 +21,9 @@ def input_names(folder: str | pathlib.Path) -> list[str]:
 
 
 def onnx_file(folder: str, graph: str, dtype: str) -> pathlib.Path:
-    """The graph, made from the torch reference where it is not there yet: "plain" as exported, or with onnxruntime's
-    "fused" attention; "float32", or "int8" weights by onnxruntime's dynamic quantisation.
+    """The graph, made from the torch reference where it is not there yet: "plain" as exported, or
+    with onnxruntime's "fused" attention; "float32", or "int8" weights by onnxruntime's dynamic
+    quantisation.
 
     For models of mean pooling and length 1, as the benchmark's are, and for cross-encoders.
     """

@@ -1,4 +1,5 @@
-"""The processes of `benchmarks.lib.serve`: started, asked, ended; and what memory a process takes."""
+"""The processes of `benchmarks.lib.serve`: started, asked, ended; and what memory a process
+takes."""
 
 import json
 import os
@@ -62,8 +63,8 @@ class EngineProcess:
 
 
 def memory_mb(name: str) -> float | None:
-    """This process's resident memory: now ("VmRSS"), or the largest so far ("VmHWM"); None where Linux's /proc is not.
-    (What getrusage says counts the process that started this one as well.)"""
+    """This process's resident memory: now ("VmRSS"), or the largest so far ("VmHWM"); None where
+    Linux's /proc is not. (What getrusage says counts the process that started this one as well.)"""
     try:
         status = pathlib.Path("/proc/self/status").read_text()
     except OSError:

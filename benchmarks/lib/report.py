@@ -1,4 +1,5 @@
-"""What every benchmark prints and writes: machine, versions, commit, command; medians and ranges."""
+"""What every benchmark prints and writes: machine, versions, commit, command; medians and
+ranges."""
 
 import argparse
 import importlib.metadata
@@ -21,7 +22,8 @@ from jsbert.encoders.product import cpu_features
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 WORK = pathlib.Path(__file__).parents[1] / "work"
-"""Where `benchmarks.tradeoff` keeps its models, and `benchmarks.pairwise` looks for a trained cross-encoder."""
+"""Where `benchmarks.tradeoff` keeps its models, and `benchmarks.pairwise` looks for a trained
+cross-encoder."""
 
 PACKAGES = (
     "jsbert",
@@ -72,8 +74,8 @@ def print_circumstances(values: dict[str, Any]) -> None:
 def measure(
     function: Callable[[], Any], *, short_seconds: float = 2.0, repeats: int = 5
 ) -> tuple[list[float], Any]:
-    """(seconds of each run, the last result): `repeats` runs, but one alone if the first was longer than
-    `short_seconds`."""
+    """(seconds of each run, the last result): `repeats` runs, but one alone if the first was longer
+    than `short_seconds`."""
     seconds, result = [], None
     while not seconds or (len(seconds) < repeats and seconds[0] <= short_seconds):
         started = time.perf_counter()
@@ -93,7 +95,8 @@ def spread(seconds: list[float], digits: int = 3) -> str:
 def matmul_flops_per_second(
     rows: int = 1024, inputs: int = 384, outputs: int = 1536, dtype: str = "float32"
 ) -> float:
-    """The machine's rate at a product, by default one of an encoder's shape in float32: the best of 20 rounds."""
+    """The machine's rate at a product, by default one of an encoder's shape in float32: the best of
+    20 rounds."""
     a, b = jnp.ones((rows, inputs), dtype), jnp.ones((inputs, outputs), dtype)
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
     product(a, b).block_until_ready()

@@ -1,5 +1,5 @@
-"""Real English sentences that every machine has: those of the docstrings in Python's standard library and the installed
-packages."""
+"""Real English sentences that every machine has: those of the docstrings in Python's standard
+library and the installed packages."""
 
 import ast
 import hashlib
@@ -55,7 +55,8 @@ def file_sentences(file: pathlib.Path) -> list[str]:
 def documents(
     sentences: Iterator[str], count: int, at_least: int, num_tokens: Callable[[str], int]
 ) -> list[str]:
-    """`count` documents, each of as many of the sentences, one behind the other, as make `at_least` tokens.
+    """`count` documents, each of as many of the sentences, one behind the other, as make `at_least`
+    tokens.
 
     Raises:
         ValueError: if there are too few sentences.

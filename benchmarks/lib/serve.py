@@ -1,14 +1,15 @@
 """An engine in a process of its own, for `benchmarks.encode`.
 
-python -m benchmarks.lib.serve ENGINE FOLDER DEVICE reads one JSON object a line and answers each with one. Requests:
+python -m benchmarks.lib.serve ENGINE FOLDER DEVICE reads one JSON object a line and answers each
+with one. Requests:
 
     {"texts": FILE}                       encode the JSON list of texts in FILE: {"seconds"}
     {"texts": FILE, "out": FILE}          the same, vectors to a .npy file
-    {"tune": FILE}                        try the engine's settings, keep the fastest: {"settings", "tried"}
-    {"single": FILE}                      one text at a time: {"milliseconds": [...]}
+    {"tune": FILE}                        try the engine's settings, keep the fastest: {"settings",
+    "tried"} {"single": FILE}                      one text at a time: {"milliseconds": [...]}
 
-Every answer has "peak_mb", the process's largest resident memory so far (null but on Linux). The first line out, before
-any request, has "seconds": opening the model, imports included.
+Every answer has "peak_mb", the process's largest resident memory so far (null but on Linux). The
+first line out, before any request, has "seconds": opening the model, imports included.
 """
 
 import contextlib

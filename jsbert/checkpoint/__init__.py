@@ -1,4 +1,5 @@
-"""Model folders in the sentence-transformers layout, to params and back; and where folders come from."""
+"""Model folders in the sentence-transformers layout, to params and back; and where folders come
+from."""
 
 from jsbert.checkpoint.adapter import merge_adapter
 from jsbert.checkpoint.classifier import (

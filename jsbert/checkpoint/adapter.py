@@ -1,7 +1,7 @@
 """LoRA adapters as PEFT keeps them, read and merged into params.
 
-Hu et al. 2021, https://arxiv.org/abs/2106.09685; DoRA: Liu et al. 2024, https://arxiv.org/abs/2402.09353. The reference
-is peft 0.21.
+Hu et al. 2021, https://arxiv.org/abs/2106.09685; DoRA: Liu et al. 2024,
+https://arxiv.org/abs/2402.09353. The reference is peft 0.21.
 """
 
 import pathlib
@@ -35,7 +35,8 @@ MATRICES: Mapping[str, tuple[str, str]] = MappingProxyType(
 """How peft calls A and B of our linear layers and our embeddings."""
 
 Modules = Mapping[str, Mapping[str, tuple]]
-"""For each module, by peft's name for it, the paths of its "weight" and its "bias" in the params."""
+"""For each module, by peft's name for it, the paths of its "weight" and its "bias" in the
+params."""
 
 
 def is_adapter(folder: pathlib.Path) -> bool:
@@ -44,7 +45,8 @@ def is_adapter(folder: pathlib.Path) -> bool:
 
 
 def base_folder(folder: pathlib.Path) -> pathlib.Path:
-    """The folder with config.json and weights of the model that an adapter is for; of other folders, the folder itself.
+    """The folder with config.json and weights of the model that an adapter is for; of other
+    folders, the folder itself.
 
     Raises:
         OSError: if the base model is not to be found.
@@ -84,7 +86,8 @@ def full_names(config: EncoderConfig, *, head: bool) -> dict[tuple, str]:
 def merge_adapter(
     config: EncoderConfig, params: PyTree, folder: pathlib.Path, *, head: bool = False
 ) -> PyTree:
-    """The params with a folder's adapter merged: W + scale * B A for its targets, its other tensors in their place.
+    """The params with a folder's adapter merged: W + scale * B A for its targets, its other tensors
+    in their place.
 
     Args:
         config: the encoder's.
@@ -93,8 +96,8 @@ def merge_adapter(
 
     Raises:
         OSError: for files that are not there.
-        ValueError: for an adapter that cannot be merged, naming the field; for tensors that fit neither its config nor
-            the model, with all their names.
+        ValueError: for an adapter that cannot be merged, naming the field; for tensors that fit
+            neither its config nor the model, with all their names.
     """
     adapter, prefix = read_adapter_config(folder), family(config).PREFIX
     tensors, source = read_tensors(folder, WEIGHTS)
@@ -124,7 +127,8 @@ def merge_adapter(
 
 
 def _wrapping(names, prefix):
-    """(what a SentenceTransformer around the model puts in front of names, whether the family's prefix follows)."""
+    """(what a SentenceTransformer around the model puts in front of names, whether the family's
+    prefix follows)."""
     match = re.match(r"0\.(auto_)?model\.", names[0]) if names else None
     wrapper = match[0] if match else ""
     return wrapper, any(name.startswith(wrapper + prefix) for name in names)
@@ -172,8 +176,8 @@ def _fitting(
     *,
     where: pathlib.Path,
 ) -> dict[str, np.ndarray]:
-    """The tensors by name, float32; ValueError with a list of all that have no place, the wrong shape, or are not
-    there."""
+    """The tensors by name, float32; ValueError with a list of all that have no place, the wrong
+    shape, or are not there."""
     problems, found = [], {}
     for full_name, array in tensors:
         name = full_name.replace(".base_layer.", ".")

@@ -1,4 +1,5 @@
-"""What an adapter_config.json asks for: which of a model's modules PEFT's LoRA changes, and by how much.
+"""What an adapter_config.json asks for: which of a model's modules PEFT's LoRA changes, and by how
+much.
 
 The reference is peft 0.21's LoraConfig. Modules are called as in the torch model that peft wrapped.
 """
@@ -98,7 +99,8 @@ class AdapterConfig:
     def _is_in_layers(self, module):
         if not _as_list(self.layers_to_transform):
             return True
-        # Its layer is the first number behind a pattern; without patterns, the first behind two names.
+        # Its layer is the first number behind a pattern; without patterns, the first behind two
+        # names.
         starts = [rf"(?:.*?\.)?{pattern}" for pattern in _as_list(self.layers_pattern)] or [
             r".*?\.[^.]*"
         ]
@@ -113,7 +115,8 @@ def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
 
     Raises:
         OSError: if it is not there.
-        ValueError: if it is broken, or asks for what is not a matter of plain weights; the message names the field.
+        ValueError: if it is broken, or asks for what is not a matter of plain weights; the message
+            names the field.
     """
     file = folder / CONFIG
     values = read_json(file)

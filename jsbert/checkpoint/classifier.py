@@ -38,7 +38,8 @@ class CrossEncoderParts:
 
 
 def is_cross_encoder(folder: str | os.PathLike) -> bool:
-    """Whether a model's folder holds a cross-encoder: its own word for it, else the architecture of a plain folder."""
+    """Whether a model's folder holds a cross-encoder: its own word for it, else the architecture of
+    a plain folder."""
     folder = pathlib.Path(folder)
     file = folder / "config_sentence_transformers.json"
     kind = typed(read_json_if_there(file), "model_type", str, None, where=file)
@@ -59,7 +60,8 @@ def brings_classifier(folder: pathlib.Path) -> bool:
 
 
 def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
-    """A folder with a sequence-classification model, as sentence-transformers' CrossEncoder reads it.
+    """A folder with a sequence-classification model, as sentence-transformers' CrossEncoder reads
+    it.
 
     Raises:
         OSError, ValueError: as `read_bi_encoder`.
@@ -98,8 +100,8 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
 def new_cross_encoder(
     trunk: BiEncoderParts, num_labels: int, key: Key[Array, ""]
 ) -> CrossEncoderParts:
-    """A bi-encoder's encoder under a new classifier, drawn as transformers draws it: what training begins with. Its
-    pooling and head are left behind."""
+    """A bi-encoder's encoder under a new classifier, drawn as transformers draws it: what training
+    begins with. Its pooling and head are left behind."""
     encoder = trunk.config.encoder
     shapes = family(encoder).head(encoder).shapes(encoder, num_labels)
     keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))

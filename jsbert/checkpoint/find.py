@@ -63,19 +63,22 @@ def find_folder(
 ) -> pathlib.Path:
     """The folder of a model.
 
-    A folder's path is taken as it is, without any network. Other names are looked up among the bundled models, then on
-    the Hub.
+    A folder's path is taken as it is, without any network. Other names are looked up among the
+    bundled models, then on the Hub.
 
     Args:
         name: a path, a bundled model's name or a hub name; None is the default model.
         revision: branch, tag or commit on the Hub; given one, bundled models are passed over.
         token: hub token, or True for the stored one.
-        cache_folder: where hub files are kept; by default SENTENCE_TRANSFORMERS_HOME, else the Hub's own cache.
+        cache_folder: where hub files are kept; by default SENTENCE_TRANSFORMERS_HOME, else the
+            Hub's own cache.
         local_files_only: take hub files from the cache alone. HF_HUB_OFFLINE does the same.
-        organization: whose hub names those without a slash are, but for those of `NAMES_WITHOUT_OWNER`; None: nobody's.
+        organization: whose hub names those without a slash are, but for those of
+            `NAMES_WITHOUT_OWNER`; None: nobody's.
 
     Raises:
-        OSError: if there is no such folder or model (FileNotFoundError, NotADirectoryError), or it cannot be fetched.
+        OSError: if there is no such folder or model (FileNotFoundError, NotADirectoryError), or it
+            cannot be fetched.
         TypeError: for a name that is neither a string nor a path.
     """
     if name is None:
@@ -111,7 +114,8 @@ def find_folder(
 
 
 def bundled_models() -> dict[str, str]:
-    """Names under which bundled models are found, each with its entry in `weights/manifest.json`."""
+    """Names under which bundled models are found, each with its entry in
+    `weights/manifest.json`."""
     return {
         name: key
         for key, entry in _manifest()["models"].items()
@@ -200,7 +204,8 @@ def _cached_snapshot(repository, revision, cache_folder):
 
 
 def needed_files(files: list[str]) -> list[str]:
-    """Those of a repository's files that jsbert reads: configs, tokenizer, and one form of the weights."""
+    """Those of a repository's files that jsbert reads: configs, tokenizer, and one form of the
+    weights."""
     wanted = [file for file in files if _CONFIGS.fullmatch(file) or _TOKENIZERS.fullmatch(file)]
     weights: dict[
         str, tuple[re.Pattern, list[str]]

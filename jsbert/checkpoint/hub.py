@@ -23,7 +23,8 @@ def upload_folder(
         folder: whose files to upload.
         repo_id: "owner/name".
         token: hub token, or True for the stored one.
-        private: whether a repository that is made now is private; None leaves it to the owner's settings.
+        private: whether a repository that is made now is private; None leaves it to the owner's
+            settings.
         commit_message: by default it says that a model was added.
         exist_ok: go on where the repository exists already.
         replace_model_card: replace a README.md that the repository has.

@@ -22,8 +22,8 @@ LEGACY_POOLING_KEYS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""The flags of pooling configs written before sentence-transformers 5.4, in the order in which the poolings are
-concatenated."""
+"""The flags of pooling configs written before sentence-transformers 5.4, in the order in which the
+poolings are concatenated."""
 
 _LAYERS = {("layer_weights",): "layer_weights"}
 """WeightedLayerPooling's tensor, by its path in the params."""
@@ -87,7 +87,8 @@ def read_pooling(folder: pathlib.Path, hidden_size: int) -> tuple[tuple[str, ...
 
 
 def write_pooling(folder: pathlib.Path, config: Config) -> None:
-    """Writes a Pooling's config, with the older keys, which every version knows, where they can say it."""
+    """Writes a Pooling's config, with the older keys, which every version knows, where they can say
+    it."""
     values: dict[str, Any] = {"include_prompt": config.include_prompt}
     legacy_order = [mode for mode in LEGACY_POOLING_KEYS.values() if mode in config.pooling]
     if list(config.pooling) == legacy_order:
@@ -121,10 +122,12 @@ def pooling_modes(modes: Any, *, where: Any) -> tuple[str, ...]:
 def read_layer_weights(
     folder: pathlib.Path, transformer: pathlib.Path, config: Config
 ) -> tuple[int, dict[str, Any]]:
-    """A WeightedLayerPooling's `layer_start`, and {"layer_weights": ...}; for the Transformer in its folder.
+    """A WeightedLayerPooling's `layer_start`, and {"layer_weights": ...}; for the Transformer in
+    its folder.
 
     Raises:
-        OSError, ValueError: as `read_module`; also where sentence-transformers would pass over the module.
+        OSError, ValueError: as `read_module`; also where sentence-transformers would pass over the
+            module.
     """
     file, hidden_states = folder / "config.json", config.encoder.num_layers + 1
     values = read_json(file)
@@ -148,7 +151,8 @@ def read_layer_weights(
 
 
 def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> None:
-    """Writes a WeightedLayerPooling; the Transformer's config.json has to say `output_hidden_states`."""
+    """Writes a WeightedLayerPooling; the Transformer's config.json has to say
+    `output_hidden_states`."""
     values = {
         "word_embedding_dimension": config.encoder.hidden_size,
         "num_hidden_layers": config.encoder.num_layers,

@@ -27,7 +27,8 @@ from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 
 OTHER_INPUT = ("query_length", "document_length", "query_expansion", "config_args", "config_kwargs")
-"""Settings of sentence-transformers' Transformer by which the same text makes other tokens, or another encoder."""
+"""Settings of sentence-transformers' Transformer by which the same text makes other tokens, or
+another encoder."""
 
 STATIC = ["StaticEmbedding"]
 """The trunk of a model without attention."""
@@ -56,8 +57,8 @@ class Settings:
 class BiEncoderParts:
     """What a sentence-transformers folder holds.
 
-    Where its routes have encoders of their own, `router` leads to the parts of each. These are then those of the
-    default route, or the first.
+    Where its routes have encoders of their own, `router` leads to the parts of each. These are then
+    those of the default route, or the first.
     """
 
     config: Config
@@ -70,17 +71,18 @@ class BiEncoderParts:
 def read_bi_encoder(
     folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None
 ) -> BiEncoderParts:
-    """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top. An adapter in place of the
-    weights, or beside them, is merged.
+    """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top. An adapter
+    in place of the weights, or beside them, is merged.
 
     Args:
         folder: the model's folder.
-        pooling: pooling modes to use instead of the folder's; for a folder without `modules.json`, instead of "mean".
+        pooling: pooling modes to use instead of the folder's; for a folder without `modules.json`,
+            instead of "mean".
 
     Raises:
         OSError: for files that are not there.
-        ValueError: for files that are broken, contradict each other or ask for what is not supported; the message names
-            the file.
+        ValueError: for files that are broken, contradict each other or ask for what is not
+            supported; the message names the file.
     """
     if pooling is not None:
         pooling = pooling_modes(pooling, where="pooling=")
@@ -145,7 +147,8 @@ def _check_order(route, file):
 def _read_routes(
     routes: Sequence[Modules], router: Router | None, pooling, settings
 ) -> BiEncoderParts:
-    """The parts of a model whose routes share a trunk, and differ in what stands behind the pooling."""
+    """The parts of a model whose routes share a trunk, and differ in what stands behind the
+    pooling."""
     trunk = dict(_trunk(routes[0]))
     if [*trunk] == STATIC:
         if pooling not in (None, ("mean",)):
@@ -195,8 +198,9 @@ def read_config(folder):
 
 
 def read_encoder(folder, base, num_labels=None):
-    """(config, params) of a Transformer's folder, with the adapter merged if there is one; `base` is its `base_folder`.
-    With `num_labels` it holds a cross-encoder, whose params are {"encoder", "head"}."""
+    """(config, params) of a Transformer's folder, with the adapter merged if there is one; `base`
+    is its `base_folder`. With `num_labels` it holds a cross-encoder, whose params are {"encoder",
+    "head"}."""
     file, values = base / "config.json", read_config(base)
     if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
@@ -234,8 +238,8 @@ def read_encoder(folder, base, num_labels=None):
 
 
 def _check_sizes(config, module, shapes):
-    """Raise ValueError for sizes far above those of the tensors. A module of such sizes would take minutes to make,
-    before `to_params` compares each shape."""
+    """Raise ValueError for sizes far above those of the tensors. A module of such sizes would take
+    minutes to make, before `to_params` compares each shape."""
     modules = sum(
         "{}" in name for name in module.NAMES.values()
     )  # in a layer; each has a tensor at least
@@ -254,7 +258,8 @@ def _check_sizes(config, module, shapes):
 
 
 def read_tokenizer(folder, base, encoder):
-    """The tokenizer of a Transformer's folder; of its base model's, if it is an adapter without one."""
+    """The tokenizer of a Transformer's folder; of its base model's, if it is an adapter without
+    one."""
     if encoder.max_tokens < SHORTEST:
         raise ValueError(
             f"{base / 'config.json'}: max_position_embeddings is {encoder.max_position_embeddings} and pad_token_id "

@@ -1,4 +1,5 @@
-"""Which modules a folder has, in what order, and by which routes: modules.json and a Router's config, both ways."""
+"""Which modules a folder has, in what order, and by which routes: modules.json and a Router's
+config, both ways."""
 
 import ast
 import pathlib
@@ -64,10 +65,12 @@ def write_modules(folder: pathlib.Path, modules: list[tuple[str, str]]) -> None:
 
 
 def find_router(modules: Modules) -> Router | None:
-    """The Router among the modules, its routes leading to all the modules of a route, from the first to the last.
+    """The Router among the modules, its routes leading to all the modules of a route, from the
+    first to the last.
 
     Raises:
-        OSError, ValueError: for a Router's config that is missing or wrong, or asks for what is not supported.
+        OSError, ValueError: for a Router's config that is missing or wrong, or asks for what is not
+            supported.
     """
     places = [place for place, (kind, _) in enumerate(modules) if kind in ROUTERS]
     if not places:
@@ -79,7 +82,8 @@ def find_router(modules: Modules) -> Router | None:
 
 
 def write_router(folder: pathlib.Path, router: Router) -> None:
-    """Writes the config of a Router whose routes lead to lists of kinds and their folders' names."""
+    """Writes the config of a Router whose routes lead to lists of kinds and their folders'
+    names."""
     types = {path: _type(kind) for _, route in router.routes for kind, path in route}
     parameters = {"default_route": router.default, "allow_empty_key": router.default is not None}
     if router.tasks:  # a key that older versions do not know

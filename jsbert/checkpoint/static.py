@@ -28,8 +28,8 @@ def normalizes(folder: pathlib.Path) -> bool:
 def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], Tokenizer]:
     """(config, params, tokenizer) of a folder with one vector a token.
 
-    The table is "embedding.weight", or model2vec's "embeddings", whose rows "mapping" assigns to the tokens and
-    "weights" scales.
+    The table is "embedding.weight", or model2vec's "embeddings", whose rows "mapping" assigns to
+    the tokens and "weights" scales.
 
     Raises:
         OSError: for files that are missing.

@@ -39,15 +39,17 @@ def read_tensors(
     *,
     check: Callable[[Shapes, pathlib.Path], None] = lambda shapes, source: None,
 ) -> tuple[Named, pathlib.Path]:
-    """All tensors of a folder, and the file that holds or lists them. The first there of: safetensors, sharded
-    safetensors, `.bin`, `flax_model.msgpack`; `files` are the names of the first and the third.
+    """All tensors of a folder, and the file that holds or lists them. The first there of:
+    safetensors, sharded safetensors, `.bin`, `flax_model.msgpack`; `files` are the names of the
+    first and the third.
 
-    `check` is called with the tensors' shapes and that file: of safetensors before a tensor is read, of the others,
-    which have no header, before they are returned.
+    `check` is called with the tensors' shapes and that file: of safetensors before a tensor is
+    read, of the others, which have no header, before they are returned.
 
     Raises:
         FileNotFoundError: if there is none of them, or a shard is missing.
-        ValueError: for a file that cannot be read; and for `.bin` without a safe torch, saying how to convert.
+        ValueError: for a file that cannot be read; and for `.bin` without a safe torch, saying how
+            to convert.
     """
     read, parts, source = _find_weights(folder, files)
     if read is _read_safetensors:
@@ -71,7 +73,8 @@ def to_params(
 
     Args:
         tensors: names and arrays.
-        names: each params path's tensor name without prefix. A path that ends in "kernel" is stored transposed.
+        names: each params path's tensor name without prefix. A path that ends in "kernel" is stored
+            transposed.
         shapes: the params tree's shapes.
         where: the file, for messages.
         prefix: taken off names that have it.
@@ -125,7 +128,8 @@ def to_params(
 def from_params(
     params: Any, names: Mapping[tuple, str], *, prefix: str = ""
 ) -> dict[str, np.ndarray]:
-    """Checkpoint tensors of params, float32, under their HuggingFace names: the inverse of `to_params`."""
+    """Checkpoint tensors of params, float32, under their HuggingFace names: the inverse of
+    `to_params`."""
     tensors = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         keys = _keys(path)
@@ -137,7 +141,8 @@ def from_params(
 
 
 def write_tensors(file: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
-    """Writes a safetensors file that transformers takes as its own, readable by whoever may read a new file here."""
+    """Writes a safetensors file that transformers takes as its own, readable by whoever may read a
+    new file here."""
     file.touch()
     mode = file.stat().st_mode
     safetensors.numpy.save_file(

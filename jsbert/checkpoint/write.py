@@ -31,11 +31,12 @@ from jsbert.version import VERSION
 def write_bi_encoder(
     folder: str | os.PathLike, model: BiEncoderParts, *, create_model_card: bool = True
 ) -> None:
-    """Writes a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer, configs.
+    """Writes a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer,
+    configs.
 
-    All files are complete before the first reaches `folder`; an existing folder keeps its other files, but for those of
-    a model's tokenizer that would overrule the new one's, and its README.md. Without one there, `create_model_card`
-    writes it.
+    All files are complete before the first reaches `folder`; an existing folder keeps its other
+    files, but for those of a model's tokenizer that would overrule the new one's, and its
+    README.md. Without one there, `create_model_card` writes it.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -85,8 +86,8 @@ def write_bi_encoder(
 def write_cross_encoder(
     folder: str | os.PathLike, model: CrossEncoderParts, *, create_model_card: bool = True
 ) -> None:
-    """Writes a folder that sentence-transformers' CrossEncoder and transformers' class for sequence classification
-    open; a README.md as `write_bi_encoder`.
+    """Writes a folder that sentence-transformers' CrossEncoder and transformers' class for sequence
+    classification open; a README.md as `write_bi_encoder`.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -147,7 +148,8 @@ def write_adapter(
     Args:
         folder: where to.
         config: the encoder's.
-        lora: a tree like the encoder's params, with {"lora_A" (I, r), "lora_B" (r, O)} for a linear layer.
+        lora: a tree like the encoder's params, with {"lora_A" (I, r), "lora_B" (r, O)} for a linear
+            layer.
         alpha: the layer's kernel is W + alpha / r * A B.
         head: a cross-encoder's other params, written whole.
         base: what the adapter calls its base model: a folder or a hub name.
@@ -200,7 +202,8 @@ def write_adapter(
 
 @contextlib.contextmanager
 def _staged_model(folder):
-    """`staged_folder`; where `folder` held a model, those of its tokenizer's files go that would overrule ours."""
+    """`staged_folder`; where `folder` held a model, those of its tokenizer's files go that would
+    overrule ours."""
     folder = pathlib.Path(folder).expanduser()
     held_model = any((folder / name).is_file() for name in ("modules.json", "config.json"))
     with staged_folder(folder) as staging:
@@ -233,8 +236,8 @@ def _write_trunk(folder, config, tensors):
 
 
 def _write_pipeline(folder, model, first=None):
-    """Writes a model's modules, and returns their kinds and their folders' names. The names are numbered from `first`;
-    without it from 0, and the first goes into `folder` itself."""
+    """Writes a model's modules, and returns their kinds and their folders' names. The names are
+    numbered from `first`; without it from 0, and the first goes into `folder` itself."""
     config, modules = model.config, []
 
     def place(kind):

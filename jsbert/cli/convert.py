@@ -16,10 +16,12 @@ TEXTS = (
     "Ein größerer Satz, 他们在吃饭 🙂",
     "long " * 600,
 )
-"""What the written model and the one it came from must agree on: among them an empty text and one that is cut."""
+"""What the written model and the one it came from must agree on: among them an empty text and one
+that is cut."""
 
 TOLERANCE = 1e-6
-"""The largest difference allowed. The weights are the same float32 numbers; only batches' shapes may differ."""
+"""The largest difference allowed. The weights are the same float32 numbers; only batches' shapes
+may differ."""
 
 MANIFEST = "manifest.json"
 
@@ -40,8 +42,9 @@ def convert(
 ) -> None:
     """Write a model as a sentence-transformers folder with float32 safetensors, and check it.
 
-    The model is opened, written, opened again and compared on a few texts. manifest.json lists each file with its size
-    and sha256, and the largest difference found. Weights that are only pickled (.bin) need torch installed.
+    The model is opened, written, opened again and compared on a few texts. manifest.json lists each
+    file with its size and sha256, and the largest difference found. Weights that are only pickled
+    (.bin) need torch installed.
     """
     import jax
 

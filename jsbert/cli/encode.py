@@ -46,9 +46,10 @@ def encode(
 ) -> None:
     """Write the vectors of texts to a .npy or .parquet file.
 
-    Row i of the result belongs to line i of the input, empty lines included. A file is read through once before the
-    model is opened, so that a malformed row or a full disk is found at once; texts and vectors are streamed. The result
-    is written beside and renamed when it is complete: an interrupted run leaves none.
+    Row i of the result belongs to line i of the input, empty lines included. A file is read through
+    once before the model is opened, so that a malformed row or a full disk is found at once; texts
+    and vectors are streamed. The result is written beside and renamed when it is complete: an
+    interrupted run leaves none.
     """
     import numpy as np
 
@@ -91,7 +92,8 @@ def encode(
 
 
 def _measure(input, column):
-    """(number of texts, their bytes) of a file, read through; (None, 0) for what can be read only once."""
+    """(number of texts, their bytes) of a file, read through; (None, 0) for what can be read only
+    once."""
     if not pathlib.Path(input).is_file():
         return None, 0
     num_texts = num_bytes = 0

@@ -18,7 +18,8 @@ LINES = 5
 
 
 def reported(command: Callable) -> Callable:
-    """`command`, but its errors and Ctrl-C end in a line on stderr and an exit code. typer's own, about usage, pass."""
+    """`command`, but its errors and Ctrl-C end in a line on stderr and an exit code. typer's own,
+    about usage, pass."""
 
     @functools.wraps(command)
     def wrapped(*arguments, **options):
@@ -41,7 +42,8 @@ def reported(command: Callable) -> Callable:
 
 @contextlib.contextmanager
 def lasting_interrupts() -> Iterator[None]:
-    """Within it a Ctrl-C that arrives in a callback or destructor, where Python can only drop it, comes again."""
+    """Within it a Ctrl-C that arrives in a callback or destructor, where Python can only drop it,
+    comes again."""
 
     def again(dropped):
         if issubclass(dropped.exc_type, KeyboardInterrupt):
@@ -111,5 +113,6 @@ def one_line(text: str) -> str:
 
 
 def is_usage_error(error: BaseException) -> bool:
-    """Whether typer raised it, for arguments that do not fit; click's errors in older versions have the same form."""
+    """Whether typer raised it, for arguments that do not fit; click's errors in older versions have
+    the same form."""
     return hasattr(error, "format_message")

@@ -41,7 +41,8 @@ def eval(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print how good a bi-encoder or a cross-encoder is at a task, under sentence-transformers' names.
+    """Print how good a bi-encoder or a cross-encoder is at a task, under sentence-transformers'
+    names.
 
     The data is read before the model is opened.
     """

@@ -1,4 +1,5 @@
-"""A task's name and its data to an evaluator, for `jsbert eval` and for the scores during `jsbert train`."""
+"""A task's name and its data to an evaluator, for `jsbert eval` and for the scores during `jsbert
+train`."""
 
 import pathlib
 import sys
@@ -26,7 +27,8 @@ def make_evaluator(
 
     Args:
         task: what is measured.
-        data: a file for `read_examples`; a BEIR folder for "retrieval"; for "reranking" jsonl, see `read_samples`.
+        data: a file for `read_examples`; a BEIR folder for "retrieval"; for "reranking" jsonl, see
+            `read_samples`.
         cross_encoder: whether the model is one.
         split: of a BEIR folder.
         similarity_fns: of a bi-encoder; by default the model's.
@@ -34,8 +36,8 @@ def make_evaluator(
         **options: of the evaluator: batch_size, name, show_progress_bar.
 
     Raises:
-        OSError, ValueError: for data that is not there, malformed or lacks what the task needs, and for tasks that are
-            not for this kind of model.
+        OSError, ValueError: for data that is not there, malformed or lacks what the task needs, and
+            for tasks that are not for this kind of model.
     """
     if cross_encoder and (task in ("triplet", "retrieval") or similarity_fns):
         raise ValueError(
@@ -78,7 +80,8 @@ def make_evaluator(
 
 
 def make_scorer(eval_data: Sequence[str], *, cross_encoder: bool, **options: Any) -> Any:
-    """The evaluator of all of TASK:FILE, each under its file's name; None for none. The last one's score decides."""
+    """The evaluator of all of TASK:FILE, each under its file's name; None for none. The last one's
+    score decides."""
     evaluators: list = []
     for entry in eval_data:
         task, path = parted(entry, get_args(Task), "task")
@@ -143,10 +146,12 @@ def read_told(path: str, **options: Any) -> Examples:
 
 
 def read_samples(path: str) -> list[dict[str, Any]]:
-    """The samples of a jsonl file for reranking, {"query": text, "positive": [texts], "negative": [texts]} a line.
+    """The samples of a jsonl file for reranking, {"query": text, "positive": [texts], "negative":
+    [texts]} a line.
 
     Raises:
-        OSError, ValueError: for a file that is not there or a malformed line; file and line are named.
+        OSError, ValueError: for a file that is not there or a malformed line; file and line are
+            named.
     """
     samples = []
     for number, row in read_objects(path):

@@ -10,8 +10,8 @@ import typer
 from jsbert.cli import options
 
 TOLERANCE, COARSE = 1e-4, 1e-2
-"""The largest difference allowed, as a part of the largest entry or of 1: in float32, and in other dtypes, where
-another order of the operations rounds otherwise."""
+"""The largest difference allowed, as a part of the largest entry or of 1: in float32, and in other
+dtypes, where another order of the operations rounds otherwise."""
 
 ONNX_FILE = "model.onnx"
 
@@ -45,10 +45,12 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a model from token ids to its final vector, for any batch and length, to run without jsbert.
+    """Write a model from token ids to its final vector, for any batch and length, to run without
+    jsbert.
 
-    A bi-encoder is written with its pooling, Dense layers and normalisation, a cross-encoder up to its logits. What was
-    written is run once and compared with the model; on other platforms than this one it is not run.
+    A bi-encoder is written with its pooling, Dense layers and normalisation, a cross-encoder up to
+    its logits. What was written is run once and compared with the model; on other platforms than
+    this one it is not run.
     """
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
     from jsbert.cli.output import check_new, check_space
@@ -91,7 +93,8 @@ def export(
 
 
 def _difference(computed: Any, staging: pathlib.Path, format: str) -> float | None:
-    """How far what was written is from the model on made-up rows of unequal length; None if it cannot run here."""
+    """How far what was written is from the model on made-up rows of unequal length; None if it
+    cannot run here."""
     import numpy as np
 
     run = _onnx(staging / ONNX_FILE) if format == "onnx" else _stablehlo(staging)

@@ -21,7 +21,8 @@ def info(
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print what a model's folder holds and where it would be computed. The model is opened, hence checked."""
+    """Print what a model's folder holds and where it would be computed. The model is opened, hence
+    checked."""
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
 
     folder = find_model(model)

@@ -10,15 +10,16 @@ TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def read_texts(path: str, column: str | None = None) -> Iterator[str]:
-    """The texts of a file: its lines, or a column of a table; each may be compressed (.gz). '-' is stdin.
+    """The texts of a file: its lines, or a column of a table; each may be compressed (.gz). '-' is
+    stdin.
 
-    Lines end at a line feed, with or without a carriage return before it, and nowhere else; empty ones count. A byte
-    order mark is left out.
+    Lines end at a line feed, with or without a carriage return before it, and nowhere else; empty
+    ones count. A byte order mark is left out.
 
     Raises:
         OSError: for a file that is not there or cannot be read.
-        ValueError: for a table without a column, and a column without a table; and as the texts come, for what is not
-            UTF-8, malformed rows and broken gzip, the line named.
+        ValueError: for a table without a column, and a column without a table; and as the texts
+            come, for what is not UTF-8, malformed rows and broken gzip, the line named.
     """
     if column is not None:
         return (text for (text,) in read_columns(path, [column]))
@@ -28,20 +29,21 @@ def read_texts(path: str, column: str | None = None) -> Iterator[str]:
 
 
 def read_queries(queries: Sequence[str]) -> list[str]:
-    """The queries given as arguments; those on stdin, one a line, if there are none or '-' alone."""
+    """The queries given as arguments; those on stdin, one a line, if there are none or '-'
+    alone."""
     return list(queries) if queries and list(queries) != ["-"] else list(read_texts("-"))
 
 
 def read_columns(path: str, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yields the texts of these columns of a table, a tuple a row.
 
-    csv with double quotes (RFC 4180) and tsv without quoting have their columns' names in the first line; jsonl has an
-    object a line. Blank lines are passed over.
+    csv with double quotes (RFC 4180) and tsv without quoting have their columns' names in the first
+    line; jsonl has an object a line. Blank lines are passed over.
 
     Raises:
         OSError: for a file that is not there or cannot be read.
-        ValueError: for another kind of file, a column that is not there, malformed rows and values that are no texts;
-            file, line and column are named.
+        ValueError: for another kind of file, a column that is not there, malformed rows and values
+            that are no texts; file, line and column are named.
     """
     kind = _kind(path)
     if kind is None:

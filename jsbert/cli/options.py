@@ -111,6 +111,7 @@ def with_progress(values: Iterable, total: int | None, unit: str) -> Iterable:
 
 
 def print_hits(hits: Sequence[Mapping]) -> None:
-    """Prints results {"corpus_id", "score", "text"}, a line each; white space in the texts as single spaces."""
+    """Prints results {"corpus_id", "score", "text"}, a line each; white space in the texts as
+    single spaces."""
     for hit in hits:
         print(f"  {hit['score']:9.4f}  {hit['corpus_id']:>7}  {' '.join(hit['text'].split())}")

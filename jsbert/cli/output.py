@@ -25,7 +25,8 @@ def check_new(path: pathlib.Path) -> None:
 
 
 def prepare_folder(path: pathlib.Path) -> None:
-    """Makes the folder if it is not there, and makes sure that files can be written to it; OSError if not."""
+    """Makes the folder if it is not there, and makes sure that files can be written to it; OSError
+    if not."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{uuid.uuid4().hex[:8]}"

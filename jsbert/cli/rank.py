@@ -34,7 +34,8 @@ def rank(
     on_truncate: options.OnTruncate = "warn",
     as_json: options.Json = False,
 ) -> None:
-    """Print documents in the order of their score with the query, best first, by a cross-encoder."""
+    """Print documents in the order of their score with the query, best first, by a
+    cross-encoder."""
     from jsbert.cli.models import open_cross_encoder
 
     if (file is None) == (not documents):

@@ -43,8 +43,9 @@ def search(
 ) -> None:
     """Print the texts of a corpus that are nearest to each query, best first, ties by position.
 
-    Of the model's prompts, the one named "query" goes before queries and the one named "document", "passage" or
-    "corpus" before the corpus; give `jsbert encode --prompt-name` the same for --embeddings.
+    Of the model's prompts, the one named "query" goes before queries and the one named "document",
+    "passage" or "corpus" before the corpus; give `jsbert encode --prompt-name` the same for
+    --embeddings.
     """
     from jsbert.cli.models import open_bi_encoder
     from jsbert.search import top_k as nearest

@@ -170,9 +170,9 @@ def train(
 ) -> None:
     """Train a bi-encoder or a cross-encoder; the defaults are those of the Sentence-BERT paper.
 
-    The recipe is printed to stderr and written into the folder, with the model, a model card, metrics.jsonl and a
-    picture of loss and score. A run that was killed goes on from its last checkpoint when the same command is given
-    again. The folder's path is printed at the end.
+    The recipe is printed to stderr and written into the folder, with the model, a model card,
+    metrics.jsonl and a picture of loss and score. A run that was killed goes on from its last
+    checkpoint when the same command is given again. The folder's path is printed at the end.
     """
     given = locals() | {
         "dropout": False if no_dropout else None,

@@ -11,14 +11,17 @@ from jsbert.data.labels import as_labels, choose_columns
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """N examples of T texts, and their labels. Make them by `read_examples`, `from_columns` or `from_dataset`.
+    """N examples of T texts, and their labels. Make them by `read_examples`, `from_columns` or
+    `from_dataset`.
 
     Attributes:
         names: the T columns' names.
-        texts: the T columns, sequences of N strings. Those of a `datasets.Dataset` stay where they are, on disk.
+        texts: the T columns, sequences of N strings. Those of a `datasets.Dataset` stay where they
+            are, on disk.
         labels: int32 or float32, (N,), or (N, ...) for lists of numbers; None where there are none.
         label_name: the label column's name.
-        label_names: the class names, in the order of their integers, where the labels are classes by name.
+        label_names: the class names, in the order of their integers, where the labels are classes
+            by name.
         num_bad_rows: malformed rows that were left out.
     """
 
@@ -96,12 +99,13 @@ class Examples:
     ) -> "Examples":
         """The examples of a `datasets.Dataset`; the options are those of `read_examples`.
 
-        Texts, and labels that are lists, are read from the data set when they are needed; labels of one number or name
-        a row at once.
+        Texts, and labels that are lists, are read from the data set when they are needed; labels of
+        one number or name a row at once.
 
         Raises:
             TypeError: for another kind of data set, or a column that does not hold strings.
-            ValueError: for a bad label; or later, in `rows`, for a missing text. The message names column and row.
+            ValueError: for a bad label; or later, in `rows`, for a missing text. The message names
+                column and row.
         """
         if (
             not hasattr(dataset, "with_format")

@@ -1,4 +1,5 @@
-"""Examples from files: tsv, csv, jsonl and parquet, read row by row, with errors that name the place."""
+"""Examples from files: tsv, csv, jsonl and parquet, read row by row, with errors that name the
+place."""
 
 import collections
 import csv
@@ -37,25 +38,29 @@ def read_examples(
 ) -> Examples:
     """The examples in a file.
 
-    .tsv has tabs and no quoting, .csv commas and RFC 4180's quoting, both a header line; .jsonl an object a line, whose
-    columns are the keys of the first; each in UTF-8, plain or .gz. .parquet needs pyarrow (`pip install
-    'jsbert[data]'`). Blank lines are passed over. An empty text is a text.
+    .tsv has tabs and no quoting, .csv commas and RFC 4180's quoting, both a header line; .jsonl an
+    object a line, whose columns are the keys of the first; each in UTF-8, plain or .gz. .parquet
+    needs pyarrow (`pip install 'jsbert[data]'`). Blank lines are passed over. An empty text is a
+    text.
 
     Args:
         path: the file.
         columns: the columns of texts; by default all but the label, in order.
-        label: the column of labels; by default the one named label, labels, score or scores, if there is one.
-        label_names: the class names in the order of their integers 0, 1, ...; by default sorted. A label column is of
-            classes if none of its entries is a number.
+        label: the column of labels; by default the one named label, labels, score or scores, if
+            there is one.
+        label_names: the class names in the order of their integers 0, 1, ...; by default sorted. A
+            label column is of classes if none of its entries is a number.
         label_range: (low, high) of the scores, which become 0 to 1; what lies outside is malformed.
-        skip_bad_rows: whether malformed rows are counted in `num_bad_rows` and left out, not an error. A broken gzip is
-            an error in any case, for then rows are missing. A .csv's row with a quote out of place, or one that nothing
-            closes within `jsbert.lines.LARGEST_FIELD` characters, ends with its first line.
+        skip_bad_rows: whether malformed rows are counted in `num_bad_rows` and left out, not an
+            error. A broken gzip is an error in any case, for then rows are missing. A .csv's row
+            with a quote out of place, or one that nothing closes within
+            `jsbert.lines.LARGEST_FIELD` characters, ends with its first line.
 
     Raises:
-        ValueError: for a malformed row (wrong number of fields, missing key, broken json, broken UTF-8, a text that is
-            not a string, a label that is empty, not a number, no known class or outside of the range): the message
-            names file, line and column. Also for no rows at all, an unknown kind of file, and columns not there.
+        ValueError: for a malformed row (wrong number of fields, missing key, broken json, broken
+            UTF-8, a text that is not a string, a label that is empty, not a number, no known class
+            or outside of the range): the message names file, line and column. Also for no rows at
+            all, an unknown kind of file, and columns not there.
         OSError: if the file cannot be read.
     """
     path = pathlib.Path(path)
@@ -118,8 +123,9 @@ def _text_rows(path, kind):
     place = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            # What is not UTF-8 becomes lone surrogates, so that its row and column can be named. csv sees the line
-            # ends itself, for a quoted field may hold some; elsewhere \n alone ends a line, so a text may hold \r.
+            # What is not UTF-8 becomes lone surrogates, so that its row and column can be named.
+            # csv sees the line ends itself, for a quoted field may hold some; elsewhere \n alone
+            # ends a line, so a text may hold \r.
             newline = "" if kind == "csv" else "\n"
             stream = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=newline)
             rows = (

@@ -1,4 +1,5 @@
-"""Labels: which column holds them, and what becomes of numbers, lists of numbers and class names."""
+"""Labels: which column holds them, and what becomes of numbers, lists of numbers and class
+names."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ LABEL_COLUMNS = ("label", "labels", *SCORE_COLUMNS)
 
 
 class Labels(NamedTuple):
-    """An array with a row a value; what its integers stand for, where they stand for names; and what is wrong, by
-    position (the array holds anything there)."""
+    """An array with a row a value; what its integers stand for, where they stand for names; and
+    what is wrong, by position (the array holds anything there)."""
 
     array: np.ndarray
     names: tuple[str, ...] | None
@@ -27,12 +28,13 @@ def choose_columns(
     *,
     needs_label: bool = False,
 ) -> tuple[tuple[str, ...], str | None]:
-    """(the columns of texts, the column of labels or None), by sentence-transformers' rule where nothing is chosen: the
-    label is the column named label, labels, score or scores, and all others are texts, in order.
+    """(the columns of texts, the column of labels or None), by sentence-transformers' rule where
+    nothing is chosen: the label is the column named label, labels, score or scores, and all others
+    are texts, in order.
 
     Raises:
-        ValueError: for a column that is not there, no column of texts, several that look like the label, or none of
-            labels where one is needed.
+        ValueError: for a column that is not there, no column of texts, several that look like the
+            label, or none of labels where one is needed.
     """
     columns = (columns,) if isinstance(columns, str) else columns
     missing = [
@@ -72,14 +74,15 @@ def as_labels(
     label_names: Sequence[str] | None = None,
     label_range: tuple[float, float] | None = None,
 ) -> Labels:
-    """`values` as an array: int32 (N,) for whole numbers and class names, float32 (N,) for other numbers, for scores
-    and for what `label_range` scales, float32 (N, ...) for lists of numbers of one length.
+    """`values` as an array: int32 (N,) for whole numbers and class names, float32 (N,) for other
+    numbers, for scores and for what `label_range` scales, float32 (N, ...) for lists of numbers of
+    one length.
 
     Args:
         values: numbers, numerals, lists of numbers, or class names.
         name: the column's; score and scores hold numbers in any case.
-        label_names: the class names in the order of their integers; by default sorted. A column is of names if none of
-            its values is a number.
+        label_names: the class names in the order of their integers; by default sorted. A column is
+            of names if none of its values is a number.
         label_range: (low, high) that becomes 0 to 1.
 
     Raises:

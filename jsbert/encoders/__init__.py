@@ -1,8 +1,8 @@
 """The encoder families, and the pure functions that are the same for all of them.
 
-A family is a file of its own and a line in `FAMILIES`. The file has: `Config`; `Encoder`, the Flax module; `NAMES`, its
-modules' names in checkpoints; `PREFIX` and `DROPPED`, what checkpoints hold besides; `head(config)`, its
-cross-encoder's.
+A family is a file of its own and a line in `FAMILIES`. The file has: `Config`; `Encoder`, the Flax
+module; `NAMES`, its modules' names in checkpoints; `PREFIX` and `DROPPED`, what checkpoints hold
+besides; `head(config)`, its cross-encoder's.
 """
 
 import functools
@@ -49,7 +49,8 @@ FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
         static.MODEL_TYPE: (static, ""),
     }
 )
-"""For each supported `model_type` of config.json its file, and what the names of transformers' classes begin with."""
+"""For each supported `model_type` of config.json its file, and what the names of transformers'
+classes begin with."""
 
 
 def family(model: EncoderConfig | str) -> ModuleType:
@@ -67,7 +68,8 @@ def family(model: EncoderConfig | str) -> ModuleType:
 
 
 def class_name(config: EncoderConfig) -> str:
-    """What the names of transformers' classes for this model_type begin with: "Bert" of BertModel."""
+    """What the names of transformers' classes for this model_type begin with: "Bert" of
+    BertModel."""
     return FAMILIES[config.model_type][1]
 
 
@@ -81,22 +83,26 @@ def forward(
     token_types: Int[ArrayLike, "batch length"] | None = None,
     positions: Int[ArrayLike, "batch length"] | None = None,
 ) -> Float[Array, "batch length dim"]:
-    """The token vectors of the last layer, at least float32; those at masked positions mean nothing.
+    """The token vectors of the last layer, at least float32; those at masked positions mean
+    nothing.
 
     Pure: composes with `jit` (config static), `vmap`, `grad` and shardings.
 
     Args:
-        config: a family's; with the dtype of the matrix products. With "float32" they are computed in float32 on every
-            device.
+        config: a family's; with the dtype of the matrix products. With "float32" they are computed
+            in float32 on every device.
         params: as `init` or `checkpoint.read_bi_encoder` return them.
-        ids: token ids below `config.vocab_size` (others give NaN), or word vectors in their place, to differentiate by.
+        ids: token ids below `config.vocab_size` (others give NaN), or word vectors in their place,
+            to differentiate by.
         mask: nonzero where there is a token.
-        key: draws the dropout; a batch of keys gives each example its own, one key is split over the rows. None: no
-            dropout.
-        token_types: 0 for a pair's first text, 1 for its second; all 0 by default. Families without types ignore them.
-        positions: given, a row holds several texts side by side (see `jsbert.engine.packing`). Then these are the
-            tokens' places in their texts, and `mask` says which text a token belongs to: 1, 2, 3, ... through the
-            whole batch, 0 where there is none. Texts do not see each other. A batch of keys has one for each text.
+        key: draws the dropout; a batch of keys gives each example its own, one key is split over
+            the rows. None: no dropout.
+        token_types: 0 for a pair's first text, 1 for its second; all 0 by default. Families without
+            types ignore them.
+        positions: given, a row holds several texts side by side (see `jsbert.engine.packing`). Then
+            these are the tokens' places in their texts, and `mask` says which text a token belongs
+            to: 1, 2, 3, ... through the whole batch, 0 where there is none. Texts do not see each
+            other. A batch of keys has one for each text.
     """
     return hidden_states(
         config, params, ids, mask, key, token_types=token_types, positions=positions
@@ -117,7 +123,8 @@ def hidden_states(
 
     Pure; the arguments are those of `forward`.
     """
-    # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums anyway.
+    # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums
+    # anyway.
     precision = "highest" if jnp.dtype(config.compute.dtype).itemsize >= 4 else "default"
     ids, mask, token_types, positions = jax.tree.map(
         jnp.asarray, (ids, mask, token_types, positions)
@@ -144,7 +151,8 @@ def shapes(config: EncoderConfig) -> PyTree:
 
 
 def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
-    """For each path in params, the tensor's HuggingFace name without prefix. A "kernel" is stored transposed."""
+    """For each path in params, the tensor's HuggingFace name without prefix. A "kernel" is stored
+    transposed."""
     names, leaves = (
         family(config).NAMES,
         {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"},
@@ -160,7 +168,8 @@ def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
 
 
 class _OneKey(nnx.Rngs):
-    """The same key for each parameter, where nothing is drawn. Under tracing, counting keys takes most of the time."""
+    """The same key for each parameter, where nothing is drawn. Under tracing, counting keys takes
+    most of the time."""
 
     def params(self):
         return self.default.key[...]

@@ -43,8 +43,8 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config(bert.Config):
-    """ALBERT's sizes; see `EncoderConfig`. A group is `inner_group_num` layers in turn; the `num_hidden_layers` runs of
-    groups are spread evenly over the `num_hidden_groups`."""
+    """ALBERT's sizes; see `EncoderConfig`. A group is `inner_group_num` layers in turn; the
+    `num_hidden_layers` runs of groups are spread evenly over the `num_hidden_groups`."""
 
     RENAMED: ClassVar = {"classifier_dropout": "classifier_dropout_prob"}
     IN_TENSORS: ClassVar = (*bert.Config.IN_TENSORS, "embedding_size")

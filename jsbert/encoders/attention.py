@@ -15,16 +15,17 @@ def same_text(
     mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
     positions: Int[ArrayLike, "batch length"] | None,
 ) -> Bool[Array, "batch 1 #length length"]:
-    """Which token (last axis) each token (the axis before) may see: those with a mask that is not 0; in packed rows,
-    where there are `positions`, those of the same text. See `encoders.forward`."""
+    """Which token (last axis) each token (the axis before) may see: those with a mask that is not
+    0; in packed rows, where there are `positions`, those of the same text. See
+    `encoders.forward`."""
     if positions is None:
         return mask[:, None, None, :] != 0
     return mask[:, None, :, None] == mask[:, None, None, :]
 
 
 def mask_bias(seen: Bool[Array, "..."], dtype: DTypeLike) -> Float[Array, "..."]:
-    """What to add to the scores: 0 where a token is seen, else the smallest number. Not -inf, so that a row of padding
-    alone gets finite vectors."""
+    """What to add to the scores: 0 where a token is seen, else the smallest number. Not -inf, so
+    that a row of padding alone gets finite vectors."""
     return jnp.where(seen, 0.0, jnp.finfo(dtype).min).astype(dtype)
 
 
@@ -37,14 +38,15 @@ def attention(
     config: EncoderConfig,
     dropout: Dropout,
 ) -> Float[Array, "batch length width"]:
-    """Each token's mixture of the values, by the softmax over its row's tokens of query * key / sqrt(d) + biases.
+    """Each token's mixture of the values, by the softmax over its row's tokens of query * key /
+    sqrt(d) + biases.
 
     Args:
         query, key, value: of all heads, side by side.
-        biases: each added to the scores; `mask_bias` is one. One by one: XLA adds them within the softmax's pass, where
-            their sum would be an array of its own.
-        config: says how many heads there are, each of `width / num_attention_heads` = d entries, the dtype of the
-            products' operands, and the rate of the dropout.
+        biases: each added to the scores; `mask_bias` is one. One by one: XLA adds them within the
+            softmax's pass, where their sum would be an array of its own.
+        config: says how many heads there are, each of `width / num_attention_heads` = d entries,
+            the dtype of the products' operands, and the rate of the dropout.
         dropout: of the softmax's weights.
     """
     if config.compute.attn_implementation != "eager" and dropout.words is None:
@@ -70,7 +72,8 @@ def attention(
 
 
 LEAST = -(2.0**41)
-"""The smallest bias that cuDNN is given: it subtracts two of them, and -inf - -inf is not a number."""
+"""The smallest bias that cuDNN is given: it subtracts two of them, and -inf - -inf is not a
+number."""
 
 
 def _fused(query, key, value, biases, config):

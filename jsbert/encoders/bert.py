@@ -1,4 +1,5 @@
-"""BERT: every checkpoint of `model_type` "bert": BERT base and large, MiniLM, bge, e5, gte (old), LaBSE.
+"""BERT: every checkpoint of `model_type` "bert": BERT base and large, MiniLM, bge, e5, gte (old),
+LaBSE.
 
 Devlin et al. 2019, https://arxiv.org/abs/1810.04805; the reference is transformers' BertModel.
 """
@@ -87,7 +88,8 @@ class Embeddings(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors. Positions count from 0 at the left, padded or not."""
+    """The whole trunk: (B, L) ids to (B, L, D) token vectors. Positions count from 0 at the left,
+    padded or not."""
 
     def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs)

@@ -10,10 +10,12 @@ from jaxtyping import Array, Float, Int8, PyTree
 
 
 def in_dtype(params: PyTree, dtype: str) -> PyTree:
-    """An encoder's float params as a model of `dtype` holds them: matrices in `dtype`, all else as it is.
+    """An encoder's float params as a model of `dtype` holds them: matrices in `dtype`, all else as
+    it is.
 
-    With "int8" a linear layer's {"kernel" (I, O)[, "bias"]} gets an int8 kernel and beside it "kernel_scale" (O,),
-    float32, by which the kernel's columns are to be multiplied. A kernel that is int8 already stays.
+    With "int8" a linear layer's {"kernel" (I, O)[, "bias"]} gets an int8 kernel and beside it
+    "kernel_scale" (O,), float32, by which the kernel's columns are to be multiplied. A kernel that
+    is int8 already stays.
     """
     if dtype == "float32":
         return params
@@ -23,14 +25,16 @@ def in_dtype(params: PyTree, dtype: str) -> PyTree:
 
 
 def in_float32(params: PyTree) -> PyTree:
-    """The params with every matrix in float32: the values that a model of any dtype computes with."""
+    """The params with every matrix in float32: the values that a model of any dtype computes
+    with."""
     return _map_linear(_widened, params)
 
 
 def round_to_int8(
     x: Float[Array, "*rows width"],
 ) -> tuple[Int8[Array, "*rows width"], Float[Array, "*rows 1"]]:
-    """(q, scale): `x` is about q * scale, each row with the scale that makes its largest entry 127."""
+    """(q, scale): `x` is about q * scale, each row with the scale that makes its largest entry
+    127."""
     scale = jnp.max(jnp.abs(x), axis=-1, keepdims=True) / 127
     scale = jnp.where(scale == 0, 1.0, scale)  # a row of zeros
     return jnp.round(x / scale).astype(jnp.int8), scale

@@ -1,7 +1,7 @@
 """DistilBERT: BERT without token types, under names of its own.
 
-Sanh et al. 2019, https://arxiv.org/abs/1910.01108; the reference is transformers' DistilBertModel. The trunk of
-distiluse-base-multilingual-cased, with a Dense behind the pooling.
+Sanh et al. 2019, https://arxiv.org/abs/1910.01108; the reference is transformers' DistilBertModel.
+The trunk of distiluse-base-multilingual-cased, with a Dense behind the pooling.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
-"""Dropout whose masks depend on an example's key and a token's place in its text, and on nothing else.
+"""Dropout whose masks depend on an example's key and a token's place in its text, and on nothing
+else.
 
-Neither the other rows, nor the padding, nor the packing of several texts into a row changes what an example draws: so
-the full batch, its chunks, and any number of devices train alike.
+Neither the other rows, nor the padding, nor the packing of several texts into a row changes what an
+example draws: so the full batch, its chunks, and any number of devices train alike.
 """
 
 import jax
@@ -12,7 +13,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, Shaped, UInt32
 def row_keys(
     key: Key[Array, "..."] | UInt32[Array, "..."] | None, x: Shaped[ArrayLike, "rows ..."]
 ) -> Key[Array, " examples"] | UInt32[Array, "examples words"] | None:
-    """A key for each example: those given, or a single one split over the rows of `x`; None for None."""
+    """A key for each example: those given, or a single one split over the rows of `x`; None for
+    None."""
     return (
         jax.random.split(key, x.shape[0])
         if key is not None and jax.random.key_data(key).ndim == 1
@@ -23,9 +25,10 @@ def row_keys(
 class Dropout:
     """The dropout of one forward pass; each call is another place of use, with draws of its own.
 
-    Bits come from hashing the key, the place of use and the entry's own coordinates: a dozen integer operations an
-    entry, where JAX's generator takes a hundred, and shapes of the caller's choosing. The hash is "lowbias32" (Wellons
-    2018, https://nullprogram.com/blog/2018/07/31/), twice.
+    Bits come from hashing the key, the place of use and the entry's own coordinates: a dozen
+    integer operations an entry, where JAX's generator takes a hundred, and shapes of the caller's
+    choosing. The hash is "lowbias32" (Wellons 2018, https://nullprogram.com/blog/2018/07/31/),
+    twice.
     """
 
     def __init__(
@@ -65,7 +68,8 @@ class Dropout:
             return x
         heads, length = x.shape[1:3]
         places = self._positions(length)
-        # The distance of key from query, modulo 2^32, in place of the key's position: no limit to the length is needed.
+        # The distance of key from query, modulo 2^32, in place of the key's position: no limit to
+        # the length is needed.
         distance = places[:, None, :] - places[:, :, None]
         entry = distance[:, None] * jnp.uint32(heads) + _count(heads)[None, :, None, None]
         entry = entry ^ _mixed(places)[:, None, :, None]

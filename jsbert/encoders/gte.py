@@ -1,8 +1,8 @@
-"""GTE of 2024: rotary positions and gated perceptrons in BERT's order: gte-base-en-v1.5, gte-multilingual-base, their
-rerankers.
+"""GTE of 2024: rotary positions and gated perceptrons in BERT's order: gte-base-en-v1.5,
+gte-multilingual-base, their rerankers.
 
-Zhang et al. 2024, https://arxiv.org/abs/2407.19669; the reference is transformers' GteModel. Alibaba's own folders call
-it "new", see `new`. (gte-base of 2023 is a BERT.)
+Zhang et al. 2024, https://arxiv.org/abs/2407.19669; the reference is transformers' GteModel.
+Alibaba's own folders call it "new", see `new`. (gte-base of 2023 is a BERT.)
 """
 
 import dataclasses

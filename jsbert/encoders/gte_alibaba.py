@@ -1,4 +1,5 @@
-"""GTE in Alibaba's own folders: `model_type` "new", whose code is remote (Alibaba-NLP/new-impl) and is never run here.
+"""GTE in Alibaba's own folders: `model_type` "new", whose code is remote (Alibaba-NLP/new-impl) and
+is never run here.
 
 What is read is a GTE, and written it is transformers' "gte", which opens there without remote code.
 """
@@ -36,8 +37,9 @@ class Config(gte.Config):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> gte.Config:
-        """See `EncoderConfig.from_json`. The rotary angles may be scaled by "ntk", for all lengths alike: with factor f
-        and head size d, the base is f times as large, and the angles are divided by f ** (2/d).
+        """See `EncoderConfig.from_json`. The rotary angles may be scaled by "ntk", for all lengths
+        alike: with factor f and head size d, the base is f times as large, and the angles are
+        divided by f ** (2/d).
 
         Su 2023, https://kexue.fm/archives/9706, equation 6.
         """

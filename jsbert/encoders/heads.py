@@ -13,18 +13,20 @@ from jsbert.modules import dense, layer_norm
 from jsbert.pooling import POOLINGS
 
 DRAWS = 2**31 - 1
-"""Folded into an example's key: what the head draws is unrelated to what the encoder drew. No tower has this number."""
+"""Folded into an example's key: what the head draws is unrelated to what the encoder drew. No tower
+has this number."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A pooling, then `activation(dense(x))`, then LayerNorm, then the classifier; the two in the middle where they
-    have a name.
+    """A pooling, then `activation(dense(x))`, then LayerNorm, then the classifier; the two in the
+    middle where they have a name.
 
     Its params are {"pooler", "norm", "classifier"}, of those that there are.
 
     Attributes:
-        classifier: name of the last linear layer in checkpoints, prefix and all; and so are `pooler` and `norm`.
+        classifier: name of the last linear layer in checkpoints, prefix and all; and so are
+            `pooler` and `norm`.
         biased: those of the layers that have a bias.
         dropped: those of the layers whose input has dropout, at the config's `classifier_rate`.
     """

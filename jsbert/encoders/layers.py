@@ -1,4 +1,5 @@
-"""What all families are built of: linear layers, LayerNorms, embeddings, and running layers in turn."""
+"""What all families are built of: linear layers, LayerNorms, embeddings, and running layers in
+turn."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -16,8 +17,8 @@ from jsbert.encoders.product import int8_product, product
 class Linear(nnx.Linear):
     """A linear layer over the tokens of all rows at once, (B, L, D) as (B * L, D).
 
-    With one contracted axis the kernel's gradient is a plain matrix product; with two, XLA on the CPU first copies an
-    operand transposed, and takes twice as long.
+    With one contracted axis the kernel's gradient is a plain matrix product; with two, XLA on the
+    CPU first copies an operand transposed, and takes twice as long.
     """
 
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
@@ -83,10 +84,12 @@ def counted_positions(
     *,
     padding_id: int,
 ) -> Int[Array, "batch length"]:
-    """RoBERTa's positions: a row's tokens are counted from `padding_id` + 1, wherever the padding stands.
+    """RoBERTa's positions: a row's tokens are counted from `padding_id` + 1, wherever the padding
+    stands.
 
-    A token that is the padding token itself, which a text can spell out, has the position `padding_id` and is not
-    counted: so the reference does. In packed rows, which have `positions`, it is counted like any other.
+    A token that is the padding token itself, which a text can spell out, has the position
+    `padding_id` and is not counted: so the reference does. In packed rows, which have `positions`,
+    it is counted like any other.
     """
     if positions is not None:
         return positions + padding_id + 1
@@ -103,7 +106,8 @@ def in_turn(
     remat: bool,
     **context: Any,
 ) -> tuple[Float[Array, "batch length dim"], ...]:
-    """`hidden`, and what each layer makes of what the one before made; each is called with `context`.
+    """`hidden`, and what each layer makes of what the one before made; each is called with
+    `context`.
 
     With `remat` a gradient computes each layer anew.
     """

@@ -1,6 +1,8 @@
-"""ModernBERT: rotary positions, gated perceptrons, norms in front of the layers' halves, and most layers local.
+"""ModernBERT: rotary positions, gated perceptrons, norms in front of the layers' halves, and most
+layers local.
 
-Warner et al. 2024, https://arxiv.org/abs/2412.13663; the reference is transformers' ModernBertModel.
+Warner et al. 2024, https://arxiv.org/abs/2412.13663; the reference is transformers'
+ModernBertModel.
 """
 
 import dataclasses
@@ -96,8 +98,8 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
-        """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys that say the same,
-        the former count where both are there."""
+        """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys
+        that say the same, the former count where both are there."""
         keys = ("rope_parameters", "rope_scaling")
         ropes, scaling = (typed(values, key, dict, {}, where=where) for key in keys)
         thetas = {
@@ -116,8 +118,9 @@ class Config(EncoderConfig):
         return super().from_json({**values, **thetas, **layers}, where=where)
 
     def to_json(self) -> dict[str, Any]:
-        """See `EncoderConfig.to_json`. In the new keys and the older ones: each version of transformers would take its
-        defaults for those it misses. The period is None where the layers have none."""
+        """See `EncoderConfig.to_json`. In the new keys and the older ones: each version of
+        transformers would take its defaults for those it misses. The period is None where the
+        layers have none."""
         ropes = {
             kind: {"rope_type": "default", "rope_theta": getattr(self, name)}
             for kind, name in THETAS.items()
@@ -173,8 +176,8 @@ class Embeddings(nnx.Module):
 
 
 class Layer(nnx.Module):
-    """Attention and a gated perceptron (GeGLU), each added to what comes in, and reading it normalised; but for the
-    first layer's attention, behind the embeddings' own norm."""
+    """Attention and a gated perceptron (GeGLU), each added to what comes in, and reading it
+    normalised; but for the first layer's attention, behind the embeddings' own norm."""
 
     def __init__(self, config: Config, index: int, rngs: nnx.Rngs):
         width = config.hidden_size

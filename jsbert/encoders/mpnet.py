@@ -1,7 +1,8 @@
-"""MPNet: RoBERTa's positions without token types, and a bias for the distance of two tokens in every attention.
+"""MPNet: RoBERTa's positions without token types, and a bias for the distance of two tokens in
+every attention.
 
-Song et al. 2020, https://arxiv.org/abs/2004.09297; the reference is transformers' MPNetModel. The trunk of
-all-mpnet-base-v2 and multi-qa-mpnet-base-dot-v1.
+Song et al. 2020, https://arxiv.org/abs/2004.09297; the reference is transformers' MPNetModel. The
+trunk of all-mpnet-base-v2 and multi-qa-mpnet-base-dot-v1.
 """
 
 import dataclasses
@@ -42,7 +43,8 @@ PADDING_ID = 1
 """The reference counts positions from here whatever its config says."""
 
 BUCKETS, FARTHEST = 32, 128
-"""Buckets of distances, and where they end. The reference takes 32, too, whatever its config says."""
+"""Buckets of distances, and where they end. The reference takes 32, too, whatever its config
+says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +100,9 @@ class Encoder(nnx.Module):
 
 
 def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch length length"]:
-    """For each token (first axis) and each that it looks at the number of their distance's bucket: half of the buckets
-    for those to the left and itself, half for those to the right; in a half, one for each small distance, then wider
-    and wider ones."""
+    """For each token (first axis) and each that it looks at the number of their distance's bucket:
+    half of the buckets for those to the left and itself, half for those to the right; in a half,
+    one for each small distance, then wider and wider ones."""
     distance = places[:, :, None] - places[:, None, :]
     buckets = jnp.sum(jnp.abs(distance)[..., None] >= bucket_bounds()[None, None, None], axis=-1)
     return buckets + jnp.where(distance < 0, BUCKETS // 2, 0)

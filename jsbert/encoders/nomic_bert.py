@@ -1,7 +1,9 @@
-"""Nomic BERT: BERT with rotary positions, gated perceptrons and no biases: nomic-embed-text-v1 and -v1.5.
+"""Nomic BERT: BERT with rotary positions, gated perceptrons and no biases: nomic-embed-text-v1 and
+-v1.5.
 
-Nussbaum et al. 2024, https://arxiv.org/abs/2402.01613; the reference is transformers' NomicBertModel. It computes what
-the original's code does (nomic-ai/contrastors), and has keys of its own in config.json.
+Nussbaum et al. 2024, https://arxiv.org/abs/2402.01613; the reference is transformers'
+NomicBertModel. It computes what the original's code does (nomic-ai/contrastors), and has keys of
+its own in config.json.
 """
 
 import dataclasses
@@ -57,8 +59,8 @@ class Config(EncoderConfig):
 
     Attributes:
         rope_theta: the base of the rotary angles.
-        rotary_scaling_factor: given, the original bends the angles of batches longer than `max_trained_positions`, by
-            the batch's length. That is not computed: texts end there.
+        rotary_scaling_factor: given, the original bends the angles of batches longer than
+            `max_trained_positions`, by the batch's length. That is not computed: texts end there.
     """
 
     ONLY: ClassVar = {
@@ -99,8 +101,9 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
-        """See `EncoderConfig.from_json`. Of the original's keys and transformers' the latter count where both are
-        there, but for `n_positions`: beside it `max_position_embeddings` may be the longest text of the training."""
+        """See `EncoderConfig.from_json`. Of the original's keys and transformers' the latter count
+        where both are there, but for `n_positions`: beside it `max_position_embeddings` may be the
+        longest text of the training."""
         experts = typed(values, "moe_every_n_layers", int, 0, where=where)
         if experts not in (0, -1):
             raise ValueError(
@@ -128,7 +131,8 @@ class Config(EncoderConfig):
         return super().from_json(values | {"rope_theta": theta}, where=where)
 
     def to_json(self) -> dict[str, Any]:
-        """See `EncoderConfig.to_json`. In transformers' keys and the original's: other readers know only these."""
+        """See `EncoderConfig.to_json`. In transformers' keys and the original's: other readers know
+        only these."""
         values = super().to_json()
         original = {theirs: values[name] for name, theirs in ORIGINAL_KEYS.items()}
         return (
@@ -156,7 +160,8 @@ def head(config: Config) -> Head:
 
 
 class Embeddings(nnx.Module):
-    """Word and, where there are types, token-type vectors, summed and normalised; positions come in with the layers."""
+    """Word and, where there are types, token-type vectors, summed and normalised; positions come in
+    with the layers."""
 
     def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
         self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)

@@ -1,5 +1,5 @@
-"""The layer of the original Transformer encoder: attention and a two-layer perceptron, each added to its input and then
-normalised. BERT's, and that of most families since."""
+"""The layer of the original Transformer encoder: attention and a two-layer perceptron, each added
+to its input and then normalised. BERT's, and that of most families since."""
 
 from flax import nnx
 from jaxtyping import Array, Float

@@ -1,4 +1,5 @@
-"""Matrix products in the model's dtype, with sums in float32; but for int8, forwards and backwards."""
+"""Matrix products in the model's dtype, with sums in float32; but for int8, forwards and
+backwards."""
 
 import functools
 import pathlib
@@ -13,10 +14,12 @@ from jsbert.encoders.casting import round_to_int8
 def product(
     spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], dtype: DTypeLike
 ) -> Float[Array, "..."]:
-    """`jnp.einsum(spec, a, b)` of operands rounded to `dtype`; the result, and both gradients, at least float32.
+    """`jnp.einsum(spec, a, b)` of operands rounded to `dtype`; the result, and both gradients, at
+    least float32.
 
-    In bfloat16 the gradient that comes back is rounded as well, so that the two products of the backward pass are as
-    fast as the forward one: JAX's own rule would multiply float32 with bfloat16, in float32.
+    In bfloat16 the gradient that comes back is rounded as well, so that the two products of the
+    backward pass are as fast as the forward one: JAX's own rule would multiply float32 with
+    bfloat16, in float32.
     """
     dtype = jnp.dtype(dtype)
     sum_dtype = jnp.promote_types(dtype, jnp.float32)
@@ -46,15 +49,16 @@ def int8_product(
 
 
 def int8_is_fast() -> bool:
-    """Whether XLA on this machine's CPU multiplies int8 with instructions for it: since jax 0.12 with all that there
-    are, before with AMX's alone. Elsewhere bfloat16 operands take two thirds of the time. Accelerators do the same as
-    their host; which is faster there is not measured."""
+    """Whether XLA on this machine's CPU multiplies int8 with instructions for it: since jax 0.12
+    with all that there are, before with AMX's alone. Elsewhere bfloat16 operands take two thirds of
+    the time. Accelerators do the same as their host; which is faster there is not measured."""
     return jax.__version_info__ >= (0, 12) or "amx_int8" in cpu_features()
 
 
 @functools.cache
 def cpu_features() -> frozenset[str]:
-    """The processor's features under Linux's names ("avx2", "avx512_bf16", ...); none where they cannot be read."""
+    """The processor's features under Linux's names ("avx2", "avx512_bf16", ...); none where they
+    cannot be read."""
     try:
         lines = (
             pathlib.Path("/proc/cpuinfo").read_text(encoding="utf8", errors="replace").splitlines()

@@ -1,7 +1,8 @@
-"""Qwen3 as an embedder: a decoder, whose tokens see those before them only, so the last one's vector is the text's.
+"""Qwen3 as an embedder: a decoder, whose tokens see those before them only, so the last one's
+vector is the text's.
 
-Yang et al. 2025, https://arxiv.org/abs/2505.09388, and Zhang et al. 2025, https://arxiv.org/abs/2506.05176
-(Qwen3-Embedding); the reference is transformers' Qwen3Model.
+Yang et al. 2025, https://arxiv.org/abs/2505.09388, and Zhang et al. 2025,
+https://arxiv.org/abs/2506.05176 (Qwen3-Embedding); the reference is transformers' Qwen3Model.
 """
 
 import dataclasses
@@ -45,7 +46,8 @@ class Config(EncoderConfig):
     """Qwen3's sizes; see `EncoderConfig`. Only attention has dropout.
 
     Attributes:
-        num_key_value_heads: heads of keys and values; each serves as many heads of queries, side by side.
+        num_key_value_heads: heads of keys and values; each serves as many heads of queries, side by
+            side.
         head_dim: entries of a head, whatever the width of the token vectors.
     """
 
@@ -87,8 +89,8 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
-        """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older files, beside
-        `rope_scaling`."""
+        """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older
+        files, beside `rope_scaling`."""
         others = set(typed(values, "layer_types", list[str], (), where=where)) - {"full_attention"}
         if others:
             raise ValueError(
@@ -113,13 +115,14 @@ class Config(EncoderConfig):
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's, on the last token by the mask. transformers takes the last that is not `pad_token_id`: the
-    one before, where a tokenizer ends texts with the padding token."""
+    """The cross-encoder's, on the last token by the mask. transformers takes the last that is not
+    `pad_token_id`: the one before, where a tokenizer ends texts with the padding token."""
     return Head(classifier="score", pooling="lasttoken", biased=frozenset(), dropped=frozenset())
 
 
 class Attention(nnx.Module):
-    """Causal self-attention with rotary positions, each head of queries and keys normalised before it is turned."""
+    """Causal self-attention with rotary positions, each head of queries and keys normalised before
+    it is turned."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         def project(inputs, outputs):
@@ -161,7 +164,8 @@ class Attention(nnx.Module):
 
 
 class Layer(nnx.Module):
-    """Attention and a gated perceptron (SwiGLU), each added to what comes in, and reading it normalised."""
+    """Attention and a gated perceptron (SwiGLU), each added to what comes in, and reading it
+    normalised."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size

@@ -1,7 +1,8 @@
 """RoBERTa, XLM-RoBERTa and CamemBERT: BERT with positions that padding does not move.
 
-Liu et al. 2019, https://arxiv.org/abs/1907.11692; the reference is transformers' RobertaModel. XLM-R is the trunk of
-paraphrase-multilingual-mpnet-base-v2 and bge-m3, RoBERTa that of all-distilroberta-v1.
+Liu et al. 2019, https://arxiv.org/abs/1907.11692; the reference is transformers' RobertaModel.
+XLM-R is the trunk of paraphrase-multilingual-mpnet-base-v2 and bge-m3, RoBERTa that of
+all-distilroberta-v1.
 """
 
 import dataclasses
@@ -20,8 +21,8 @@ NAMES = bert.NAMES
 
 @dataclasses.dataclass(frozen=True)
 class Config(bert.Config):
-    """RoBERTa's sizes; see `EncoderConfig`. The first tokens' position is `pad_token_id` + 1, so that of 514 positions
-    512 can be used."""
+    """RoBERTa's sizes; see `EncoderConfig`. The first tokens' position is `pad_token_id` + 1, so
+    that of 514 positions 512 can be used."""
 
     model_type: str = "roberta"
     vocab_size: int = 50265

@@ -1,6 +1,7 @@
 """Rotary positions: queries and keys turned by angles that grow with a token's place.
 
-Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: entry i turns with i + d/2.
+Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: entry i turns with i
++ d/2.
 """
 
 import functools
@@ -30,7 +31,8 @@ def rotated(
 
     Args:
         x: at least float32.
-        positions: each token's place; None counts from 0 at the left. Only differences of places matter.
+        positions: each token's place; None counts from 0 at the left. Only differences of places
+            matter.
         num_heads: heads, each of `width / num_heads` = d entries; d is even.
         theta: the base of the angles: entry i of d/2 turns by place * theta ** (-2i/d) / factor.
         factor: by what the angles are divided ("linear" scaling).
@@ -38,7 +40,8 @@ def rotated(
     batch, length, width = x.shape
     size = width // num_heads
     places = jnp.arange(length)[None] if positions is None else positions
-    # The reference's own steps in float32: far into a text, an angle shows the last digit of its speed.
+    # The reference's own steps in float32: far into a text, an angle shows the last digit of its
+    # speed.
     speeds = (
         1
         / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
@@ -94,7 +97,8 @@ def check_head_size(values: Mapping[str, Any]) -> None:
 
 
 def theta_of(parameters: Any, default: Any, *, where: str) -> float:
-    """The base of the angles that a config.json's `rope_parameters`, or older `rope_scaling`, describes.
+    """The base of the angles that a config.json's `rope_parameters`, or older `rope_scaling`,
+    describes.
 
     Args:
         parameters: what stands under that key, or None.
@@ -102,8 +106,8 @@ def theta_of(parameters: Any, default: Any, *, where: str) -> float:
         where: the file and the key, for messages.
 
     Raises:
-        ValueError: for a scaling of the angles, none of which is computed here; and for a base that is no positive
-            number.
+        ValueError: for a scaling of the angles, none of which is computed here; and for a base that
+            is no positive number.
     """
     parameters = {} if parameters is None else check_value(parameters, dict, name=where)
     kind = parameters.get("rope_type", parameters.get("type", "default"))

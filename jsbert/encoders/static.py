@@ -1,4 +1,5 @@
-"""Static embeddings: a vector a token, whatever stands beside it (sentence-transformers' StaticEmbedding, model2vec).
+"""Static embeddings: a vector a token, whatever stands beside it (sentence-transformers'
+StaticEmbedding, model2vec).
 
 Tulkens & van Dongen 2024, https://github.com/MinishLab/model2vec.
 """

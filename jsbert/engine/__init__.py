@@ -1,4 +1,5 @@
-"""The engine: from texts to batches on devices and back. One seam, `Engine.stream`, for every pure function."""
+"""The engine: from texts to batches on devices and back. One seam, `Engine.stream`, for every pure
+function."""
 
 from jsbert.engine.batching import Batch, pad, padding_share, plan
 from jsbert.engine.cache import use_compilation_cache

@@ -1,7 +1,7 @@
 """Which texts share a batch, and the padded arrays of a batch.
 
-Texts are sorted by token count and cut where it costs least. The shapes come from a finite ladder, so a
-model is compiled a bounded number of times, and small inputs get small shapes.
+Texts are sorted by token count and cut where it costs least. The shapes come from a finite ladder,
+so a model is compiled a bounded number of times, and small inputs get small shapes.
 """
 
 import math
@@ -14,15 +14,18 @@ from jsbert.engine.ladder import length_ladder, row_ladder
 from jsbert.tokenizer import Ragged
 
 WINDOW = 32_768
-"""Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in memory."""
+"""Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in
+memory."""
 
 BATCH_COST = 1 / 8
-"""What a batch costs in addition to its tokens, as a share of a full batch. Measured for all-MiniLM-L6-v2 on two
-cores: .03 in float32, .12 in bfloat16, .13 in int8. Not measured on accelerators."""
+"""What a batch costs in addition to its tokens, as a share of a full batch. Measured for
+all-MiniLM-L6-v2 on two cores: .03 in float32, .12 in bfloat16, .13 in int8. Not measured on
+accelerators."""
 
 
 class Batch(NamedTuple):
-    """Texts that share an array of `rows` x `length` tokens; rows beyond `len(indices)` stay empty."""
+    """Texts that share an array of `rows` x `length` tokens; rows beyond `len(indices)` stay
+    empty."""
 
     indices: np.ndarray  # (n,) int64, into the window
     rows: int
@@ -39,8 +42,8 @@ def plan(
 ) -> list[Batch]:
     """Batches that hold each text once, longest first.
 
-    Every batch except the last has as many texts as rows. Of all such plans this one costs least: the tokens of all
-    batches, padding included, plus `BATCH_COST` for each batch.
+    Every batch except the last has as many texts as rows. Of all such plans this one costs least:
+    the tokens of all batches, padding included, plus `BATCH_COST` for each batch.
 
     Args:
         lengths: tokens of each text, (N,).
@@ -57,7 +60,8 @@ def plan(
     for length in set(array_lengths):
         rows = row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple)
         steps[length] = [(count, count * length + extra) for count in reversed(rows)]
-    # From the last text to the first: what the texts from this one on cost at least, and the rows of their first batch.
+    # From the last text to the first: what the texts from this one on cost at least, and the rows
+    # of their first batch.
     most = max((counts[0][0] for counts in steps.values()), default=0)
     costs, choices = [math.inf] * len(order) + [0.0] * most, [0] * len(order)
     for start in reversed(range(len(order))):
@@ -73,8 +77,8 @@ def plan(
 
 
 def pad(tokens: Ragged, batch: Batch) -> dict[str, np.ndarray]:
-    """One batch as padded arrays: `ids` (rows, length) and `lengths` (rows,), int32; `token_types` like `ids`, if
-    the texts have any."""
+    """One batch as padded arrays: `ids` (rows, length) and `lengths` (rows,), int32; `token_types`
+    like `ids`, if the texts have any."""
     lengths = np.zeros(batch.rows, np.int32)
     lengths[: len(batch.indices)] = tokens.lengths[batch.indices]
     filled = np.arange(batch.length) < lengths[:, None]

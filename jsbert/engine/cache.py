@@ -13,10 +13,11 @@ from jax.experimental.compilation_cache import compilation_cache
 def use_compilation_cache() -> None:
     """Let JAX keep compiled programs under the user's cache folder, however quickly they compiled.
 
-    The engine and training call it before their first compilation. It does nothing where the user has chosen a cache
-    folder or switched the cache off, and it leaves a minimum compile time that the user has chosen. It also does
-    nothing where there are several CPU devices: there a program that was read from a cache waits in its first
-    collective until JAX ends the process (seen with JAX 0.10 and 0.12).
+    The engine and training call it before their first compilation. It does nothing where the user
+    has chosen a cache folder or switched the cache off, and it leaves a minimum compile time that
+    the user has chosen. It also does nothing where there are several CPU devices: there a program
+    that was read from a cache waits in its first collective until JAX ends the process (seen with
+    JAX 0.10 and 0.12).
     """
     if (
         jax.config.jax_compilation_cache_dir is not None

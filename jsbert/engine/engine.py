@@ -1,7 +1,8 @@
 """Texts in, outputs out, for any pure function of params and a padded batch.
 
-`Engine.stream` is the way of every text through the library: tokenised in windows, ahead of the device; sorted into
-batches of few shapes; computed by a program that is compiled once a shape; handed out with the texts' positions.
+`Engine.stream` is the way of every text through the library: tokenised in windows, ahead of the
+device; sorted into batches of few shapes; computed by a program that is compiled once a shape;
+handed out with the texts' positions.
 """
 
 import collections
@@ -29,14 +30,16 @@ Text = str | tuple[str, str] | Sequence[int]
 """A string, a pair of strings, or token ids with their special tokens."""
 
 WINDOW = 32_768
-"""Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in memory."""
+"""Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in
+memory."""
 
 IN_FLIGHT = 3
 """Batches handed to the device before the host waits for the first of them."""
 
 
 class Engine:
-    """A tokenizer, params on their devices, and the programs compiled for them. Safe to use from several threads.
+    """A tokenizer, params on their devices, and the programs compiled for them. Safe to use from
+    several threads.
 
     Attributes:
         tokenizer: splits strings and pairs; its `max_length` is the limit of all texts. Can be set.
@@ -61,7 +64,8 @@ class Engine:
         self.compile_seconds = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: params on the host, tokenizer, vocabulary. Devices and programs stay here."""
+        """What another process needs: params on the host, tokenizer, vocabulary. Devices and
+        programs stay here."""
         params = jax.tree.map(np.asarray, self._params)
         return {"params": params, "tokenizer": self.tokenizer, "vocab_size": self._vocab_size}
 
@@ -74,8 +78,8 @@ class Engine:
 
     @property
     def params(self) -> PyTree:
-        """The params on the devices. Can be set, to a tree of the same names, shapes and dtypes: the programs stay, and
-        streams that have begun go on with the old params.
+        """The params on the devices. Can be set, to a tree of the same names, shapes and dtypes:
+        the programs stay, and streams that have begun go on with the old params.
 
         Raises:
             ValueError: when set to another form.
@@ -96,7 +100,8 @@ class Engine:
 
     @property
     def num_compilations(self) -> int:
-        """Programs made so far; they come from JAX's cache on disk where an earlier process left them."""
+        """Programs made so far; they come from JAX's cache on disk where an earlier process left
+        them."""
         return len(self._programs)
 
     def tokenize(self, texts: Sequence[Text], *, prompt: str = "", first: int = 0) -> Ragged:
@@ -128,16 +133,18 @@ class Engine:
         truncations: Truncations | None = None,
         progress: tqdm | None = None,
     ) -> Iterator[tuple[Int[np.ndarray, " rows"], PyTree]]:
-        """Yield (positions, outputs) of each batch: `outputs` hold a row for each of the texts at `positions`.
+        """Yield (positions, outputs) of each batch: `outputs` hold a row for each of the texts at
+        `positions`.
 
-        Positions count from 0 through all texts. Each text comes once; batches come in the order in which they were
-        computed. Requests of several callers share batches if their texts are joined into one call: as one list of
-        strings, or, if prompts differ, tokenised apart and joined by `Ragged.join`. The positions then say which rows
-        belong to which caller.
+        Positions count from 0 through all texts. Each text comes once; batches come in the order in
+        which they were computed. Requests of several callers share batches if their texts are
+        joined into one call: as one list of strings, or, if prompts differ, tokenised apart and
+        joined by `Ragged.join`. The positions then say which rows belong to which caller.
 
         Args:
-            function: pure, hashable, the same object in each call: `function(params, ids=, lengths=[, token_types=],
-                **scalars)` with `ids` (B, L) and `lengths` (B,) int32 returns arrays with a row for each row of `ids`.
+            function: pure, hashable, the same object in each call: `function(params, ids=,
+                lengths=[, token_types=], **scalars)` with `ids` (B, L) and `lengths` (B,) int32
+                returns arrays with a row for each row of `ids`.
             texts: strings, pairs of strings or token ids; or tokens.
             prompt: put in front of each string.
             first: the position of texts[0] in the caller's count, for messages.
@@ -148,7 +155,8 @@ class Engine:
             progress: told of the texts done.
 
         Raises:
-            ValueError: as `tokenize`, and for texts that are cut where `truncations` makes it an error.
+            ValueError: as `tokenize`, and for texts that are cut where `truncations` makes it an
+                error.
         """
         params = self.params if params is None else params
         start = 0
@@ -164,11 +172,13 @@ class Engine:
     def compute(
         self, function: Callable, arrays: Mapping[str, ArrayLike], *, params: PyTree | None = None
     ) -> PyTree[Array]:
-        """The outputs of one batch that the caller has padded, on the devices; the host does not wait for them.
+        """The outputs of one batch that the caller has padded, on the devices; the host does not
+        wait for them.
 
         Args:
             function: as for `stream`.
-            arrays: the function's arguments by name: `ids` (B, L), B a multiple of the number of devices, and the rest.
+            arrays: the function's arguments by name: `ids` (B, L), B a multiple of the number of
+                devices, and the rest.
             params: by default `self.params`.
         """
         params = self.params if params is None else params
@@ -189,7 +199,8 @@ class Engine:
         token_types: bool = False,
         scalars: Mapping[str, int] | None = None,
     ) -> None:
-        """Compile `function` for every row count at the array lengths that hold `lengths` tokens; None for all lengths.
+        """Compile `function` for every row count at the array lengths that hold `lengths` tokens;
+        None for all lengths.
 
         Args:
             function: as for `stream`.

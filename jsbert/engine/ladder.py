@@ -1,19 +1,19 @@
 """The ladders of shapes: few lengths and row counts, so that few programs are compiled.
 
-Encoding pads each text to a length of `length_ladder` and fills a row count of `row_ladder`. Training
-takes longer to compile, and has ladders of its own with fewer steps.
+Encoding pads each text to a length of `length_ladder` and fills a row count of `row_ladder`.
+Training takes longer to compile, and has ladders of its own with fewer steps.
 """
 
 import functools
 
 ROW = 64
-"""Tokens of a packed row, unless a text is longer. Longer rows hold less padding, and attention takes more of
-the time."""
+"""Tokens of a packed row, unless a text is longer. Longer rows hold less padding, and attention
+takes more of the time."""
 
 
 def length_ladder(max_length: int) -> tuple[int, ...]:
-    """The array lengths in use up to `max_length` tokens, ascending: steps of 2 up to 32, of 4 up to 64, of 8 up to
-    128, and so on.
+    """The array lengths in use up to `max_length` tokens, ascending: steps of 2 up to 32, of 4 up
+    to 64, of 8 up to 128, and so on.
 
     >>> length_ladder(50)
     (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 36, 40, 44, 48, 50)
@@ -28,7 +28,8 @@ def length_ladder(max_length: int) -> tuple[int, ...]:
 def row_ladder(
     length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1
 ) -> tuple[int, ...]:
-    """The row counts in use at one length, ascending: 1, 8, 64, ... and the full batch, each times `multiple`.
+    """The row counts in use at one length, ascending: 1, 8, 64, ... and the full batch, each times
+    `multiple`.
 
     >>> row_ladder(16, token_budget=1024)
     (1, 8, 64)
@@ -47,7 +48,8 @@ def num_shapes(max_length: int, **rows: int | None) -> int:
 
 @functools.lru_cache
 def training_lengths(max_length: int) -> tuple[int, ...]:
-    """The array lengths of padded training batches: those of `length_ladder` that 4 divides, and the last.
+    """The array lengths of padded training batches: those of `length_ladder` that 4 divides, and
+    the last.
 
     >>> training_lengths(30)
     (4, 8, 12, 16, 20, 24, 28, 30)
@@ -66,7 +68,8 @@ def packed_length(longest: int) -> int:
 
 
 def packed_rows(num_rows: int) -> int:
-    """The next number of the ladder 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: steps of about an eighth.
+    """The next number of the ladder 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: steps of about an
+    eighth.
 
     >>> packed_rows(17), packed_rows(33)
     (18, 36)

@@ -1,6 +1,8 @@
-"""Several texts side by side in a row: arrays nearly without padding, for work where a batch's shape is free.
+"""Several texts side by side in a row: arrays nearly without padding, for work where a batch's
+shape is free.
 
-A batch of 16 sentence pairs, padded to its longest sentence, is half padding; packed into rows of 64 tokens, a tenth.
+A batch of 16 sentence pairs, padded to its longest sentence, is half padding; packed into rows of
+64 tokens, a tenth.
 """
 
 from collections.abc import Mapping
@@ -21,10 +23,11 @@ def packed(
 ) -> dict[str, np.ndarray]:
     """Padded texts as packed rows, int32.
 
-    `ids`, `segment_ids`, `positions` and, if given, `token_types` are (R, L), `starts` is (N,). `segment_ids` hold the
-    number of each token's text, from 1, and 0 for padding; `positions` hold the token's place in its text; `starts`
-    hold the place of each text's first token in the flattened rows. Texts go longest first, each into the first row
-    with room. L is `packed_length` of the longest text, R comes from `packed_rows`, so there are few shapes.
+    `ids`, `segment_ids`, `positions` and, if given, `token_types` are (R, L), `starts` is (N,).
+    `segment_ids` hold the number of each token's text, from 1, and 0 for padding; `positions` hold
+    the token's place in its text; `starts` hold the place of each text's first token in the
+    flattened rows. Texts go longest first, each into the first row with room. L is `packed_length`
+    of the longest text, R comes from `packed_rows`, so there are few shapes.
 
     >>> rows = packed(np.array([[7, 8, 0], [9, 0, 0]]), np.array([2, 1]))
     >>> rows["ids"].shape, rows["ids"][0, :4].tolist(), rows["segment_ids"][0, :4].tolist(), rows["starts"].tolist()

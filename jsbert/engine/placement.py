@@ -10,14 +10,15 @@ from jaxtyping import ArrayLike, PyTree
 from jsbert.encoders.product import cpu_features
 
 TOKEN_BUDGETS = {"cpu": 1024, "gpu": 32_768, "tpu": 32_768}
-"""Tokens of a full batch, padding included. On the CPU small batches stay in cache: measured best of 512 to 4,096 on
-two cores. The accelerators' figures are not measured."""
+"""Tokens of a full batch, padding included. On the CPU small batches stay in cache: measured best
+of 512 to 4,096 on two cores. The accelerators' figures are not measured."""
 
 BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
 """CPU features with which XLA multiplies bfloat16 faster than float32."""
 
 Device = str | jax.Device
-"""A platform name ("cpu", "gpu", "cuda", "tpu"), with an index if wanted ("cuda:1"), or a `jax.Device`."""
+"""A platform name ("cpu", "gpu", "cuda", "tpu"), with an index if wanted ("cuda:1"), or a
+`jax.Device`."""
 
 
 class Placement:
@@ -45,7 +46,8 @@ class Placement:
         return jax.device_put(tree, self.everywhere)
 
     def put_rows(self, arrays: Mapping[str, ArrayLike], num_rows: int) -> dict[str, jax.Array]:
-        """Spread a batch over the devices by rows; copy it to each if `num_rows` cannot be shared out evenly."""
+        """Spread a batch over the devices by rows; copy it to each if `num_rows` cannot be shared
+        out evenly."""
         return jax.device_put(
             dict(arrays), self.everywhere if num_rows % len(self.devices) else self.by_row
         )
@@ -55,8 +57,8 @@ def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[ja
     """The JAX devices meant by `device`; by default JAX's first.
 
     Raises:
-        ValueError: for a device that is not there, an unknown name, an empty list, a device named twice, or devices of
-            several platforms; the message lists what there is.
+        ValueError: for a device that is not there, an unknown name, an empty list, a device named
+            twice, or devices of several platforms; the message lists what there is.
         TypeError: for anything but names, devices and lists of them.
     """
     if device is None:
@@ -78,8 +80,8 @@ def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[ja
 
 
 def resolve_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
-    """`dtype`; for "auto" the fastest of those that keep the cosine to float32 above .999: "bfloat16" on accelerators
-    and on CPUs with instructions for its products, else "float32"."""
+    """`dtype`; for "auto" the fastest of those that keep the cosine to float32 above .999:
+    "bfloat16" on accelerators and on CPUs with instructions for its products, else "float32"."""
     if dtype != "auto":
         return dtype
     return (
@@ -93,7 +95,8 @@ def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Devic
     """Check that `devices` can compute attention in this way.
 
     Raises:
-        ValueError: for "cudnn" in float32, or on anything but NVIDIA GPUs of compute capability 8.0 (Ampere) or higher.
+        ValueError: for "cudnn" in float32, or on anything but NVIDIA GPUs of compute capability 8.0
+            (Ampere) or higher.
     """
     if implementation == "cudnn" and (dtype == "float32" or not all(map(_is_ampere, devices))):
         raise ValueError(

@@ -7,7 +7,8 @@ from typing import Literal
 from jsbert.inputs import check_choice
 
 OnTruncate = Literal["warn", "error", "ignore"]
-"""What to do if texts are longer than the limit: one warning with their number, an error, or nothing."""
+"""What to do if texts are longer than the limit: one warning with their number, an error, or
+nothing."""
 
 
 class Truncations:

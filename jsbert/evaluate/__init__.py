@@ -1,4 +1,5 @@
-"""How good a model is on labelled texts: evaluators under sentence-transformers' names, with its keys and values."""
+"""How good a model is on labelled texts: evaluators under sentence-transformers' names, with its
+keys and values."""
 
 from jsbert.evaluate.beir import Beir, read_beir
 from jsbert.evaluate.binary_classification import BinaryClassificationEvaluator

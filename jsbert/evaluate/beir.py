@@ -16,15 +16,16 @@ class Beir(NamedTuple):
 
 
 def read_beir(folder: str | os.PathLike, split: str = "test") -> Beir:
-    """The data set in a folder with corpus.jsonl, queries.jsonl (each may be .gz) and qrels/{split}.tsv.
+    """The data set in a folder with corpus.jsonl, queries.jsonl (each may be .gz) and
+    qrels/{split}.tsv.
 
-    A document's text is its title, a space and its text. Queries are those that the split judges; documents with a
-    score above 0 are relevant, whether the corpus holds them or not.
+    A document's text is its title, a space and its text. Queries are those that the split judges;
+    documents with a score above 0 are relevant, whether the corpus holds them or not.
 
     Raises:
         OSError: for a file that is not there.
-        ValueError: for a malformed line, an id that occurs twice or a judged query without text; file and line are
-            named.
+        ValueError: for a malformed line, an id that occurs twice or a judged query without text;
+            file and line are named.
     """
     folder = pathlib.Path(folder)
     corpus = {

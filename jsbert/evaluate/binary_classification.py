@@ -32,9 +32,10 @@ COLUMNS = (
 class BinaryClassificationEvaluator(Evaluator):
     """How well a threshold on the similarity of pairs tells similar from dissimilar ones.
 
-    Keys, for each similarity s: {s}_accuracy and {s}_accuracy_threshold, the best there is; {s}_f1, {s}_f1_threshold,
-    {s}_precision and {s}_recall at the best F1, {s}_mcc (Matthews' correlation) at the same threshold; {s}_ap. With
-    several similarities also max_ of each. Thresholds of "euclidean" and "manhattan" are distances. Primary: ap.
+    Keys, for each similarity s: {s}_accuracy and {s}_accuracy_threshold, the best there is; {s}_f1,
+    {s}_f1_threshold, {s}_precision and {s}_recall at the best F1, {s}_mcc (Matthews' correlation)
+    at the same threshold; {s}_ap. With several similarities also max_ of each. Thresholds of
+    "euclidean" and "manhattan" are distances. Primary: ap.
 
     Args:
         sentences1, sentences2: the pairs.
@@ -97,7 +98,8 @@ def check_binary(labels: Sequence[int]) -> None:
 def _scores(name, found, labels):
     accuracy, f1 = best_accuracy(labels, found), best_f1(labels, found)
     sign = -1 if name in ("euclidean", "manhattan") else 1
-    # With no F1 above 0 the threshold is a plain 0, which counts as a similarity or a distance like any other.
+    # With no F1 above 0 the threshold is a plain 0, which counts as a similarity or a distance like
+    # any other.
     return {
         "accuracy": accuracy.accuracy,
         "accuracy_threshold": sign * accuracy.threshold,

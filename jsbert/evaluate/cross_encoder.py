@@ -64,9 +64,9 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
 class CrossEncoderClassificationEvaluator(Evaluator):
     """How well a cross-encoder tells classes of pairs apart.
 
-    Keys for a model of one label: accuracy, accuracy_threshold, f1, f1_threshold, precision, recall and
-    average_precision, the primary one, as in `BinaryClassificationEvaluator`. For a model of several: f1_macro, the
-    primary one, f1_micro and f1_weighted.
+    Keys for a model of one label: accuracy, accuracy_threshold, f1, f1_threshold, precision, recall
+    and average_precision, the primary one, as in `BinaryClassificationEvaluator`. For a model of
+    several: f1_macro, the primary one, f1_micro and f1_weighted.
 
     Args:
         sentence_pairs: pairs of texts.

@@ -22,9 +22,9 @@ from jsbert.metrics import pearson, spearman
 class EmbeddingSimilarityEvaluator(Evaluator):
     """Pearson's and Spearman's correlation of the similarities of pairs with their scores.
 
-    Keys: pearson_{s} and spearman_{s} for each similarity s, with several pearson_max and spearman_max. A correlation
-    is NaN if the scores or the similarities are all equal. Primary: spearman of `main_similarity`, else of the one
-    there is or the largest.
+    Keys: pearson_{s} and spearman_{s} for each similarity s, with several pearson_max and
+    spearman_max. A correlation is NaN if the scores or the similarities are all equal. Primary:
+    spearman of `main_similarity`, else of the one there is or the largest.
 
     Args:
         sentences1, sentences2: the pairs.
@@ -94,7 +94,8 @@ def sts_subsets(
     name: str = "all",
     **options: Any,
 ) -> EmbeddingSimilarityEvaluator:
-    """The evaluator of several subsets, such as the genres of STS12, concatenated: one correlation over all pairs.
+    """The evaluator of several subsets, such as the genres of STS12, concatenated: one correlation
+    over all pairs.
 
     Args:
         subsets: (sentences1, sentences2, scores) by name, the scores of all in one range.

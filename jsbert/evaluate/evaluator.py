@@ -1,4 +1,5 @@
-"""What all evaluators share: names of the results, the csv file, and each distinct text encoded once."""
+"""What all evaluators share: names of the results, the csv file, and each distinct text encoded
+once."""
 
 import csv
 import os
@@ -14,7 +15,8 @@ from jsbert.similarity import SIMILARITIES
 
 
 class Outcome(NamedTuple):
-    """An evaluation: the values by key, the key that counts most, and the values by column of the csv file."""
+    """An evaluation: the values by key, the key that counts most, and the values by column of the
+    csv file."""
 
     metrics: dict[str, float]
     primary: str
@@ -22,7 +24,8 @@ class Outcome(NamedTuple):
 
 
 class Evaluator:
-    """Called with a model, gives a dict of numbers; `primary_metric` is then the key of the one that counts most.
+    """Called with a model, gives a dict of numbers; `primary_metric` is then the key of the one
+    that counts most.
 
     A subclass has `csv_file` and `_outcome(model)`. With a `name`, each key begins with it and "_".
 
@@ -45,7 +48,8 @@ class Evaluator:
         epoch: int = -1,
         steps: int = -1,
     ) -> dict[str, float]:
-        """The results on `model`; with `output_path` a row for them at the end of a csv file in that folder.
+        """The results on `model`; with `output_path` a row for them at the end of a csv file in
+        that folder.
 
         Args:
             model: a model of jsbert, or anything with its methods.
@@ -87,8 +91,8 @@ def embed(
 ) -> Float[np.ndarray, "texts dim"]:
     """The vectors of texts by the model's method `how`, or by `encode` if it lacks that.
 
-    Each distinct text is encoded once, so that equal texts have equal vectors to the last bit and tie where they
-    should.
+    Each distinct text is encoded once, so that equal texts have equal vectors to the last bit and
+    tie where they should.
     """
     return _once(texts, lambda distinct: getattr(model, how, model.encode)(distinct, **options))
 

@@ -29,10 +29,10 @@ HEADERS = dict(
 class InformationRetrievalEvaluator(Evaluator):
     """Measures of exact search: each query against the whole corpus, ties by ascending document id.
 
-    Keys, for each similarity s: {s}_accuracy@k, {s}_precision@k, {s}_recall@k, {s}_ndcg@k, {s}_mrr@k, {s}_map@k, means
-    over the queries that have relevant documents; see `jsbert.metrics`. A relevant document that the corpus lacks
-    counts as not found. Primary: ndcg at the largest k of `main_score_function`, else of the similarity where it is
-    largest.
+    Keys, for each similarity s: {s}_accuracy@k, {s}_precision@k, {s}_recall@k, {s}_ndcg@k,
+    {s}_mrr@k, {s}_map@k, means over the queries that have relevant documents; see `jsbert.metrics`.
+    A relevant document that the corpus lacks counts as not found. Primary: ndcg at the largest k of
+    `main_score_function`, else of the similarity where it is largest.
 
     Args:
         queries: texts by id; those without relevant documents are left out.
@@ -44,10 +44,11 @@ class InformationRetrievalEvaluator(Evaluator):
         name: see `Evaluator`.
         write_csv: see `Evaluator`.
         truncate_dim: as for `encode`.
-        score_functions: matrix functions of jsbert.similarity by the name they shall have in keys; by default the
-            model's.
+        score_functions: matrix functions of jsbert.similarity by the name they shall have in keys;
+            by default the model's.
         main_score_function: the similarity of the primary metric.
-        query_prompt, query_prompt_name, corpus_prompt, corpus_prompt_name: as for `encode_query`, `encode_document`.
+        query_prompt, query_prompt_name, corpus_prompt, corpus_prompt_name: as for `encode_query`,
+            `encode_document`.
 
     Reference: sentence-transformers' InformationRetrievalEvaluator.
     """

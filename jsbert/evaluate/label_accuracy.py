@@ -16,7 +16,8 @@ from jsbert.modules import dense
 class LabelAccuracyEvaluator(Evaluator):
     """The share of pairs whose class a classifier trained by `losses.softmax_classification` finds.
 
-    Key: accuracy, the primary metric. The classifier stays as it was given, whatever model is scored.
+    Key: accuracy, the primary metric. The classifier stays as it was given, whatever model is
+    scored.
 
     Args:
         sentences1, sentences2: the pairs.
@@ -28,7 +29,8 @@ class LabelAccuracyEvaluator(Evaluator):
         write_csv: see `Evaluator`.
         truncate_dim: as for `encode`.
 
-    Reference: sentence-transformers' LabelAccuracyEvaluator, which reads the pairs from a torch DataLoader.
+    Reference: sentence-transformers' LabelAccuracyEvaluator, which reads the pairs from a torch
+    DataLoader.
     """
 
     sentences1: Sequence[str]

@@ -9,7 +9,8 @@ from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed
 
 
 class MSEEvaluator(Evaluator):
-    """The mean squared difference, times 100, of a model's vectors of texts from a teacher's of their originals.
+    """The mean squared difference, times 100, of a model's vectors of texts from a teacher's of
+    their originals.
 
     Key: negative_mse, at most 0, the primary metric.
     Reference: sentence-transformers' MSEEvaluator.

@@ -13,8 +13,8 @@ from jsbert.search import close_pairs
 class ParaphraseMiningEvaluator(Evaluator):
     """How many of the pairs of highest cosine are duplicates.
 
-    Keys: average_precision, the primary metric; f1, precision, recall and threshold at the best F1. Duplicates that
-    are not among the mined pairs count as missed.
+    Keys: average_precision, the primary metric; f1, precision, recall and threshold at the best F1.
+    Duplicates that are not among the mined pairs count as missed.
     Reference: sentence-transformers' ParaphraseMiningEvaluator.
     """
 
@@ -38,11 +38,14 @@ class ParaphraseMiningEvaluator(Evaluator):
 
         Args:
             sentences_map: texts by id.
-            duplicates_list: pairs of ids; those with an id that is not in `sentences_map` are left out.
-            duplicates_dict: `duplicates_dict[a][b]` is true where a and b are duplicates; either direction suffices.
+            duplicates_list: pairs of ids; those with an id that is not in `sentences_map` are left
+                out.
+            duplicates_dict: `duplicates_dict[a][b]` is true where a and b are duplicates; either
+                direction suffices.
             add_transitive_closure: duplicates of duplicates are duplicates too.
             query_chunk_size, corpus_chunk_size: taken and not needed.
-            max_pairs, top_k: pairs mined at most, and neighbours looked at for each text; see `search.close_pairs`.
+            max_pairs, top_k: pairs mined at most, and neighbours looked at for each text; see
+                `search.close_pairs`.
             show_progress_bar, batch_size, truncate_dim: as for `encode`.
             name, write_csv: see `Evaluator`.
         """

@@ -18,20 +18,22 @@ Sample = Mapping[str, Any]
 class RerankingEvaluator(Evaluator):
     """How a bi-encoder ranks each query's relevant documents among its irrelevant ones.
 
-    Keys: map, mrr@{at_k}, ndcg@{at_k}, means over the queries. Among equal scores the order of the lists does not
-    matter: nDCG is averaged over all orders, average precision takes equals together, and the reciprocal rank puts
-    irrelevant documents first. Primary: ndcg.
+    Keys: map, mrr@{at_k}, ndcg@{at_k}, means over the queries. Among equal scores the order of the
+    lists does not matter: nDCG is averaged over all orders, average precision takes equals
+    together, and the reciprocal rank puts irrelevant documents first. Primary: ndcg.
 
     Args:
-        samples: dicts of "query", a text, and "positive" and "negative", each a text or a list of texts; or a dict of
-            such samples. Those without a positive or without a negative are left out.
+        samples: dicts of "query", a text, and "positive" and "negative", each a text or a list of
+            texts; or a dict of such samples. Those without a positive or without a negative are
+            left out.
         at_k: ranks looked at by MRR and nDCG.
         name, write_csv: see `Evaluator`.
         similarity_fct: a matrix function of jsbert.similarity.
         batch_size, show_progress_bar, truncate_dim: as for `encode`.
         use_batched_encoding: taken and not needed.
 
-    Reference: sentence-transformers' RerankingEvaluator, which leaves the reciprocal rank of equals to the sort.
+    Reference: sentence-transformers' RerankingEvaluator, which leaves the reciprocal rank of equals
+    to the sort.
     """
 
     samples: Sequence[Sample] | Mapping[Any, Sample]
@@ -78,24 +80,26 @@ class RerankingEvaluator(Evaluator):
 
 @dataclass(repr=False, eq=False)
 class CrossEncoderRerankingEvaluator(Evaluator):
-    """How a cross-encoder ranks each query's relevant documents among others, or reranks what a first search found.
+    """How a cross-encoder ranks each query's relevant documents among others, or reranks what a
+    first search found.
 
-    Keys: map, mrr@{at_k}, ndcg@{at_k}, means over all samples, equals as in `RerankingEvaluator`; with "documents" also
-    base_map, base_mrr@{at_k}, base_ndcg@{at_k} of their order as given. Primary: ndcg.
+    Keys: map, mrr@{at_k}, ndcg@{at_k}, means over all samples, equals as in `RerankingEvaluator`;
+    with "documents" also base_map, base_mrr@{at_k}, base_ndcg@{at_k} of their order as given.
+    Primary: ndcg.
 
     Args:
-        samples: dicts of "query", a text; "positive", the relevant documents; and either "negative", irrelevant
-            ones, or "documents", what a first search found, best first, relevant or not. A sample without relevant
-            documents scores 0.
+        samples: dicts of "query", a text; "positive", the relevant documents; and either
+            "negative", irrelevant ones, or "documents", what a first search found, best first,
+            relevant or not. A sample without relevant documents scores 0.
         at_k: ranks looked at by MRR and nDCG.
-        always_rerank_positives: with "documents", rank the positives that are not among them too. For the base they
-            stand behind all others, unless none at all was found: then it is 0.
+        always_rerank_positives: with "documents", rank the positives that are not among them too.
+            For the base they stand behind all others, unless none at all was found: then it is 0.
         name: see `Evaluator`.
         batch_size, show_progress_bar: as for `predict`.
         write_csv: see `Evaluator`.
 
-    Reference: sentence-transformers' CrossEncoderRerankingEvaluator, which leaves the reciprocal rank of equals to the
-    sort.
+    Reference: sentence-transformers' CrossEncoderRerankingEvaluator, which leaves the reciprocal
+    rank of equals to the sort.
     """
 
     samples: Sequence[Sample] | Mapping[Any, Sample]

@@ -24,7 +24,8 @@ class SequentialEvaluator(Evaluator):
 
         Args:
             evaluators: called one after the other.
-            main_score_function: makes the sequential score of the list of their primary metrics; by default the last.
+            main_score_function: makes the sequential score of the list of their primary metrics; by
+                default the last.
             name: put before "_sequential_score".
         """
         self.evaluators = list(evaluators)

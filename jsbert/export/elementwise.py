@@ -1,6 +1,7 @@
 """JAX's elementwise primitives as ONNX nodes.
 
-A writer takes the graph, the operands, what comes out (its shape and dtype) and the equation's params.
+A writer takes the graph, the operands, what comes out (its shape and dtype) and the equation's
+params.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,5 @@
-"""An ONNX graph in the making: values, nodes, constants, and sizes that are known only when it runs."""
+"""An ONNX graph in the making: values, nodes, constants, and sizes that are known only when it
+runs."""
 
 import ast
 import dataclasses
@@ -10,7 +11,8 @@ import numpy as np
 from jaxtyping import DTypeLike, Shaped
 
 Dim = int | str
-"""The size of an axis: a number, or an expression of the graph's own sizes as JAX prints it: "batch*length"."""
+"""The size of an axis: a number, or an expression of the graph's own sizes as JAX prints it:
+"batch*length"."""
 
 
 def as_dim(size: Any) -> Dim:
@@ -22,8 +24,8 @@ def as_dim(size: Any) -> Dim:
 class Value:
     """A tensor of the graph.
 
-    Its `shape` may have a 1 where JAX's value has more: what JAX broadcasts is left to the operators that do so
-    themselves, and widened only for the others; see `Graph.widened`.
+    Its `shape` may have a 1 where JAX's value has more: what JAX broadcasts is left to the
+    operators that do so themselves, and widened only for the others; see `Graph.widened`.
     """
 
     name: str
@@ -47,7 +49,8 @@ class Graph:
         self._known, self._sizes, self._lists = {}, {}, {}
 
     def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """The name of what a new node computes from tensors; a list of names, if it computes several."""
+        """The name of what a new node computes from tensors; a list of names, if it computes
+        several."""
         names = [f"{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(self._helper.make_node(kind, inputs, names, **attributes))
         return names[0] if outputs == 1 else names
@@ -69,7 +72,8 @@ class Graph:
         return self.constant(np.asarray(numbers, np.int64).reshape(-1))
 
     def add_sizes(self, name: str, shape: Sequence[Dim]) -> None:
-        """Notes that the input `name` has these sizes, from which all expressions of them are computed."""
+        """Notes that the input `name` has these sizes, from which all expressions of them are
+        computed."""
         for axis, size in enumerate(shape):
             if isinstance(size, str) and size not in self._sizes:
                 self._sizes[size] = self.node("Shape", name, start=axis, end=axis + 1)
@@ -79,7 +83,8 @@ class Graph:
         if isinstance(dim, int):
             return self.axes(dim)
         if dim not in self._sizes:
-            # JAX documents how it prints such expressions, and reads them back: it is what symbolic_shape takes.
+            # JAX documents how it prints such expressions, and reads them back: it is what
+            # symbolic_shape takes.
             self._sizes[dim] = self._computed(ast.parse(dim.replace("^", "**"), mode="eval").body)
         return self._sizes[dim]
 

@@ -1,8 +1,10 @@
-"""ONNX: the whole pipeline as a graph of standard operators, for onnxruntime and whatever else reads it.
+"""ONNX: the whole pipeline as a graph of standard operators, for onnxruntime and whatever else
+reads it.
 
-The graph is written here from the jaxpr, a primitive at a time, so that every family is covered at once. jax2onnx
-0.17.1 does not convert these pipelines where batch and length are free (its `arange` of a symbolic length cannot be
-indexed), swaps JAX's own functions while it traces, and would bring equinox, netron and an orbax older than ours.
+The graph is written here from the jaxpr, a primitive at a time, so that every family is covered at
+once. jax2onnx 0.17.1 does not convert these pipelines where batch and length are free (its `arange`
+of a symbolic length cannot be indexed), swaps JAX's own functions while it traces, and would bring
+equinox, netron and an orbax older than ours.
 """
 
 import json
@@ -21,7 +23,8 @@ from jsbert.files import staged_folder
 from jsbert.sentence_transformer import SentenceTransformer
 
 OPSET = 18
-"""The first in which every operator used here has its present form; onnxruntime reads it since 1.14 (2023)."""
+"""The first in which every operator used here has its present form; onnxruntime reads it since 1.14
+(2023)."""
 
 LARGEST = 2**31 - 2**20
 """Bytes of params up to which all is one file: protobuf's limit is 2^31."""
@@ -34,13 +37,15 @@ def to_onnx(
     opset: int = OPSET,
     task: str | None = None,
 ) -> None:
-    """Writes the model from token ids to its final vector (of a CrossEncoder: to its logits) as an ONNX file.
+    """Writes the model from token ids to its final vector (of a CrossEncoder: to its logits) as an
+    ONNX file.
 
-    The inputs are int64: input_ids and attention_mask (batch, length), then token_type_ids for cross-encoders whose
-    encoder has types, or prompt_length () for models that leave the prompt out of the pooling. The output,
-    sentence_embedding or logits, is float32. Ids out of range are an error when it runs. The facts that `to_stablehlo`
-    writes as json are in the file's metadata, under "jsbert". From 2 GB of params on, these are in a second file,
-    `path` with ".data" behind. All is complete before the first file reaches its place.
+    The inputs are int64: input_ids and attention_mask (batch, length), then token_type_ids for
+    cross-encoders whose encoder has types, or prompt_length () for models that leave the prompt out
+    of the pooling. The output, sentence_embedding or logits, is float32. Ids out of range are an
+    error when it runs. The facts that `to_stablehlo` writes as json are in the file's metadata,
+    under "jsbert". From 2 GB of params on, these are in a second file, `path` with ".data" behind.
+    All is complete before the first file reaches its place.
 
     Args:
         model: with dtype "float32".
@@ -51,7 +56,8 @@ def to_onnx(
     Raises:
         ImportError: without onnx (the extra `onnx`).
         OSError: if the file cannot be written.
-        ValueError: for a model of another dtype, unknown opsets or tasks, and primitives that have no ONNX nodes here.
+        ValueError: for a model of another dtype, unknown opsets or tasks, and primitives that have
+            no ONNX nodes here.
     """
     onnx = _import_onnx()
     newest = onnx.defs.onnx_opset_version()

@@ -47,7 +47,8 @@ class Pipeline:
     facts: Mapping[str, Any]
 
     def arguments(self) -> tuple[Any, ...]:
-        """What to trace `function` with: shapes and dtypes, in which batch and length are symbols."""
+        """What to trace `function` with: shapes and dtypes, in which batch and length are
+        symbols."""
         shape = jax.export.symbolic_shape(
             "batch, length", constraints=[f"length <= {self.max_tokens}"]
         )
@@ -66,8 +67,9 @@ def pipeline(model: SentenceTransformer | CrossEncoder, task: str | None = None)
     """The model's computation, with its params.
 
     Args:
-        model: of a SentenceTransformer everything but the tokenizer is computed, `truncate_dim` too; of a CrossEncoder
-            everything but the tokenizer and the activation behind the logits.
+        model: of a SentenceTransformer everything but the tokenizer is computed, `truncate_dim`
+            too; of a CrossEncoder everything but the tokenizer and the activation behind the
+            logits.
         task: for a SentenceTransformer with several routes, the one to take.
 
     Raises:

@@ -10,7 +10,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def dot_general(graph, operands, out, params):
-    """A MatMul where there is one; an Einsum for vectors, and for axes that a MatMul cannot have."""
+    """A MatMul where there is one; an Einsum for vectors, and for axes that a MatMul cannot
+    have."""
     left, right = operands
     (left_summed, right_summed), (left_batch, right_batch) = params["dimension_numbers"]
     left_kept = _others(left, left_summed, left_batch)
@@ -44,8 +45,8 @@ def transposed(graph: Graph, value: Value, order: Sequence[int]) -> Value:
 
 
 def gather(graph, operands, out, params):
-    """Entries, or one window, at places that are computed. An index out of bounds, for which JAX has NaN or the nearest
-    entry, is an error of the ONNX runtime."""
+    """Entries, or one window, at places that are computed. An index out of bounds, for which JAX
+    has NaN or the nearest entry, is an error of the ONNX runtime."""
     operand, indices = operands
     numbers, sizes = params["dimension_numbers"], [as_dim(size) for size in params["slice_sizes"]]
     indexed = numbers.start_index_map
@@ -71,7 +72,8 @@ def _window(graph, operand, indices, sizes, numbers, out):
 
 def _entries(graph, operand, indices, whole, numbers, out):
     indexed, batching = numbers.start_index_map, numbers.operand_batching_dims
-    # What each axis of the result is: an axis of `indices`, ("index", i), or one of the operand's, ("operand", axis).
+    # What each axis of the result is: an axis of `indices`, ("index", i), or one of the operand's,
+    # ("operand", axis).
     places = [("index", i) for i in range(len(indices.shape) - 1)]
     kept = [("operand", axis) for axis in whole]
     if len(indexed) == 1 and not batching:

@@ -68,7 +68,8 @@ def placed(graph: Graph, value: Value, places: Sequence[int], rank: int) -> Valu
 
 
 def reshape(graph, operands, out, params):
-    """Sizes that stay where they are, are 0; the first that is not known before the run is -1, "what is left"."""
+    """Sizes that stay where they are, are 0; the first that is not known before the run is -1,
+    "what is left"."""
     (value,) = operands
     sizes = [
         0 if i < len(value.shape) and value.shape[i] == size else size

@@ -1,10 +1,11 @@
 """StableHLO by jax.export: one program for every batch, length and platform, read by JAX alone.
 
-The params lie beside the program, not in it: each batch and length is compiled anew, and every compiled program would
-hold its own copy of constants. So the folder is as large as the params, 4 bytes each (matrices of bfloat16 2, of int8
-1), and the program adds some 10 kB a layer, whatever the number of platforms. JAX reads what was written up to six
-months before its release and three weeks after it, see "compatibility guarantees" in
-https://docs.jax.dev/en/latest/export/export.html. Without jsbert:
+The params lie beside the program, not in it: each batch and length is compiled anew, and every
+compiled program would hold its own copy of constants. So the folder is as large as the params, 4
+bytes each (matrices of bfloat16 2, of int8 1), and the program adds some 10 kB a layer, whatever
+the number of platforms. JAX reads what was written up to six months before its release and three
+weeks after it, see "compatibility guarantees" in https://docs.jax.dev/en/latest/export/export.html.
+Without jsbert:
 
     program = jax.export.deserialize(bytearray(open("model/program.jax_export", "rb").read()))
     vectors = jax.jit(program.call)(dict(numpy.load("model/params.npz")), input_ids, attention_mask)
@@ -40,11 +41,13 @@ def to_stablehlo(
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     task: str | None = None,
 ) -> None:
-    """Writes the model from token ids to its final vector (of a CrossEncoder: to its logits) as a folder for `load`.
+    """Writes the model from token ids to its final vector (of a CrossEncoder: to its logits) as a
+    folder for `load`.
 
-    The inputs are int32: input_ids and attention_mask (batch, length), then token_type_ids for cross-encoders whose
-    encoder has types, or prompt_length () for models that leave the prompt out of the pooling. The output is float32.
-    All files are complete before the first reaches `path`; an existing folder keeps its other files.
+    The inputs are int32: input_ids and attention_mask (batch, length), then token_type_ids for
+    cross-encoders whose encoder has types, or prompt_length () for models that leave the prompt out
+    of the pooling. The output is float32. All files are complete before the first reaches `path`;
+    an existing folder keeps its other files.
 
     Args:
         model: of any dtype; float32, bfloat16 and int8 matrices are written as they are.
@@ -85,7 +88,8 @@ class Program:
     """What `to_stablehlo` wrote, to be called. A batch and length that are new are compiled first.
 
     Attributes:
-        facts: the folder's export.json: inputs, output, "max_tokens", "embedding_dimension", versions.
+        facts: the folder's export.json: inputs, output, "max_tokens", "embedding_dimension",
+            versions.
         params: the arrays by name.
     """
 
@@ -105,7 +109,8 @@ class Program:
 
         Raises:
             TypeError: for other inputs than these.
-            ValueError: for shapes that do not fit, and texts of more than `facts["max_tokens"]` tokens.
+            ValueError: for shapes that do not fit, and texts of more than `facts["max_tokens"]`
+                tokens.
         """
         names = list(self.facts["inputs"])
         given = dict(zip(names, inputs, strict=False)) | named

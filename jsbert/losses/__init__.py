@@ -1,9 +1,11 @@
-"""Training objectives as pure functions: arrays in, one number an example out, (B,); the caller takes the mean.
+"""Training objectives as pure functions: arrays in, one number an example out, (B,); the caller
+takes the mean.
 
-`loss(embeddings, labels, *, options)`, with embeddings (T, B, D) of T towers; `softmax_classification` takes its
-classifier in front, the losses of cross-encoders take logits. Labels are always given: None where a loss has none. The
-mean equals sentence-transformers' (ST's) number. Computed in at least float32, and in float64 where float64 comes in;
-gradients are finite at equal vectors and at zero vectors.
+`loss(embeddings, labels, *, options)`, with embeddings (T, B, D) of T towers;
+`softmax_classification` takes its classifier in front, the losses of cross-encoders take logits.
+Labels are always given: None where a loss has none. The mean equals sentence-transformers' (ST's)
+number. Computed in at least float32, and in float64 where float64 comes in; gradients are finite at
+equal vectors and at zero vectors.
 """
 
 from jsbert.losses.classification import concatenate, init_classifier, softmax_classification

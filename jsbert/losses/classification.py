@@ -1,7 +1,7 @@
 """Softmax classification of sentence pairs: the paper's objective for natural language inference.
 
-Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084, section 3: softmax(W (u, v, |u - v|)). Reference: ST's
-SoftmaxLoss.
+Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084, section 3: softmax(W (u, v, |u - v|)).
+Reference: ST's SoftmaxLoss.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,8 @@ def concatenate(
 def init_classifier(
     key: Key[Array, ""], dim: int, num_labels: int, concatenation: Sequence[str] = CONCATENATION
 ) -> dict[str, Float[Array, "..."]]:
-    """Random {"kernel" (k * D, C), "bias" (C,)}, uniform within 1 / sqrt(k * D) of 0, as torch.nn.Linear begins."""
+    """Random {"kernel" (k * D, C), "bias" (C,)}, uniform within 1 / sqrt(k * D) of 0, as
+    torch.nn.Linear begins."""
     _check(concatenation)
     features = len(concatenation) * dim
     kernel, bias = jax.random.split(key)

@@ -1,4 +1,5 @@
-"""Losses that make a model agree with a teacher: margin-MSE, embedding-MSE, similarity distillation."""
+"""Losses that make a model agree with a teacher: margin-MSE, embedding-MSE, similarity
+distillation."""
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,8 @@ def margin_mse(
 
     Args:
         embeddings: query, positive and N negatives, (2 + N, B, D).
-        labels: the teacher's margins, (B,) with one negative or (B, N); or its scores of the positive and then of the
-            negatives, (B, N + 1), whose differences are the margins.
+        labels: the teacher's margins, (B,) with one negative or (B, N); or its scores of the
+            positive and then of the negatives, (B, N + 1), whose differences are the margins.
         similarity: s, "dot" or "cosine".
 
     Raises:
@@ -44,7 +45,8 @@ def embedding_mse(
 ) -> Float[Array, " batch"]:
     """Mean squared difference from the teacher's embeddings, over towers and dimensions: (B,).
 
-    Reimers & Gurevych 2020, https://arxiv.org/abs/2004.09813; as ST's MSELoss, whose labels have the towers second.
+    Reimers & Gurevych 2020, https://arxiv.org/abs/2004.09813; as ST's MSELoss, whose labels have
+    the towers second.
 
     Args:
         embeddings: the student's, (T, B, D).
@@ -59,10 +61,12 @@ def embedding_mse(
 def similarity_distillation(
     embeddings: Towers, labels: Num[ArrayLike, "batch width"] | Num[ArrayLike, "towers batch width"]
 ) -> Float[Array, " batch"]:
-    """Mean squared difference between the student's and the teacher's cosines of all T * B vectors with each other.
+    """Mean squared difference between the student's and the teacher's cosines of all T * B vectors
+    with each other.
 
-    Each of (B,) is the mean over its example's T rows of that matrix; their mean is that of the whole. The teacher's
-    embeddings may be of another width. Tung & Mori 2019, https://arxiv.org/abs/1907.09682, with cosines.
+    Each of (B,) is the mean over its example's T rows of that matrix; their mean is that of the
+    whole. The teacher's embeddings may be of another width. Tung & Mori 2019,
+    https://arxiv.org/abs/1907.09682, with cosines.
 
     Args:
         embeddings: the student's, (T, B, D).

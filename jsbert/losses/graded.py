@@ -25,10 +25,12 @@ def cosine_regression(embeddings: Pairs, labels: Labels) -> Float[Array, " batch
 
 @in_batch
 def cosent(embeddings: Pairs, labels: Labels, *, scale: float = 20.0) -> Float[Array, " batch"]:
-    """log(1 + sum of exp(scale (s_i - s_j)) over all i, j with label_i < label_j), with s the cosines of the pairs.
+    """log(1 + sum of exp(scale (s_i - s_j)) over all i, j with label_i < label_j), with s the
+    cosines of the pairs.
 
-    One number for the whole batch; each of (B,) is that number, and so is their mean. Equal labels are not compared.
-    Only the order of the labels counts. Su 2022, https://kexue.fm/archives/8847; as ST's CoSENTLoss.
+    One number for the whole batch; each of (B,) is that number, and so is their mean. Equal labels
+    are not compared. Only the order of the labels counts. Su 2022, https://kexue.fm/archives/8847;
+    as ST's CoSENTLoss.
     """
     return _ranked(pairwise_cos_sim(*embeddings), jnp.asarray(labels), scale, len(labels))
 
@@ -39,14 +41,15 @@ def angle(
 ) -> Float[Array, " batch"]:
     """`cosent` of the similarity |cos + sin| of vectors taken as complex numbers.
 
-    The first half of the dimensions are the real parts, the second half the imaginary ones; an odd one out gets an
-    imaginary part of 0. Li & Li 2023, https://arxiv.org/abs/2309.12871, in the form of ST's AnglELoss.
+    The first half of the dimensions are the real parts, the second half the imaginary ones; an odd
+    one out gets an imaginary part of 0. Li & Li 2023, https://arxiv.org/abs/2309.12871, in the form
+    of ST's AnglELoss.
 
     Args:
-        embeddings: pairs (2, B, D); or anchor, positive and negatives (T, B, D), of which each anchor is paired with
-            its positive and with each of its negatives.
-        labels: the pairs' grades; with negatives those of the positives, 0 to 1, while the negatives get 1 - label.
-            None counts as 1, and needs negatives.
+        embeddings: pairs (2, B, D); or anchor, positive and negatives (T, B, D), of which each
+            anchor is paired with its positive and with each of its negatives.
+        labels: the pairs' grades; with negatives those of the positives, 0 to 1, while the
+            negatives get 1 - label. None counts as 1, and needs negatives.
         scale: the inverse temperature.
 
     Raises:

@@ -25,7 +25,8 @@ def is_in_batch(loss: Loss) -> bool:
 
 
 def unwrapped(loss: Loss | None) -> Iterator[Loss]:
-    """`loss`, then what it wraps by `functools.partial`, `matryoshka` or `jit`, to the innermost."""
+    """`loss`, then what it wraps by `functools.partial`, `matryoshka` or `jit`, to the
+    innermost."""
     while loss is not None:
         yield loss
         loss = getattr(loss, "func", None) or getattr(loss, "__wrapped__", None)

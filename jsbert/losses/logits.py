@@ -1,4 +1,5 @@
-"""Losses of logits, for cross-encoders and whatever else ends in a classifier: one number an example, (B,).
+"""Losses of logits, for cross-encoders and whatever else ends in a classifier: one number an
+example, (B,).
 
 Computed in at least float32. Reference: sentence-transformers' CrossEncoder losses.
 """
@@ -16,7 +17,8 @@ Scores = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
 def binary_cross_entropy(
     logits: Logits, labels: Scores, *, pos_weight: float | None = None
 ) -> Float[Array, " batch"]:
-    """-(w y log s(x) + (1 - y) log(1 - s(x))), with s the logistic function; as ST's BinaryCrossEntropyLoss.
+    """-(w y log s(x) + (1 - y) log(1 - s(x))), with s the logistic function; as ST's
+    BinaryCrossEntropyLoss.
 
     Args:
         logits: x, (B, 1).
@@ -39,8 +41,8 @@ def cross_entropy(logits: Logits, labels: Int[ArrayLike, " batch"]) -> Float[Arr
 
     Args:
         logits: (B, C).
-        labels: classes, 0 to C - 1. Any other, like the -1 of a pair without a gold label, gives NaN: never silently
-            another class.
+        labels: classes, 0 to C - 1. Any other, like the -1 of a pair without a gold label, gives
+            NaN: never silently another class.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     # A negative index would count from the end; behind the end it is filled.

@@ -24,8 +24,8 @@ def triplet(
 ) -> Float[Array, " batch"]:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin): (B,).
 
-    Distance and margin are the paper's (https://arxiv.org/abs/1908.10084, section 3); ST's TripletLoss has a margin
-    of 5.
+    Distance and margin are the paper's (https://arxiv.org/abs/1908.10084, section 3); ST's
+    TripletLoss has a margin of 5.
 
     >>> triplet(jnp.array([[[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 5.5]]]), None).tolist()
     [0.5]
@@ -38,13 +38,15 @@ def triplet(
 def contrastive(
     embeddings: Pairs, labels: Labels, *, distance: str = "cosine", margin: float = 0.5
 ) -> Float[Array, " batch"]:
-    """(y d^2 + (1 - y) max(0, margin - d)^2) / 2, with d the pair's distance: (B,); as ST's ContrastiveLoss.
+    """(y d^2 + (1 - y) max(0, margin - d)^2) / 2, with d the pair's distance: (B,); as ST's
+    ContrastiveLoss.
 
     Hadsell et al. 2006, "Dimensionality reduction by learning an invariant mapping", equation 4.
 
     Args:
         embeddings: the pairs, (2, B, D).
-        labels: y, 1 for a pair that belongs together and 0 for one that does not; in between, a mixture.
+        labels: y, 1 for a pair that belongs together and 0 for one that does not; in between, a
+            mixture.
         distance: the name of d.
         margin: the distance from which a negative pair counts no more.
     """
@@ -56,15 +58,17 @@ def contrastive(
 def online_contrastive(
     embeddings: Pairs, labels: Labels, *, distance: str = "cosine", margin: float = 0.5
 ) -> Float[Array, " batch"]:
-    """B d^2 for hard positive pairs, B max(0, margin - d)^2 for hard negative ones, 0 for the others: (B,).
+    """B d^2 for hard positive pairs, B max(0, margin - d)^2 for hard negative ones, 0 for the
+    others: (B,).
 
-    Hard are positives farther apart than the nearest negative, and negatives nearer than the farthest positive. In a
-    batch of one kind only: those on the wrong side of its mean distance. ST's OnlineContrastiveLoss is the sum over the
-    batch; the factor B makes it the mean of (B,).
+    Hard are positives farther apart than the nearest negative, and negatives nearer than the
+    farthest positive. In a batch of one kind only: those on the wrong side of its mean distance.
+    ST's OnlineContrastiveLoss is the sum over the batch; the factor B makes it the mean of (B,).
 
     Args:
         embeddings: the pairs, (2, B, D).
-        labels: 1 for a positive pair, 0 for a negative one; pairs with any other label are left out.
+        labels: 1 for a positive pair, 0 for a negative one; pairs with any other label are left
+            out.
         distance: the name of d.
         margin: the distance from which a negative pair counts no more.
     """

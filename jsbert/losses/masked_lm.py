@@ -1,7 +1,9 @@
-"""Masked language modelling: BERT's head over the vectors of chosen tokens, and the loss of its guesses.
+"""Masked language modelling: BERT's head over the vectors of chosen tokens, and the loss of its
+guesses.
 
-Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 3.1. Reference: `cls.predictions` of transformers'
-BertForMaskedLM; of AlbertForMaskedLM, where the word vectors are narrower than the token vectors.
+Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 3.1. Reference: `cls.predictions` of
+transformers' BertForMaskedLM; of AlbertForMaskedLM, where the word vectors are narrower than the
+token vectors.
 """
 
 from collections.abc import Mapping
@@ -25,8 +27,9 @@ def init_masked_lm_head(
     embedding_size: int | None = None,
     initializer_range: float = 0.02,
 ) -> dict[str, Any]:
-    """A head as BERT begins: {"dense": {"kernel" (D, E), "bias"}, "norm": {"scale", "bias"}, "bias" (V,)}, kernel
-    normal with that standard deviation, scale 1, biases 0. E, the width of the word vectors, is D by default."""
+    """A head as BERT begins: {"dense": {"kernel" (D, E), "bias"}, "norm": {"scale", "bias"}, "bias"
+    (V,)}, kernel normal with that standard deviation, scale 1, biases 0. E, the width of the word
+    vectors, is D by default."""
     width = embedding_size or dim
     return {
         "dense": {
@@ -46,7 +49,8 @@ def masked_lm_logits(
     activation: str = "gelu",
     layer_norm_eps: float = 1e-12,
 ) -> Float[Array, "*tokens vocab"]:
-    """The score of each word at each token: norm(activation(dense(vectors))) @ word_embedding.T + bias.
+    """The score of each word at each token: norm(activation(dense(vectors))) @ word_embedding.T +
+    bias.
 
     Args:
         head: as of `init_masked_lm_head`.
@@ -76,8 +80,8 @@ def masked_lm(
 ) -> Float[Array, " batch"]:
     """Each example's share of the mean cross-entropy over the batch's chosen tokens, times B: (B,).
 
-    Their mean is that mean, the loss of BertForMaskedLM, where every token counts the same in whichever example it
-    stands. 0 where no token is chosen.
+    Their mean is that mean, the loss of BertForMaskedLM, where every token counts the same in
+    whichever example it stands. 0 where no token is chosen.
 
     Args:
         logits: (B, K, V), at K places of each example.

@@ -14,21 +14,22 @@ from jsbert.losses.in_batch import Loss, unwrapped
 
 
 def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | None = None) -> Loss:
-    """A loss of the same signature: the weighted sum of `loss` of the vectors' first d entries, scaled to length 1, for
-    each d in `dims`.
+    """A loss of the same signature: the weighted sum of `loss` of the vectors' first d entries,
+    scaled to length 1, for each d in `dims`.
 
-    A loss with params of its own before the embeddings (`softmax_classification`) gets the short vectors filled up with
-    zeros, so that its classifier fits. The labels of `embedding_mse` are cut as the vectors are, but not scaled;
-    those of other losses stay whole.
+    A loss with params of its own before the embeddings (`softmax_classification`) gets the short
+    vectors filled up with zeros, so that its classifier fits. The labels of `embedding_mse` are cut
+    as the vectors are, but not scaled; those of other losses stay whole.
 
     Args:
-        loss: any loss of this package on embeddings; options bound by `functools.partial` or given in the call.
+        loss: any loss of this package on embeddings; options bound by `functools.partial` or given
+            in the call.
         dims: the widths, usually with the full one among them.
         weights: a number for each of `dims`; 1 by default.
 
     Raises:
-        ValueError: for no dims, one that is not positive, as many weights as not dims; in the call, for one larger
-            than the embeddings' width.
+        ValueError: for no dims, one that is not positive, as many weights as not dims; in the call,
+            for one larger than the embeddings' width.
 
     >>> from jsbert.losses import cosine_regression
     >>> pair = jnp.array([[[3.0, 4.0]], [[3.0, -4.0]]])  # cosines: 1 of the first entries, -0.28 of both

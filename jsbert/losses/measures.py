@@ -1,7 +1,9 @@
-"""What the losses measure between vectors, under the names of their options; gradients finite everywhere.
+"""What the losses measure between vectors, under the names of their options; gradients finite
+everywhere.
 
-Rows of `a` (B, D) with those of `b`, in at least float32. Distances are plain: torch's `pairwise_distance`, which
-sentence-transformers' contrastive losses use, adds 1e-6 to every difference.
+Rows of `a` (B, D) with those of `b`, in at least float32. Distances are plain: torch's
+`pairwise_distance`, which sentence-transformers' contrastive losses use, adds 1e-6 to every
+difference.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +23,8 @@ def euclidean_distance(a: Vectors, b: Vectors) -> Column:
     """Euclidean distance of a[i] from b[i]; its gradient is 0 where they are equal."""
     squared = jnp.sum(jnp.square(at_least_float32(a) - at_least_float32(b)), axis=-1)
     apart = squared > 0
-    # The root is taken of a 1 in place of a 0: sqrt has no finite slope there, and `where` alone would pass on the NaN.
+    # The root is taken of a 1 in place of a 0: sqrt has no finite slope there, and `where` alone
+    # would pass on the NaN.
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
 
 
@@ -52,7 +55,8 @@ def distance_named(name: str) -> Callable[[Vectors, Vectors], Column]:
 
 
 def similarity_named(name: str) -> tuple[Callable, Callable]:
-    """The matrix form and the pairwise form of the similarity that the option `similarity` names."""
+    """The matrix form and the pairwise form of the similarity that the option `similarity`
+    names."""
     return _named(PRODUCTS, "similarity", name)
 
 

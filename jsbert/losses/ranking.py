@@ -1,4 +1,5 @@
-"""Multiple-negatives ranking: the other examples of a batch serve as negatives (InfoNCE, SimCSE's loss)."""
+"""Multiple-negatives ranking: the other examples of a batch serve as negatives (InfoNCE, SimCSE's
+loss)."""
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +18,20 @@ def multiple_negatives_ranking(
     similarity: str = "cosine",
     symmetric: bool = False,
 ) -> Float[Array, " batch"]:
-    """-log softmax of anchor i's similarity to positive i, among all positives and negatives of the batch: (B,).
+    """-log softmax of anchor i's similarity to positive i, among all positives and negatives of the
+    batch: (B,).
 
-    Henderson et al. 2017, https://arxiv.org/abs/1705.00652, section 4.4. As ST's MultipleNegativesRankingLoss; with
-    `symmetric` its MultipleNegativesSymmetricRankingLoss. A text that occurs twice in a batch is its own negative: make
-    batches without duplicates.
+    Henderson et al. 2017, https://arxiv.org/abs/1705.00652, section 4.4. As ST's
+    MultipleNegativesRankingLoss; with `symmetric` its MultipleNegativesSymmetricRankingLoss. A text
+    that occurs twice in a batch is its own negative: make batches without duplicates.
 
     Args:
         embeddings: tower 0 the anchors, 1 the positives, 2 and on (if any) hard negatives.
         labels: None.
         scale: the inverse temperature, which multiplies the similarities.
         similarity: "cosine" or "dot".
-        symmetric: the mean of this and of -log softmax of positive i's similarity to anchor i among all anchors.
+        symmetric: the mean of this and of -log softmax of positive i's similarity to anchor i among
+            all anchors.
 
     >>> same = jnp.array([[[1.0, 0.0], [0.0, 1.0]]] * 2)
     >>> print(multiple_negatives_ranking(same, None, scale=1.0).round(2))  # log(1 + exp(-1))

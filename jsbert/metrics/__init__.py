@@ -1,7 +1,8 @@
 """Measures of quality as pure functions: numbers in, numbers out, in NumPy on the host.
 
-Inputs are anything that becomes an array of the shape told; larger scores mean more similar. What has no answer
-(correlation with a constant) is NaN, never a warning; inputs that cannot be scored are a ValueError.
+Inputs are anything that becomes an array of the shape told; larger scores mean more similar. What
+has no answer (correlation with a constant) is NaN, never a warning; inputs that cannot be scored
+are a ValueError.
 """
 
 from jsbert.metrics.classification import (

@@ -1,8 +1,9 @@
 """Yes or no by a score and a threshold, and classes right or wrong.
 
-Every pair whose score is at least the threshold counts as positive, so pairs of equal scores fall on the same side.
-Values and thresholds are those of sentence-transformers' BinaryClassificationEvaluator and scikit-learn's
-average_precision_score, matthews_corrcoef and f1_score.
+Every pair whose score is at least the threshold counts as positive, so pairs of equal scores fall
+on the same side. Values and thresholds are those of sentence-transformers'
+BinaryClassificationEvaluator and scikit-learn's average_precision_score, matthews_corrcoef and
+f1_score.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,8 @@ class BestAccuracy(NamedTuple):
 
 
 class BestF1(NamedTuple):
-    """The highest F1 that a threshold can reach, with its precision and recall, and the threshold."""
+    """The highest F1 that a threshold can reach, with its precision and recall, and the
+    threshold."""
 
     f1: float
     precision: float
@@ -27,7 +29,8 @@ class BestF1(NamedTuple):
 
 
 class F1(NamedTuple):
-    """F1 over several classes: their plain mean, over all examples at once, and their mean weighted by frequency."""
+    """F1 over several classes: their plain mean, over all examples at once, and their mean weighted
+    by frequency."""
 
     macro: float
     micro: float
@@ -63,7 +66,8 @@ def best_f1(labels, scores, *, num_positives: int | None = None) -> BestF1:
     Args:
         labels: (N,) of 0 and 1.
         scores: (N,), finite.
-        num_positives: how many there are where `labels` lacks some that were never found; by default its ones.
+        num_positives: how many there are where `labels` lacks some that were never found; by
+            default its ones.
 
     >>> best_f1([1, 1, 0, 0], [0.75, 0.5, 0.5, 0.25])
     BestF1(f1=0.8, precision=0.6666666666666666, recall=1.0, threshold=0.375)
@@ -84,7 +88,8 @@ def best_f1(labels, scores, *, num_positives: int | None = None) -> BestF1:
 
 
 def average_precision(labels, scores, *, num_positives: int | None = None) -> float:
-    """The sum over thresholds of precision times gain in recall, 0 to 1; 0 if no label is 1. Arguments as `best_f1`.
+    """The sum over thresholds of precision times gain in recall, 0 to 1; 0 if no label is 1.
+    Arguments as `best_f1`.
 
     >>> average_precision([1, 0, 1], [3, 2, 1])
     0.8333333333333333
@@ -140,7 +145,8 @@ class _Cuts(NamedTuple):
 
 
 def _cuts(labels, scores):
-    """All ways to part the scores, from the fewest positives to all: only between scores that differ."""
+    """All ways to part the scores, from the fewest positives to all: only between scores that
+    differ."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) == 0:
         raise ValueError(

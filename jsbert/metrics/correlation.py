@@ -5,7 +5,8 @@ from scipy.stats import rankdata
 
 
 def pearson(x, y) -> float:
-    """Pearson's linear correlation of two columns (N,), -1 to 1; NaN if one is constant, not finite or shorter than 2.
+    """Pearson's linear correlation of two columns (N,), -1 to 1; NaN if one is constant, not finite
+    or shorter than 2.
 
     >>> pearson([1, 2, 3], [3, 5, 7])
     1.0
@@ -19,8 +20,8 @@ def pearson(x, y) -> float:
 
 
 def spearman(x, y) -> float:
-    """Spearman's rank correlation of two columns (N,), -1 to 1: `pearson` of their ranks, equals sharing their mean
-    rank.
+    """Spearman's rank correlation of two columns (N,), -1 to 1: `pearson` of their ranks, equals
+    sharing their mean rank.
 
     NaN as for `pearson`, and if an entry is NaN; infinite entries have a rank like others.
 
@@ -41,7 +42,8 @@ def _columns(x, y):
 
 
 def _direction(x):
-    """`x` about its mean, scaled to length 1. Divided by its largest entry first, so that no square underflows."""
+    """`x` about its mean, scaled to length 1. Divided by its largest entry first, so that no square
+    underflows."""
     x = x / np.abs(x).max()
     x = x - x.mean()
     return x / np.linalg.norm(x)

@@ -1,9 +1,10 @@
 """How good a ranking is.
 
-Two kinds of input. Ranked lists: `relevant` (Q, K), whether each query's result at each rank is relevant, best first,
-and k: a list shorter than k counts as followed by irrelevant results. Unranked scores of one query's documents: then
-equal scores must not profit from the order in which they were given. Each result is per query, 0 to 1; a query without
-relevant documents gets 0. The means over queries are known as MRR, MAP and so on.
+Two kinds of input. Ranked lists: `relevant` (Q, K), whether each query's result at each rank is
+relevant, best first, and k: a list shorter than k counts as followed by irrelevant results.
+Unranked scores of one query's documents: then equal scores must not profit from the order in which
+they were given. Each result is per query, 0 to 1; a query without relevant documents gets 0. The
+means over queries are known as MRR, MAP and so on.
 """
 
 import numpy as np
@@ -13,7 +14,8 @@ Column = Float[np.ndarray, " queries"]
 
 
 def hit_at_k(relevant, k: int) -> Column:
-    """1 where one of the first `k` results is relevant, else 0; its mean is sentence-transformers' accuracy@k."""
+    """1 where one of the first `k` results is relevant, else 0; its mean is sentence-transformers'
+    accuracy@k."""
     return _first(relevant, k).any(axis=1).astype(np.float64)
 
 
@@ -42,7 +44,8 @@ def reciprocal_rank_at_k(relevant, k: int) -> Column:
 
 
 def average_precision_at_k(relevant, num_relevant, k: int) -> Column:
-    """The mean of the precision at each relevant result among the first `k`, over min(k, num_relevant) (Q,).
+    """The mean of the precision at each relevant result among the first `k`, over min(k,
+    num_relevant) (Q,).
 
     >>> average_precision_at_k([[True, False, True]], [2], 3).tolist()
     [0.8333333333333333]
@@ -53,8 +56,8 @@ def average_precision_at_k(relevant, num_relevant, k: int) -> Column:
 
 
 def ndcg_at_k(relevant, num_relevant, k: int) -> Column:
-    """Discounted gain of the first `k` results, 1 / log2(rank + 1) for a relevant one, over that of the best ranking
-    of `num_relevant` (Q,).
+    """Discounted gain of the first `k` results, 1 / log2(rank + 1) for a relevant one, over that of
+    the best ranking of `num_relevant` (Q,).
 
     >>> ndcg_at_k([[True, True, False], [False, True, False]], [2, 1], 3).round(4).tolist()
     [1.0, 0.6309]
@@ -66,8 +69,8 @@ def ndcg_at_k(relevant, num_relevant, k: int) -> Column:
 
 
 def reciprocal_rank(relevant, scores, *, k: int) -> float:
-    """1 / the rank of the best relevant document among the first `k`, else 0; among equal scores the irrelevant ones
-    rank first.
+    """1 / the rank of the best relevant document among the first `k`, else 0; among equal scores
+    the irrelevant ones rank first.
 
     Args:
         relevant: (N,), whether a document is relevant.
@@ -85,7 +88,8 @@ def reciprocal_rank(relevant, scores, *, k: int) -> float:
 
 
 def ndcg(relevant, scores, *, k: int) -> float:
-    """nDCG of the `k` best-scored documents, averaged over all orders of equal scores. Arguments as `reciprocal_rank`.
+    """nDCG of the `k` best-scored documents, averaged over all orders of equal scores. Arguments as
+    `reciprocal_rank`.
 
     Reference: McSherry and Najork 2008; scikit-learn's ndcg_score.
 

@@ -1,4 +1,5 @@
-"""Candidates for hard negatives: (Q, K) scores and places in the corpus. A score of -inf is no candidate."""
+"""Candidates for hard negatives: (Q, K) scores and places in the corpus. A score of -inf is no
+candidate."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -67,8 +68,8 @@ def cross_scores(
 def leave_out(
     scores: Scores, owners: np.ndarray, positive_scores: np.ndarray, limits: Mapping[str, float]
 ) -> dict[str, tuple[float, int, float]]:
-    """Sets the scores that break a limit to -inf; {limit: (its value, candidates it cost, their share)} of those that
-    cost any.
+    """Sets the scores that break a limit to -inf; {limit: (its value, candidates it cost, their
+    share)} of those that cost any.
 
     Args:
         scores: changed in place.
@@ -79,7 +80,8 @@ def leave_out(
     lowest = np.full(len(scores), np.inf, np.float32)
     np.minimum.at(lowest, owners, positive_scores)
     lowest = lowest[:, None]
-    # The size of the positive score is what a share is of: of a negative one, too, the threshold lies below.
+    # The size of the positive score is what a share is of: of a negative one, too, the threshold
+    # lies below.
     breaks = {
         "absolute_margin": lambda margin: scores + margin > lowest,
         "relative_margin": lambda share: scores > lowest - np.abs(lowest) * share,
@@ -98,13 +100,15 @@ def leave_out(
 
 
 def ranked(scores: Scores, candidates: Places, first: int, last: int) -> Chosen:
-    """(scores, candidates) of the ranks first to last - 1, best first, ties in the order they had."""
+    """(scores, candidates) of the ranks first to last - 1, best first, ties in the order they
+    had."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, first:last]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(candidates, order, axis=1)
 
 
 def sampled(scores: Scores, candidates: Places, count: int, seed: int) -> Chosen:
-    """(scores, candidates) of `count` drawn for each query, best first; all of those that have no more."""
+    """(scores, candidates) of `count` drawn for each query, best first; all of those that have no
+    more."""
     generator = random.Random(seed)
     num_known = np.maximum((scores > -np.inf).sum(axis=1), count)
     drawn = np.array(

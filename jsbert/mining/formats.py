@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 
 
 class Mined(NamedTuple):
-    """The negatives of each of Q queries. P pairs of a query and a positive; those of a query stand together."""
+    """The negatives of each of Q queries. P pairs of a query and a positive; those of a query stand
+    together."""
 
     queries: Sequence[str]
     corpus: Sequence[str]
@@ -20,7 +21,8 @@ class Mined(NamedTuple):
 
 
 def triplets(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, positive, negative: a row for each negative of each pair; with the pair of scores if wanted."""
+    """Columns anchor, positive, negative: a row for each negative of each pair; with the pair of
+    scores if wanted."""
     scores = mined.negative_scores[mined.owners]
     pairs, places = np.nonzero(scores > -np.inf)
     columns = {
@@ -35,7 +37,8 @@ def triplets(mined: Mined, anchor: str, positive: str, output_scores: bool) -> d
 
 
 def n_tuples(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, positive, negative_1, negative_2, ...: a row for each pair that has all its negatives."""
+    """Columns anchor, positive, negative_1, negative_2, ...: a row for each pair that has all its
+    negatives."""
     scores = mined.negative_scores[mined.owners]
     pairs = np.flatnonzero((scores > -np.inf).all(axis=1))
     negatives = mined.negatives[mined.owners[pairs]]
@@ -50,7 +53,8 @@ def n_tuples(mined: Mined, anchor: str, positive: str, output_scores: bool) -> d
 
 
 def labeled_pairs(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, document and label, or score if wanted: for each query its positives, then its negatives."""
+    """Columns anchor, document and label, or score if wanted: for each query its positives, then
+    its negatives."""
     owners, places = np.nonzero(mined.negative_scores > -np.inf)
     queries = np.concatenate([mined.owners, owners])
     order = np.argsort(queries, kind="stable")
@@ -69,8 +73,8 @@ def labeled_pairs(mined: Mined, anchor: str, positive: str, output_scores: bool)
 
 
 def labeled_lists(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, documents and labels, or scores if wanted: a row for each pair that has negatives, the positive
-    first."""
+    """Columns anchor, documents and labels, or scores if wanted: a row for each pair that has
+    negatives, the positive first."""
     found = (mined.negative_scores > -np.inf)[mined.owners]
     pairs = np.flatnonzero(found.any(axis=1))
     columns: dict[str, list] = {
@@ -100,8 +104,8 @@ FORMATS = {
 
 
 def statistics(mined: Mined, skipped: dict[str, tuple[Any, int, float]]) -> str:
-    """A table of the positives' and negatives' scores and their differences; then what was skipped, as {option:
-    (value, candidates, share)}, and the pairs that have too few negatives."""
+    """A table of the positives' and negatives' scores and their differences; then what was skipped,
+    as {option: (value, candidates, share)}, and the pairs that have too few negatives."""
     negatives = mined.negative_scores[mined.owners]
     found = negatives > -np.inf
     differences = (mined.positive_scores[:, None] - negatives)[found]

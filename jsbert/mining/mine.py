@@ -47,41 +47,47 @@ def mine_hard_negatives(
     cache_folder: str | os.PathLike | None = None,
     seed: int = 0,
 ) -> Any:
-    """The (anchor, positive) pairs of `dataset` with hard negatives: `datasets.Dataset` in, `datasets.Dataset` out;
-    `Examples` in, `Examples` out. As sentence_transformers.util.mine_hard_negatives.
+    """The (anchor, positive) pairs of `dataset` with hard negatives: `datasets.Dataset` in,
+    `datasets.Dataset` out; `Examples` in, `Examples` out. As
+    sentence_transformers.util.mine_hard_negatives.
 
-    The candidates of a query are the texts nearest to it by the model's similarity of normalised vectors, without its
-    positives: all of its positives, where an anchor occurs in several rows. Those that break a limit below are left
-    out; the rest is ranked by score, and of the ranks from `range_min` to `range_max` the negatives are taken.
+    The candidates of a query are the texts nearest to it by the model's similarity of normalised
+    vectors, without its positives: all of its positives, where an anchor occurs in several rows.
+    Those that break a limit below are left out; the rest is ranked by score, and of the ranks from
+    `range_min` to `range_max` the negatives are taken.
 
     Args:
         dataset: the pairs.
         model: a SentenceTransformer.
         anchor_column_name, positive_column_name: by default the first and the second column.
         corpus: texts that are candidates besides the positives of all rows.
-        cross_encoder: if there is a limit on the scores, a CrossEncoder of one label that scores the candidates and the
-            positives anew.
-        range_min, range_max: ranks. range_max is by default as low as serves num_negatives; ten times that many with
-            limits.
+        cross_encoder: if there is a limit on the scores, a CrossEncoder of one label that scores
+            the candidates and the positives anew.
+        range_min, range_max: ranks. range_max is by default as low as serves num_negatives; ten
+            times that many with limits.
         max_score, min_score: limits on a negative's score.
-        absolute_margin: a negative's score must be lower by this than the query's lowest positive's.
+        absolute_margin: a negative's score must be lower by this than the query's lowest
+            positive's.
         relative_margin: the same by this share of the positive score's size, 0.05 for 5 %.
         num_negatives: negatives for each query at most.
         sampling_strategy: "top" takes the best ranked, "random" any.
-        query_prompt_name, query_prompt, corpus_prompt_name, corpus_prompt: as for the model's `encode_query` and
-            `encode_document`.
-        include_positives: whether positives are candidates too, for the ranking of all; the format is then "n-tuple".
-        output_format: "triplet" (anchor, positive, negative), a row for each negative; "n-tuple" (anchor, positive,
-            negative_1, ...), rows that have all; "labeled-pair" (anchor, document, label 1 or 0); "labeled-list"
-            (anchor, documents, labels), for a `datasets.Dataset` only.
-        output_scores: whether to give a column `scores` as well ([positive's, negatives' ...]), for the labelled
-            formats in place of the labels.
+        query_prompt_name, query_prompt, corpus_prompt_name, corpus_prompt: as for the model's
+            `encode_query` and `encode_document`.
+        include_positives: whether positives are candidates too, for the ranking of all; the format
+            is then "n-tuple".
+        output_format: "triplet" (anchor, positive, negative), a row for each negative; "n-tuple"
+            (anchor, positive, negative_1, ...), rows that have all; "labeled-pair" (anchor,
+            document, label 1 or 0); "labeled-list" (anchor, documents, labels), for a
+            `datasets.Dataset` only.
+        output_scores: whether to give a column `scores` as well ([positive's, negatives' ...]), for
+            the labelled formats in place of the labels.
         batch_size: as for the model's `encode`.
         faiss_batch_size: taken and not needed.
-        use_faiss, use_multi_process: must stay False: the search is exact and in blocks, and one process uses all
-            devices.
+        use_faiss, use_multi_process: must stay False: the search is exact and in blocks, and one
+            process uses all devices.
         verbose: whether to show progress and print statistics.
-        cache_folder: where vectors are kept for the next call with the same model, texts and prompts.
+        cache_folder: where vectors are kept for the next call with the same model, texts and
+            prompts.
         seed: of "random": the draws are those of sentence-transformers after random.seed(seed).
 
     Raises:

@@ -1,4 +1,5 @@
-"""Exact search over vectors: arrays in, arrays out, in blocks on the device, never the whole matrix of similarities."""
+"""Exact search over vectors: arrays in, arrays out, in blocks on the device, never the whole matrix
+of similarities."""
 
 from jsbert.search.communities import communities
 from jsbert.search.nearest import top_k

@@ -20,10 +20,11 @@ def communities(
 ) -> list[list[int]]:
     """Disjoint groups of rows whose cosine to a central row is at least `threshold`, largest first.
 
-    Every row is a possible centre; centres with larger neighbourhoods are served first, and each row joins one group. A
-    group lists its centre first, the others by falling cosine. Memory: `batch_size` rows of the N x N cosines at a
-    time, and every possible centre's neighbourhood, 4 bytes a member: 4 N^2 bytes where all rows are alike.
-    Reference: sentence_transformers.util.community_detection.
+    Every row is a possible centre; centres with larger neighbourhoods are served first, and each
+    row joins one group. A group lists its centre first, the others by falling cosine. Memory:
+    `batch_size` rows of the N x N cosines at a time, and every possible centre's neighbourhood, 4
+    bytes a member: 4 N^2 bytes where all rows are alike. Reference:
+    sentence_transformers.util.community_detection.
 
     Args:
         embeddings: (N, D).

@@ -13,7 +13,8 @@ from jsbert.arrays import normalize
 from jsbert.similarity import SIMILARITIES, dot_score
 
 QUERIES, CORPUS = 1024, 4096
-"""Rows of one block: its similarities take 16 MB. With 32 MB the product takes a third longer on a CPU."""
+"""Rows of one block: its similarities take 16 MB. With 32 MB the product takes a third longer on a
+CPU."""
 
 GROUP = 16
 """Neighbouring columns of a block of which only the largest is looked at first."""
@@ -38,7 +39,8 @@ class TopK(NamedTuple):
 def top_k(
     queries: ArrayLike, corpus: ArrayLike, k: int = 10, *, similarity: str = "cosine"
 ) -> TopK:
-    """The `k` most similar rows of `corpus` for each of `queries`: exact, best first, ties by lower index.
+    """The `k` most similar rows of `corpus` for each of `queries`: exact, best first, ties by lower
+    index.
 
     Args:
         queries: (Q, D), or one query (D,).
@@ -80,11 +82,12 @@ def scan(
     dtype: DTypeLike = jnp.float32,
     rows: tuple[int, int] | None = None,
 ) -> TopK:
-    """The `k` rows of `corpus` with the highest scores for each of `queries`, best first, ties by lower index.
+    """The `k` rows of `corpus` with the highest scores for each of `queries`, best first, ties by
+    lower index.
 
     Args:
-        score: pure, hashable, the same object in each call: (a prepared block of q queries, n rows of the corpus) ->
-            (q, n) float32.
+        score: pure, hashable, the same object in each call: (a prepared block of q queries, n rows
+            of the corpus) -> (q, n) float32.
         queries: (Q, D), read as float32.
         corpus: (N, ...), read block by block.
         k: matches wanted; with k > N all N come back.
@@ -142,7 +145,8 @@ def _merge(score, queries, corpus, best, start, num_filled, is_full):
     fresh = jnp.where(
         columns < num_filled, jnp.maximum(fresh, jnp.finfo(jnp.float32).min), -jnp.inf
     )
-    # The best so far stand in front of the block: `lax.top_k` takes the first of equals, which is the lower index.
+    # The best so far stand in front of the block: `lax.top_k` takes the first of equals, which is
+    # the lower index.
     scores = jnp.concatenate([scores, fresh], axis=1)
     indices = jnp.concatenate([indices, start + columns], axis=1)
     scores, places = jax.lax.top_k(scores, best[0].shape[1])
@@ -150,8 +154,9 @@ def _merge(score, queries, corpus, best, start, num_filled, is_full):
 
 
 def _leading_groups(scores, k):
-    """(scores, columns) of the `k` groups with the largest maxima: the k best are in them, and `lax.top_k`, which takes
-    longer than the product where it has to look at every column, has less to look at."""
+    """(scores, columns) of the `k` groups with the largest maxima: the k best are in them, and
+    `lax.top_k`, which takes longer than the product where it has to look at every column, has less
+    to look at."""
     rows, width = scores.shape
     if width % GROUP or k * GROUP >= width:
         return scores, jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32)[None], scores.shape)
@@ -177,8 +182,8 @@ def check_count(name: str, value: int) -> None:
 
 
 def checked_vectors(vectors, name: str):
-    """`vectors` as a float32 (N, D) array where it lies (NumPy or JAX), one vector as (1, D); ValueError unless all
-    finite."""
+    """`vectors` as a float32 (N, D) array where it lies (NumPy or JAX), one vector as (1, D);
+    ValueError unless all finite."""
     vectors = vectors if isinstance(vectors, (np.ndarray, jax.Array)) else np.asarray(vectors)
     if vectors.ndim == 1 and vectors.size:
         vectors = vectors[None]
@@ -200,7 +205,8 @@ def checked_vectors(vectors, name: str):
 
 
 def block_rows(num_rows: int, most: int) -> int:
-    """Rows of a block: a power of 8 or `most`, so that inputs of every size share a few compiled programs."""
+    """Rows of a block: a power of 8 or `most`, so that inputs of every size share a few compiled
+    programs."""
     rows = 8
     while rows < min(num_rows, most):
         rows *= 8

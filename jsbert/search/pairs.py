@@ -40,7 +40,8 @@ class Pairs(NamedTuple):
 
 
 def most_similar_pair(embeddings: ArrayLike) -> Pair:
-    """The two rows of `embeddings` (N, D) with the highest cosine; of equals the lowest first, then the lowest second.
+    """The two rows of `embeddings` (N, D) with the highest cosine; of equals the lowest first, then
+    the lowest second.
 
     N(N-1)/2 cosines, computed block by block above the diagonal.
 
@@ -70,7 +71,8 @@ def most_similar_pair(embeddings: ArrayLike) -> Pair:
 def close_pairs(
     embeddings: ArrayLike, *, k: int = 100, max_pairs: int = 500_000, similarity: str = "cosine"
 ) -> Pairs:
-    """The closest pairs among the `k` nearest neighbours of every row: at most `max_pairs`, ties by lower indices.
+    """The closest pairs among the `k` nearest neighbours of every row: at most `max_pairs`, ties by
+    lower indices.
 
     Memory: `NEIGHBOURS` neighbours at a time, and the best pairs so far.
 
@@ -103,7 +105,8 @@ def close_pairs(
         found = np.minimum(itself, neighbours) * len(embeddings) + np.maximum(itself, neighbours)
         best, codes = np.append(best, scores[others]), np.append(codes, found[others])
         order = np.lexsort((codes, -best))
-        # Of a pair found from both its rows the better score counts: so what was left out before changes nothing.
+        # Of a pair found from both its rows the better score counts: so what was left out before
+        # changes nothing.
         once = np.sort(np.unique(codes[order], return_index=True)[1])[:max_pairs]
         best, codes = best[order[once]], codes[order[once]]
     firsts, seconds = np.divmod(codes, len(embeddings))

@@ -20,8 +20,9 @@ from jsbert.search.nearest import TopK, block, block_rows, check_count, checked_
 from jsbert.similarity import dot_score
 
 BIT_ROWS = 64, 16_384
-"""Queries and rows of a corpus of bits in one block. Comparing bits takes no longer than choosing the best, of which
-wide blocks leave less to do: of eight shapes the fastest on two cores, in a third of the time of `top_k`'s."""
+"""Queries and rows of a corpus of bits in one block. Comparing bits takes no longer than choosing
+the best, of which wide blocks leave less to do: of eight shapes the fastest on two cores, in a
+third of the time of `top_k`'s."""
 
 RESCORED = 64
 """Queries whose candidates are rescored together."""
@@ -37,32 +38,33 @@ def top_k_quantized(
     rescore_multiplier: int = 4,
     corpus_float: Float[ArrayLike, "corpus dim"] | None = None,
 ) -> TopK:
-    """The `k` rows of a corpus of codes with the highest dot products with each of `queries`, ties by lower index.
+    """The `k` rows of a corpus of codes with the highest dot products with each of `queries`, ties
+    by lower index.
 
-    First all of the corpus is looked at: bytes by the dot product of the query with the vectors that they stand for,
-    bits by the Hamming distance from the query's own. Of what is best by that, k * `rescore_multiplier`, the best are
-    taken by the dot product of the query with the vectors in `corpus_float`; without these, bits by that with the
-    vectors of 1 and -1 that they stand for, and bytes as they are.
-    With vectors of length 1 the scores are cosines, but for bits without `corpus_float`: sqrt(D) times the cosine with
-    the vector of signs.
+    First all of the corpus is looked at: bytes by the dot product of the query with the vectors
+    that they stand for, bits by the Hamming distance from the query's own. Of what is best by that,
+    k * `rescore_multiplier`, the best are taken by the dot product of the query with the vectors in
+    `corpus_float`; without these, bits by that with the vectors of 1 and -1 that they stand for,
+    and bytes as they are. With vectors of length 1 the scores are cosines, but for bits without
+    `corpus_float`: sqrt(D) times the cosine with the vector of signs.
 
     Args:
         queries: float vectors (Q, D), or one (D,).
-        corpus: codes of `quantize_embeddings`, (N, D) or (N, ceil(D / 8)), NumPy (a memory map too: it is read block by
-            block) or JAX.
+        corpus: codes of `quantize_embeddings`, (N, D) or (N, ceil(D / 8)), NumPy (a memory map too:
+            it is read block by block) or JAX.
         k: matches wanted; with k > N all N come back.
         precision: that of the corpus: "int8", "uint8", "binary" or "ubinary".
         ranges: those of the corpus, (2, D); for "int8" and "uint8".
         rescore_multiplier: how many times k are looked at twice.
-        corpus_float: the vectors that were coded, (N, D); of a memory map only the rows that are looked at twice are
-            read.
+        corpus_float: the vectors that were coded, (N, D); of a memory map only the rows that are
+            looked at twice are read.
 
     Returns:
         scores (Q, min(k, N)) float32 and indices (Q, min(k, N)) int32, best first.
 
     Raises:
-        ValueError: for shapes, dtypes or ranges that do not fit each other, k or rescore_multiplier < 1, or entries
-            that are not finite.
+        ValueError: for shapes, dtypes or ranges that do not fit each other, k or rescore_multiplier
+            < 1, or entries that are not finite.
 
     >>> import numpy as np
     >>> corpus = quantize_embeddings(np.float32([[1, 2], [-1, -2], [1, -2]]), "ubinary")
@@ -100,15 +102,15 @@ def _byte_score(precision, prepared, codes):
 BYTE_SCORES = {
     precision: functools.partial(_byte_score, precision) for precision in ("int8", "uint8")
 }
-"""Scores of (queries, ranges) and a block of codes. On two cores, with jax 0.10 and 0.12, the product of int8 took two
-to three times as long as this one of float32, that of bfloat16 as long."""
+"""Scores of (queries, ranges) and a block of codes. On two cores, with jax 0.10 and 0.12, the
+product of int8 took two to three times as long as this one of float32, that of bfloat16 as long."""
 
 _coded = jax.jit(quantize_embeddings, static_argnames="precision")
 
 
 def _minus_hamming(queries, codes):
-    """Minus the number of differing bits, one query at a time over words of 32: on a CPU an eighth of the time of the
-    product of matrices of 1 and -1."""
+    """Minus the number of differing bits, one query at a time over words of 32: on a CPU an eighth
+    of the time of the product of matrices of 1 and -1."""
     corpus = _words(codes).T
 
     def distances(query):
@@ -124,8 +126,8 @@ def _words(codes):
 
 
 def _best_of(candidates, queries, held, precision, k):
-    """The `k` of each query's candidates (Q, C) with the highest dot products with it; `held` has the vectors, in codes
-    of `precision`."""
+    """The `k` of each query's candidates (Q, C) with the highest dot products with it; `held` has
+    the vectors, in codes of `precision`."""
     num_queries, k = len(queries), min(k, candidates.shape[1])
     results = TopK(np.zeros((num_queries, k), np.float32), np.zeros((num_queries, k), np.int32))
     rows = block_rows(num_queries, RESCORED)

@@ -1,7 +1,7 @@
 """Texts to token ids: ragged, truncated to a limit, never padded.
 
-`tokenizers` is used directly, from `tokenizer.json` or `vocab.txt`; `transformers.AutoTokenizer` (imported only then)
-reads the rest.
+`tokenizers` is used directly, from `tokenizer.json` or `vocab.txt`; `transformers.AutoTokenizer`
+(imported only then) reads the rest.
 """
 
 from jsbert.tokenizer.ragged import Ragged

@@ -1,4 +1,5 @@
-"""What splits texts: a `tokenizers.Tokenizer` built from a folder's files, or transformers behind the same calls."""
+"""What splits texts: a `tokenizers.Tokenizer` built from a folder's files, or transformers behind
+the same calls."""
 
 import dataclasses
 import pathlib
@@ -12,7 +13,8 @@ from tokenizers.models import WordPiece
 from jsbert.tokenizer.settings import BERT_CLASSES, CLASSES, FILES, special_names, special_tokens
 
 UNLIMITED = 1_000_000
-"""A `model_max_length` above this means that the tokenizer knows no limit (transformers writes 1e30 or 2**63 - 1)."""
+"""A `model_max_length` above this means that the tokenizer knows no limit (transformers writes 1e30
+or 2**63 - 1)."""
 
 
 def load_backend(
@@ -57,7 +59,8 @@ def read_backend(file: pathlib.Path, content: bytes) -> tokenizers.Tokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class PythonBackend:
-    """A tokenizer that transformers runs in Python, behind the calls of a `tokenizers.Tokenizer`."""
+    """A tokenizer that transformers runs in Python, behind the calls of a
+    `tokenizers.Tokenizer`."""
 
     tokenizer: Callable
     max_length: int = UNLIMITED
@@ -124,7 +127,8 @@ def _read_vocabulary(file, settings):
 
 
 def _with_bert_steps(backend, settings, file):
-    """`backend` with the steps around its vocabulary that transformers builds for BERT's classes and MPNet's."""
+    """`backend` with the steps around its vocabulary that transformers builds for BERT's classes
+    and MPNet's."""
     special = special_tokens(settings, backend.get_vocab())
     missing = [
         special_names(settings, kind)[0] for kind in ("unk", "sep", "cls") if kind not in special

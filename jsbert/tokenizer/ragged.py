@@ -32,7 +32,8 @@ class Ragged(NamedTuple):
 
     @classmethod
     def join(cls, parts: Sequence["Ragged"]) -> "Ragged":
-        """The texts of all parts, one part behind the other; token types are 0 where a part has none."""
+        """The texts of all parts, one part behind the other; token types are 0 where a part has
+        none."""
         sizes = np.asarray([len(part.ids) for part in parts], np.int64)
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         starts = [part.starts[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]

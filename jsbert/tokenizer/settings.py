@@ -14,7 +14,8 @@ SETTINGS = "tokenizer_config.json"
 VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
 )  # fmt: skip
-"""The names under which tokenizers keep what stands in `tokenizer.json`, beside which it is not read."""
+"""The names under which tokenizers keep what stands in `tokenizer.json`, beside which it is not
+read."""
 
 FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
@@ -76,10 +77,11 @@ ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
 def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """(the folder's tokenizer files, name to content; what they say).
 
-    A class that config.json alone names is put into tokenizer_config.json, for a model saved again has a config.json
-    made anew. What the files say is tokenizer_config.json's content with the special tokens of special_tokens_map.json,
-    and as "tokenizer_class" the decided one, without "Tokenizer" and "Fast": "Bert". Where no file names it and the
-    `model_type` is unknown, it is "" with a tokenizer.json, which then holds as it stands, and else "Bert".
+    A class that config.json alone names is put into tokenizer_config.json, for a model saved again
+    has a config.json made anew. What the files say is tokenizer_config.json's content with the
+    special tokens of special_tokens_map.json, and as "tokenizer_class" the decided one, without
+    "Tokenizer" and "Fast": "Bert". Where no file names it and the `model_type` is unknown, it is ""
+    with a tokenizer.json, which then holds as it stands, and else "Bert".
 
     Raises:
         OSError: for a folder in a file's place.
@@ -110,8 +112,8 @@ def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> 
 
 
 def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, ...]:
-    """What a special token is called: as the settings name it, None if they say that there is none; else the usual
-    names, the likelier first."""
+    """What a special token is called: as the settings name it, None if they say that there is none;
+    else the usual names, the likelier first."""
     if f"{kind}_token" in settings:
         token = settings[f"{kind}_token"]
         return (token.get("content") if isinstance(token, dict) else token,)

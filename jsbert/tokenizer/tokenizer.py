@@ -20,7 +20,8 @@ TYPED_CLASSES = (BERT_CLASSES - {"DistilBert"}) | {"ConvBert", "DebertaV2"}
 """The tokenizer classes that give transformers' models token types without being asked (5.23)."""
 
 SHORTEST = 3
-"""The least sensible limit: one token between two special ones. Below their number `tokenizers` does not cut at all."""
+"""The least sensible limit: one token between two special ones. Below their number `tokenizers`
+does not cut at all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Tokenizer:
     """A tokenizer with its truncation limit. Immutable, and safe to call from several threads.
 
     Attributes:
-        backend: what splits texts: a `tokenizers.Tokenizer`, or an object with its `encode_batch_fast`.
+        backend: what splits texts: a `tokenizers.Tokenizer`, or an object with its
+            `encode_batch_fast`.
         max_length: tokens kept of a text, special tokens included.
         files: the folder's tokenizer files, name to content, to be written back by `save`.
         settings: what these say, as `read_settings` returns it.
@@ -55,7 +57,8 @@ class Tokenizer:
 
         Args:
             folder: holds `tokenizer.json`, or `vocab.txt`, or whatever `AutoTokenizer` reads.
-            max_length: the truncation limit; by default the one that tokenizer_config.json names, or none.
+            max_length: the truncation limit; by default the one that tokenizer_config.json names,
+                or none.
             lower_case: lower-case the text first (`do_lower_case` of sentence_bert_config.json).
 
         Raises:
@@ -80,8 +83,8 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, file: pathlib.Path) -> "Tokenizer":
-        """The tokenizer of a `tokenizer.json` alone, with the limit that stands there; it puts no special tokens around
-        a text.
+        """The tokenizer of a `tokenizer.json` alone, with the limit that stands there; it puts no
+        special tokens around a text.
 
         Raises:
             OSError: without the file.
@@ -103,8 +106,9 @@ class Tokenizer:
         """The same tokenizer with another truncation limit, as an object of its own."""
         backend = self.backend
         if isinstance(backend, tokenizers.Tokenizer):
-            # Rust objects must not change while another thread uses them, hence the copy. Padding and truncation baked
-            # into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched off.
+            # Rust objects must not change while another thread uses them, hence the copy. Padding
+            # and truncation baked into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched
+            # off.
             backend = tokenizers.Tokenizer.from_str(backend.to_str())
             backend.no_padding()
             backend.enable_truncation(
@@ -130,7 +134,8 @@ class Tokenizer:
             first: the position of texts[0] among all texts, for messages.
 
         Raises:
-            ValueError: for a text that is no valid Unicode (a lone surrogate); the message says which.
+            ValueError: for a text that is no valid Unicode (a lone surrogate); the message says
+                which.
         """
         try:
             encodings = self.backend.encode_batch_fast(
@@ -153,14 +158,15 @@ class Tokenizer:
 
     @functools.cached_property
     def gives_types(self) -> bool:
-        """Whether pairs come with token types: as `model_input_names` of tokenizer_config.json says; else as
-        transformers does for its `tokenizer_class`."""
+        """Whether pairs come with token types: as `model_input_names` of tokenizer_config.json
+        says; else as transformers does for its `tokenizer_class`."""
         if self.settings.get("model_input_names"):
             return "token_type_ids" in self.settings["model_input_names"]
         return (self.settings.get("tokenizer_class") or "Bert") in TYPED_CLASSES
 
     def prompt_length(self, prompt: str) -> int:
-        """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those behind not."""
+        """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those
+        behind not."""
         encoding = self.backend.encode(prompt)
         return len(encoding.ids) - int(
             bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1]
@@ -168,8 +174,9 @@ class Tokenizer:
 
     @functools.cached_property
     def description(self) -> str:
-        """64 hexadecimal digits that differ if anything does that the ids of a text depend on: a hash of the backend as
-        it stands, normaliser and limit included, or of the files that transformers reads."""
+        """64 hexadecimal digits that differ if anything does that the ids of a text depend on: a
+        hash of the backend as it stands, normaliser and limit included, or of the files that
+        transformers reads."""
         digest = hashlib.sha256(repr((self.max_length, self.gives_types)).encode())
         if isinstance(self.backend, tokenizers.Tokenizer):
             digest.update(self.backend.to_str().encode())
@@ -179,7 +186,8 @@ class Tokenizer:
 
     @functools.cached_property
     def special_ids(self) -> Mapping[str, int]:
-        """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk", "bos", "eos"."""
+        """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk",
+        "bos", "eos"."""
         vocabulary = self.backend.get_vocab()
         names = special_tokens(self.settings, vocabulary)
         return MappingProxyType({kind: vocabulary[name] for kind, name in names.items()})
@@ -189,7 +197,8 @@ class Tokenizer:
 
         Args:
             folder: where to.
-            with_limit: put the limit into `tokenizer.json`: its only place where that file stands alone.
+            with_limit: put the limit into `tokenizer.json`: its only place where that file stands
+                alone.
         """
         for name, content in self.files.items():
             (folder / name).write_bytes(content)
@@ -207,7 +216,8 @@ class Tokenizer:
 
 
 def refuse_surrogates(texts: Sequence, first: int = 0) -> None:
-    """ValueError if a text, or a text of a pair, is no valid Unicode; positions count from `first`."""
+    """ValueError if a text, or a text of a pair, is no valid Unicode; positions count from
+    `first`."""
     for index, text in enumerate(texts, first):
         for part in (text,) if isinstance(text, str) else text:
             try:

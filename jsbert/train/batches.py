@@ -1,4 +1,5 @@
-"""From data sets to the batches of a run: which examples make which update, and the arrays that they become."""
+"""From data sets to the batches of a run: which examples make which update, and the arrays that
+they become."""
 
 import dataclasses
 import hashlib
@@ -19,7 +20,8 @@ from jsbert.train.order import epoch_batches, mixed_batches
 from jsbert.train.recipe import Recipe
 
 ROUNDING = 1e-5
-"""How far a label may be out of its objective's range: computed cosines of equal vectors are up to 1.0000004."""
+"""How far a label may be out of its objective's range: computed cosines of equal vectors are up to
+1.0000004."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Source:
 
     Attributes:
         examples: texts and labels, as `data.read_examples` returns them.
-        objective: a name of `OBJECTIVES`, or what `objective(name, **options)` returns, or any function
-            `(config, *, name) -> Objective`.
+        objective: a name of `OBJECTIVES`, or what `objective(name, **options)` returns, or any
+            function `(config, *, name) -> Objective`.
         name: told apart by it in records, where there are several.
     """
 
@@ -98,8 +100,9 @@ class Update(NamedTuple):
 class Collated(NamedTuple):
     """A batch's arrays and counts for the record.
 
-    The arrays: `ids` (B, T, L) and `lengths` (B, T) int32, with `token_types` for pairs; or packed rows in their place;
-    `labels` (B, ...); `hidden_places`, `targets` and `weights` (B, K) for masked language modelling.
+    The arrays: `ids` (B, T, L) and `lengths` (B, T) int32, with `token_types` for pairs; or packed
+    rows in their place; `labels` (B, ...); `hidden_places`, `targets` and `weights` (B, K) for
+    masked language modelling.
     """
 
     arrays: dict[str, np.ndarray]
@@ -111,7 +114,8 @@ class Collated(NamedTuple):
 def plan(
     sources: Sequence[Source], objectives: Sequence[Objective], recipe: Recipe
 ) -> list[Update]:
-    """All updates of a run, in order: a function of the sizes, the texts (for `no_duplicates`) and the recipe."""
+    """All updates of a run, in order: a function of the sizes, the texts (for `no_duplicates`) and
+    the recipe."""
     updates = []
     for epoch in range(recipe.epochs):
         groups = []
@@ -154,7 +158,8 @@ def collate(
     Args:
         source, objective, tokenizer: as they are.
         indices: rows of the data set.
-        pairs: an example's two texts are one sequence, as a cross-encoder reads them: T = 1, and `token_types`.
+        pairs: an example's two texts are one sequence, as a cross-encoder reads them: T = 1, and
+            `token_types`.
         packing: several texts in a row; see `jsbert.engine.packing`.
         seed, epoch: with an example's index they draw what masked language modelling hides.
 

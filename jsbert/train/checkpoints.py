@@ -10,7 +10,8 @@ from jsbert.train.step import State
 
 
 class Checkpoints:
-    """The checkpoints of a run in a folder; the newest whole one counts. Orbax writes beside and renames."""
+    """The checkpoints of a run in a folder; the newest whole one counts. Orbax writes beside and
+    renames."""
 
     def __init__(self, folder: pathlib.Path):
         self._manager = ocp.CheckpointManager(
@@ -18,7 +19,8 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=2,
                 cleanup_tmp_directories=True,  # what a kill left unfinished
-                # In the background Orbax would read buffers on the CPU that the next step has been given to write to.
+                # In the background Orbax would read buffers on the CPU that the next step has been
+                # given to write to.
                 enable_async_checkpointing=False,
             ),
         )
@@ -42,8 +44,9 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def restore(self, state: State) -> tuple[State, dict[str, Any]]:
-        """The newest state and its notes, in the form and on the devices of `state`, whose memory it takes and whose
-        frozen params it keeps; `state` itself and no notes if there is no checkpoint."""
+        """The newest state and its notes, in the form and on the devices of `state`, whose memory
+        it takes and whose frozen params it keeps; `state` itself and no notes if there is no
+        checkpoint."""
         step = self._manager.latest_step()
         if step is None:
             return state, {}

@@ -1,7 +1,7 @@
 """A model's config as json in recipe.json, and the comparison with the config of an earlier run.
 
-Two runs are of the same model if their configs differ only in how the model is computed, or in fields that one
-of the two versions of jsbert did not have and that are at their defaults.
+Two runs are of the same model if their configs differ only in how the model is computed, or in
+fields that one of the two versions of jsbert did not have and that are at their defaults.
 """
 
 import ast
@@ -11,15 +11,16 @@ from typing import Any
 from jsbert.config import CrossConfig
 
 COMPUTING = ("compute", "dtype", "remat", "attn_implementation")
-"""Fields of an encoder's config that say how it is computed: today's, and those of earlier versions. What a run
-computes in is in its recipe."""
+"""Fields of an encoder's config that say how it is computed: today's, and those of earlier
+versions. What a run computes in is in its recipe."""
 
 RENAMED = {"head": "modules", "ways": "routes"}
 """Names of fields in earlier versions."""
 
 
 def described(value: Any) -> Any:
-    """A config as json: a dict for each dataclass, its class under "kind"; a list for each tuple."""
+    """A config as json: a dict for each dataclass, its class under "kind"; a list for each
+    tuple."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {
             field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)

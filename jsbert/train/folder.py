@@ -28,7 +28,8 @@ def claim(
     *,
     comparable: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> bool:
-    """Make `out` the folder of the run that `description` describes; True if there is still work to do in it.
+    """Make `out` the folder of the run that `description` describes; True if there is still work to
+    do in it.
 
     `comparable` normalises a description, also that of an earlier version, before two are compared.
 
@@ -99,7 +100,8 @@ def write_recipe(out: pathlib.Path, description: dict[str, Any], **more: Any) ->
 
 
 def save_model(model: Any, objectives: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes a model's folder, with the objectives' own params (a classifier, say) beside the model's."""
+    """Writes a model's folder, with the objectives' own params (a classifier, say) beside the
+    model's."""
     model.save_pretrained(folder, create_model_card=False)
     if objectives:
         with staged_file(folder / OBJECTIVES) as unfinished:

@@ -1,4 +1,5 @@
-"""The run: batches through steps, scores and checkpoints now and then, and from the last checkpoint after a kill."""
+"""The run: batches through steps, scores and checkpoints now and then, and from the last checkpoint
+after a kill."""
 
 import collections
 import contextlib
@@ -44,25 +45,29 @@ def fit(
 ) -> Model:
     """The trained model; the one given stays as it is.
 
-    `out` becomes the model's folder, with `recipe.json`, `metrics.jsonl`, `training.png` and a model card. While the
-    run lasts it holds checkpoints: killed or interrupted, the same call goes on from the last, to the same weights to
-    the bit (on one machine, with the same versions and number of threads). Called again when all is done, it opens the
-    folder.
+    `out` becomes the model's folder, with `recipe.json`, `metrics.jsonl`, `training.png` and a
+    model card. While the run lasts it holds checkpoints: killed or interrupted, the same call goes
+    on from the last, to the same weights to the bit (on one machine, with the same versions and
+    number of threads). Called again when all is done, it opens the folder.
 
     Args:
-        model: where to start from, float32; its devices share each batch, and its attn_implementation is the run's.
+        model: where to start from, float32; its devices share each batch, and its
+            attn_implementation is the run's.
         sources: data sets with their objectives.
         out: a folder, new or of the same run.
         recipe: the options; by default the paper's.
-        evaluator: scores the model at times, from `jsbert.evaluate` or any function; the best state is returned, by
-            `evaluator.primary_metric`, or the first number. Without one, the last state is.
+        evaluator: scores the model at times, from `jsbert.evaluate` or any function; the best state
+            is returned, by `evaluator.primary_metric`, or the first number. Without one, the last
+            state is.
         show_progress_bar: show updates done, loss, tokens a second and the time left.
 
     Raises:
-        ValueError: for examples that do not fit their objective, a model whose routes have encoders of their own, or an
-            `out` that holds something else.
-        OSError: if `out` cannot be written; before the first update, as far as it can be known then.
-        FloatingPointError: if the loss or the gradient is no longer finite; the batch is kept in `out`.
+        ValueError: for examples that do not fit their objective, a model whose routes have encoders
+            of their own, or an `out` that holds something else.
+        OSError: if `out` cannot be written; before the first update, as far as it can be known
+            then.
+        FloatingPointError: if the loss or the gradient is no longer finite; the batch is kept in
+            `out`.
     """
     recipe = recipe or Recipe()
     sources = [sources] if isinstance(sources, Source) else list(sources)
@@ -105,7 +110,8 @@ def _train(run, out, evaluator, show_progress_bar):
         pending: collections.deque = collections.deque()
 
         def settle(behind=0):
-            """Reads the measures of all updates but the last `behind`; until then they may be still computing."""
+            """Reads the measures of all updates but the last `behind`; until then they may be still
+            computing."""
             while len(pending) > behind:
                 step, batch, measures = pending.popleft()
                 loss, norm = float(measures["loss"]), float(measures["grad_norm"])
@@ -207,8 +213,9 @@ def _keep_batch(run, out, step, batch, loss, norm):
 
 @contextlib.contextmanager
 def _stop_signals():
-    """Ctrl-C and SIGTERM (what a machine about to be taken away sends) end the run after the update in work, with a
-    checkpoint; a second Ctrl-C at once. Yields a function that says whether one came."""
+    """Ctrl-C and SIGTERM (what a machine about to be taken away sends) end the run after the update
+    in work, with a checkpoint; a second Ctrl-C at once. Yields a function that says whether one
+    came."""
     came = []
     if (
         threading.current_thread() is not threading.main_thread()

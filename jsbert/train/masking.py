@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 
 
 class Masked(NamedTuple):
-    """A batch whose chosen tokens are hidden. K is the same for every batch of one length; rows that have fewer chosen
-    tokens are filled with position 0, target 0 and weight 0."""
+    """A batch whose chosen tokens are hidden. K is the same for every batch of one length; rows
+    that have fewer chosen tokens are filled with position 0, target 0 and weight 0."""
 
     ids: Int[np.ndarray, "batch length"]
     positions: Int[np.ndarray, "batch chosen"]
@@ -30,24 +30,26 @@ def masked(
     special_ids: Collection[int],
     share: float = 0.15,
 ) -> Masked:
-    """A copy of `ids` with `share` of each row's tokens chosen, K = ceil(share * L) at most: 80 % of them become
-    `mask_id`, 10 % any id of the vocabulary, and 10 % stay.
+    """A copy of `ids` with `share` of each row's tokens chosen, K = ceil(share * L) at most: 80 %
+    of them become `mask_id`, 10 % any id of the vocabulary, and 10 % stay.
 
-    Padding and special tokens are never chosen; of other rows at least one token is. What is drawn depends on (seed,
-    epoch, index) and the row's own tokens alone, not on the batch or its length. Source: BERT (Devlin et al. 2019),
-    appendix A.1.
+    Padding and special tokens are never chosen; of other rows at least one token is. What is drawn
+    depends on (seed, epoch, index) and the row's own tokens alone, not on the batch or its length.
+    Source: BERT (Devlin et al. 2019), appendix A.1.
 
     Args:
         ids: (B, L), padded on the right.
         lengths: tokens of each row.
-        seed, epoch, indices: what the draw depends on; the indices are the rows' places in the data set.
+        seed, epoch, indices: what the draw depends on; the indices are the rows' places in the data
+            set.
         mask_id: what stands for a hidden token.
         vocab_size: random ids are 0 to vocab_size - 1.
         special_ids: the ids never chosen, such as those of [CLS] and [SEP].
         share: 0 to 1.
 
     Returns:
-        ids (B, L), positions (B, K) and targets (B, K) int32, and weights (B, K) float32, 1 where there is a target.
+        ids (B, L), positions (B, K) and targets (B, K) int32, and weights (B, K) float32, 1 where
+        there is a target.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; it must be above 0 and at most 1")

@@ -39,7 +39,8 @@ def of_embeddings(
     in_batch: bool | None = None,
     init: Init | None = None,
 ) -> Objective:
-    """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`: the way to add one.
+    """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`: the
+    way to add one.
 
     `in_batch` says whether examples of a batch meet in the loss; by default the mark
     `losses.in_batch` says it. With `init`, the loss is `loss(params, embeddings, labels)`, with the
@@ -237,12 +238,13 @@ class Choice:
 
 
 def objective(kind: str, **options: Any) -> Choice:
-    """The objective named `kind`, still to be given a config and a name of its own: `fit` does that.
+    """The objective named `kind`, still to be given a config and a name of its own: `fit` does
+    that.
 
     Args:
         kind: one of `OBJECTIVES`.
-        options: those of the function in `jsbert.losses`; `num_labels` and `concatenation` for "softmax"; and
-            `matryoshka_dims` and `matryoshka_weights`, for any loss of embeddings.
+        options: those of the function in `jsbert.losses`; `num_labels` and `concatenation` for
+            "softmax"; and `matryoshka_dims` and `matryoshka_weights`, for any loss of embeddings.
 
     Raises:
         ValueError: for a name or an option that does not exist, or an option that is missing.

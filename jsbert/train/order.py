@@ -21,16 +21,17 @@ def epoch_batches(
     epoch: int,
     texts: Sequence[Sequence[str]] | None = None,
 ) -> list[Int[np.ndarray, " batch"]]:
-    """The batches of an epoch: each example once, in an order that depends on (seed, epoch) alone; the last one is
-    smaller where they do not come out even.
+    """The batches of an epoch: each example once, in an order that depends on (seed, epoch) alone;
+    the last one is smaller where they do not come out even.
 
     Args:
         num_examples: N.
         batch_size: examples of a batch.
         seed, epoch: not negative.
-        texts: columns of N strings. If given, no text occurs in two examples of a batch, in whatever columns. An
-            example that does not go into a batch for this reason goes into the next it fits in; the last batches are
-            smaller, down to one example, if a text occurs oftener than there are batches.
+        texts: columns of N strings. If given, no text occurs in two examples of a batch, in
+            whatever columns. An example that does not go into a batch for this reason goes into the
+            next it fits in; the last batches are smaller, down to one example, if a text occurs
+            oftener than there are batches.
 
     >>> [batch.tolist() for batch in epoch_batches(5, 2, seed=0, epoch=1)]
     [[1, 4], [3, 0], [2]]
@@ -50,8 +51,8 @@ def mixed_batches(
 
     Args:
         per_source: the batches of each source.
-        how: "proportional": all batches, the sources drawn at random by the batches they have; "round-robin": a batch
-            from each source in turn, until the shortest has no more.
+        how: "proportional": all batches, the sources drawn at random by the batches they have;
+            "round-robin": a batch from each source in turn, until the shortest has no more.
         seed, epoch: on which "proportional" depends.
 
     >>> mixed_batches([["a", "b", "c"], ["x", "y"]], how="round-robin", seed=0, epoch=0)
@@ -73,8 +74,9 @@ def mixed_batches(
 
 def _without_duplicates(order, batch_size, texts):
     groups = _repeated_texts(texts)
-    # A text may occur again after the last batch that has it. Looking for an open batch only from there keeps the time
-    # linear, and costs next to nothing: the earlier batches are full but for a few at the end.
+    # A text may occur again after the last batch that has it. Looking for an open batch only from
+    # there keeps the time linear, and costs next to nothing: the earlier batches are full but for a
+    # few at the end.
     after: dict[int, int] = {}
     batches: list[list[int]] = []
     next_open: list[int] = []  # of a full batch, a later one; of an open batch, itself
@@ -111,8 +113,8 @@ def _repeated_texts(texts):
 
 
 def _digests(column):
-    """64 bits of each text's hash, the same in every process. That two texts share them does no more harm than to keep
-    them out of one batch."""
+    """64 bits of each text's hash, the same in every process. That two texts share them does no
+    more harm than to keep them out of one batch."""
     digests = bytearray()
     for start in range(0, len(column), BLOCK):
         for text in column[start : start + BLOCK]:

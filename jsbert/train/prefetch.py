@@ -10,10 +10,11 @@ Made = TypeVar("Made")
 def prefetched(
     plan: Sequence[Item], make: Callable[[Item], Made], *, start: int = 0, num_threads: int = 1
 ) -> Generator[Made, None, None]:
-    """Yields make(item) for the items of `plan[start:]`, in order, up to 2 * num_threads of them made ahead.
+    """Yields make(item) for the items of `plan[start:]`, in order, up to 2 * num_threads of them
+    made ahead.
 
-    An exception in `make` reaches the caller at its item's place. `close()` on the iterator, or its end, stops the
-    threads; with `num_threads=0` there are none, and nothing is made ahead.
+    An exception in `make` reaches the caller at its item's place. `close()` on the iterator, or its
+    end, stops the threads; with `num_threads=0` there are none, and nothing is made ahead.
 
     Raises:
         ImportError: without grain, which comes with `pip install 'jsbert[train]'`.

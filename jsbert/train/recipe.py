@@ -23,22 +23,28 @@ class Recipe:
         schedule: what follows: "linear", a decay to 0, or "constant".
         weight_decay: AdamW's; for matrices only, not for biases and LayerNorm.
         max_grad_norm: longer gradients are scaled down to it; None: never.
-        accumulate: batches whose gradients are averaged for one update. In-batch negatives come from one batch.
-        chunk_size: examples computed at a time within a batch; None: all. The gradient stays that of the whole batch,
-            in memory for a chunk, for one more forward pass.
+        accumulate: batches whose gradients are averaged for one update. In-batch negatives come
+            from one batch.
+        chunk_size: examples computed at a time within a batch; None: all. The gradient stays that
+            of the whole batch, in memory for a chunk, for one more forward pass.
         dtype: of the matrix products, "float32" or "bfloat16"; params and optimizer are float32.
         remat: compute each layer anew in the backward pass, to save memory.
-        packing: put several texts in a row, so that next to nothing is padding; the same gradient, in half the time.
-            Where one device computes whole batches; with chunks, accumulation or several devices rows are padded.
-        frozen: patterns of params to leave alone, searched in paths such as "encoder/layers/0/output/kernel".
-        lora_rank: given, of the encoder only low-rank matrices beside its kernels are trained, while what is behind it
-            (Dense modules, a classifier) is trained whole (see `train.lora`); the run's folder then has the matrices as
-            a PEFT adapter too, in `adapter`.
+        packing: put several texts in a row, so that next to nothing is padding; the same gradient,
+            in half the time. Where one device computes whole batches; with chunks, accumulation or
+            several devices rows are padded.
+        frozen: patterns of params to leave alone, searched in paths such as
+            "encoder/layers/0/output/kernel".
+        lora_rank: given, of the encoder only low-rank matrices beside its kernels are trained,
+            while what is behind it (Dense modules, a classifier) is trained whole (see
+            `train.lora`); the run's folder then has the matrices as a PEFT adapter too, in
+            `adapter`.
         lora_alpha: the kernels are W + lora_alpha / lora_rank * A B.
-        lora_targets: patterns of the kernels that get matrices, searched as those of `frozen`; None: all.
+        lora_targets: patterns of the kernels that get matrices, searched as those of `frozen`;
+            None: all.
         dropout: None for the model's own rates, False for none.
         seed: of the data's order, dropout and new params.
-        mix: how several data sets take turns: "proportional" or "round-robin" (until the shortest is used up).
+        mix: how several data sets take turns: "proportional" or "round-robin" (until the shortest
+            is used up).
         no_duplicates: no text twice in a batch; None: where the objective takes in-batch negatives.
         max_steps: stop after this many updates; the schedule ends there.
         eval_steps: updates between evaluations; None: at the end of each epoch.
@@ -126,7 +132,8 @@ class Recipe:
 
 
 def learning_rate(recipe: Recipe, num_steps: int) -> Callable[[Any], Any]:
-    """The learning rate at update 0, 1, ...: linear warm-up, then the schedule; as transformers' get_scheduler."""
+    """The learning rate at update 0, 1, ...: linear warm-up, then the schedule; as transformers'
+    get_scheduler."""
     warmup = min(math.ceil(recipe.warmup * num_steps), num_steps)
     end = recipe.learning_rate if recipe.schedule == "constant" else 0.0
     rest = optax.linear_schedule(recipe.learning_rate, end, max(1, num_steps - warmup))

@@ -17,7 +17,8 @@ from jsbert.train.batches import Collated
 class Record:
     """metrics.jsonl: a line of json for the last updates now and then, and one for each evaluation.
 
-    Opened again at an earlier step, it drops the lines beyond. `seconds` count from the start, or from going on.
+    Opened again at an earlier step, it drops the lines beyond. `seconds` count from the start, or
+    from going on.
     """
 
     def __init__(
@@ -94,7 +95,8 @@ def read_metrics(file: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
-    """A picture of loss and score over the updates; False without matplotlib, which is in the extra `train`."""
+    """A picture of loss and score over the updates; False without matplotlib, which is in the extra
+    `train`."""
     if importlib.util.find_spec("matplotlib") is None:
         return False
     import matplotlib.figure

@@ -89,8 +89,8 @@ class Run:
         }
 
     def comparable(self, description):
-        """Normalise a run's description before comparing it with an older one: leave out what does not make another
-        run, and fill in the recipe's fields that did not exist yet."""
+        """Normalise a run's description before comparing it with an older one: leave out what does
+        not make another run, and fill in the recipe's fields that did not exist yet."""
         model = description.get("model", {})
         model = model | {"config": comparable(model.get("config"), self.model.config)}
         return description | {
@@ -99,11 +99,13 @@ class Run:
         }
 
     def disk_bytes(self):
-        """Three checkpoints of params and two moments each, and three models: the most that lie there at a time."""
+        """Three checkpoints of params and two moments each, and three models: the most that lie
+        there at a time."""
         return (3 * 3 + 3) * sum(leaf.nbytes for leaf in jax.tree.leaves(self.model.params))
 
     def first_state(self):
-        """The state before the first update, in memory of its own, for a step takes that of the state it is given."""
+        """The state before the first update, in memory of its own, for a step takes that of the
+        state it is given."""
         own = {
             objective.name: objective.init(jax.random.fold_in(self.key, number))
             for number, objective in enumerate(self.objectives)
@@ -140,7 +142,8 @@ class Run:
         return self.placement.put_rows(arrays, len(arrays["lengths"]))
 
     def load_into_model(self, state):
-        """Put the params of `state` into the scoring model: (the model, the objectives' own params)."""
+        """Put the params of `state` into the scoring model: (the model, the objectives' own
+        params)."""
         params = dict(merged(all_params(state.params, state.frozen), self.recipe.lora_alpha))
         own = params.pop("objectives", {})
         self.model.params = jax.tree.map(jnp.copy, params)

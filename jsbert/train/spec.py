@@ -34,7 +34,8 @@ class Spec:
         num_texts, labels: as `Objective`'s.
         label_range: as `Objective`'s, with 0 to 1 within it: `jsbert train --label-range` scales
             labels of kind "number" to 0..1, and labels of no other kind.
-        num_classes: how many classes, if the loss fixes that; None: the option `num_labels` says it.
+        num_classes: how many classes, if the loss fixes that; None: the option `num_labels` says
+            it.
         model: what the objective trains.
         make: `(config, loss, *, name, options) -> Objective`, for a loss with params or a forward
             pass of its own; None for others. Its options are options of the objective too.
@@ -56,15 +57,18 @@ class Spec:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """Two pure functions of all params and a batch. Cut between them, a large batch can be computed in chunks.
+    """Two pure functions of all params and a batch. Cut between them, a large batch can be computed
+    in chunks.
 
     Attributes:
         kind: what it is called, in records.
         name: the data set's, under which params of its own are kept.
-        forward: `(params, batch, keys) -> outputs`, each with a row an example. Examples do not meet here.
+        forward: `(params, batch, keys) -> outputs`, each with a row an example. Examples do not
+            meet here.
         loss: `(params, outputs, batch) -> (B,)`, one number an example.
         in_batch: whether examples meet in the loss.
-        init: `(key) -> params` of the objective's own, kept at `params["objectives"][name]`; None if there are none.
+        init: `(key) -> params` of the objective's own, kept at `params["objectives"][name]`; None
+            if there are none.
         num_texts: columns of texts that it takes at least, and at most (None: any number).
         labels: a key of `LABELS`.
         num_classes: how many classes, if labels are classes.

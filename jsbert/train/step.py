@@ -1,8 +1,10 @@
-"""One update, pure and jitted: gradients of an objective over a batch, whole, in chunks or accumulated.
+"""One update, pure and jitted: gradients of an objective over a batch, whole, in chunks or
+accumulated.
 
-A batch is a dict of arrays with a row an example: `ids` (B, T, L), `lengths` (B, T), `labels`. Sharded by rows over any
-number of devices it is the same program, and in-batch negatives come from all of them. In place of `ids` there may be
-packed rows (see `jsbert.engine.packing`), for a batch computed whole on one device.
+A batch is a dict of arrays with a row an example: `ids` (B, T, L), `lengths` (B, T), `labels`.
+Sharded by rows over any number of devices it is the same program, and in-batch negatives come from
+all of them. In place of `ids` there may be packed rows (see `jsbert.engine.packing`), for a batch
+computed whole on one device.
 """
 
 import functools
@@ -25,8 +27,8 @@ class State(NamedTuple):
     """All that an update changes, and the params that it leaves alone.
 
     Attributes:
-        params: those that are trained: {"encoder": ..., "head": ..., "objectives": {name: ...}}, float32;
-            and "lora", see `train.lora`.
+        params: those that are trained: {"encoder": ..., "head": ..., "objectives": {name: ...}},
+            float32; and "lora", see `train.lora`.
         frozen: the others, in a tree of the same form.
         opt_state: the optimizer's.
         step: updates made so far.
@@ -46,7 +48,8 @@ def init_state(
     Args:
         params: all params.
         optimizer: what `make_step` will use.
-        frozen: patterns of the params to leave alone, searched in paths such as "encoder/layers/0/output/kernel".
+        frozen: patterns of the params to leave alone, searched in paths such as
+            "encoder/layers/0/output/kernel".
 
     Raises:
         ValueError: for a pattern that fits no param, or if nothing is left to train.
@@ -86,20 +89,21 @@ def make_step(
     chunk_size: int | None = None,
     accumulate: int = 1,
 ) -> Callable[[State, Batch, Key[Array, ""] | None], tuple[State, dict[str, Float[Array, ""]]]]:
-    """`step(state, batch, key) -> (state, measures)`, jitted, with the old state's memory given to the new.
+    """`step(state, batch, key) -> (state, measures)`, jitted, with the old state's memory given to
+    the new.
 
     Args:
         objective: what is made small.
         optimizer: from optax.
-        chunk_size: rows computed at a time; the memory of a large batch becomes that of a chunk, for one more forward
-            pass. The gradient is the whole batch's, in-batch negatives included (GradCache, Gao et al. 2021,
-            https://arxiv.org/abs/2101.06983).
-        accumulate: micro-batches in a batch, of rows i, i + accumulate, i + 2 * accumulate, ...; their gradients are
-            averaged. In-batch negatives then come from the micro-batch only.
+        chunk_size: rows computed at a time; the memory of a large batch becomes that of a chunk,
+            for one more forward pass. The gradient is the whole batch's, in-batch negatives
+            included (GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983).
+        accumulate: micro-batches in a batch, of rows i, i + accumulate, i + 2 * accumulate, ...;
+            their gradients are averaged. In-batch negatives then come from the micro-batch only.
 
     Returns:
-        The step. `key` draws the dropout, None for none: an example's masks depend on (key, step, row) alone. Measures:
-        "loss", the mean over the batch, and "grad_norm", before any clipping.
+        The step. `key` draws the dropout, None for none: an example's masks depend on (key, step,
+        row) alone. Measures: "loss", the mean over the batch, and "grad_norm", before any clipping.
     """
 
     def step(state, batch, key):
@@ -125,7 +129,8 @@ def make_step(
             loss, grads = jax.tree.map(lambda x: x / accumulate, total)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        # The params of other data sets' objectives, and their moments, wait for batches of their own.
+        # The params of other data sets' objectives, and their moments, wait for batches of their
+        # own.
         new, old = (params, opt_state), (state.params, state.opt_state)
         params, opt_state = jax.tree_util.tree_map_with_path(
             lambda path, new, old: old if _is_others(path, objective.name) else new, new, old
@@ -137,7 +142,8 @@ def make_step(
 
 
 def example_keys(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int) -> Key[Array, " rows"]:
-    """The keys of a batch's examples: a function of (key, step, row), whatever the chunks and the devices."""
+    """The keys of a batch's examples: a function of (key, step, row), whatever the chunks and the
+    devices."""
     key = jax.random.fold_in(key, step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows))
 
@@ -151,7 +157,8 @@ def gradients(
     frozen: PyTree = None,
     chunk_size: int | None = None,
 ) -> tuple[Float[Array, ""], PyTree]:
-    """The mean loss of a batch and its gradient by `params`; `frozen` and `chunk_size` as for `make_step`."""
+    """The mean loss of a batch and its gradient by `params`; `frozen` and `chunk_size` as for
+    `make_step`."""
     whole = functools.partial(all_params, frozen=params if frozen is None else frozen)
     rows = batch["lengths"].shape[0]
 
@@ -167,7 +174,8 @@ def gradients(
         )
     _refuse_packed(batch)
     chunks = -(-rows // chunk_size)
-    # Rows that fill up the last chunk repeat the first ones; nothing is asked of their outputs, so no gradient comes.
+    # Rows that fill up the last chunk repeat the first ones; nothing is asked of their outputs, so
+    # no gradient comes.
     filled = jax.tree.map(
         lambda x: jnp.concatenate([x, x[: chunks * chunk_size - rows]]), (batch, keys)
     )
@@ -188,10 +196,11 @@ def gradients(
 
 
 def per_example_grads(objective: Objective) -> Callable[[PyTree, Batch, Any], PyTree]:
-    """`grads(params, batch, keys=None)`: the gradient of each example's own loss, a leading axis B on every param.
+    """`grads(params, batch, keys=None)`: the gradient of each example's own loss, a leading axis B
+    on every param.
 
-    A `vmap` of `grad`: for selecting data by gradient norm, clipping for privacy, influence. B times the memory of the
-    params. `keys` as from `example_keys`.
+    A `vmap` of `grad`: for selecting data by gradient norm, clipping for privacy, influence. B
+    times the memory of the params. `keys` as from `example_keys`.
 
     Raises:
         ValueError: for an objective whose examples see each other.
@@ -226,7 +235,8 @@ def _refuse_packed(batch):
 
 
 def _strided(tree, parts):
-    """(B, ...) to (parts, B / parts, ...), part i of rows i, i + parts, ...: so each part has rows of every device."""
+    """(B, ...) to (parts, B / parts, ...), part i of rows i, i + parts, ...: so each part has rows
+    of every device."""
     return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), tree)
 
 

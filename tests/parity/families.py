@@ -1,4 +1,5 @@
-"""A small random reference of every encoder family, as transformers builds it and then perturbed, and its folder."""
+"""A small random reference of every encoder family, as transformers builds it and then perturbed,
+and its folder."""
 
 import pathlib
 import types
@@ -92,7 +93,8 @@ def build(
 def written(
     folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer: Any
 ) -> pathlib.Path:
-    """The model's folder with a tokenizer of its family's kind; `tokenizer` changes tokenizer_config.json."""
+    """The model's folder with a tokenizer of its family's kind; `tokenizer` changes
+    tokenizer_config.json."""
     write = {"modernbert": _write_with_tokenizer_json, "qwen3": write_decoder}.get(
         model.config.model_type
     )
@@ -122,7 +124,8 @@ DECODER_VOCABULARY = ["<pad>", "<unk>", "<end>", *models.WORDS]
 def write_decoder(
     folder: pathlib.Path, model: transformers.PreTrainedModel, pad: str = "<pad>", **settings: Any
 ) -> pathlib.Path:
-    """With a tokenizer as Qwen's: it pads left, has no class token, and appends an end of its own."""
+    """With a tokenizer as Qwen's: it pads left, has no class token, and appends an end of its
+    own."""
     model.save_pretrained(folder)
     ids = {word: i for i, word in enumerate(DECODER_VOCABULARY)}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, "<unk>"))
@@ -140,7 +143,8 @@ def write_decoder(
 
 
 def tokens(model: transformers.PreTrainedModel, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    """`reference.tokens`, with the padding token in the padding: transformers finds RoBERTa's positions by it."""
+    """`reference.tokens`, with the padding token in the padding: transformers finds RoBERTa's
+    positions by it."""
     ids, mask = reference.tokens(**options)
     return np.where(mask, ids, model.config.pad_token_id), mask
 

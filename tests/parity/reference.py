@@ -17,9 +17,11 @@ transformers.utils.logging.disable_progress_bar()
 
 @contextlib.contextmanager
 def skips_what_the_reference_refuses():
-    """Skip the test if, in this block of the reference's own code, it refuses the version of another package.
+    """Skip the test if, in this block of the reference's own code, it refuses the version of
+    another package.
 
-    No list of versions here: the reference says itself what it cannot work with. Every other error is one.
+    No list of versions here: the reference says itself what it cannot work with. Every other error
+    is one.
     """
     try:
         yield
@@ -33,8 +35,8 @@ def skips_what_the_reference_refuses():
 
 
 def perturb(module: torch.nn.Module, seed: int = 0, scale: float = 0.2) -> torch.nn.Module:
-    """Moves every parameter off its initial value: a new BERT has all biases 0 and all scales 1, so swapped tensors
-    would pass."""
+    """Moves every parameter off its initial value: a new BERT has all biases 0 and all scales 1, so
+    swapped tensors would pass."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -1,4 +1,5 @@
-"""LoRA adapters against peft: every option of LoraConfig, families, wrappers, and folders both ways."""
+"""LoRA adapters against peft: every option of LoraConfig, families, wrappers, and folders both
+ways."""
 
 import dataclasses
 import functools
@@ -67,7 +68,8 @@ def _forward(config):
 
 
 def assert_same_tokens(ours, theirs, before):
-    """The token vectors of our model are those of theirs, and far from those of the torch model `before`."""
+    """The token vectors of our model are those of theirs, and far from those of the torch model
+    `before`."""
     ids, mask = reference.tokens()
     ids, counted = np.where(mask, ids, before.config.pad_token_id), mask.astype(bool)
     got = np.asarray(_forward(ours.config.encoder)(ours.params["encoder"], ids, mask))[counted]

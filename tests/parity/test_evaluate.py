@@ -1,7 +1,7 @@
 """Evaluators and metrics against sentence_transformers', scipy's and scikit-learn's.
 
-`Table` models look vectors and scores up, so that both sides see the same numbers, with exact ties; the tiny models run on
-both sides through their own code.
+`Table` models look vectors and scores up, so that both sides see the same numbers, with exact ties;
+the tiny models run on both sides through their own code.
 """
 
 import csv

@@ -1,4 +1,5 @@
-"""Every encoder family against transformers and sentence-transformers: vectors, heads, folders both ways."""
+"""Every encoder family against transformers and sentence-transformers: vectors, heads, folders both
+ways."""
 
 import functools
 import json

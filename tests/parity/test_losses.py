@@ -1,4 +1,5 @@
-"""Every loss against sentence-transformers' own, run live: value and gradient, in float32 and in float64."""
+"""Every loss against sentence-transformers' own, run live: value and gradient, in float32 and in
+float64."""
 
 import functools
 import warnings

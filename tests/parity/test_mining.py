@@ -1,4 +1,5 @@
-"""mine_hard_negatives against sentence_transformers.util.mine_hard_negatives: the same model, pairs and options."""
+"""mine_hard_negatives against sentence_transformers.util.mine_hard_negatives: the same model, pairs
+and options."""
 
 import itertools
 import random

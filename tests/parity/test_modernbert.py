@@ -1,4 +1,5 @@
-"""ModernBERT against transformers and sentence-transformers: stages, configs old and new, heads, folders both ways."""
+"""ModernBERT against transformers and sentence-transformers: stages, configs old and new, heads,
+folders both ways."""
 
 import dataclasses
 import functools

@@ -1,7 +1,9 @@
-"""Nomic BERT and GTE against transformers' classes, and against the originals, whose code is remote.
+"""Nomic BERT and GTE against transformers' classes, and against the originals, whose code is
+remote.
 
-The originals' references are torch modules written here from their published descriptions (the configs, tensor names
-and formulas of nomic-ai/contrastors and Alibaba-NLP/new-impl); their `state_dict` has the checkpoints' names.
+The originals' references are torch modules written here from their published descriptions (the
+configs, tensor names and formulas of nomic-ai/contrastors and Alibaba-NLP/new-impl); their
+`state_dict` has the checkpoints' names.
 """
 
 import json

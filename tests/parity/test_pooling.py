@@ -1,4 +1,5 @@
-"""Pooling, Dense and Normalize against sentence-transformers' modules, padded on both sides, with prompts left out."""
+"""Pooling, Dense and Normalize against sentence-transformers' modules, padded on both sides, with
+prompts left out."""
 
 import jax.numpy as jnp
 import numpy as np

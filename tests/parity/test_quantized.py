@@ -1,5 +1,5 @@
-"""Codes and their search against sentence_transformers.util.quantization; with a stand-in for faiss, an optional library
-of its, that compares everything with everything."""
+"""Codes and their search against sentence_transformers.util.quantization; with a stand-in for
+faiss, an optional library of its, that compares everything with everything."""
 
 import sys
 import types
@@ -142,7 +142,8 @@ def test_search_over_bytes_scores_the_same(faiss):
 
 
 def test_bytes_find_more_than_products_of_codes(faiss):
-    """Codes multiplied as they are weigh the offset of every bucket; before rescoring that finds other vectors."""
+    """Codes multiplied as they are weigh the offset of every bucket; before rescoring that finds
+    other vectors."""
     queries, corpus = vectors(50, 24), vectors(2000, 24, seed=1)
     ranges = calibration_ranges(corpus)
     codes = quantize_embeddings(corpus, "uint8", ranges)

@@ -1,4 +1,5 @@
-"""Qwen3 against transformers and sentence-transformers: stages, configs old and new, left padding, folders both ways."""
+"""Qwen3 against transformers and sentence-transformers: stages, configs old and new, left padding,
+folders both ways."""
 
 import functools
 import json

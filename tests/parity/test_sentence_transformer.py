@@ -1,5 +1,5 @@
-"""The bi-encoder against sentence_transformers.SentenceTransformer: folders both ways, every pooling, Dense and prompt
-arrangement."""
+"""The bi-encoder against sentence_transformers.SentenceTransformer: folders both ways, every
+pooling, Dense and prompt arrangement."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""Tokenizers of every kind under encoders that were trained with them: the same vectors as sentence-transformers."""
+"""Tokenizers of every kind under encoders that were trained with them: the same vectors as
+sentence-transformers."""
 
 import json
 
@@ -255,7 +256,8 @@ def test_unigram(tmp_path):
 
 
 def test_a_bert_with_xlm_r_s_tokenizer_takes_its_mask_not_the_config_s_padding(tmp_path):
-    # paraphrase-multilingual-MiniLM-L12-v2: the tokenizer pads with 1, config.json says 0, which is <s>.
+    # paraphrase-multilingual-MiniLM-L12-v2: the tokenizer pads with 1, config.json says 0, which is
+    # <s>.
     model = trunk("Bert", unigram(tmp_path))
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["pad_token_id"] == 0
