@@ -1,11 +1,16 @@
 """What several rooms do with arrays."""
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Num
+import numpy as np
+from jaxtyping import Array, Bool, Float, Num
+
+AnyArray = jax.Array | np.ndarray
+"""An array of jax or of numpy."""
 
 
 def at_least_float32(
-    x: Num[ArrayLike, "*shape"] | Bool[ArrayLike, "*shape"],
+    x: Num[AnyArray, "*shape"] | Bool[AnyArray, "*shape"],
 ) -> Float[Array, "*shape"]:
     """`x`, numbers or truth values, as an array of float32, or of a wider dtype if it has one.
     Squares of float16 overflow above 255."""
@@ -13,7 +18,7 @@ def at_least_float32(
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def normalize(vectors: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch dim"]:
+def normalize(vectors: Num[AnyArray, "*batch dim"]) -> Float[Array, "*batch dim"]:
     """`vectors` scaled to Euclidean length 1; a zero vector stays zero, and its gradient finite.
 
     In at least float32. Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.

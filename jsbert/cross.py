@@ -1,23 +1,24 @@
 """The cross-encoder as pure functions: both texts of a pair in one sequence, token vectors to raw
 scores."""
 
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert import encoders
+from jsbert.arrays import AnyArray
 from jsbert.config import CrossConfig
 
-Mask = Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"]
+Mask = Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"]
 Keys = Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."]
 
 
 def logits(
     config: CrossConfig,
     params: PyTree,
-    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
+    ids: Int[AnyArray, "batch length"] | Float[AnyArray, "batch length dim"],
     mask: Mask,
     key: Keys | None = None,
     *,
-    token_types: Int[ArrayLike, "batch length"] | None = None,
+    token_types: Int[AnyArray, "batch length"] | None = None,
 ) -> Float[Array, "batch labels"]:
     """The raw scores of pairs, as of transformers' models for sequence classification.
 

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jsbert.activations import ACTIVATIONS, activation_name, torch_activation
-from jsbert.arrays import at_least_float32, normalize
+from jsbert.arrays import AnyArray, at_least_float32, normalize
 from jsbert.checks import RATE, typed
 
-Inputs = Float[ArrayLike, "batch inputs"]
+Inputs = Float[AnyArray, "batch inputs"]
 Outputs = Float[Array, "batch outputs"]
 Tensors = Mapping[tuple[str, ...], str]
 
@@ -68,7 +68,7 @@ def dense(params: Mapping[str, Any], vectors: Inputs, activation: str) -> Output
 
 
 def layer_norm(
-    params: Mapping[str, Any], vectors: Float[ArrayLike, "*batch dim"], epsilon: float = 1e-5
+    params: Mapping[str, Any], vectors: Float[AnyArray, "*batch dim"], epsilon: float = 1e-5
 ) -> Float[Array, "*batch dim"]:
     """`vectors` with mean 0 and variance 1, times "scale", plus "bias" if `params` has one."""
     vectors = at_least_float32(vectors)

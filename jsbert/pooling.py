@@ -12,10 +12,10 @@ from types import MappingProxyType
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
-from jsbert.arrays import at_least_float32
+from jsbert.arrays import AnyArray, at_least_float32
 
-Hidden = Float[ArrayLike, "batch length dim"]
-Mask = Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"]
+Hidden = Float[AnyArray, "batch length dim"]
+Mask = Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"]
 Vectors = Float[Array, "batch dim"]
 
 
@@ -50,7 +50,7 @@ def mean_sqrt_len_pool(hidden: Hidden, mask: Mask) -> Vectors:
 
 
 def weighted_mean_pool(
-    hidden: Hidden, mask: Mask, first: Int[ArrayLike, " batch"] | None = None
+    hidden: Hidden, mask: Mask, first: Int[AnyArray, " batch"] | None = None
 ) -> Vectors:
     """The mean of the unmasked token vectors weighted 1, 2, 3, ... by position.
 
@@ -116,7 +116,7 @@ def pool(
 
 
 def mean_of_layers(
-    weights: Float[ArrayLike, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
+    weights: Float[AnyArray, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
 ) -> Float[Array, "batch length dim"]:
     """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum
     of the weights."""

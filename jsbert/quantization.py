@@ -9,12 +9,14 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
+
+from jsbert.arrays import AnyArray
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
-Ranges = Float[ArrayLike, "2 dim"]
+Ranges = Float[AnyArray, "2 dim"]
 """The smallest and the largest entry of each dimension, between which lie the 256 buckets of int8
 and uint8."""
 
@@ -27,7 +29,7 @@ def quantize_embeddings(
     embeddings: Any,
     precision: Precision,
     ranges: Ranges | Literal["batch"] | None = None,
-    calibration_embeddings: Float[ArrayLike, "rows dim"] | None = None,
+    calibration_embeddings: Float[AnyArray, "rows dim"] | None = None,
 ) -> Any:
     """The codes of vectors.
 
@@ -123,7 +125,7 @@ def dequantize_embeddings(
     return lowest + (codes.astype(np.float32) + np.float32(0.5)) * step
 
 
-def calibration_ranges(embeddings: Float[ArrayLike, "rows dim"]) -> Any:
+def calibration_ranges(embeddings: Float[AnyArray, "rows dim"]) -> Any:
     """The ranges (2, D) of vectors (N, D): float32, the smallest of each dimension and the largest.
 
     The vectors should be like those that are to be coded: of the same model, truncated and

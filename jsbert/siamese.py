@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from jsbert import encoders, pooling
+from jsbert.arrays import AnyArray
 from jsbert.config import Config, EncoderConfig
 from jsbert.encoders.dropout import row_keys
 
@@ -20,8 +21,8 @@ from jsbert.encoders.dropout import row_keys
 def encode(
     config: Config,
     params: PyTree,
-    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
-    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    ids: Int[AnyArray, "batch length"] | Float[AnyArray, "batch length dim"],
+    mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
     key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
     *,
     prompt_length: Int[ArrayLike, ""] = 0,
@@ -56,8 +57,8 @@ def token_vectors(
 def pool_and_finish(
     config: Config,
     params: PyTree,
-    hidden: Float[ArrayLike, "batch length dim"],
-    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    hidden: Float[AnyArray, "batch length dim"],
+    mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
     *,
     prompt_length: Int[ArrayLike, ""] = 0,
 ) -> Float[Array, "batch embedding"]:
@@ -74,8 +75,8 @@ def pool_and_finish(
 def encode_towers(
     config: Config,
     params: PyTree,
-    ids: Int[ArrayLike, "towers batch length"] | Float[ArrayLike, "towers batch length dim"],
-    mask: Int[ArrayLike, "towers batch length"] | Bool[ArrayLike, "towers batch length"],
+    ids: Int[AnyArray, "towers batch length"] | Float[AnyArray, "towers batch length dim"],
+    mask: Int[AnyArray, "towers batch length"] | Bool[AnyArray, "towers batch length"],
     key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
 ) -> Float[Array, "towers batch embedding"]:
     """`encode` vmapped over the towers (anchor and positive, say), which share `params`: that is
@@ -108,8 +109,8 @@ def encode_towers(
 def encode_packed(
     config: Config,
     params: PyTree,
-    rows: Mapping[str, Int[ArrayLike, "..."]],
-    lengths: Int[ArrayLike, " texts"],
+    rows: Mapping[str, Int[AnyArray, "..."]],
+    lengths: Int[AnyArray, " texts"],
     keys: Key[Array, " texts"] | None = None,
 ) -> Float[Array, "texts embedding"]:
     """`encode` of N texts that lie side by side in `rows`, as `jsbert.engine.packed` returns them;
@@ -128,8 +129,8 @@ def encode_packed(
 def packed_hidden(
     config: EncoderConfig,
     params: PyTree,
-    rows: Mapping[str, Int[ArrayLike, "..."]],
-    lengths: Int[ArrayLike, " texts"],
+    rows: Mapping[str, Int[AnyArray, "..."]],
+    lengths: Int[AnyArray, " texts"],
     keys: Key[Array, " texts"] | None = None,
 ) -> tuple[Float[Array, "texts length dim"], Bool[Array, "texts length"]]:
     """An encoder's token vectors of packed texts, a row a text again, and their mask."""
@@ -137,7 +138,7 @@ def packed_hidden(
 
 
 def tower_keys(
-    key: Key[Array, "..."], x: Shaped[ArrayLike, "towers batch ..."]
+    key: Key[Array, "..."], x: Shaped[AnyArray, "towers batch ..."]
 ) -> Key[Array, "towers batch"]:
     """The keys of each example's towers in `x`: its own, or its share of a single one, folded with
     the tower's number."""

@@ -12,8 +12,9 @@ from types import MappingProxyType, ModuleType
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
+from jsbert.arrays import AnyArray
 from jsbert.config import EncoderConfig
 from jsbert.encoders import (
     albert,
@@ -76,12 +77,12 @@ def class_name(config: EncoderConfig) -> str:
 def forward(
     config: EncoderConfig,
     params: PyTree,
-    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
-    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    ids: Int[AnyArray, "batch length"] | Float[AnyArray, "batch length dim"],
+    mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
     key: Key[Array, ""] | Key[Array, " examples"] | UInt32[Array, "..."] | None = None,
     *,
-    token_types: Int[ArrayLike, "batch length"] | None = None,
-    positions: Int[ArrayLike, "batch length"] | None = None,
+    token_types: Int[AnyArray, "batch length"] | None = None,
+    positions: Int[AnyArray, "batch length"] | None = None,
 ) -> Float[Array, "batch length dim"]:
     """The token vectors of the last layer, at least float32; those at masked positions mean
     nothing.
@@ -112,12 +113,12 @@ def forward(
 def hidden_states(
     config: EncoderConfig,
     params: PyTree,
-    ids: Int[ArrayLike, "batch length"] | Float[ArrayLike, "batch length dim"],
-    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+    ids: Int[AnyArray, "batch length"] | Float[AnyArray, "batch length dim"],
+    mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
     key: Key[Array, ""] | Key[Array, " examples"] | UInt32[Array, "..."] | None = None,
     *,
-    token_types: Int[ArrayLike, "batch length"] | None = None,
-    positions: Int[ArrayLike, "batch length"] | None = None,
+    token_types: Int[AnyArray, "batch length"] | None = None,
+    positions: Int[AnyArray, "batch length"] | None = None,
 ) -> tuple[Float[Array, "batch length dim"], ...]:
     """The token vectors at every stage: the embeddings', then each layer's.
 

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, DTypeLike, Float, Int
+from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
+from jsbert.arrays import AnyArray
 from jsbert.config import EncoderConfig
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import product
 
 
 def same_text(
-    mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
-    positions: Int[ArrayLike, "batch length"] | None,
+    mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
+    positions: Int[AnyArray, "batch length"] | None,
 ) -> Bool[Array, "batch 1 #length length"]:
     """Which token (last axis) each token (the axis before) may see: those with a mask that is not
     0; in packed rows, where there are `positions`, those of the same text. See

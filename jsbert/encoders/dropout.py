@@ -7,11 +7,13 @@ example draws: so the full batch, its chunks, and any number of devices train al
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, Key, Shaped, UInt32
+from jaxtyping import Array, Float, Int, Key, Shaped, UInt32
+
+from jsbert.arrays import AnyArray
 
 
 def row_keys(
-    key: Key[Array, "..."] | UInt32[Array, "..."] | None, x: Shaped[ArrayLike, "rows ..."]
+    key: Key[Array, "..."] | UInt32[Array, "..."] | None, x: Shaped[AnyArray, "rows ..."]
 ) -> Key[Array, " examples"] | UInt32[Array, "examples words"] | None:
     """A key for each example: those given, or a single one split over the rows of `x`; None for
     None."""
@@ -34,8 +36,8 @@ class Dropout:
     def __init__(
         self,
         keys: Key[Array, " examples"] | UInt32[Array, "examples words"] | None,
-        examples: Int[ArrayLike, "batch length"] | None = None,
-        positions: Int[ArrayLike, "batch length"] | None = None,
+        examples: Int[AnyArray, "batch length"] | None = None,
+        positions: Int[AnyArray, "batch length"] | None = None,
     ):
         """
         Args:

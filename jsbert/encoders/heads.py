@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
+from jsbert.arrays import AnyArray
 from jsbert.config import EncoderConfig
 from jsbert.encoders.dropout import Dropout, row_keys
 from jsbert.modules import dense, layer_norm
@@ -66,8 +67,8 @@ class Head:
         self,
         config: EncoderConfig,
         params: PyTree,
-        hidden: Float[ArrayLike, "batch length dim"],
-        mask: Int[ArrayLike, "batch length"] | Bool[ArrayLike, "batch length"],
+        hidden: Float[AnyArray, "batch length dim"],
+        mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
         key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
     ) -> Float[Array, "batch labels"]:
         """The raw scores. `key` draws the dropout, as for `encoders.forward`."""

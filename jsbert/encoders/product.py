@@ -6,13 +6,14 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int8
+from jaxtyping import Array, DTypeLike, Float, Int8
 
+from jsbert.arrays import AnyArray
 from jsbert.encoders.casting import round_to_int8
 
 
 def product(
-    spec: str, a: Float[ArrayLike, "..."], b: Float[ArrayLike, "..."], dtype: DTypeLike
+    spec: str, a: Float[AnyArray, "..."], b: Float[AnyArray, "..."], dtype: DTypeLike
 ) -> Float[Array, "..."]:
     """`jnp.einsum(spec, a, b)` of operands rounded to `dtype`; the result, and both gradients, at
     least float32.

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
 
+from jsbert.arrays import AnyArray
 from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed_pairs
 from jsbert.losses import concatenate
 from jsbert.losses.classification import CONCATENATION
@@ -36,7 +37,7 @@ class LabelAccuracyEvaluator(Evaluator):
     sentences1: Sequence[str]
     sentences2: Sequence[str]
     labels: Sequence[int]
-    classifier: Mapping[str, Float[ArrayLike, "..."]]
+    classifier: Mapping[str, Float[AnyArray, "..."]]
     concatenation: Sequence[str] = CONCATENATION
     name: str = ""
     batch_size: int | None = None

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from jsbert.arrays import AnyArray
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.export.pipeline import SHAPES, pipeline
 from jsbert.files import staged_folder
@@ -103,7 +104,7 @@ class Program:
         self._call = jax.jit(exported.call)
 
     def __call__(
-        self, *inputs: Int[ArrayLike, "..."], **named: Int[ArrayLike, "..."]
+        self, *inputs: Int[AnyArray, "..."], **named: Int[AnyArray, "..."]
     ) -> Float[Array, "batch width"]:
         """The vectors, or logits; inputs in the order of `facts["inputs"]`, or by name.
 

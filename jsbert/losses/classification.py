@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
-from jsbert.arrays import at_least_float32
+from jsbert.arrays import AnyArray, at_least_float32
 from jsbert.losses.logits import cross_entropy
 
-Pairs = Float[ArrayLike, "2 batch dim"]
+Pairs = Float[AnyArray, "2 batch dim"]
 
 PARTS: Mapping = MappingProxyType(
     {
@@ -62,9 +62,9 @@ def init_classifier(
 
 
 def softmax_classification(
-    classifier: Mapping[str, Float[ArrayLike, "..."]],
+    classifier: Mapping[str, Float[AnyArray, "..."]],
     embeddings: Pairs,
-    labels: Int[ArrayLike, " batch"],
+    labels: Int[AnyArray, " batch"],
     *,
     concatenation: Sequence[str] = CONCATENATION,
 ) -> Float[Array, " batch"]:

@@ -3,19 +3,19 @@ distillation."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Num
+from jaxtyping import Array, Float, Num
 
-from jsbert.arrays import at_least_float32
+from jsbert.arrays import AnyArray, at_least_float32
 from jsbert.losses.in_batch import in_batch
 from jsbert.losses.measures import similarity_named
 from jsbert.similarity import cos_sim
 
-Towers = Float[ArrayLike, "towers batch dim"]
+Towers = Float[AnyArray, "towers batch dim"]
 
 
 def margin_mse(
     embeddings: Towers,
-    labels: Num[ArrayLike, " batch"] | Num[ArrayLike, "batch scores"],
+    labels: Num[AnyArray, " batch"] | Num[AnyArray, "batch scores"],
     *,
     similarity: str = "dot",
 ) -> Float[Array, " batch"]:
@@ -41,7 +41,7 @@ def margin_mse(
 
 
 def embedding_mse(
-    embeddings: Towers, labels: Num[ArrayLike, "batch dim"] | Num[ArrayLike, "towers batch dim"]
+    embeddings: Towers, labels: Num[AnyArray, "batch dim"] | Num[AnyArray, "towers batch dim"]
 ) -> Float[Array, " batch"]:
     """Mean squared difference from the teacher's embeddings, over towers and dimensions: (B,).
 
@@ -59,7 +59,7 @@ def embedding_mse(
 
 @in_batch
 def similarity_distillation(
-    embeddings: Towers, labels: Num[ArrayLike, "batch width"] | Num[ArrayLike, "towers batch width"]
+    embeddings: Towers, labels: Num[AnyArray, "batch width"] | Num[AnyArray, "towers batch width"]
 ) -> Float[Array, " batch"]:
     """Mean squared difference between the student's and the teacher's cosines of all T * B vectors
     with each other.

@@ -2,14 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
-from jsbert.arrays import at_least_float32, normalize
+from jsbert.arrays import AnyArray, at_least_float32, normalize
 from jsbert.losses.in_batch import in_batch
 from jsbert.similarity import pairwise_cos_sim
 
-Pairs = Float[ArrayLike, "2 batch dim"]
-Labels = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
+Pairs = Float[AnyArray, "2 batch dim"]
+Labels = Num[AnyArray, " batch"] | Bool[AnyArray, " batch"]
 
 
 def cosine_regression(embeddings: Pairs, labels: Labels) -> Float[Array, " batch"]:
@@ -37,7 +37,7 @@ def cosent(embeddings: Pairs, labels: Labels, *, scale: float = 20.0) -> Float[A
 
 @in_batch
 def angle(
-    embeddings: Float[ArrayLike, "towers batch dim"], labels: Labels | None, *, scale: float = 20.0
+    embeddings: Float[AnyArray, "towers batch dim"], labels: Labels | None, *, scale: float = 20.0
 ) -> Float[Array, " batch"]:
     """`cosent` of the similarity |cos + sin| of vectors taken as complex numbers.
 

@@ -6,12 +6,12 @@ Computed in at least float32. Reference: sentence-transformers' CrossEncoder los
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
-from jsbert.arrays import at_least_float32
+from jsbert.arrays import AnyArray, at_least_float32
 
-Logits = Float[ArrayLike, "batch classes"]
-Scores = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
+Logits = Float[AnyArray, "batch classes"]
+Scores = Num[AnyArray, " batch"] | Bool[AnyArray, " batch"]
 
 
 def binary_cross_entropy(
@@ -36,7 +36,7 @@ def binary_cross_entropy(
     return negative + (positive if pos_weight is None else pos_weight * positive)
 
 
-def cross_entropy(logits: Logits, labels: Int[ArrayLike, " batch"]) -> Float[Array, " batch"]:
+def cross_entropy(logits: Logits, labels: Int[AnyArray, " batch"]) -> Float[Array, " batch"]:
     """-log softmax(logits)[label]; as ST's CrossEntropyLoss.
 
     Args:

@@ -5,18 +5,18 @@ Distances by name: "euclidean", "cosine" (one minus the cosine), "manhattan".
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
-from jsbert.arrays import at_least_float32
+from jsbert.arrays import AnyArray, at_least_float32
 from jsbert.losses.in_batch import in_batch
 from jsbert.losses.measures import distance_named
 
-Pairs = Float[ArrayLike, "2 batch dim"]
-Labels = Num[ArrayLike, " batch"] | Bool[ArrayLike, " batch"]
+Pairs = Float[AnyArray, "2 batch dim"]
+Labels = Num[AnyArray, " batch"] | Bool[AnyArray, " batch"]
 
 
 def triplet(
-    embeddings: Float[ArrayLike, "3 batch dim"],
+    embeddings: Float[AnyArray, "3 batch dim"],
     labels: None,
     *,
     distance: str = "euclidean",

@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, Num
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
-from jsbert.arrays import at_least_float32
+from jsbert.arrays import AnyArray, at_least_float32
 from jsbert.losses.in_batch import in_batch
 from jsbert.losses.logits import cross_entropy
 from jsbert.modules import dense
@@ -43,8 +43,8 @@ def init_masked_lm_head(
 
 def masked_lm_logits(
     head: Mapping[str, Any],
-    vectors: Float[ArrayLike, "*tokens dim"],
-    word_embedding: Float[ArrayLike, "vocab embedding"],
+    vectors: Float[AnyArray, "*tokens dim"],
+    word_embedding: Float[AnyArray, "vocab embedding"],
     *,
     activation: str = "gelu",
     layer_norm_eps: float = 1e-12,
@@ -74,9 +74,9 @@ def masked_lm_logits(
 
 @in_batch
 def masked_lm(
-    logits: Float[ArrayLike, "batch chosen vocab"],
-    targets: Int[ArrayLike, "batch chosen"],
-    weights: Num[ArrayLike, "batch chosen"] | Bool[ArrayLike, "batch chosen"],
+    logits: Float[AnyArray, "batch chosen vocab"],
+    targets: Int[AnyArray, "batch chosen"],
+    weights: Num[AnyArray, "batch chosen"] | Bool[AnyArray, "batch chosen"],
 ) -> Float[Array, " batch"]:
     """Each example's share of the mean cross-entropy over the batch's chosen tokens, times B: (B,).
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from jsbert.arrays import at_least_float32
+from jsbert.arrays import AnyArray, at_least_float32
 from jsbert.similarity import SIMILARITIES, pairwise_cos_sim
 
-Vectors = Float[ArrayLike, "batch dim"]
+Vectors = Float[AnyArray, "batch dim"]
 Column = Float[Array, " batch"]
 
 

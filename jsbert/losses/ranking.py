@@ -3,15 +3,16 @@ loss)."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from jsbert.arrays import AnyArray
 from jsbert.losses.in_batch import in_batch
 from jsbert.losses.measures import similarity_named
 
 
 @in_batch
 def multiple_negatives_ranking(
-    embeddings: Float[ArrayLike, "towers batch dim"],
+    embeddings: Float[AnyArray, "towers batch dim"],
     labels: None,
     *,
     scale: float = 20.0,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, DTypeLike, Float, Int
 
-from jsbert.arrays import normalize
+from jsbert.arrays import AnyArray, normalize
 from jsbert.similarity import SIMILARITIES, dot_score
 
 QUERIES, CORPUS = 1024, 4096
@@ -74,7 +74,7 @@ def top_k(
 
 def scan(
     score: Callable,
-    queries: Float[ArrayLike, "queries dim"],
+    queries: Float[AnyArray, "queries dim"],
     corpus: ArrayLike,
     k: int,
     *,

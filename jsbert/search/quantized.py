@@ -5,8 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, Int
+from jaxtyping import Float, Int
 
+from jsbert.arrays import AnyArray
 from jsbert.quantization import (
     Precision,
     Ranges,
@@ -29,14 +30,14 @@ RESCORED = 64
 
 
 def top_k_quantized(
-    queries: Float[ArrayLike, "queries dim"],
-    corpus: Int[ArrayLike, "corpus codes"],
+    queries: Float[AnyArray, "queries dim"],
+    corpus: Int[AnyArray, "corpus codes"],
     k: int = 10,
     *,
     precision: Precision,
     ranges: Ranges | None = None,
     rescore_multiplier: int = 4,
-    corpus_float: Float[ArrayLike, "corpus dim"] | None = None,
+    corpus_float: Float[AnyArray, "corpus dim"] | None = None,
 ) -> TopK:
     """The `k` rows of a corpus of codes with the highest dot products with each of `queries`, ties
     by lower index.
