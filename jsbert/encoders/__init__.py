@@ -31,6 +31,7 @@ from jsbert.encoders import (
     static,
 )
 from jsbert.encoders.dropout import Dropout, row_keys
+from jsbert.encoders.layers import repetition
 
 FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
     {
@@ -124,18 +125,50 @@ def hidden_states(
 
     Pure; the arguments are those of `forward`.
     """
-    # HIGHEST is for float32 operands only: bfloat16 products are exact in their float32 sums
-    # anyway.
-    precision = "highest" if jnp.dtype(config.compute.dtype).itemsize >= 4 else "default"
     ids, mask, token_types, positions = jax.tree.map(
         jnp.asarray, (ids, mask, token_types, positions)
     )
     keys = row_keys(key, ids)
     dropout = Dropout(keys) if positions is None else Dropout(keys, mask - 1, positions)
-    with jax.default_matmul_precision(precision):
-        return nnx.merge(_graphdef_and_shapes(config)[0], params)(
-            ids, mask, token_types, positions, dropout
-        )
+    encoder = nnx.merge(_graphdef_and_shapes(config)[0], unstacked(params))
+    with jax.default_matmul_precision(config.compute.precision):
+        stages = encoder(ids, mask, token_types, positions, dropout)
+    return tuple(stage.astype(config.compute.sum_dtype) for stage in stages)
+
+
+def stacked(config: EncoderConfig, params: PyTree) -> PyTree:
+    """The params with those of layers that repeat as one array for all of them, which
+    `jax.lax.scan` reads without a copy: "layers" holds {(start, stop, step): params of the layers
+    range(start, stop, step), each leaf with an axis of the layers in front}.
+
+    `forward`, `hidden_states` and all that call them take both forms. Families that share their
+    layers' params (ALBERT), or have no layers, stay as they are.
+    """
+    layers = params.get("layers")
+    if not layers or not _is_listed(layers):
+        return params
+    start, period, times = _repetition(config)
+    end = start + period * times
+    slices = [(i, i + 1, 1) for i in (*range(start), *range(end, len(layers)))]
+    slices += [(start + i, end, period) for i in range(period) if times]
+    stack = {
+        one: jax.tree.map(lambda *leaves: jnp.stack(leaves), *[layers[i] for i in range(*one)])
+        for one in sorted(slices)
+    }
+    return params | {"layers": stack}
+
+
+def unstacked(params: PyTree) -> PyTree:
+    """The params with a tree for each layer again; what `stacked` has not changed stays."""
+    layers = params.get("layers")
+    if not layers or _is_listed(layers):
+        return params
+    listed = {
+        number: jax.tree.map(lambda leaf, i=i: leaf[i], tree)
+        for one, tree in layers.items()
+        for i, number in enumerate(range(*one))
+    }
+    return params | {"layers": dict(sorted(listed.items()))}
 
 
 def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
@@ -166,6 +199,16 @@ def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
 
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(shapes(config))[0]]
     return {keys: name(keys) for keys in (tuple(entry.key for entry in path) for path in paths)}
+
+
+def _is_listed(layers):
+    return isinstance(next(iter(layers)), int)
+
+
+@functools.lru_cache
+def _repetition(config):
+    encoder = nnx.eval_shape(lambda: family(config).Encoder(config, _OneKey(0)))
+    return repetition(list(encoder.layers))
 
 
 class _OneKey(nnx.Rngs):

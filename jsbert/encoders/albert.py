@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from flax import nnx
 
 from jsbert.encoders import bert
-from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import in_turn, linear
 from jsbert.encoders.post_norm import Layer
@@ -99,11 +99,11 @@ class Encoder(nnx.Module):
 
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
-        biases = (mask_bias(same_text(mask, positions), config.compute.sum_dtype),)
         hidden = self.project(self.embeddings(ids, token_types, positions, dropout))
         runs = [
             i * config.num_hidden_groups // config.num_hidden_layers
             for i in range(config.num_hidden_layers)
         ]
         layers = [layer for group in runs for layer in self.groups[group]]
-        return in_turn(layers, hidden, remat=config.compute.remat, biases=biases, dropout=dropout)
+        seen = Seen(mask, packed=positions is not None)
+        return in_turn(layers, hidden, compute=config.compute, dropout=dropout, seen=seen)

@@ -1,6 +1,6 @@
 """Attention as XLA computes it fast, shared by the families."""
 
-from collections.abc import Sequence
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -12,48 +12,69 @@ from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import product
 
 
-def same_text(
-    mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
-    positions: Int[AnyArray, "batch length"] | None,
-) -> Bool[Array, "batch 1 #length length"]:
-    """Which token (last axis) each token (the axis before) may see: those with a mask that is not
-    0; in packed rows, where there are `positions`, those of the same text. See
-    `encoders.forward`."""
-    if positions is None:
-        return mask[:, None, None, :] != 0
-    return mask[:, None, :, None] == mask[:, None, None, :]
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """Which tokens of its row a token attends to.
 
+    Attributes:
+        mask: nonzero where there is a token; in packed rows the number of the token's text.
+        packed: whether a row holds several texts, which do not see each other.
+        causal: whether a token sees only itself and the tokens before it.
+        window: given, how far away a token may be.
+    """
 
-def mask_bias(seen: Bool[Array, "..."], dtype: DTypeLike) -> Float[Array, "..."]:
-    """What to add to the scores: 0 where a token is seen, else the smallest number. Not -inf, so
-    that a row of padding alone gets finite vectors."""
-    return jnp.where(seen, 0.0, jnp.finfo(dtype).min).astype(dtype)
+    mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"]
+    packed: bool = False
+    causal: bool = False
+    window: int | None = None
+
+    def biases(self, dtype: DTypeLike) -> tuple[Float[Array, "#batch 1 #queries length"], ...]:
+        """What to add to the scores of a query (axis 2) and a key (axis 3): 0 where the query sees
+        the key, else the smallest number. Not -inf, so that a row of padding has finite vectors."""
+        if self.packed:
+            seen = [self.mask[:, None, :, None] == self.mask[:, None, None, :]]
+        else:
+            seen = [self.mask[:, None, None, :] != 0]
+        places = jnp.arange(self.mask.shape[1])
+        distance = (places[:, None] - places[None, :])[None, None]
+        if self.causal:
+            seen.append(distance >= 0)
+        if self.window is not None:
+            seen.append(jnp.abs(distance) <= self.window)
+        least = jnp.finfo(dtype).min
+        return tuple(jnp.where(one, 0.0, least).astype(dtype) for one in seen)
 
 
 def attention(
     query: Float[Array, "batch length width"],
     key: Float[Array, "batch length width"],
     value: Float[Array, "batch length width"],
-    biases: Sequence[Float[Array, "#batch #heads #queries length"]],
+    seen: Seen,
     *,
     config: EncoderConfig,
     dropout: Dropout,
+    bias: Float[Array, "#batch heads length length"] | None = None,
 ) -> Float[Array, "batch length width"]:
-    """Each token's mixture of the values, by the softmax over its row's tokens of query * key /
-    sqrt(d) + biases.
+    """Each token's mixture of the values: the softmax, over the tokens that it sees, of
+    query * key / sqrt(d) + bias.
 
     Args:
-        query, key, value: of all heads, side by side.
-        biases: each added to the scores; `mask_bias` is one. One by one: XLA adds them within the
-            softmax's pass, where their sum would be an array of its own.
+        query, key, value: all heads, side by side.
+        seen: which tokens a token sees.
         config: says how many heads there are, each of `width / num_attention_heads` = d entries,
-            the dtype of the products' operands, and the rate of the dropout.
+            the rate of the dropout, and how attention is computed.
         dropout: of the softmax's weights.
+        bias: added to the scores.
     """
-    if config.compute.attn_implementation != "eager" and dropout.words is None:
-        return _fused(query, key, value, biases, config)
+    compute = config.compute
+    how = "eager" if dropout.words is not None else compute.attention(query.shape[1])
+    if how == "flash" and bias is None and seen.window is None:
+        return _flash(query, key, value, seen, config)
+    # "auto" makes no array of (B, H, L, L) for a fused kernel.
+    if how in ("xla", "cudnn") and (bias is None or compute.attn_implementation != "auto"):
+        return _dot_product_attention(query, key, value, seen, bias, config, how)
     batch, length, width = query.shape
-    num_heads, dtype = config.num_attention_heads, config.compute.attention_dtype
+    num_heads, dtype = config.num_attention_heads, compute.attention_dtype
 
     def heads(
         x,
@@ -62,13 +83,16 @@ def attention(
 
     query = query * (width // num_heads) ** -0.5
     scores = product("bhqd,bhkd->bhqk", heads(query), heads(key), dtype)
-    for bias in biases:
-        scores = scores + bias
-    # A softmax, but that its sum divides the mixture: L * d numbers a head in place of L * L.
+    scores = scores.astype(compute.activation_dtype)
+    # One by one: XLA adds the biases within the softmax's pass. Their sum would be another array.
+    for one in (*(() if bias is None else (bias,)), *seen.biases(compute.sum_dtype)):
+        scores = scores + one
+    # A softmax whose sum divides the mixture: L * d numbers a head in place of L * L.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     dropped = dropout.weights(weights, config.attention_probs_dropout_prob)
     mixed = product("bhqk,bhkd->bhqd", dropped, heads(value), dtype)
     mixed = mixed / weights.sum(axis=-1, keepdims=True)
+    mixed = mixed.astype(compute.activation_dtype)
     return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
 
 
@@ -77,20 +101,44 @@ LEAST = -(2.0**41)
 number."""
 
 
-def _fused(query, key, value, biases, config):
-    """`attention`, by `jax.nn.dot_product_attention`."""
+def _dot_product_attention(query, key, value, seen, bias, config, implementation):
+    """`attention` by `jax.nn.dot_product_attention`."""
     batch, length, width = query.shape
     dtype = config.compute.attention_dtype
     query, key, value = (
         x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1)
         for x in (query, key, value)
     )
-    bias = jnp.maximum(sum(biases), LEAST).astype(dtype)
+    biases = (*(() if bias is None else (bias,)), *seen.biases(config.compute.sum_dtype))
+    total = jnp.maximum(sum(biases), LEAST).astype(dtype)
     mixed = jax.nn.dot_product_attention(
         query,
         key,
         value,
-        jnp.broadcast_to(bias, (*bias.shape[:2], length, length)),
-        implementation=config.compute.attn_implementation,
+        jnp.broadcast_to(total, (*total.shape[:2], length, length)),
+        implementation=implementation,
     )
-    return mixed.reshape(batch, length, width).astype(config.compute.sum_dtype)
+    return mixed.reshape(batch, length, width).astype(config.compute.activation_dtype)
+
+
+def _flash(query, key, value, seen, config):
+    """`attention` by the flash attention kernel for TPUs, which knows segments and causality."""
+    from jax.experimental.pallas.ops.tpu import flash_attention as flash  # only on TPUs
+
+    batch, length, width = query.shape
+    dtype = config.compute.attention_dtype
+    query, key, value = (
+        x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1).transpose(0, 2, 1, 3)
+        for x in (query, key, value)
+    )
+    segments = seen.mask if seen.packed else seen.mask != 0
+    mixed = flash.flash_attention(
+        query,
+        key,
+        value,
+        segment_ids=flash.SegmentIds(*[segments.astype(jnp.int32)] * 2),
+        causal=seen.causal,
+        sm_scale=(width // config.num_attention_heads) ** -0.5,
+    )
+    mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
+    return mixed.astype(config.compute.activation_dtype)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from flax import nnx
 
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import embedding, in_turn, layer_norm, vectors_of
 from jsbert.encoders.post_norm import Layer
@@ -97,8 +97,6 @@ class Encoder(nnx.Module):
         self.config = config
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        biases = (mask_bias(same_text(mask, positions), self.config.compute.sum_dtype),)
         hidden = self.embeddings(ids, token_types, positions, dropout)
-        return in_turn(
-            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
-        )
+        seen = Seen(mask, packed=positions is not None)
+        return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, seen=seen)

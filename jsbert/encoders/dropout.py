@@ -5,11 +5,16 @@ Neither the other rows, nor the padding, nor the packing of several texts into a
 example draws: so the full batch, its chunks, and any number of devices train alike.
 """
 
+import copy
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Shaped, UInt32
 
 from jsbert.arrays import AnyArray
+
+IN_LAYER = 64
+"""More than the places of use in any layer."""
 
 
 def row_keys(
@@ -45,12 +50,19 @@ class Dropout:
             examples: the example that each token belongs to; by default row i is example i.
             positions: each token's place in its text; by default its place in the row.
         """
-        self.words, self.places = None, 0
+        self.words, self.places, self.layer = None, 0, 0
         if keys is None:
             return
         words = jax.vmap(lambda key: jax.random.bits(key, (2,), jnp.uint32))(keys)
         self.words = words[:, None] if examples is None else words[examples]  # (B, 1 or L, 2)
         self.positions = positions
+
+    def of_layer(self, number: int | Int[Array, ""]) -> "Dropout":
+        """The dropout of a layer, whose places of use are counted apart from those of other layers.
+        So it does not matter whether layers are traced one by one or as the body of a loop."""
+        own = copy.copy(self)
+        own.places, own.layer = 0, number + 1
+        return own
 
     def hidden(
         self, x: Float[Array, "batch length dim"], rate: float
@@ -82,9 +94,8 @@ class Dropout:
 
     def _drop(self, x, rate, words, entry):
         self.places += 1
-        bits = _mixed(entry + words[..., 0]) ^ (
-            words[..., 1] + jnp.uint32(self.places * 0x9E3779B9 % 2**32)
-        )
+        place = jnp.asarray(self.layer, jnp.uint32) * jnp.uint32(IN_LAYER) + jnp.uint32(self.places)
+        bits = _mixed(entry + words[..., 0]) ^ (words[..., 1] + place * jnp.uint32(0x9E3779B9))
         threshold = round(rate * 2**24)
         keep = (_mixed(bits) >> 8) >= threshold
         return jnp.where(keep, x * (2**24 / (2**24 - threshold)), 0.0)

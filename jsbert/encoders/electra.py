@@ -9,7 +9,7 @@ from typing import ClassVar
 from flax import nnx
 
 from jsbert.encoders import bert
-from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import in_turn, linear
 
@@ -54,10 +54,8 @@ class Encoder(bert.Encoder):
             self.project = linear(config, config.embedding_size, config.hidden_size, rngs)
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        biases = (mask_bias(same_text(mask, positions), self.config.compute.sum_dtype),)
         hidden = self.embeddings(ids, token_types, positions, dropout)
         if self.config.embedding_size != self.config.hidden_size:
             hidden = self.project(hidden)
-        return in_turn(
-            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
-        )
+        seen = Seen(mask, packed=positions is not None)
+        return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, seen=seen)

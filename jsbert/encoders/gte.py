@@ -13,13 +13,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jsbert.activations import ACTIVATIONS
 from jsbert.checks import COUNT, POSITIVE, Range, typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders import nomic_bert
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
-from jsbert.encoders.layers import layer_norm, linear
+from jsbert.encoders.layers import activated, added, layer_norm, linear
 from jsbert.encoders.rope import Attention, check_head_size, theta_of
 
 PREFIX = "gte."
@@ -121,16 +121,16 @@ class Layer(nnx.Module):
         hidden: Float[Array, "batch length dim"],
         *,
         positions: Any,
-        biases: tuple[Array, ...],
+        seen: Seen,
         dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
         rate = self.config.hidden_dropout_prob
-        hidden = self.attention_norm(
-            hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate)
-        )
+        mixed = self.attention(hidden, positions, seen, dropout)
+        hidden = self.attention_norm(added(self.config, hidden, dropout.hidden(mixed, rate)))
         inner, gate = jnp.split(self.inner_gate(hidden), 2, axis=-1)
-        inner = dropout.hidden(inner * ACTIVATIONS[self.config.hidden_act](gate), rate)
-        return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))
+        inner = dropout.hidden(inner * activated(self.config, gate), rate)
+        update = dropout.hidden(self.output(inner), rate)
+        return self.output_norm(added(self.config, hidden, update))
 
 
 class Encoder(nomic_bert.Encoder):

@@ -2,48 +2,98 @@
 turn."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from jsbert.activations import ACTIVATIONS
+from jsbert.compute import Compute
 from jsbert.config import EncoderConfig
+from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import int8_product, product
 
 
 class Linear(nnx.Linear):
-    """A linear layer over the tokens of all rows at once, (B, L, D) as (B * L, D).
+    """A linear layer over the tokens of all rows at once: (B, L, D) as (B * L, D).
 
-    With one contracted axis the kernel's gradient is a plain matrix product; with two, XLA on the
+    With one contracted axis the kernel's gradient is a plain matrix product. With two, XLA on the
     CPU first copies an operand transposed, and takes twice as long.
     """
 
+    kernel_scale: nnx.Param
+    compute: Compute
+
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
-        rows, kernel = x.reshape(-1, x.shape[-1]), self.kernel[...]
-        if self.dtype == jnp.int8:
-            rows = int8_product(rows, kernel, self.kernel_scale[...])
-        else:
-            rows = product("bi,io->bo", rows, kernel, self.dtype)
-        if self.use_bias:
-            rows = rows + self.bias[None]
-        return rows.reshape(*x.shape[:-1], -1)
+        bias = None if self.bias is None else self.bias[...]
+        scale = self.kernel_scale[...] if self.compute.dtype == "int8" else None
+        return _linear(x, self.compute, self.kernel[...], bias, scale)
+
+
+def joined(
+    layers: Sequence["Linear"], x: Float[Array, "... inputs"]
+) -> tuple[Float[Array, "... outputs"], ...]:
+    """The outputs of linear layers that read the same input.
+
+    Where layers are scanned it is one product with all kernels side by side: one product compiles
+    faster than several, and reads `x` once. On a CPU the joint kernel would be a copy too many.
+    """
+    first = layers[0]
+    if not first.compute.scans:
+        return tuple(layer(x) for layer in layers)
+    widths = [layer.kernel.shape[-1] for layer in layers]
+    names = ["kernel", *(["bias"] if first.bias is not None else [])]
+    names += ["kernel_scale"] if first.compute.dtype == "int8" else []
+    whole = {
+        name: jnp.concatenate([getattr(layer, name)[...] for layer in layers], axis=-1)
+        for name in names
+    }
+    y = _linear(x, first.compute, **whole)
+    return tuple(jnp.split(y, np.cumsum(widths)[:-1].tolist(), axis=-1))
+
+
+def _linear(x, compute, kernel, bias=None, kernel_scale=None):
+    rows = x.reshape(-1, x.shape[-1])
+    if compute.dtype == "int8":
+        rows = int8_product(rows.astype(jnp.float32), kernel, kernel_scale)
+    else:
+        rows = product("bi,io->bo", rows, kernel, compute.dtype)
+    if bias is not None:
+        rows = rows + bias[None]
+    return rows.astype(compute.activation_dtype).reshape(*x.shape[:-1], -1)
+
+
+class LayerNorm(nnx.LayerNorm):
+    """A LayerNorm that computes in at least float32 and returns the activations' dtype."""
+
+    compute: Compute
+
+    def __call__(self, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
+        normed = super().__call__(x.astype(self.compute.sum_dtype))
+        return normed.astype(self.compute.activation_dtype)
+
+
+class RMSNorm(nnx.RMSNorm):
+    """An RMSNorm that computes in at least float32 and returns the activations' dtype."""
+
+    compute: Compute
+
+    def __call__(self, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
+        normed = super().__call__(x.astype(self.compute.sum_dtype))
+        return normed.astype(self.compute.activation_dtype)
 
 
 def linear(
     config: EncoderConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, use_bias: bool = True
 ) -> Linear:
-    """A linear layer whose product is in the config's dtype."""
-    layer = Linear(
-        inputs,
-        outputs,
-        use_bias=use_bias,
-        dtype=jnp.dtype(config.compute.dtype),
-        kernel_init=nnx.initializers.normal(config.initializer_range),
-        rngs=rngs,
-    )
+    """A linear layer that computes as the config says."""
+    init = _normal(config.initializer_range)
+    layer = Linear(inputs, outputs, use_bias=use_bias, kernel_init=init, rngs=rngs)
+    layer.compute = config.compute
     if config.compute.dtype == "int8":  # see `casting.in_dtype`
         layer.kernel_scale = nnx.Param(jnp.ones(outputs))
     return layer
@@ -51,23 +101,45 @@ def linear(
 
 def layer_norm(
     config: EncoderConfig, width: int, rngs: nnx.Rngs, *, use_bias: bool = True
-) -> nnx.LayerNorm:
+) -> LayerNorm:
     """A LayerNorm with the config's epsilon."""
     # The fast variance, E[x^2] - E[x]^2, loses two digits where the mean is large.
-    return nnx.LayerNorm(
-        width, epsilon=config.layer_norm_eps, use_bias=use_bias, use_fast_variance=False, rngs=rngs
-    )
+    options = {"epsilon": config.layer_norm_eps, "use_bias": use_bias, "use_fast_variance": False}
+    layer = LayerNorm(width, **options, rngs=rngs)
+    layer.compute = config.compute
+    return layer
 
 
-def rms_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
+def rms_norm(config: EncoderConfig, width: int, rngs: nnx.Rngs) -> RMSNorm:
     """An RMSNorm with the config's epsilon: a LayerNorm without mean and bias."""
-    return nnx.RMSNorm(width, epsilon=config.layer_norm_eps, rngs=rngs)
+    layer = RMSNorm(width, epsilon=config.layer_norm_eps, rngs=rngs)
+    layer.compute = config.compute
+    return layer
 
 
 def embedding(config: EncoderConfig, count: int, width: int, rngs: nnx.Rngs) -> nnx.Embed:
     """A table of `count` vectors."""
-    init = nnx.initializers.normal(config.initializer_range)
+    init = _normal(config.initializer_range)
     return nnx.Embed(count, width, dtype=config.compute.sum_dtype, embedding_init=init, rngs=rngs)
+
+
+def activated(
+    config: EncoderConfig, x: Float[Array, "batch length width"]
+) -> Float[Array, "batch length width"]:
+    """The config's activation function, computed in at least float32."""
+    compute = config.compute
+    return ACTIVATIONS[config.hidden_act](x.astype(compute.sum_dtype)).astype(
+        compute.activation_dtype
+    )
+
+
+def added(
+    config: EncoderConfig,
+    hidden: Float[Array, "batch length dim"],
+    update: Float[Array, "batch length dim"],
+) -> Float[Array, "batch length dim"]:
+    """`hidden` + `update`, summed in at least float32."""
+    return hidden.astype(config.compute.sum_dtype) + update.astype(config.compute.sum_dtype)
 
 
 def vectors_of(
@@ -103,16 +175,89 @@ def in_turn(
     layers: Iterable[Callable],
     hidden: Float[Array, "batch length dim"],
     *,
-    remat: bool,
+    compute: Compute,
+    dropout: Dropout,
     **context: Any,
 ) -> tuple[Float[Array, "batch length dim"], ...]:
-    """`hidden`, and what each layer makes of what the one before made; each is called with
-    `context`.
+    """Run layers one after the other: `hidden`, then the result of each.
 
-    With `remat` a gradient computes each layer anew.
+    Layers that repeat run in `jax.lax.scan` where `compute.scans`. Then one repetition is compiled,
+    not each layer.
+
+    Args:
+        layers: called with (hidden, dropout=, **context).
+        hidden: what the first layer reads.
+        compute: with its `remat` a gradient recomputes what is inside a layer.
+        dropout: each layer draws its own.
+        context: further arguments of each layer.
     """
-    stages = [hidden]
-    for layer in layers:
-        run = functools.partial(layer, **context)
-        stages.append(jax.checkpoint(run)(stages[-1]) if remat else run(stages[-1]))
+    layers = list(layers)
+
+    def run(layer, number, hidden):
+        return layer(hidden, dropout=dropout.of_layer(number), **context).astype(hidden.dtype)
+
+    def step(layer, number, hidden):
+        once = functools.partial(run, layer, number)
+        return (jax.checkpoint(once) if compute.remat else once)(hidden)
+
+    start, period, times = repetition(layers) if compute.scans else (len(layers), 1, 0)
+    end = start + period * times
+    stages = [hidden.astype(compute.activation_dtype)]
+    for number in range(start):
+        stages.append(step(layers[number], number, stages[-1]))
+    if times:
+        graphs, params = zip(
+            *(_stacked(layers[start + i : end : period]) for i in range(period)), strict=True
+        )
+
+        def repeat(hidden, turn):
+            first, params = turn
+            outputs = []
+            for i, (graph, own) in enumerate(zip(graphs, params, strict=True)):
+                layer = graph if own is None else nnx.merge(graph, own)
+                hidden = step(layer, first + i, hidden)
+                outputs.append(hidden)
+            return hidden, outputs
+
+        last, outputs = jax.lax.scan(repeat, stages[-1], (jnp.arange(start, end, period), params))
+        stages += [outputs[i][turn] for turn in range(times) for i in range(period)]
+        stages[-1] = last
+    for number in range(end, len(layers)):
+        stages.append(step(layers[number], number, stages[-1]))
     return tuple(stages)
+
+
+def repetition(layers: Sequence[nnx.Module]) -> tuple[int, int, int]:
+    """(start, period, times): from `start` on, `period` layers repeat `times` times.
+
+    Of all ways to see the layers so, the one with the fewest layers outside the repetition, and in
+    one turn of it: (0, 1, 12) for BERT, (1, 3, 7) for ModernBERT.
+    """
+    kinds = [nnx.graphdef(layer) for layer in layers]
+    best = (len(layers), len(layers), 1, 0)
+    for start in range(len(layers)):
+        for period in range(1, (len(layers) - start) // 2 + 1):
+            times = 1
+            while (
+                kinds[start : start + period]
+                == kinds[start + times * period : start + (times + 1) * period]
+            ):
+                times += 1
+            num_traced = len(layers) - period * (times - 1)
+            if times > 1 and num_traced < best[0]:
+                best = (num_traced, start, period, times)
+    return best[1:]
+
+
+def _stacked(layers):
+    """(the graph of layers that are alike, their params, each with an axis of the layers). Without
+    params, if it is the same layer each time."""
+    if all(layer is layers[0] for layer in layers):
+        return layers[0], None
+    graphs, states = zip(*(nnx.split(layer) for layer in layers), strict=True)
+    return graphs[0], jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+@functools.cache  # the same object each time, so that layers that are alike compare as equal
+def _normal(deviation):
+    return nnx.initializers.normal(deviation)

@@ -13,13 +13,21 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jsbert.activations import ACTIVATIONS, activation_name
+from jsbert.activations import activation_name
 from jsbert.checks import POSITIVE, typed
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
-from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
+from jsbert.encoders.layers import (
+    activated,
+    added,
+    embedding,
+    in_turn,
+    layer_norm,
+    linear,
+    vectors_of,
+)
 from jsbert.encoders.rope import Attention, check_head_size, theta_of
 
 PREFIX = "model."
@@ -171,7 +179,7 @@ class Embeddings(nnx.Module):
         self.config = config
 
     def __call__(self, ids, dropout):
-        hidden = self.norm(vectors_of(self.word, ids).astype(self.config.compute.sum_dtype))
+        hidden = self.norm(vectors_of(self.word, ids))
         return dropout.hidden(hidden, self.config.hidden_dropout_prob)
 
 
@@ -201,15 +209,16 @@ class Layer(nnx.Module):
         hidden: Float[Array, "batch length dim"],
         *,
         positions: Array,
-        biases: Mapping[str, tuple[Array, ...]],
+        seen: Mapping[str, Seen],
         dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
         normed = self.attention_norm(hidden) if self.attention_norm else hidden
-        mixed = self.attention(normed, positions, biases[self.kind], dropout)
-        hidden = hidden + dropout.hidden(mixed, self.config.attention_probs_dropout_prob)
+        mixed = self.attention(normed, positions, seen[self.kind], dropout)
+        config = self.config
+        hidden = added(config, hidden, dropout.hidden(mixed, config.attention_probs_dropout_prob))
         inner, gate = jnp.split(self.inner(self.inner_norm(hidden)), 2, axis=-1)
-        inner = ACTIVATIONS[self.config.hidden_act](inner) * gate
-        return hidden + self.output(dropout.hidden(inner, self.config.mlp_dropout))
+        inner = activated(config, inner) * gate
+        return added(config, hidden, self.output(dropout.hidden(inner, config.mlp_dropout)))
 
 
 class Encoder(nnx.Module):
@@ -226,16 +235,10 @@ class Encoder(nnx.Module):
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
-        near = (
-            jnp.abs(places[:, None, :, None] - places[:, None, None, :])
-            <= config.local_attention // 2
-        )
-        everything = mask_bias(same_text(mask, positions), config.compute.sum_dtype)
-        biases = {
-            "full_attention": (everything,),
-            "sliding_attention": (everything, mask_bias(near, config.compute.sum_dtype)),
-        }
+        everything = Seen(mask, packed=positions is not None)
+        near = dataclasses.replace(everything, window=config.local_attention // 2)
+        seen = {"full_attention": everything, "sliding_attention": near}
         hidden = self.embeddings(ids, dropout)
-        context = {"positions": places, "biases": biases, "dropout": dropout}
-        *stages, last = in_turn(self.layers, hidden, remat=config.compute.remat, **context)
+        context = {"positions": places, "seen": seen, "dropout": dropout}
+        *stages, last = in_turn(self.layers, hidden, compute=config.compute, **context)
         return (*stages, self.norm(last))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 
 from jsbert.config import EncoderConfig
 from jsbert.encoders import bert
-from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import counted_positions, embedding, in_turn
 from jsbert.encoders.post_norm import Layer
@@ -88,15 +88,13 @@ class Encoder(nnx.Module):
         self.config = config
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        places = jnp.arange(ids.shape[1])[None] if positions is None else positions
-        buckets = distance_buckets(places)
-        of_distance = self.distances(buckets).transpose(0, 3, 1, 2)  # (B or 1, H, L, L)
-        biases = (of_distance, mask_bias(same_text(mask, positions), self.config.compute.sum_dtype))
+        # In a packed row, too, the distance of two tokens of a text is that of their columns.
+        buckets = distance_buckets(jnp.arange(ids.shape[1])[None])
+        of_distance = self.distances(buckets).transpose(0, 3, 1, 2)  # (1, H, L, L)
         places = counted_positions(ids, mask, positions, padding_id=PADDING_ID)
         hidden = self.embeddings(ids, None, places, dropout)
-        return in_turn(
-            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
-        )
+        context = {"seen": Seen(mask, packed=positions is not None), "bias": of_distance}
+        return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, **context)
 
 
 def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch length length"]:

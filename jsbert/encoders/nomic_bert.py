@@ -13,13 +13,21 @@ from typing import Any, ClassVar
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jsbert.activations import ACTIVATIONS
 from jsbert.checks import POSITIVE, Range, typed
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
-from jsbert.encoders.layers import embedding, in_turn, layer_norm, linear, vectors_of
+from jsbert.encoders.layers import (
+    activated,
+    added,
+    embedding,
+    in_turn,
+    joined,
+    layer_norm,
+    linear,
+    vectors_of,
+)
 from jsbert.encoders.rope import Attention, check_head_size, theta_of
 
 PREFIX = "nomic_bert."
@@ -179,9 +187,7 @@ class Embeddings(nnx.Module):
                 else self.token_type(token_types)
             )
             hidden = hidden + types
-        return dropout.hidden(
-            self.norm(hidden.astype(self.config.compute.sum_dtype)), self.config.hidden_dropout_prob
-        )
+        return dropout.hidden(self.norm(hidden), self.config.hidden_dropout_prob)
 
 
 class Layer(nnx.Module):
@@ -203,15 +209,16 @@ class Layer(nnx.Module):
         hidden: Float[Array, "batch length dim"],
         *,
         positions: Any,
-        biases: tuple[Array, ...],
+        seen: Seen,
         dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
         rate = self.config.hidden_dropout_prob
-        hidden = self.attention_norm(
-            hidden + dropout.hidden(self.attention(hidden, positions, biases, dropout), rate)
-        )
-        inner = self.inner(hidden) * ACTIVATIONS[self.config.hidden_act](self.gate(hidden))
-        return self.output_norm(hidden + dropout.hidden(self.output(inner), rate))
+        mixed = self.attention(hidden, positions, seen, dropout)
+        hidden = self.attention_norm(added(self.config, hidden, dropout.hidden(mixed, rate)))
+        inner, gate = joined((self.inner, self.gate), hidden)
+        inner = inner * activated(self.config, gate)
+        update = dropout.hidden(self.output(inner), rate)
+        return self.output_norm(added(self.config, hidden, update))
 
 
 class Encoder(nnx.Module):
@@ -226,13 +233,7 @@ class Encoder(nnx.Module):
 
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
-        biases = (mask_bias(same_text(mask, positions), config.compute.sum_dtype),)
         hidden = self.embeddings(ids, token_types, dropout)
-        return in_turn(
-            self.layers,
-            hidden,
-            remat=config.compute.remat,
-            positions=positions,
-            biases=biases,
-            dropout=dropout,
-        )
+        seen = Seen(mask, packed=positions is not None)
+        context = {"positions": positions, "seen": seen, "dropout": dropout}
+        return in_turn(self.layers, hidden, compute=config.compute, **context)

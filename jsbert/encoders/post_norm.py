@@ -4,15 +4,14 @@ to its input and then normalised. BERT's, and that of most families since."""
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jsbert.activations import ACTIVATIONS
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import attention
+from jsbert.encoders.attention import Seen, attention
 from jsbert.encoders.dropout import Dropout
-from jsbert.encoders.layers import layer_norm, linear
+from jsbert.encoders.layers import activated, added, joined, layer_norm, linear
 
 
 class Attention(nnx.Module):
-    """Self-attention over the tokens that the biases let through."""
+    """Self-attention over the tokens that are seen."""
 
     def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
         width = config.hidden_size
@@ -21,14 +20,13 @@ class Attention(nnx.Module):
         )
         self.config = config
 
-    def __call__(self, hidden, biases, dropout):
+    def __call__(self, hidden, seen, bias, dropout):
         mixed = attention(
-            self.query(hidden),
-            self.key(hidden),
-            self.value(hidden),
-            biases,
+            *joined((self.query, self.key, self.value), hidden),
+            seen,
             config=self.config,
             dropout=dropout,
+            bias=bias,
         )
         return self.output(mixed)
 
@@ -52,10 +50,12 @@ class Layer(nnx.Module):
         self,
         hidden: Float[Array, "batch length dim"],
         *,
-        biases: tuple[Array, ...],
+        seen: Seen,
         dropout: Dropout,
+        bias: Float[Array, "#batch heads length length"] | None = None,
     ) -> Float[Array, "batch length dim"]:
-        mixed = self.attention(hidden, biases, dropout)
-        hidden = self.attention_norm(hidden + dropout.hidden(mixed, self.attention_rate))
-        inner = ACTIVATIONS[self.config.hidden_act](self.intermediate(hidden))
-        return self.output_norm(hidden + dropout.hidden(self.output(inner), self.output_rate))
+        config = self.config
+        mixed = dropout.hidden(self.attention(hidden, seen, bias, dropout), self.attention_rate)
+        hidden = self.attention_norm(added(config, hidden, mixed))
+        update = self.output(activated(config, self.intermediate(hidden)))
+        return self.output_norm(added(config, hidden, dropout.hidden(update, self.output_rate)))

@@ -13,13 +13,21 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jsbert.activations import ACTIVATIONS
 from jsbert.checks import POSITIVE, typed
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import attention, mask_bias, same_text
+from jsbert.encoders.attention import Seen, attention
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
-from jsbert.encoders.layers import embedding, in_turn, linear, rms_norm, vectors_of
+from jsbert.encoders.layers import (
+    activated,
+    added,
+    embedding,
+    in_turn,
+    joined,
+    linear,
+    rms_norm,
+    vectors_of,
+)
 from jsbert.encoders.rope import rotated, theta_of
 
 PREFIX = "model."
@@ -135,13 +143,14 @@ class Attention(nnx.Module):
         self.output = project(config.num_attention_heads * size, width)
         self.config = config
 
-    def __call__(self, hidden, positions, biases, dropout):
+    def __call__(self, hidden, positions, seen, dropout):
         config = self.config
+        query, key, value = joined((self.query, self.key, self.value), hidden)
         mixed = attention(
-            self._turned(self.query_norm, self.query(hidden), positions),
-            self._shared(self._turned(self.key_norm, self.key(hidden), positions)),
-            self._shared(self.value(hidden)),
-            biases,
+            self._turned(self.query_norm, query, positions),
+            self._shared(self._turned(self.key_norm, key, positions)),
+            self._shared(value),
+            seen,
             config=config,
             dropout=dropout,
         )
@@ -183,14 +192,16 @@ class Layer(nnx.Module):
         hidden: Float[Array, "batch length dim"],
         *,
         positions: Array,
-        biases: tuple[Array, ...],
+        seen: Seen,
         dropout: Dropout,
     ) -> Float[Array, "batch length dim"]:
-        hidden = hidden + self.attention(self.attention_norm(hidden), positions, biases, dropout)
+        config = self.config
+        mixed = self.attention(self.attention_norm(hidden), positions, seen, dropout)
+        hidden = added(config, hidden, mixed)
         normed = self.inner_norm(hidden)
-        return hidden + self.output(
-            ACTIVATIONS[self.config.hidden_act](self.gate(normed)) * self.inner(normed)
-        )
+        inner, gate = joined((self.inner, self.gate), normed)
+        inner = activated(config, gate) * inner
+        return added(config, hidden, self.output(inner))
 
 
 class Encoder(nnx.Module):
@@ -205,12 +216,8 @@ class Encoder(nnx.Module):
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
-        before = places[:, None, :, None] >= places[:, None, None, :]
-        biases = tuple(
-            mask_bias(seen, config.compute.sum_dtype)
-            for seen in (same_text(mask, positions), before)
-        )
-        hidden = vectors_of(self.word, ids).astype(config.compute.sum_dtype)
-        context = {"positions": places, "biases": biases, "dropout": dropout}
-        *stages, last = in_turn(self.layers, hidden, remat=config.compute.remat, **context)
+        seen = Seen(mask, packed=positions is not None, causal=True)
+        hidden = vectors_of(self.word, ids)
+        context = {"positions": places, "seen": seen, "dropout": dropout}
+        *stages, last = in_turn(self.layers, hidden, compute=config.compute, **context)
         return (*stages, self.norm(last))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsbert.encoders import bert
-from jsbert.encoders.attention import mask_bias, same_text
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import counted_positions, in_turn
 
@@ -57,9 +57,7 @@ class Encoder(bert.Encoder):
     """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        biases = (mask_bias(same_text(mask, positions), self.config.compute.sum_dtype),)
         places = counted_positions(ids, mask, positions, padding_id=self.config.pad_token_id)
         hidden = self.embeddings(ids, token_types, places, dropout)
-        return in_turn(
-            self.layers, hidden, remat=self.config.compute.remat, biases=biases, dropout=dropout
-        )
+        seen = Seen(mask, packed=positions is not None)
+        return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, seen=seen)

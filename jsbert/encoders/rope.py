@@ -4,7 +4,6 @@ Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: 
 + d/2.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +29,7 @@ def rotated(
     """Queries or keys of `num_heads` heads side by side, each turned by its token's place.
 
     Args:
-        x: at least float32.
+        x: any float dtype, which the result has too; the angles are float32.
         positions: each token's place; None counts from 0 at the left. Only differences of places
             matter.
         num_heads: heads, each of `width / num_heads` = d entries; d is even.
@@ -51,7 +50,7 @@ def rotated(
     cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]  # (B or 1, L, 1, d/2)
     first, second = jnp.split(x.reshape(batch, length, num_heads, -1), 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.reshape(batch, length, width)
+    return turned.astype(x.dtype).reshape(batch, length, width)
 
 
 class Attention(nnx.Module):
@@ -69,22 +68,24 @@ class Attention(nnx.Module):
         width = config.hidden_size
         self.qkv = linear(config, width, 3 * width, rngs, use_bias=use_bias)
         self.output = linear(config, width, width, rngs, use_bias=use_bias)
-        self.turned = functools.partial(
-            rotated, num_heads=config.num_attention_heads, theta=theta, factor=factor
-        )
+        self.theta, self.factor = theta, factor
         self.config = config
 
-    def __call__(self, hidden, positions, biases, dropout):
+    def __call__(self, hidden, positions, seen, dropout):
         query, key, value = jnp.split(self.qkv(hidden), 3, axis=-1)
         mixed = attention(
-            self.turned(query, positions),
-            self.turned(key, positions),
+            self._turned(query, positions),
+            self._turned(key, positions),
             value,
-            biases,
+            seen,
             config=self.config,
             dropout=dropout,
         )
         return self.output(mixed)
+
+    def _turned(self, x, positions):
+        num_heads = self.config.num_attention_heads
+        return rotated(x, positions, num_heads=num_heads, theta=self.theta, factor=self.factor)
 
 
 def check_head_size(values: Mapping[str, Any]) -> None:
