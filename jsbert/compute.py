@@ -5,6 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
+from jsbert.checks import check_value
+
 ATTENTIONS = ("auto", "eager", "xla", "cudnn", "flash")
 """How attention is computed. "eager" (transformers' word) writes it out, which is the fastest on a
 CPU. "xla" and "cudnn" call `jax.nn.dot_product_attention`: as XLA compiles it, or as one fused
@@ -39,10 +41,7 @@ class Compute:
     platform: str = "cpu"
 
     def __post_init__(self):
-        if self.attn_implementation not in ATTENTIONS:
-            raise ValueError(
-                f"attn_implementation is {self.attn_implementation!r}; possible: {ATTENTIONS}"
-            )
+        check_value(self.attn_implementation, str, name="attn_implementation", allowed=ATTENTIONS)
 
     def attention(self, length: int) -> str:
         """How attention is computed in rows of `length` tokens; "auto" is resolved.

@@ -46,43 +46,34 @@ class Seen:
 
 
 def attention(
-    query: Float[Array, "batch length width"],
-    key: Float[Array, "batch length width"],
-    value: Float[Array, "batch length width"],
+    query: Float[Array, "batch heads length size"],
+    key: Float[Array, "batch heads length size"],
+    value: Float[Array, "batch heads length size"],
     seen: Seen,
     *,
     config: EncoderConfig,
     dropout: Dropout,
     bias: Float[Array, "#batch heads length length"] | None = None,
-) -> Float[Array, "batch length width"]:
+) -> Float[Array, "batch heads length size"]:
     """Each token's mixture of the values: the softmax, over the tokens that it sees, of
-    query * key / sqrt(d) + bias.
+    query * key / sqrt(size) + bias.
 
     Args:
-        query, key, value: all heads, side by side.
+        query, key, value: by heads, as `layers.in_heads` returns them.
         seen: which tokens a token sees.
-        config: says how many heads there are, each of `width / num_attention_heads` = d entries,
-            the rate of the dropout, and how attention is computed.
+        config: says how attention is computed, and the rate of the dropout.
         dropout: of the softmax's weights.
         bias: added to the scores.
     """
     compute = config.compute
-    how = "eager" if dropout.words is not None else compute.attention(query.shape[1])
+    how = "eager" if dropout.words is not None else compute.attention(query.shape[2])
     if how == "flash" and bias is None and seen.window is None:
         return _flash(query, key, value, seen, config)
     # "auto" makes no array of (B, H, L, L) for a fused kernel.
     if how in ("xla", "cudnn") and (bias is None or compute.attn_implementation != "auto"):
         return _dot_product_attention(query, key, value, seen, bias, config, how)
-    batch, length, width = query.shape
-    num_heads, dtype = config.num_attention_heads, compute.attention_dtype
-
-    def heads(
-        x,
-    ):  # (B, L, D) -> (B, H, L, d): with the heads in front, both products are plain ones
-        return x.reshape(batch, length, num_heads, -1).transpose(0, 2, 1, 3)
-
-    query = query * (width // num_heads) ** -0.5
-    scores = product("bhqd,bhkd->bhqk", heads(query), heads(key), dtype)
+    dtype = compute.attention_dtype
+    scores = product("bhqd,bhkd->bhqk", query * query.shape[-1] ** -0.5, key, dtype)
     scores = scores.astype(compute.activation_dtype)
     # One by one: XLA adds the biases within the softmax's pass. Their sum would be another array.
     for one in (*(() if bias is None else (bias,)), *seen.biases(compute.sum_dtype)):
@@ -90,10 +81,9 @@ def attention(
     # A softmax whose sum divides the mixture: L * d numbers a head in place of L * L.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     dropped = dropout.weights(weights, config.attention_probs_dropout_prob)
-    mixed = product("bhqk,bhkd->bhqd", dropped, heads(value), dtype)
+    mixed = product("bhqk,bhkd->bhqd", dropped, value, dtype)
     mixed = mixed / weights.sum(axis=-1, keepdims=True)
-    mixed = mixed.astype(compute.activation_dtype)
-    return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
+    return mixed.astype(compute.activation_dtype)
 
 
 LEAST = -(2.0**41)
@@ -103,12 +93,8 @@ number."""
 
 def _dot_product_attention(query, key, value, seen, bias, config, implementation):
     """`attention` by `jax.nn.dot_product_attention`."""
-    batch, length, width = query.shape
-    dtype = config.compute.attention_dtype
-    query, key, value = (
-        x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1)
-        for x in (query, key, value)
-    )
+    length, dtype = query.shape[2], config.compute.attention_dtype
+    query, key, value = (x.astype(dtype).transpose(0, 2, 1, 3) for x in (query, key, value))
     biases = (*(() if bias is None else (bias,)), *seen.biases(config.compute.sum_dtype))
     total = jnp.maximum(sum(biases), LEAST).astype(dtype)
     mixed = jax.nn.dot_product_attention(
@@ -118,27 +104,19 @@ def _dot_product_attention(query, key, value, seen, bias, config, implementation
         jnp.broadcast_to(total, (*total.shape[:2], length, length)),
         implementation=implementation,
     )
-    return mixed.reshape(batch, length, width).astype(config.compute.activation_dtype)
+    return mixed.transpose(0, 2, 1, 3).astype(config.compute.activation_dtype)
 
 
 def _flash(query, key, value, seen, config):
     """`attention` by the flash attention kernel for TPUs, which knows segments and causality."""
     from jax.experimental.pallas.ops.tpu import flash_attention as flash  # only on TPUs
 
-    batch, length, width = query.shape
+    segments = (seen.mask if seen.packed else seen.mask != 0).astype(jnp.int32)
     dtype = config.compute.attention_dtype
-    query, key, value = (
-        x.astype(dtype).reshape(batch, length, config.num_attention_heads, -1).transpose(0, 2, 1, 3)
-        for x in (query, key, value)
-    )
-    segments = seen.mask if seen.packed else seen.mask != 0
     mixed = flash.flash_attention(
-        query,
-        key,
-        value,
-        segment_ids=flash.SegmentIds(*[segments.astype(jnp.int32)] * 2),
+        *(x.astype(dtype) for x in (query, key, value)),
+        segment_ids=flash.SegmentIds(segments, segments),
         causal=seen.causal,
-        sm_scale=(width // config.num_attention_heads) ** -0.5,
+        sm_scale=query.shape[-1] ** -0.5,
     )
-    mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
     return mixed.astype(config.compute.activation_dtype)

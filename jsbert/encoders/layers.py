@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -35,25 +34,76 @@ class Linear(nnx.Linear):
 
 
 def joined(
-    layers: Sequence["Linear"], x: Float[Array, "... inputs"]
-) -> tuple[Float[Array, "... outputs"], ...]:
-    """The outputs of linear layers that read the same input.
+    layers: Sequence["Linear"], x: Float[Array, "batch length inputs"]
+) -> tuple[Float[Array, "batch length outputs"], ...]:
+    """The outputs of linear layers of one width that read the same input.
 
-    Where layers are scanned it is one product with all kernels side by side: one product compiles
-    faster than several, and reads `x` once. On a CPU the joint kernel would be a copy too many.
+    Where layers are scanned it is one product with all kernels: one product compiles faster than
+    several, and reads `x` once. On a CPU the joint kernel would be a copy too many.
     """
-    first = layers[0]
-    if not first.compute.scans:
+    compute = layers[0].compute
+    if not compute.scans or compute.dtype == "int8":
         return tuple(layer(x) for layer in layers)
-    widths = [layer.kernel.shape[-1] for layer in layers]
-    names = ["kernel", *(["bias"] if first.bias is not None else [])]
-    names += ["kernel_scale"] if first.compute.dtype == "int8" else []
-    whole = {
-        name: jnp.concatenate([getattr(layer, name)[...] for layer in layers], axis=-1)
-        for name in names
-    }
-    y = _linear(x, first.compute, **whole)
-    return tuple(jnp.split(y, np.cumsum(widths)[:-1].tolist(), axis=-1))
+    kernel, bias = _kernels(layers)
+    y = product("bld,cde->cble", x, kernel, compute.dtype)
+    y = y if bias is None else y + bias[:, None, None]
+    return tuple(y.astype(compute.activation_dtype))
+
+
+def in_heads(
+    layers: Sequence["Linear"], x: Float[Array, "batch length inputs"], size: int
+) -> tuple[Float[Array, "batch heads length size"], ...]:
+    """`joined`, with each output cut into heads of `size` entries, the heads in front of the tokens:
+    so both products of attention are plain ones.
+
+    Where layers are scanned the product itself puts the heads there. A product followed by a
+    transposition would write each array twice.
+    """
+    compute = layers[0].compute
+    if not compute.scans or compute.dtype == "int8":
+        return tuple(_cut(layer(x), size) for layer in layers)
+    kernel, bias = _kernels(layers)
+    y = product("bld,cdhe->cbhle", x, kernel.reshape(*kernel.shape[:2], -1, size), compute.dtype)
+    y = y if bias is None else y + bias.reshape(len(layers), 1, -1, 1, size)
+    return tuple(y.astype(compute.activation_dtype))
+
+
+def three_in_heads(
+    layer: "Linear", x: Float[Array, "batch length inputs"], size: int
+) -> tuple[Float[Array, "batch heads length size"], ...]:
+    """`in_heads` of one layer whose output is query, key and value side by side."""
+    compute = layer.compute
+    if not compute.scans or compute.dtype == "int8":
+        return tuple(_cut(part, size) for part in jnp.split(layer(x), 3, axis=-1))
+    kernel = layer.kernel[...].reshape(x.shape[-1], 3, -1, size)
+    y = product("bld,dche->cbhle", x, kernel, compute.dtype)
+    y = y if layer.bias is None else y + layer.bias[...].reshape(3, 1, -1, 1, size)
+    return tuple(y.astype(compute.activation_dtype))
+
+
+def from_heads(
+    layer: "Linear", x: Float[Array, "batch heads length size"]
+) -> Float[Array, "batch length outputs"]:
+    """The output of a linear layer that reads all heads of a token side by side."""
+    batch, heads, length, size = x.shape
+    compute = layer.compute
+    if not compute.scans or compute.dtype == "int8":
+        return layer(x.transpose(0, 2, 1, 3).reshape(batch, length, heads * size))
+    kernel = layer.kernel[...].reshape(heads, size, -1)
+    y = product("bhle,heo->blo", x, kernel, compute.dtype)
+    y = y if layer.bias is None else y + layer.bias[...][None, None]
+    return y.astype(compute.activation_dtype)
+
+
+def _cut(x, size):
+    return x.reshape(*x.shape[:2], -1, size).transpose(0, 2, 1, 3)
+
+
+def _kernels(layers):
+    """The kernels of layers, stacked, and their biases or None."""
+    has_bias = layers[0].bias is not None
+    bias = jnp.stack([layer.bias[...] for layer in layers]) if has_bias else None
+    return jnp.stack([layer.kernel[...] for layer in layers]), bias
 
 
 def _linear(x, compute, kernel, bias=None, kernel_scale=None):
@@ -104,7 +154,9 @@ def layer_norm(
 ) -> LayerNorm:
     """A LayerNorm with the config's epsilon."""
     # The fast variance, E[x^2] - E[x]^2, loses two digits where the mean is large.
-    options = {"epsilon": config.layer_norm_eps, "use_bias": use_bias, "use_fast_variance": False}
+    # It is as good as the slow one where what comes in has bfloat16's three digits.
+    fast = config.compute.activation_dtype == jnp.bfloat16
+    options = {"epsilon": config.layer_norm_eps, "use_bias": use_bias, "use_fast_variance": fast}
     layer = LayerNorm(width, **options, rngs=rngs)
     layer.compute = config.compute
     return layer

@@ -7,7 +7,14 @@ from jaxtyping import Array, Float
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import Seen, attention
 from jsbert.encoders.dropout import Dropout
-from jsbert.encoders.layers import activated, added, joined, layer_norm, linear
+from jsbert.encoders.layers import (
+    activated,
+    added,
+    from_heads,
+    in_heads,
+    layer_norm,
+    linear,
+)
 
 
 class Attention(nnx.Module):
@@ -21,14 +28,11 @@ class Attention(nnx.Module):
         self.config = config
 
     def __call__(self, hidden, seen, bias, dropout):
-        mixed = attention(
-            *joined((self.query, self.key, self.value), hidden),
-            seen,
-            config=self.config,
-            dropout=dropout,
-            bias=bias,
-        )
-        return self.output(mixed)
+        config = self.config
+        size = config.hidden_size // config.num_attention_heads
+        heads = in_heads((self.query, self.key, self.value), hidden, size)
+        mixed = attention(*heads, seen, config=config, dropout=dropout, bias=bias)
+        return from_heads(self.output, mixed)
 
 
 class Layer(nnx.Module):

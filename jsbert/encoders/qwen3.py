@@ -22,6 +22,8 @@ from jsbert.encoders.layers import (
     activated,
     added,
     embedding,
+    from_heads,
+    in_heads,
     in_turn,
     joined,
     linear,
@@ -145,31 +147,15 @@ class Attention(nnx.Module):
 
     def __call__(self, hidden, positions, seen, dropout):
         config = self.config
-        query, key, value = joined((self.query, self.key, self.value), hidden)
-        mixed = attention(
-            self._turned(self.query_norm, query, positions),
-            self._shared(self._turned(self.key_norm, key, positions)),
-            self._shared(value),
-            seen,
-            config=config,
-            dropout=dropout,
-        )
-        return self.output(mixed)
-
-    def _turned(self, norm, x, positions):
-        heads = x.reshape(*x.shape[:2], -1, self.config.head_dim)
-        return rotated(
-            norm(heads).reshape(x.shape),
-            positions,
-            num_heads=heads.shape[2],
-            theta=self.config.rope_theta,
-        )
-
-    def _shared(self, x):
-        """Keys or values with each head as often as there are heads of queries for it."""
-        heads = x.reshape(*x.shape[:2], -1, self.config.head_dim)
-        times = self.config.num_attention_heads // self.config.num_key_value_heads
-        return jnp.repeat(heads, times, axis=2).reshape(*x.shape[:2], -1)
+        (query,) = in_heads((self.query,), hidden, config.head_dim)
+        key, value = in_heads((self.key, self.value), hidden, config.head_dim)
+        query = rotated(self.query_norm(query), positions, theta=config.rope_theta)
+        key = rotated(self.key_norm(key), positions, theta=config.rope_theta)
+        # Each head of keys and values serves several of queries.
+        times = config.num_attention_heads // config.num_key_value_heads
+        key, value = (jnp.repeat(x, times, axis=1) for x in (key, value))
+        mixed = attention(query, key, value, seen, config=config, dropout=dropout)
+        return from_heads(self.output, mixed)
 
 
 class Layer(nnx.Module):

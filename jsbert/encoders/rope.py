@@ -15,29 +15,26 @@ from jaxtyping import Array, Float, Int
 from jsbert.checks import POSITIVE, check_value
 from jsbert.config import EncoderConfig
 from jsbert.encoders.attention import attention
-from jsbert.encoders.layers import linear
+from jsbert.encoders.layers import from_heads, linear, three_in_heads
 
 
 def rotated(
-    x: Float[Array, "batch length width"],
+    x: Float[Array, "batch heads length size"],
     positions: Int[Array, "#batch length"] | None,
     *,
-    num_heads: int,
     theta: float,
     factor: float = 1.0,
-) -> Float[Array, "batch length width"]:
-    """Queries or keys of `num_heads` heads side by side, each turned by its token's place.
+) -> Float[Array, "batch heads length size"]:
+    """Queries or keys by heads, each turned by its token's place.
 
     Args:
         x: any float dtype, which the result has too; the angles are float32.
         positions: each token's place; None counts from 0 at the left. Only differences of places
             matter.
-        num_heads: heads, each of `width / num_heads` = d entries; d is even.
-        theta: the base of the angles: entry i of d/2 turns by place * theta ** (-2i/d) / factor.
+        theta: the base of the angles: entry i of size/2 turns by place * theta ** (-2i/d) / factor.
         factor: by what the angles are divided ("linear" scaling).
     """
-    batch, length, width = x.shape
-    size = width // num_heads
+    length, size = x.shape[2:]
     places = jnp.arange(length)[None] if positions is None else positions
     # The reference's own steps in float32: far into a text, an angle shows the last digit of its
     # speed.
@@ -47,10 +44,10 @@ def rotated(
         / np.float32(factor)
     )
     angles = places[:, :, None] * speeds[None, None]
-    cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]  # (B or 1, L, 1, d/2)
-    first, second = jnp.split(x.reshape(batch, length, num_heads, -1), 2, axis=-1)
+    cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]  # (B or 1, 1, L, size/2)
+    first, second = jnp.split(x, 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype).reshape(batch, length, width)
+    return turned.astype(x.dtype)
 
 
 class Attention(nnx.Module):
@@ -72,20 +69,12 @@ class Attention(nnx.Module):
         self.config = config
 
     def __call__(self, hidden, positions, seen, dropout):
-        query, key, value = jnp.split(self.qkv(hidden), 3, axis=-1)
-        mixed = attention(
-            self._turned(query, positions),
-            self._turned(key, positions),
-            value,
-            seen,
-            config=self.config,
-            dropout=dropout,
-        )
-        return self.output(mixed)
-
-    def _turned(self, x, positions):
-        num_heads = self.config.num_attention_heads
-        return rotated(x, positions, num_heads=num_heads, theta=self.theta, factor=self.factor)
+        config = self.config
+        size = config.hidden_size // config.num_attention_heads
+        query, key, value = three_in_heads(self.qkv, hidden, size)
+        turned = (rotated(x, positions, theta=self.theta, factor=self.factor) for x in (query, key))
+        mixed = attention(*turned, value, seen, config=config, dropout=dropout)
+        return from_heads(self.output, mixed)
 
 
 def check_head_size(values: Mapping[str, Any]) -> None:
