@@ -43,7 +43,7 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
     computed_as = {
         "device": model.devices,
         "dtype": model.dtype,
-        "attn_implementation": model.attn_implementation,
+        "attn_implementation": model.config.encoder.compute.attn_implementation,
     }
     return type(model).from_parts(dataclasses.replace(parts, params=params), **computed_as)
 

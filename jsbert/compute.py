@@ -51,7 +51,20 @@ class Compute:
         if self.attn_implementation != "auto":
             return self.attn_implementation
         name, least = FUSED.get(self.platform, ("eager", 0))
-        return name if length >= least and self.dtype in ("bfloat16", "int8") else "eager"
+        is_able = self.dtype in ("bfloat16", "int8") and length >= least
+        if name == "flash":
+            is_able &= length % 128 == 0  # the kernel's blocks
+        return name if is_able else "eager"
+
+    @property
+    def described_attention(self) -> str:
+        """How attention is computed, for people: "auto" with what it takes here."""
+        name, least = FUSED.get(self.platform, ("eager", 0))
+        if self.attn_implementation != "auto":
+            return self.attn_implementation
+        if self.attention(least) == "eager":
+            return "eager"
+        return f"eager; {name} in rows of {least} tokens and more"
 
     @property
     def scans(self) -> bool:

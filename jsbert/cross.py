@@ -1,11 +1,14 @@
 """The cross-encoder as pure functions: both texts of a pair in one sequence, token vectors to raw
 scores."""
 
+import functools
+
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from jsbert import encoders
 from jsbert.arrays import AnyArray
 from jsbert.config import CrossConfig
+from jsbert.encoders.segments import each_segment, segments
 
 Mask = Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"]
 Keys = Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."]
@@ -31,6 +34,34 @@ def logits(
         config.encoder, params["encoder"], ids, mask, key, token_types=token_types
     )
     return classify(config, params["head"], hidden, mask, key)
+
+
+def logits_of_rows(
+    config: CrossConfig,
+    params: PyTree,
+    ids: Int[AnyArray, "batch length"],
+    lengths: Int[AnyArray, "batch pairs"],
+    *,
+    token_types: Int[AnyArray, "batch length"] | None = None,
+) -> Float[Array, "batch pairs labels"]:
+    """`logits` of rows that hold several pairs side by side, from the left: the same scores.
+
+    Args:
+        config, params, ids, token_types: as for `logits`.
+        lengths: tokens of each row's pairs in their order; 0 where there is no pair, whose scores
+            mean nothing.
+    """
+    segment_ids, positions = segments(lengths, ids.shape[1])
+    hidden = encoders.forward(
+        config.encoder,
+        params["encoder"],
+        ids,
+        segment_ids,
+        token_types=token_types,
+        positions=positions,
+    )
+    head = functools.partial(classify, config, params["head"])
+    return each_segment(head, hidden, segment_ids, lengths.shape[1])
 
 
 def classify(

@@ -57,7 +57,7 @@ class CrossEncoder(TextModel):
         token: str | bool | None = None,
         local_files_only: bool = False,
         seed: int = 0,
-        attn_implementation: str = "eager",
+        attn_implementation: str = "auto",
     ):
         """Opens a sequence-classification model.
 
@@ -117,7 +117,7 @@ class CrossEncoder(TextModel):
         *,
         device: Device | Sequence[Device] | None = None,
         dtype: str = "float32",
-        attn_implementation: str = "eager",
+        attn_implementation: str = "auto",
     ) -> "CrossEncoder":
         """The object around config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
@@ -193,6 +193,7 @@ class CrossEncoder(TextModel):
             batches = self.engine.stream(
                 pair_logits(self.config),
                 pairs,
+                packs=True,
                 batch_size=batch_size,
                 truncations=truncations,
                 progress=progress,
@@ -254,7 +255,10 @@ class CrossEncoder(TextModel):
         """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use;
         returns `num_compilations`."""
         self.engine.warmup(
-            pair_logits(self.config), lengths, token_types=self.tokenizer.gives_types
+            pair_logits(self.config),
+            lengths,
+            packs=True,
+            token_types=self.tokenizer.gives_types,
         )
         return self.num_compilations
 

@@ -70,6 +70,7 @@ class Encoding:
         batches = self.engine.stream(
             self.function,
             texts,
+            packs=self.output_value == "sentence_embedding",
             prompt=self.prompt,
             first=first,
             params=self.params,
@@ -89,6 +90,8 @@ def sentence_vectors(config: Config) -> Callable:
     the same config."""
 
     def sentence_vectors(params, ids, lengths, prompt_length=0):
+        if lengths.ndim == 2:
+            return siamese.encode_rows(config, params, ids, lengths, prompt_length=prompt_length)
         return siamese.encode(config, params, ids, _mask(ids, lengths), prompt_length=prompt_length)
 
     return sentence_vectors
@@ -118,6 +121,8 @@ def pair_logits(config: CrossConfig) -> Callable:
     num_labels)."""
 
     def pair_logits(params, ids, lengths, token_types=None):
+        if lengths.ndim == 2:
+            return cross.logits_of_rows(config, params, ids, lengths, token_types=token_types)
         return cross.logits(config, params, ids, _mask(ids, lengths), token_types=token_types)
 
     return pair_logits

@@ -59,7 +59,7 @@ class SentenceTransformer(TextModel):
         local_files_only: bool = False,
         dtype: Dtype = "float32",
         pooling: str | Sequence[str] | None = None,
-        attn_implementation: str = "eager",
+        attn_implementation: str = "auto",
     ):
         """Opens a model.
 
@@ -121,7 +121,7 @@ class SentenceTransformer(TextModel):
         *,
         device: Device | Sequence[Device] | None = None,
         dtype: str = "float32",
-        attn_implementation: str = "eager",
+        attn_implementation: str = "auto",
     ) -> "SentenceTransformer":
         """The object around config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
@@ -384,7 +384,7 @@ class SentenceTransformer(TextModel):
         """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use by
         `encode` with that `task`; returns `num_compilations`."""
         encoding = self._encoding(task)
-        encoding.engine.warmup(encoding.function, lengths, scalars=encoding.scalars)
+        encoding.engine.warmup(encoding.function, lengths, packs=True, scalars=encoding.scalars)
         return encoding.engine.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:

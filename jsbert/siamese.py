@@ -15,6 +15,7 @@ from jsbert import encoders, pooling
 from jsbert.arrays import AnyArray
 from jsbert.config import Config, EncoderConfig
 from jsbert.encoders.dropout import row_keys
+from jsbert.encoders.segments import each_segment, segments
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -69,6 +70,28 @@ def pool_and_finish(
     for index in config.active:
         vectors = config.modules[index](head.get(index), vectors)
     return vectors
+
+
+def encode_rows(
+    config: Config,
+    params: PyTree,
+    ids: Int[AnyArray, "batch length"],
+    lengths: Int[AnyArray, "batch texts"],
+    *,
+    prompt_length: Int[ArrayLike, ""] = 0,
+) -> Float[Array, "batch texts embedding"]:
+    """`encode` of rows that hold several texts side by side, from the left: the same vectors.
+
+    Args:
+        config, params, prompt_length: as for `encode`.
+        ids: token ids.
+        lengths: tokens of each row's texts in their order; 0 where there is no text, whose vector
+            means nothing.
+    """
+    segment_ids, positions = segments(lengths, ids.shape[1])
+    hidden = token_vectors(config, params, ids, segment_ids, positions=positions)
+    finish = functools.partial(pool_and_finish, config, params, prompt_length=prompt_length)
+    return each_segment(finish, hidden, segment_ids, lengths.shape[1])
 
 
 @functools.partial(jax.jit, static_argnames="config")

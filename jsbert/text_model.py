@@ -14,8 +14,18 @@ from jaxtyping import PyTree
 from jsbert.checkpoint.hub import upload_folder
 from jsbert.compute import Compute
 from jsbert.config import EncoderConfig
+from jsbert.encoders import stacked, unstacked
 from jsbert.encoders.casting import in_dtype, in_float32
-from jsbert.engine import Device, Engine, Placement, check_attention, resolve_devices, resolve_dtype
+from jsbert.engine import (
+    Device,
+    Engine,
+    Placement,
+    check_attention,
+    platform_of,
+    resolve_attention,
+    resolve_devices,
+    resolve_dtype,
+)
 from jsbert.inputs import check_positive
 from jsbert.tokenizer import SHORTEST, Tokenizer
 
@@ -44,8 +54,8 @@ class TextModel:
         devices: Sequence[jax.Device],
     ):
         self._encoder = encoder
-        params, vocab_size = _in_dtype(params, encoder.compute.dtype), encoder.vocab_size
-        self.engine = Engine(params, tokenizer, Placement(devices), vocab_size=vocab_size)
+        placement, vocab_size = Placement(devices), encoder.vocab_size
+        self.engine = Engine(self._computed(params), tokenizer, placement, vocab_size=vocab_size)
 
     def save_pretrained(self, path: str | os.PathLike) -> None:
         """Write the model as a folder."""
@@ -74,7 +84,7 @@ class TextModel:
 
     @params.setter
     def params(self, params: PyTree) -> None:
-        self.engine.params = _in_dtype(params, self.dtype)
+        self.engine.params = self._computed(params)
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
@@ -89,7 +99,7 @@ class TextModel:
     @property
     def attn_implementation(self) -> str:
         """How attention is computed; see `jsbert.compute.ATTENTIONS`."""
-        return self._encoder.compute.attn_implementation
+        return self._encoder.compute.described_attention
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -137,8 +147,16 @@ class TextModel:
             self.save_pretrained(folder)
             return upload_folder(pathlib.Path(folder), repo_id, **options)
 
+    def _computed(self, params):
+        """The params as they are computed with: matrices in the model's dtype, and on accelerators
+        the layers' params stacked. Heads stay in float32."""
+        encoder = in_dtype(unstacked(params["encoder"]), self.dtype)
+        if self._encoder.compute.scans:
+            encoder = stacked(self._encoder, encoder)
+        return params | {"encoder": encoder}
+
     def _float32_params(self):
-        return self.params | {"encoder": in_float32(self.params["encoder"])}
+        return self.params | {"encoder": in_float32(unstacked(self.params["encoder"]))}
 
 
 def resolve_compute(
@@ -156,10 +174,6 @@ def resolve_compute(
     devices = resolve_devices(device)
     dtype = resolve_dtype(dtype, devices)
     check_attention(attn_implementation, dtype, devices)
-    compute = Compute(dtype, attn_implementation=attn_implementation)
+    attention = resolve_attention(attn_implementation, devices)
+    compute = Compute(dtype, attn_implementation=attention, platform=platform_of(devices))
     return dataclasses.replace(encoder, compute=compute), devices
-
-
-def _in_dtype(params, dtype):
-    """The params with the encoder's matrices in `dtype`; heads stay in float32."""
-    return params | {"encoder": in_dtype(params["encoder"], dtype)}

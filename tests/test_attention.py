@@ -145,7 +145,8 @@ def test_an_adapted_model_keeps_the_choice(tmp_path, tiny_folder):
 
 def test_what_does_not_exist_or_cannot_run_here(tiny_folder):
     with pytest.raises(
-        ValueError, match="attn_implementation is 'sdpa'; it must be 'auto', 'eager', 'xla', 'cudnn' or 'flash'"
+        ValueError,
+        match="attn_implementation is 'sdpa'; it must be 'auto', 'eager', 'xla', 'cudnn' or 'flash'",
     ):
         jsbert.SentenceTransformer(tiny_folder, attn_implementation="sdpa")
     for dtype in ("float32", "bfloat16"):

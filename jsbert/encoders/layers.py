@@ -213,14 +213,16 @@ def counted_positions(
 
     A token that is the padding token itself, which a text can spell out, has the position
     `padding_id` and is not counted: so the reference does. In packed rows, which have `positions`,
-    it is counted like any other.
+    the count begins at the first token of each text.
     """
-    if positions is not None:
-        return positions + padding_id + 1
     counted = mask != 0
     if jnp.issubdtype(ids.dtype, jnp.integer):
         counted &= ids != padding_id
-    return jnp.cumsum(counted, axis=1) * counted + padding_id
+    count = jnp.cumsum(counted, axis=1)
+    if positions is not None:
+        first = jnp.maximum(jnp.arange(count.shape[1])[None] - positions, 0)
+        count = count - jnp.take_along_axis(count - counted, first, axis=1)
+    return count * counted + padding_id
 
 
 def in_turn(

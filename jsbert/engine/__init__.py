@@ -10,6 +10,8 @@ from jsbert.engine.placement import (
     Device,
     Placement,
     check_attention,
+    platform_of,
+    resolve_attention,
     resolve_devices,
     resolve_dtype,
 )
@@ -30,6 +32,8 @@ __all__ = [
     "pad",
     "padding_share",
     "plan",
+    "platform_of",
+    "resolve_attention",
     "resolve_devices",
     "resolve_dtype",
     "row_ladder",

@@ -24,12 +24,17 @@ accelerators."""
 
 
 class Batch(NamedTuple):
-    """Texts that share an array of `rows` x `length` tokens; rows beyond `len(indices)` stay
-    empty."""
+    """Texts that share an array of `rows` x `length` tokens; other rows stay empty.
+
+    In a padded batch text i has row i. In a batch of packed rows text i has a slot of a row: the
+    texts of a row are side by side, in the order of their slots.
+    """
 
     indices: np.ndarray  # (n,) int64, into the window
     rows: int
     length: int
+    row: np.ndarray | None = None  # (n,), with the texts of a row one after the other
+    slot: np.ndarray | None = None  # (n,)
 
 
 def plan(
@@ -76,21 +81,27 @@ def plan(
     return batches
 
 
-def pad(tokens: Ragged, batch: Batch) -> dict[str, np.ndarray]:
-    """One batch as padded arrays: `ids` (rows, length) and `lengths` (rows,), int32; `token_types`
-    like `ids`, if the texts have any."""
-    lengths = np.zeros(batch.rows, np.int32)
-    lengths[: len(batch.indices)] = tokens.lengths[batch.indices]
-    filled = np.arange(batch.length) < lengths[:, None]
-    # Where each row's tokens lie in the flat arrays: its start plus 0, 1, 2, ...
-    source = (tokens.starts[batch.indices][:, None] + np.arange(batch.length))[
-        filled[: len(batch.indices)]
-    ]
+def pad(tokens: Ragged, batch: Batch, slots: int | None = None) -> dict[str, np.ndarray]:
+    """One batch as arrays, int32: `ids` (rows, length), and `token_types` like it, if the texts
+    have any; `lengths` (rows,), or in packed rows (rows, slots)."""
+    sizes = tokens.lengths[batch.indices]
+    row = np.arange(len(sizes)) if batch.row is None else batch.row
+    if batch.slot is None:
+        lengths, column = np.zeros(batch.rows, np.int32), 0
+        lengths[row] = sizes
+    else:
+        lengths = np.zeros((batch.rows, slots), np.int32)
+        lengths[row, batch.slot] = sizes
+        column = (np.cumsum(lengths, axis=1) - lengths)[row, batch.slot]
+    # The place of each token in its text, 0, 1, 2, ...; from where, and to where, it is copied.
+    place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    source = np.repeat(tokens.starts[batch.indices], sizes) + place
+    target = np.repeat(row * batch.length + column, sizes) + place
 
     def spread(flat):
-        array = np.zeros((batch.rows, batch.length), np.int32)
-        array[filled] = flat[source]
-        return array
+        array = np.zeros(batch.rows * batch.length, np.int32)
+        array[target] = flat[source]
+        return array.reshape(batch.rows, batch.length)
 
     arrays = {"ids": spread(tokens.ids), "lengths": lengths}
     if tokens.token_types is not None:

@@ -1,15 +1,17 @@
 """Texts in, outputs out, for any pure function of params and a padded batch.
 
 `Engine.stream` is the way of every text through the library: tokenised in windows, ahead of the
-device; sorted into batches of few shapes; computed by a program that is compiled once a shape;
-handed out with the texts' positions.
+device; put into batches of few shapes; computed by a program that is compiled once a shape; handed
+out with the texts' positions. On a CPU the rows of a batch are padded texts. On accelerators a row
+may hold several texts.
 """
 
 import collections
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -18,10 +20,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Int, PyTree
 from tqdm.auto import tqdm
 
-from jsbert.engine.batching import pad, plan
+from jsbert.engine.batching import Batch, pad, plan
 from jsbert.engine.cache import use_compilation_cache
 from jsbert.engine.ladder import length_ladder, row_ladder
 from jsbert.engine.placement import Placement, resolve_devices
+from jsbert.engine.rows import SLOTS, packed_batches, row_lengths, row_shapes
 from jsbert.engine.truncations import Truncations
 from jsbert.inputs import check_positive, ragged_from_ids
 from jsbert.tokenizer import Ragged, Tokenizer
@@ -32,6 +35,10 @@ Text = str | tuple[str, str] | Sequence[int]
 WINDOW = 32_768
 """Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in
 memory."""
+
+PIECE = 4096
+"""Texts tokenised at a time for an accelerator. It computes those of one piece while the host
+tokenises the next."""
 
 IN_FLIGHT = 3
 """Batches handed to the device before the host waits for the first of them."""
@@ -59,7 +66,7 @@ class Engine:
         """
         self.tokenizer, self.placement, self._vocab_size = tokenizer, placement, vocab_size
         self._params = placement.put(params)
-        self._programs: dict[tuple, Callable] = {}
+        self._programs: dict[tuple, Future[Callable]] = {}
         self._lock = threading.Lock()
         self.compile_seconds = 0.0
 
@@ -125,6 +132,7 @@ class Engine:
         function: Callable,
         texts: Sequence[Text] | Ragged,
         *,
+        packs: bool = False,
         prompt: str = "",
         first: int = 0,
         params: PyTree | None = None,
@@ -145,6 +153,9 @@ class Engine:
             function: pure, hashable, the same object in each call: `function(params, ids=,
                 lengths=[, token_types=], **scalars)` with `ids` (B, L) and `lengths` (B,) int32
                 returns arrays with a row for each row of `ids`.
+            packs: whether `function` also takes rows of several texts. Then `lengths` may be (B, S):
+                those of the S texts that are side by side in each row, 0 where there is none; and
+                the outputs are (B, S, ...). It is used on accelerators.
             texts: strings, pairs of strings or token ids; or tokens.
             prompt: put in front of each string.
             first: the position of texts[0] in the caller's count, for messages.
@@ -159,15 +170,22 @@ class Engine:
                 error.
         """
         params = self.params if params is None else params
-        start = 0
-        for tokens in self._windows(texts, prompt, first):
-            if truncations is not None:
-                truncations.add(tokens.truncated, len(tokens.lengths))
-            for indices, outputs in self._run(function, params, tokens, batch_size, scalars or {}):
-                yield start + indices, outputs
-                if progress is not None:
-                    progress.update(len(indices))
-            start += len(tokens.lengths)
+        values = {name: np.int32(value) for name, value in (scalars or {}).items()}
+        in_flight: collections.deque = collections.deque()
+        for tokens, positions, batches in self._batches(
+            texts, prompt, first, truncations, batch_size, packs
+        ):
+            for batch in batches:
+                # The device computes while the host prepares the next batch.
+                arrays = pad(tokens, batch, SLOTS) | values
+                outputs = self.compute(function, arrays, params=params)
+                for output in jax.tree.leaves(outputs):
+                    output.copy_to_host_async()
+                in_flight.append((positions[batch.indices], batch, outputs))
+                if len(in_flight) > IN_FLIGHT:
+                    yield _fetched(*in_flight.popleft(), progress)
+        while in_flight:
+            yield _fetched(*in_flight.popleft(), progress)
 
     def compute(
         self, function: Callable, arrays: Mapping[str, ArrayLike], *, params: PyTree | None = None
@@ -177,8 +195,8 @@ class Engine:
 
         Args:
             function: as for `stream`.
-            arrays: the function's arguments by name: `ids` (B, L), B a multiple of the number of
-                devices, and the rest.
+            arrays: the function's arguments by name: `ids` (B, L) and `lengths`, B a multiple of the
+                number of devices, and the rest.
             params: by default `self.params`.
         """
         params = self.params if params is None else params
@@ -196,50 +214,113 @@ class Engine:
         function: Callable,
         lengths: Sequence[int] | None = None,
         *,
+        packs: bool = False,
         token_types: bool = False,
         scalars: Mapping[str, int] | None = None,
     ) -> None:
-        """Compile `function` for every row count at the array lengths that hold `lengths` tokens;
-        None for all lengths.
+        """Compile `function` for all shapes that texts can come in, several at a time.
 
         Args:
-            function: as for `stream`.
-            lengths: token counts of texts that will come.
+            function, packs: as for `stream`.
+            lengths: token counts of texts that will come; None for all.
             token_types: whether the batches will have token types.
             scalars: as for `stream`.
 
         Raises:
             ValueError: for a length that is not a positive integer.
         """
-        limit, budget = self.tokenizer.max_length, self.placement.token_budget
-        ladder = np.asarray(length_ladder(limit))
-        if lengths is not None:
-            for length in lengths:
-                check_positive("lengths", length, or_none=False)
-            ladder = np.unique(ladder[np.searchsorted(ladder, np.minimum(lengths, limit))])
-        for length in map(int, ladder):
-            for rows in row_ladder(
-                length, token_budget=budget, multiple=len(self.placement.devices)
-            ):
-                arrays = {
-                    "ids": np.zeros((rows, length), np.int32),
-                    "lengths": np.full(rows, length, np.int32),
-                }
-                arrays |= {"token_types": np.zeros((rows, length), np.int32)} if token_types else {}
-                arrays |= {name: np.int32(value) for name, value in (scalars or {}).items()}
-                jax.block_until_ready(self.compute(function, arrays))
+        for length in () if lengths is None else lengths:
+            check_positive("lengths", length, or_none=False)
 
-    def _windows(self, texts, prompt, first) -> Iterator[Ragged]:
-        """Yield the tokens of each window, while another thread tokenises the next one."""
+        def compile_for(shape):
+            rows, length = shape
+            sizes = (rows, SLOTS) if packs and self.placement.packs else (rows,)
+            arrays = {"ids": np.zeros(shape, np.int32), "lengths": np.ones(sizes, np.int32)}
+            arrays |= {"token_types": np.zeros(shape, np.int32)} if token_types else {}
+            arrays |= {name: np.int32(value) for name, value in (scalars or {}).items()}
+            jax.block_until_ready(self.compute(function, arrays))
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(compile_for, self.shapes(lengths)))
+
+    def shapes(self, lengths: Sequence[int] | None = None) -> list[tuple[int, int]]:
+        """The (rows, length) of all arrays that texts can come in.
+
+        Args:
+            lengths: token counts of the texts; None for all.
+        """
+        limit, budget = self.tokenizer.max_length, self.placement.token_budget
+        multiple = len(self.placement.devices)
+        if self.placement.packs:
+            ladder = np.asarray(row_lengths(limit))
+            shapes = row_shapes(limit, token_budget=budget, multiple=multiple)
+        else:
+            ladder = np.asarray(length_ladder(limit))
+            shapes = [
+                (rows, int(length))
+                for length in ladder
+                for rows in row_ladder(int(length), token_budget=budget, multiple=multiple)
+            ]
+        if lengths is None:
+            return shapes
+        wanted = set(ladder[np.searchsorted(ladder, np.minimum(lengths, limit))].tolist())
+        return [(rows, length) for rows, length in shapes if length in wanted]
+
+    def _batches(
+        self, texts, prompt, first, truncations, batch_size, packs
+    ) -> Iterator[tuple[Ragged, Int[np.ndarray, " texts"], list[Batch]]]:
+        """Yield (tokens, the tokens' positions, batches of them) until each text is in a batch.
+
+        For accelerators the rest of a piece that does not fill a batch waits for the next piece.
+        """
+        start, waiting = 0, None
+        for tokens, is_last in self._windows(texts, prompt, first):
+            if truncations is not None:
+                truncations.add(tokens.truncated, len(tokens.lengths))
+            positions = start + np.arange(len(tokens.lengths))
+            start += len(tokens.lengths)
+            if waiting is not None:
+                tokens = Ragged.join([waiting[0], tokens])
+                positions = np.concatenate([waiting[1], positions])
+            batches, waiting = self._plan(tokens.lengths, batch_size, packs), None
+            if self.placement.packs and not is_last:
+                full = [batch for batch in batches if self._is_full(batch)]
+                rest = [batch.indices for batch in batches if not self._is_full(batch)]
+                batches = full
+                if rest:
+                    indices = np.concatenate(rest)
+                    waiting = tokens.take(indices), positions[indices]
+            yield tokens, positions, batches
+
+    def _plan(self, lengths, batch_size, packs):
+        limits = {
+            # Another thread may have lowered the limit since these texts were tokenised.
+            "max_length": max(self.tokenizer.max_length, int(lengths.max(initial=1))),
+            "token_budget": self.placement.token_budget,
+            "max_rows": batch_size,
+            "multiple": len(self.placement.devices),
+        }
+        if self.placement.packs:
+            return packed_batches(lengths, **limits, slots=SLOTS if packs else 1)
+        return plan(lengths, **limits)
+
+    def _is_full(self, batch):
+        return 2 * batch.rows * batch.length > self.placement.token_budget
+
+    def _windows(self, texts, prompt, first) -> Iterator[tuple[Ragged, bool]]:
+        """Yield the tokens of each window, and whether it is the last one, while another thread
+        tokenises the next. For an accelerator the windows are short: it waits for the first."""
         if isinstance(texts, Ragged):
-            yield texts
+            yield texts, True
             return
+        size = PIECE if self.placement.packs else WINDOW
 
         def tokenize(start):
-            return self.tokenize(texts[start : start + WINDOW], prompt=prompt, first=first + start)
+            tokens = self.tokenize(texts[start : start + size], prompt=prompt, first=first + start)
+            return tokens, start + size >= len(texts)
 
-        starts = iter(range(0, len(texts), WINDOW))
-        if len(texts) <= WINDOW:  # no thread for a single window
+        starts = iter(range(0, len(texts), size))
+        if len(texts) <= size:  # no thread for a single window
             yield from map(tokenize, starts)
             return
         with ThreadPoolExecutor(1) as thread:
@@ -248,45 +329,43 @@ class Engine:
                 yield ahead.popleft().result()
                 ahead.extend(thread.submit(tokenize, start) for start in islice(starts, 1))
 
-    def _run(self, function, params, tokens, batch_size, scalars):
-        # Another thread may have lowered the limit since these texts were tokenised.
-        batches = plan(
-            tokens.lengths,
-            max_length=max(self.tokenizer.max_length, int(tokens.lengths.max(initial=1))),
-            token_budget=self.placement.token_budget,
-            max_rows=batch_size,
-            multiple=len(self.placement.devices),
-        )
-        scalars = {name: np.int32(value) for name, value in scalars.items()}
-        in_flight = collections.deque()
-        for batch in batches:
-            # The device computes while the host pads the next batch.
-            in_flight.append(
-                (batch.indices, self.compute(function, pad(tokens, batch) | scalars, params=params))
-            )
-            if len(in_flight) > IN_FLIGHT:
-                yield _fetched(*in_flight.popleft())
-        while in_flight:
-            yield _fetched(*in_flight.popleft())
-
     def _program(self, function, rows, length, arrays):
-        key = (function, rows, length, *sorted(arrays))
+        key = (function, rows, length, arrays["lengths"].ndim, *sorted(arrays))
         with self._lock:
-            if key not in self._programs:
-                use_compilation_cache()
-                started = time.perf_counter()
-                lowered = jax.jit(function, out_shardings=self.placement.by_row).lower(
-                    self._params, **arrays
-                )
-                self._programs[key] = lowered.compile()
-                self.compile_seconds += time.perf_counter() - started
-            return self._programs[key]
+            is_new = key not in self._programs
+            program = self._programs.setdefault(key, Future())
+        if is_new:  # others that want the same program wait for it; other programs do not
+            try:
+                program.set_result(self._compiled(function, arrays))
+            except BaseException as error:
+                with self._lock:
+                    del self._programs[key]
+                program.set_exception(error)
+        return program.result()
+
+    def _compiled(self, function, arrays):
+        use_compilation_cache()
+        started = time.perf_counter()
+        jitted = jax.jit(function, out_shardings=self.placement.by_row)
+        compiled = jitted.lower(self._params, **arrays).compile()
+        with self._lock:
+            self.compile_seconds += time.perf_counter() - started
+        return compiled
 
 
 def _is_pair(text):
     return isinstance(text, (tuple, list)) and len(text) > 0 and isinstance(text[0], str)
 
 
-def _fetched(indices, outputs):
-    """The batch's outputs as NumPy arrays, without the rows that hold no text."""
-    return indices, jax.tree.map(lambda output: np.asarray(output)[: len(indices)], outputs)
+def _fetched(positions, batch, outputs, progress):
+    """(positions, the batch's outputs as NumPy arrays, a row for each text)."""
+
+    def rows(output):
+        output = np.asarray(output)
+        if batch.row is None:
+            return output[: len(positions)]
+        return output[batch.row] if batch.slot is None else output[batch.row, batch.slot]
+
+    if progress is not None:
+        progress.update(len(positions))
+    return positions, jax.tree.map(rows, outputs)

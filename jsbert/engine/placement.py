@@ -26,12 +26,14 @@ class Placement:
 
     Attributes:
         devices: of one platform.
+        platform: "cpu", "gpu" or "tpu".
         by_row: the sharding of a batch, its first axis over the devices.
         everywhere: the sharding of what every device has whole.
     """
 
     def __init__(self, devices: Sequence[jax.Device]):
         self.devices = tuple(devices)
+        self.platform = platform_of(self.devices)
         mesh = Mesh(np.asarray(self.devices), ("rows",))
         self.by_row = NamedSharding(mesh, PartitionSpec("rows"))
         self.everywhere = NamedSharding(mesh, PartitionSpec())
@@ -39,7 +41,13 @@ class Placement:
     @property
     def token_budget(self) -> int:
         """Tokens of a full batch on all devices together, padding included."""
-        return len(self.devices) * TOKEN_BUDGETS.get(self.devices[0].platform, TOKEN_BUDGETS["gpu"])
+        return len(self.devices) * TOKEN_BUDGETS[self.platform]
+
+    @property
+    def packs(self) -> bool:
+        """Whether a row may hold several texts: on accelerators, where compiling is slow and more
+        tokens are computed at a time. On a CPU small batches of padded texts are faster."""
+        return self.platform != "cpu"
 
     def put(self, tree: PyTree) -> PyTree:
         """Copy `tree` to every device."""
@@ -51,6 +59,12 @@ class Placement:
         return jax.device_put(
             dict(arrays), self.everywhere if num_rows % len(self.devices) else self.by_row
         )
+
+
+def platform_of(devices: Sequence[jax.Device]) -> str:
+    """The platform of devices: "cpu", "gpu" or "tpu". An unknown accelerator counts as "gpu"."""
+    platform = devices[0].platform
+    return platform if platform in TOKEN_BUDGETS else "gpu"
 
 
 def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[jax.Device, ...]:
@@ -86,9 +100,18 @@ def resolve_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
         return dtype
     return (
         "bfloat16"
-        if devices[0].platform != "cpu" or cpu_features() & BFLOAT16_FEATURES
+        if platform_of(devices) != "cpu" or cpu_features() & BFLOAT16_FEATURES
         else "float32"
     )
+
+
+def resolve_attention(implementation: str, devices: Sequence[jax.Device]) -> str:
+    """`implementation`; in place of "auto" the one way there is, if these devices have only one."""
+    if implementation == "auto":
+        platform = platform_of(devices)
+        if platform == "cpu" or (platform == "gpu" and not all(map(_is_ampere, devices))):
+            return "eager"
+    return implementation
 
 
 def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Device]) -> None:
@@ -96,8 +119,13 @@ def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Devic
 
     Raises:
         ValueError: for "cudnn" in float32, or on anything but NVIDIA GPUs of compute capability 8.0
-            (Ampere) or higher.
+            (Ampere) or higher; for "flash" on anything but TPUs.
     """
+    if implementation == "flash" and platform_of(devices) != "tpu":
+        raise ValueError(
+            f"attn_implementation is 'flash' on {[str(device) for device in devices]}; it needs "
+            "TPUs. Choose 'auto', 'eager' or 'xla'"
+        )
     if implementation == "cudnn" and (dtype == "float32" or not all(map(_is_ampere, devices))):
         raise ValueError(
             f"attn_implementation is 'cudnn', with dtype {dtype!r} on {[str(device) for device in devices]}; it needs "

@@ -30,6 +30,14 @@ class Ragged(NamedTuple):
             _flat(ids), starts, None if token_types is None else _flat(token_types), truncated
         )
 
+    def take(self, indices: np.ndarray) -> "Ragged":
+        """The texts at `indices`, in that order; which of them were cut is left out."""
+        sizes = self.lengths[indices]
+        ends = np.cumsum(sizes)
+        source = np.repeat(self.starts[indices] - (ends - sizes), sizes) + np.arange(sizes.sum())
+        types = None if self.token_types is None else self.token_types[source]
+        return Ragged(self.ids[source], np.concatenate([[0], ends]), types)
+
     @classmethod
     def join(cls, parts: Sequence["Ragged"]) -> "Ragged":
         """The texts of all parts, one part behind the other; token types are 0 where a part has

@@ -75,7 +75,11 @@ def fit(
     run = Run(model, sources, recipe, evaluator)
     if folder.claim(out, run.description, run.disk_bytes(), comparable=run.comparable):
         _train(run, out, evaluator, show_progress_bar)
-    return type(model)(out, device=model.devices, attn_implementation=model.attn_implementation)
+    return type(model)(
+        out,
+        device=model.devices,
+        attn_implementation=model.config.encoder.compute.attn_implementation,
+    )
 
 
 def _train(run, out, evaluator, show_progress_bar):

@@ -9,6 +9,7 @@ import numpy as np
 
 from jsbert.adapters import save_adapter
 from jsbert.cross_encoder import CrossEncoder
+from jsbert.encoders import unstacked
 from jsbert.engine import Placement
 from jsbert.train import folder
 from jsbert.train.batches import collate, plan
@@ -39,7 +40,10 @@ class Run:
         self.sources, self.recipe, self.evaluator = sources, recipe, evaluator
         self.pairs = isinstance(model, CrossEncoder)
         # A copy, which takes on the params that are to be scored or saved.
-        computed_as = {"device": model.devices, "attn_implementation": model.attn_implementation}
+        computed_as = {
+            "device": model.devices,
+            "attn_implementation": model.config.encoder.compute.attn_implementation,
+        }
         self.model = type(model).from_parts(model.parts, **computed_as)
         is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
         self.packing = recipe.packing and is_whole
@@ -69,7 +73,7 @@ class Run:
     def _describe(self):
         """What tells this run from another."""
         params = hashlib.sha256()
-        for leaf in jax.tree.leaves(self.model.params):
+        for leaf in jax.tree.leaves(self._params):
             params.update(np.ascontiguousarray(leaf))
         evaluator = (
             None
@@ -98,10 +102,16 @@ class Run:
             "recipe": Recipe().to_json() | description.get("recipe", {}),
         }
 
+    @property
+    def _params(self):
+        """The params of the model where the run begins, with a tree for each layer."""
+        params = self.model.params
+        return params | {"encoder": unstacked(params["encoder"])}
+
     def disk_bytes(self):
         """Three checkpoints of params and two moments each, and three models: the most that lie
         there at a time."""
-        return (3 * 3 + 3) * sum(leaf.nbytes for leaf in jax.tree.leaves(self.model.params))
+        return (3 * 3 + 3) * sum(leaf.nbytes for leaf in jax.tree.leaves(self._params))
 
     def first_state(self):
         """The state before the first update, in memory of its own, for a step takes that of the
@@ -112,7 +122,7 @@ class Run:
             if objective.init is not None
         }
         params, frozen = (
-            dict(self.model.params) | ({"objectives": own} if own else {}),
+            dict(self._params) | ({"objectives": own} if own else {}),
             self.recipe.frozen,
         )
         if (rank := self.recipe.lora_rank) is not None:
