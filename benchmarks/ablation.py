@@ -147,7 +147,8 @@ def _difference(scores):
         max(CONCATENATIONS, key=lambda cell: np.mean(scores[cell])),
         float(np.mean(scores["nli-mean"])),
     )
-    numbers += f"; nli-mean {chosen:.2f}, the best {best} {np.mean(scores[best]):.2f}, from {min(scores[best]):.2f}"
+    numbers += f"; nli-mean {chosen:.2f}, the best {best} {np.mean(scores[best]):.2f}, "
+    numbers += f"from {min(scores[best]):.2f}"
     return beats and chosen >= min(scores[best]), numbers
 
 
@@ -216,7 +217,8 @@ def _saved(options, start, name, cell, seed):
         if own.get(key) != asked[key]
     ]:
         raise ValueError(
-            f"{file} is of {'; '.join(told)}. Ask for the same, remove the file, or give another --out"
+            f"{file} is of {'; '.join(told)}. Ask for the same, remove the file, or give another "
+            "--out"
         )
     return found
 
@@ -270,7 +272,8 @@ def _source(options, cell):
 
 def _print(starts, scores, judged):
     print(
-        "\nSTSb development set, cosine Spearman x 100: mean over seeds [lowest .. highest] (number of seeds)\n"
+        "\nSTSb development set, cosine Spearman x 100: mean over seeds [lowest .. highest] "
+        "(number of seeds)\n"
     )
     rows = [[CELLS[cell].tuned_on, CELLS[cell].pooling, *_row(cell, scores)] for cell in POOLINGS]
     report.print_table(["tuned on", "pooling", "paper", *starts], rows)
@@ -391,7 +394,8 @@ def _options(argv) -> argparse.Namespace:
     unknown = {*options.learning_rate, *options.seeds} - {"", *names}
     if unknown or "" in names or len(options.start) < len(names):
         parser.error(
-            f"the starts' names are {names}; give each one of its own, and no others ({sorted(unknown)})"
+            f"the starts' names are {names}; give each one of its own, and no others "
+            f"({sorted(unknown)})"
         )
     return options
 

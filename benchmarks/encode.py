@@ -99,7 +99,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             _draw(rows, options.out / f"{name}.png")
     kind = RATES[options.device].get("dtype", "float32")
     print(
-        f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} GFLOP/s"
+        f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} "
+        "GFLOP/s"
     )
     print("written:", written)
     return values
@@ -274,10 +275,12 @@ def _print_rows(rows, loads):
     print()
     for name, load in loads.items():
         print(
-            f"{rows[0]['model']}, {name}: {load['num_texts']} texts, {load['tokens'] / load['num_texts']:.1f} tokens "
+            f"{rows[0]['model']}, {name}: {load['num_texts']} texts, "
+            f"{load['tokens'] / load['num_texts']:.1f} tokens "
             f"each, jsbert's {load['shapes']} shapes with {load['padding_share']:.1%} padding"
         )
-    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of matmul rate", "x best peer",
+    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of matmul rate",
+              "x best peer",
               "largest difference", "mean cosine", "min cosine", "peak MB"]  # fmt: skip
     cells = []
     for row in rows:
@@ -286,10 +289,12 @@ def _print_rows(rows, loads):
             [row.get(name) for name in ("mean_cosine", "min_cosine")],
         )
         cells.append([
-            row["load"], row["engine"], ", ".join(map(str, row["settings"].values())), report.spread(row["seconds"], 2),
+            row["load"], row["engine"], ", ".join(map(str, row["settings"].values())),
+            report.spread(row["seconds"], 2),
             f"{row['texts_per_second']:,.0f}", f"{row['tokens_per_second']:,.0f}",
             f"{row['share_of_matmul_rate']:.0%}", "" if ratio is None else f"{ratio:.2f}",
-            f"{row['largest_difference']:.1e}", *("" if cosine is None else f"{cosine:.6f}" for cosine in cosines),
+            f"{row['largest_difference']:.1e}",
+            *("" if cosine is None else f"{cosine:.6f}" for cosine in cosines),
             f"{row['peak_mb'] or 0:,.0f}",
         ])  # fmt: skip
     report.print_table(header, cells)

@@ -181,8 +181,10 @@ def _train_sentence_transformers(task, examples, model, out, seed):
     }[task]()
     sampler = BatchSamplers.NO_DUPLICATES if task == "nli-ranking" else BatchSamplers.BATCH_SAMPLER
     arguments = SentenceTransformerTrainingArguments(
-        out, num_train_epochs=1, per_device_train_batch_size=16, learning_rate=2e-5, warmup_steps=0.1,
-        weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler, save_strategy="no", report_to="none",
+        out, num_train_epochs=1, per_device_train_batch_size=16, learning_rate=2e-5,
+        warmup_steps=0.1,
+        weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler, save_strategy="no",
+        report_to="none",
         use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     SentenceTransformerTrainer(

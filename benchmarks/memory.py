@@ -37,8 +37,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     above = memory_mb("VmHWM") - before - returned
     tokens = float(model.tokenizer(texts[:1000]).lengths.mean())
     print(
-        f"{options.count:,} texts of {tokens:.1f} tokens in {seconds:.0f} s ({options.count / seconds:,.0f}/s): "
-        f"peak {above:,.0f} MB above {before:,.0f} MB (model and texts), beside {returned:,.0f} MB of vectors"
+        f"{options.count:,} texts of {tokens:.1f} tokens in {seconds:.0f} s "
+        f"({options.count / seconds:,.0f}/s): "
+        f"peak {above:,.0f} MB above {before:,.0f} MB (model and texts), beside {returned:,.0f} MB "
+        "of vectors"
     )
     values |= {
         "count": options.count,

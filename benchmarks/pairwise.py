@@ -56,13 +56,15 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     report.print_circumstances(values)
     sentences = file_sentences(options.sentences) if options.sentences else docstring_sentences()
     print(
-        f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; random order, seed {options.seed}"
+        f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; random order, seed "
+        f"{options.seed}"
     )
     sentences = shuffled(sentences, options.seed)
     largest = max(*options.bi_ladder, *options.ladder)
     if len(sentences) < largest:
         raise SystemExit(
-            f"{len(sentences)} sentences are too few for n = {largest}; give --sentences or smaller ladders"
+            f"{len(sentences)} sentences are too few for n = {largest}; give --sentences or "
+            "smaller ladders"
         )
 
     parts = _trunk(options.shape)
@@ -372,7 +374,8 @@ def _cross_parts(parts, options):
 
 def _print_rows(rows):
     print()
-    header = ["arrangement", "n", "passes", "compile s", "tokenise s", "compute s", "search s", "total s",
+    header = ["arrangement", "n", "passes", "compile s", "tokenise s", "compute s", "search s",
+              "total s",
               "EXTRAPOLATED to n = 10,000"]  # fmt: skip
     cells = []
     for row in rows:
@@ -400,13 +403,15 @@ def _print_rows(rows):
             )
             cosine = f" (cosine {row['cosine']:.4f}{checked})" if "cosine" in row else ""
             print(
-                f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:\n    {row['pair'][0]}\n    {row['pair'][1]}"
+                f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:\n    {row['pair'][0]}\n   "
+                f" {row['pair'][1]}"
             )
     checks = [
         row["equals_brute_force"] for row in rows if row.get("equals_brute_force") is not None
     ]
     print(
-        f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows with the whole matrix computed\n"
+        f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows with the whole "
+        "matrix computed\n"
     )
 
 
@@ -425,9 +430,11 @@ def _summary(rows):
         compared = f"; ratio {ratios['paper']:,.0f} and {ratios['best']:,.0f}"
     text = (
         f"n = 10,000: cross-encoder {seconds['paper'] / 3600:,.1f} h in the paper's arrangement, "
-        f"{seconds['best'] / 3600:,.1f} h at its best (extrapolated from {cross['passes']:,} pairs); "
+        f"{seconds['best'] / 3600:,.1f} h at its best (extrapolated from {cross['passes']:,} "
+        "pairs); "
         f"bi-encoder {fast['total_seconds']:.1f} s (measured at n = {fast['n']:,}){compared}; "
-        "the paper: 65 h, 5 s, ratio 46,800. The counts: 49,995,000 passes against 10,000 and one matrix product."
+        "the paper: 65 h, 5 s, ratio 46,800. The counts: 49,995,000 passes against 10,000 and one "
+        "matrix product."
     )
     return {
         "cross_encoder_seconds_extrapolated": seconds,
@@ -506,7 +513,8 @@ def _parser():
     parser.add_argument(
         "--cross-encoder",
         metavar="FOLDER",
-        help="a trained one; by default what benchmarks.tradeoff left, or else the trunk with a random head",
+        help="a trained one; by default what benchmarks.tradeoff left, or else the trunk with a "
+        "random head",
     )
     parser.add_argument(
         "--ladder",

@@ -71,7 +71,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
     ]
     print(f"{len(corpus):,} vectors of {corpus.shape[1]}, {len(queries):,} queries\n")
-    report.print_table(["vectors", "precision", "scored again", "bytes", f"recall@{K}", "queries/s", "seconds"], [
+    report.print_table(["vectors", "precision", "scored again", "bytes", f"recall@{K}",
+    "queries/s", "seconds"], [
         [
             f"{len(corpus):,}",
             row["precision"],

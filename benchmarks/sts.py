@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     pairs = {name: len(found.scores) for name in SETS if (found := evaluator(options.data, name))}
     if not pairs:
         raise SystemExit(
-            f"{options.data} has none of {', '.join(SETS.values())}; give --data a folder with one of them"
+            f"{options.data} has none of {', '.join(SETS.values())}; give --data a folder with one "
+            "of them"
         )
     values = report.circumstances()
     report.print_circumstances(values)

@@ -147,7 +147,8 @@ def _print_rows(results, found, options):
     passes = ", ".join(f"{name} {count:,}" for name, count in found["passes"].items())
     print(f"extrapolated from {sample:,} pairs; reranked: the {reranked:,} pairs closest by cosine")
     print(
-        f"finding: {found['queries']:,} queries in a pool of {found['pool']:,}, k = {options.k}; passes: {passes}\n"
+        f"finding: {found['queries']:,} queries in a pool of {found['pool']:,}, k = {options.k}; "
+        f"passes: {passes}\n"
         f"{found['pairs_retrieved']:,} of {found['pairs']:,} test pairs are among the k nearest\n"
     )
 

@@ -10,7 +10,8 @@ from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.shortcut import encode
 from jsbert.version import VERSION as __version__
 
-_ROOMS = ("cross", "data", "encoders", "engine", "evaluate", "export", "losses", "metrics", "pooling", "quantization",
+_ROOMS = ("cross", "data", "encoders", "engine", "evaluate", "export", "losses", "metrics",
+          "pooling", "quantization",
           "similarity", "train")  # fmt: skip
 """Rooms that are imported at their first use: some need an extra, and all cost time."""
 

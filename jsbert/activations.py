@@ -74,6 +74,7 @@ def torch_activation(name: str) -> str:
     """
     if name not in TORCH_ACTIVATIONS:
         raise ValueError(
-            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} can be saved"
+            f"activation {name!r} has no class in torch to name; {', '.join(TORCH_ACTIVATIONS)} "
+            "can be saved"
         )
     return TORCH_ACTIVATIONS[name]

@@ -32,7 +32,8 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
     parts, found = model.parts, find_folder(folder)
     if getattr(parts, "router", None) is not None:
         raise ValueError(
-            "the model's routes have encoders of their own, and the adapter does not say which it is for"
+            "the model's routes have encoders of their own, and the adapter does not say which it "
+            "is for"
         )
     if isinstance(parts, CrossEncoderParts):
         params = merge_adapter(parts.config.encoder, parts.params, found, head=True)

@@ -18,7 +18,7 @@ FUSED = {"gpu": ("cudnn", 128), "tpu": ("flash", 256)}
 out. On an H200 cuDNN takes .85 of eager's time at rows of 128 tokens, .62 at 512, and 1.28 at 16.
 For a v5e flash attention needs 1.1 of eager's bytes at 128 tokens, and .7 at 512."""
 
-PRECISIONS = {"cpu": "highest", "gpu": "TF32_TF32_F32_X3", "tpu": "highest"}
+PRECISIONS = {"cpu": "highest", "gpu": "TF32_TF32_F32_X3", "tpu": "high"}
 """The algorithm of float32 products. On an H200 three products of TF32 take .7 of the time of
 "highest", and the vectors differ from those of "highest" by 1.5e-6."""
 

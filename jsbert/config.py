@@ -72,7 +72,8 @@ class EncoderConfig:
                 cls.check_field(field.name, values[field.name], cls.json_name(field.name))
         if "head_dim" not in values and values["hidden_size"] % values["num_attention_heads"]:
             raise ValueError(
-                f"{cls.json_name('num_attention_heads')} {values['num_attention_heads']} does not divide "
+                f"{cls.json_name('num_attention_heads')} {values['num_attention_heads']} does not "
+                "divide "
                 f"{cls.json_name('hidden_size')} {values['hidden_size']}"
             )
 
@@ -246,7 +247,8 @@ class Config:
         if len(routes) > 1:
             names = [name for name, _ in self.router.routes]
             raise ValueError(
-                f"the model has the routes {names}; choose one with config.for_task, or encode's task="
+                f"the model has the routes {names}; choose one with config.for_task, or encode's "
+                "task="
             )
         return routes[0]
 

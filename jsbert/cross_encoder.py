@@ -88,8 +88,8 @@ class CrossEncoder(TextModel):
         check_positive("num_labels", num_labels)
         if brings_classifier(folder):
             raise ValueError(
-                f"{folder} is an adapter with a classifier, for a base model without one; open that with num_labels, "
-                "and put the adapter on it with jsbert.adapters.load_adapter"
+                f"{folder} is an adapter with a classifier, for a base model without one; open "
+                "that with num_labels, and put the adapter on it with jsbert.adapters.load_adapter"
             )
         if num_labels is None or is_cross_encoder(folder):
             parts = read_cross_encoder(folder)
@@ -99,7 +99,8 @@ class CrossEncoder(TextModel):
             )
         if num_labels not in (None, parts.config.num_labels):
             raise ValueError(
-                f"{folder}: num_labels is {num_labels}, but its classifier has {parts.config.num_labels}"
+                f"{folder}: num_labels is {num_labels}, but its classifier has "
+                f"{parts.config.num_labels}"
             )
         if activation_fn is not None:
             name = activation_name(activation_fn, where="activation_fn")

@@ -23,12 +23,14 @@ def as_texts(sentences: Any) -> tuple[list, bool]:
     for index, text in enumerate(inputs):
         if not (isinstance(text, str) or _is_ids(text) or _is_empty(text)):
             raise TypeError(
-                f"text {index} is {_describe(text)}; give a string, or a sequence of integer token ids"
+                f"text {index} is {_describe(text)}; give a string, or a sequence of integer token "
+                "ids"
             )
     kinds = {isinstance(text, str) for text in inputs}
     if len(kinds) > 1:
         raise TypeError(
-            "some texts are strings and some are token ids; encode the two kinds in calls of their own"
+            "some texts are strings and some are token ids; encode the two kinds in calls of their "
+            "own"
         )
     return inputs, False
 
@@ -55,7 +57,8 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
             or not all(isinstance(text, str) for text in pair)
         ):
             raise TypeError(
-                f"pair {index} is {_describe(pair)}; give two strings, such as ('a query', 'a document')"
+                f"pair {index} is {_describe(pair)}; give two strings, such as ('a query', 'a "
+                "document')"
             )
     return [(str(a), str(b)) for a, b in pairs], False
 
@@ -73,11 +76,13 @@ def ragged_from_ids(
     for index, ids in enumerate(texts, first):
         if not 0 < len(ids) <= max_length:
             raise ValueError(
-                f"text {index} has {len(ids)} token ids; 1 to {max_length} are allowed (the model's max_seq_length)"
+                f"text {index} has {len(ids)} token ids; 1 to {max_length} are allowed (the "
+                "model's max_seq_length)"
             )
         if not 0 <= min(ids) <= max(ids) < vocab_size:
             raise ValueError(
-                f"text {index} has token ids from {min(ids)} to {max(ids)}; 0 to {vocab_size - 1} are allowed"
+                f"text {index} has token ids from {min(ids)} to {max(ids)}; 0 to {vocab_size - 1} "
+                "are allowed"
             )
     return Ragged.from_lists(texts)
 

@@ -56,7 +56,8 @@ def quantize_embeddings(
             "uint8" without ranges, or ranges that do not fit.
 
     >>> import numpy as np
-    >>> quantize_embeddings(np.float32([[-1, 0, 9]]), "uint8", ranges=np.float32([[-1, -1, -1], [1, 1, 1]])).tolist()
+    >>> ranges = np.float32([[-1, -1, -1], [1, 1, 1]])
+    >>> quantize_embeddings(np.float32([[-1, 0, 9]]), "uint8", ranges=ranges).tolist()
     [[0, 127, 255]]
     >>> quantize_embeddings(np.float32([[-1, 0, 9]]), "ubinary").tolist()
     [[32]]
@@ -168,15 +169,18 @@ def checked_ranges(ranges: Ranges | None, dim: int, precision: Precision) -> Any
     """`ranges` as float32 (2, D); ValueError if there are none, or they do not fit."""
     if ranges is None:
         raise ValueError(
-            f"precision {precision!r} needs the ranges of the dimensions: give ranges=calibration_ranges(vectors) of "
-            "jsbert.quantization, with a sample of vectors of the same model, truncated and normalised alike; or "
-            "ranges='batch' to take them from the vectors of this call, whose codes then fit no other call's"
+            f"precision {precision!r} needs the ranges of the dimensions: give "
+            "ranges=calibration_ranges(vectors) of "
+            "jsbert.quantization, with a sample of vectors of the same model, truncated and "
+            "normalised alike; or "
+            "ranges='batch' to take them from the vectors of this call, whose codes then fit no "
+            "other call's"
         )
     ranges = ranges if isinstance(ranges, jax.Array) else np.asarray(ranges)
     if ranges.shape != (2, dim):
         raise ValueError(
-            f"ranges have shape {ranges.shape}, the vectors {dim} dimensions; give (2, {dim}), made of vectors that "
-            "are truncated alike"
+            f"ranges have shape {ranges.shape}, the vectors {dim} dimensions; give (2, {dim}), "
+            "made of vectors that are truncated alike"
         )
     if not isinstance(ranges, jax.core.Tracer) and not (
         np.isfinite(ranges).all() and (ranges[0] <= ranges[1]).all()
@@ -206,7 +210,8 @@ def _floats(embeddings):
     )
     if not jnp.issubdtype(embeddings.dtype, jnp.floating) or embeddings.ndim not in (1, 2):
         raise ValueError(
-            f"embeddings must be float vectors (N, D), or one (D,); given {embeddings.dtype} of shape "
+            f"embeddings must be float vectors (N, D), or one (D,); given {embeddings.dtype} of "
+            "shape "
             f"{embeddings.shape}"
         )
     if (

@@ -136,7 +136,8 @@ class SentenceTransformer(TextModel):
             and settings.default_prompt_name not in settings.prompts
         ):
             raise ValueError(
-                f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts {sorted(settings.prompts)}"
+                f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts "
+                f"{sorted(settings.prompts)}"
             )
         encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
         self._config: Config = dataclasses.replace(parts.config, encoder=encoder)
@@ -233,7 +234,8 @@ class SentenceTransformer(TextModel):
         check_choice("precision", precision, PRECISIONS)
         if precision != "float32" and output_value != "sentence_embedding":
             raise ValueError(
-                f"precision {precision!r} is for sentence embeddings; give other outputs to quantize_embeddings"
+                f"precision {precision!r} is for sentence embeddings; give other outputs to "
+                "quantize_embeddings"
             )
         if isinstance(ranges, str):
             check_choice("ranges", ranges, ("batch",))
@@ -334,7 +336,8 @@ class SentenceTransformer(TextModel):
                     texts, is_single = as_texts(chunk)
                     if is_single:
                         raise TypeError(
-                            f"encode_iter takes an iterable of strings; text {first} is {chunk[0]!r:.40}"
+                            f"encode_iter takes an iterable of strings; text {first} is "
+                            f"{chunk[0]!r:.40}"
                         )
                     yield from encoding.of(texts, first=first)
                     first += len(texts)
@@ -475,6 +478,7 @@ def _checked_prompts(prompts):
         isinstance(text, str) for pair in prompts.items() for text in pair
     ):
         raise TypeError(
-            f"prompts is {prompts!r:.60}; give a dict from names to texts, such as {{'query': 'query: '}}"
+            f"prompts is {prompts!r:.60}; give a dict from names to texts, such as {{'query': "
+            "'query: '}"
         )
     return dict(prompts)

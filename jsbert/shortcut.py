@@ -11,7 +11,8 @@ from jsbert.checkpoint import find_folder
 from jsbert.sentence_transformer import SentenceTransformer
 
 CONSTRUCTOR_OPTIONS = (
-    "device", "prompts", "default_prompt_name", "similarity_fn_name", "cache_folder", "revision", "token",
+    "device", "prompts", "default_prompt_name", "similarity_fn_name", "cache_folder", "revision",
+    "token",
     "local_files_only", "dtype", "pooling", "attn_implementation",
 )  # fmt: skip
 """The options below that belong to the model's constructor; all others are

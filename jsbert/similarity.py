@@ -89,7 +89,8 @@ def similarity_name(function: Callable) -> str:
         if function is matrix:
             return name
     raise ValueError(
-        f"the similarity is {function!r}; give jsbert.util's cos_sim, dot_score, euclidean_sim or manhattan_sim"
+        f"the similarity is {function!r}; give jsbert.util's cos_sim, dot_score, euclidean_sim or "
+        "manhattan_sim"
     )
 
 

@@ -104,7 +104,8 @@ def distinct_sentences(data: pathlib.Path, count: int) -> tuple[list[str], str]:
     distinct = {normalized(text): text for text in texts}
     if len(distinct) < count:
         raise SystemExit(
-            f"{source}: {len(distinct)} distinct sentences are too few for --n {count}; give a smaller one"
+            f"{source}: {len(distinct)} distinct sentences are too few for --n {count}; give a "
+            "smaller one"
         )
     return shuffled(list(distinct.values()), 0)[:count], source
 

@@ -185,7 +185,8 @@ LIBRARIES = {
 
 ENGINES = {
     "cpu": (
-        "jsbert float32", "sentence-transformers float32", "onnxruntime float32", "openvino float32",
+        "jsbert float32", "sentence-transformers float32", "onnxruntime float32",
+        "openvino float32",
         "jsbert bfloat16", "sentence-transformers bfloat16", "openvino bfloat16",
         "jsbert int8", "onnxruntime int8",
     ),

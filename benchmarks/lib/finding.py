@@ -154,7 +154,8 @@ def reranked(crossed: np.ndarray, cosines: np.ndarray, retrieved: np.ndarray) ->
     """Scores of pairs (P,): the cross-encoder's where retrieved, and below them all the others in
     the order of their cosines.
 
-    >>> reranked(np.array([0.2, 0.9, 0.5]), np.array([0.7, 0.8, 0.6]), np.array([True, False, True])).round(1).tolist()
+    >>> cosines, scores = np.array([0.2, 0.9, 0.5]), np.array([0.7, 0.8, 0.6])
+    >>> reranked(cosines, scores, np.array([True, False, True])).round(1).tolist()
     [0.2, -1.0, 0.5]
     """
     return np.where(retrieved, crossed, crossed.min() - 2 + cosines.astype(np.float64))

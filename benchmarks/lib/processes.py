@@ -75,6 +75,7 @@ def memory_mb(name: str) -> float | None:
 def missing_modules(name: str, python: str) -> list[str]:
     """The modules that an engine needs and an interpreter lacks."""
     modules = LIBRARIES[name.split()[0]][1]
-    code = f"import importlib.util, json; print(json.dumps([m for m in {modules} if not importlib.util.find_spec(m)]))"
+    code = "import importlib.util, json; "
+    code += f"print(json.dumps([m for m in {modules} if not importlib.util.find_spec(m)]))"
     found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(found.stdout)

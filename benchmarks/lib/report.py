@@ -66,7 +66,8 @@ def print_circumstances(values: dict[str, Any]) -> None:
     """The same, for people."""
     versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
     print(
-        f"{values['command']}\n{values['machine']} | {values['device']} | Python {values['python']} | {versions}"
+        f"{values['command']}\n{values['machine']} | {values['device']} | Python "
+        f"{values['python']} | {versions}"
     )
     print(f"commit {values['commit']}, {values['date']}\n", flush=True)
 
@@ -211,4 +212,6 @@ def _machine():
     model += "".join(f", {feature}" for feature in shown if feature in cpu_features())
     import os
 
-    return f"{model}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    is_known = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if is_known else os.cpu_count()
+    return f"{model}, {count} cores"

@@ -59,8 +59,8 @@ def base_folder(folder: pathlib.Path) -> pathlib.Path:
     name = typed(values, "base_model_name_or_path", str, None, where=file)
     if not name:
         raise ValueError(
-            f"{file}: base_model_name_or_path is {name!r}; open the base model, and put the adapter on it with "
-            "jsbert.adapters.load_adapter"
+            f"{file}: base_model_name_or_path is {name!r}; open the base model, and put the "
+            "adapter on it with jsbert.adapters.load_adapter"
         )
     try:
         return find_folder(

@@ -126,14 +126,16 @@ def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
         )
     if values.get("init_lora_weights", True) not in STARTS:
         raise ValueError(
-            f"{file}: init_lora_weights is {values['init_lora_weights']!r}, by which peft changes the base model's "
-            "weights; save the adapter with peft's path_initial_model_for_weight_conversion, which makes a plain one"
+            f"{file}: init_lora_weights is {values['init_lora_weights']!r}, by which peft changes "
+            "the base model's "
+            "weights; save the adapter with peft's path_initial_model_for_weight_conversion, which "
+            "makes a plain one"
         )
     for name, value in values.items():
         if value and name not in LEFT_ASIDE | TYPES.keys():
             raise ValueError(
-                f"{file}: {name} is {shown(value)}, which jsbert does not compute; merge the adapter with peft's "
-                "merge_and_unload, and save the model"
+                f"{file}: {name} is {shown(value)}, which jsbert does not compute; merge the "
+                "adapter with peft's merge_and_unload, and save the model"
             )
     given = {
         name: typed(values, name, kind, None, where=file, allowed=ALLOWED.get(name))

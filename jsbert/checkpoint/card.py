@@ -22,7 +22,8 @@ def model_card(
         kind, task, title = "CrossEncoder", "text-ranking", "A cross-encoder"
         call = 'scores = model.predict([("one text", "another")])'
     else:
-        call = 'vectors = model.encode(["one text", "another"])\nprint(model.similarity(vectors, vectors))'
+        call = 'vectors = model.encode(["one text", "another"])\n'
+        call += "print(model.similarity(vectors, vectors))"
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"""---
 library_name: sentence-transformers

@@ -69,8 +69,8 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
     modules = read_modules(folder)
     if modules is not None and [kind for kind, _ in modules] != ["Transformer"]:
         raise ValueError(
-            f"{folder / 'modules.json'}: modules {[kind for kind, _ in modules]}; a cross-encoder has a Transformer "
-            "alone. Is this a bi-encoder? Open it with SentenceTransformer"
+            f"{folder / 'modules.json'}: modules {[kind for kind, _ in modules]}; a cross-encoder "
+            "has a Transformer alone. Is this a bi-encoder? Open it with SentenceTransformer"
         )
     trunk = modules[0][1] if modules else folder
     base = base_folder(trunk)
@@ -92,7 +92,8 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
         activation = _activation(name, file)
     if settings.get("default_prompt_name") is not None:
         raise ValueError(
-            f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders are not supported"
+            f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders "
+            "are not supported"
         )
     return CrossEncoderParts(CrossConfig(encoder, num_labels, activation), params, tokenizer, names)
 

@@ -16,22 +16,30 @@ DEFAULT_ORGANIZATION = "sentence-transformers"
 NAMES_WITHOUT_OWNER = frozenset({
     "albert-base-v1", "albert-base-v2", "albert-large-v1", "albert-large-v2", "albert-xlarge-v1",
     "albert-xlarge-v2", "albert-xxlarge-v1", "albert-xxlarge-v2", "bert-base-cased-finetuned-mrpc",
-    "bert-base-cased", "bert-base-chinese", "bert-base-german-cased", "bert-base-german-dbmdz-cased",
-    "bert-base-german-dbmdz-uncased", "bert-base-multilingual-cased", "bert-base-multilingual-uncased",
+    "bert-base-cased", "bert-base-chinese", "bert-base-german-cased",
+    "bert-base-german-dbmdz-cased",
+    "bert-base-german-dbmdz-uncased", "bert-base-multilingual-cased",
+    "bert-base-multilingual-uncased",
     "bert-base-uncased", "bert-large-cased-whole-word-masking-finetuned-squad",
     "bert-large-cased-whole-word-masking", "bert-large-cased",
-    "bert-large-uncased-whole-word-masking-finetuned-squad", "bert-large-uncased-whole-word-masking",
+    "bert-large-uncased-whole-word-masking-finetuned-squad",
+    "bert-large-uncased-whole-word-masking",
     "bert-large-uncased", "camembert-base", "ctrl", "distilbert-base-cased-distilled-squad",
     "distilbert-base-cased", "distilbert-base-german-cased", "distilbert-base-multilingual-cased",
     "distilbert-base-uncased-distilled-squad", "distilbert-base-uncased-finetuned-sst-2-english",
-    "distilbert-base-uncased", "distilgpt2", "distilroberta-base", "gpt2-large", "gpt2-medium", "gpt2-xl", "gpt2",
+    "distilbert-base-uncased", "distilgpt2", "distilroberta-base", "gpt2-large", "gpt2-medium",
+    "gpt2-xl", "gpt2",
     "openai-gpt", "roberta-base-openai-detector", "roberta-base", "roberta-large-mnli",
-    "roberta-large-openai-detector", "roberta-large", "t5-11b", "t5-3b", "t5-base", "t5-large", "t5-small",
-    "transfo-xl-wt103", "xlm-clm-ende-1024", "xlm-clm-enfr-1024", "xlm-mlm-100-1280", "xlm-mlm-17-1280",
-    "xlm-mlm-en-2048", "xlm-mlm-ende-1024", "xlm-mlm-enfr-1024", "xlm-mlm-enro-1024", "xlm-mlm-tlm-xnli15-1024",
+    "roberta-large-openai-detector", "roberta-large", "t5-11b", "t5-3b", "t5-base", "t5-large",
+    "t5-small",
+    "transfo-xl-wt103", "xlm-clm-ende-1024", "xlm-clm-enfr-1024", "xlm-mlm-100-1280",
+    "xlm-mlm-17-1280",
+    "xlm-mlm-en-2048", "xlm-mlm-ende-1024", "xlm-mlm-enfr-1024", "xlm-mlm-enro-1024",
+    "xlm-mlm-tlm-xnli15-1024",
     "xlm-mlm-xnli15-1024", "xlm-roberta-base", "xlm-roberta-large-finetuned-conll02-dutch",
     "xlm-roberta-large-finetuned-conll02-spanish", "xlm-roberta-large-finetuned-conll03-english",
-    "xlm-roberta-large-finetuned-conll03-german", "xlm-roberta-large", "xlnet-base-cased", "xlnet-large-cased",
+    "xlm-roberta-large-finetuned-conll03-german", "xlm-roberta-large", "xlnet-base-cased",
+    "xlnet-large-cased",
 })  # fmt: skip
 """Hub names that are whole without an owner; the list is sentence-transformers' (6.2)."""
 
@@ -40,7 +48,8 @@ _MODULE = (
 )
 _CONFIGS = re.compile(
     _MODULE
-    + r"(modules|config|adapter_config|config_sentence_transformers|router_config|sentence_[\w-]+_config)\.json"
+    + r"(modules|config|adapter_config|config_sentence_transformers|router_config|"
+    + r"sentence_[\w-]+_config)\.json"
 )
 _TOKENIZERS = re.compile(_MODULE + "(" + "|".join(map(re.escape, FILES)) + ")")
 _SAFETENSORS = re.compile(
@@ -185,7 +194,8 @@ def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=
             + (" (offline)" if offline else "")
         )
         raise OSError(
-            f"{repository!r} is no folder and no bundled model ({', '.join(bundled_models())}), and could not be "
+            f"{repository!r} is no folder and no bundled model ({', '.join(bundled_models())}), "
+            "and could not be "
             f"fetched from {where}: {type(error).__name__}: {error}{hint}"
         ) from error
 

@@ -110,7 +110,8 @@ def pooling_modes(modes: Any, *, where: Any) -> tuple[str, ...]:
     """
     if not isinstance(modes, (str, list, tuple)):
         raise TypeError(
-            f"{where} {modes!r}: give a pooling's name or a list of names; supported: {', '.join(POOLINGS)}"
+            f"{where} {modes!r}: give a pooling's name or a list of names; supported: "
+            f"{', '.join(POOLINGS)}"
         )
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
     unknown = [mode for mode in modes if not isinstance(mode, str) or mode not in POOLINGS]
@@ -133,7 +134,8 @@ def read_layer_weights(
     values = read_json(file)
     if read_json(transformer / "config.json").get("output_hidden_states") is not True:
         raise ValueError(
-            f"{transformer / 'config.json'}: output_hidden_states is not true, without which sentence-transformers "
+            f"{transformer / 'config.json'}: output_hidden_states is not true, without which "
+            "sentence-transformers "
             f"passes over {folder.name}; set it, or take the module out of modules.json"
         )
     _check_width(values, config.encoder.hidden_size, file)
@@ -142,7 +144,8 @@ def read_layer_weights(
     )
     if num_layers + 1 != hidden_states or not 0 <= start < hidden_states:
         raise ValueError(
-            f"{file}: num_hidden_layers is {num_layers} and layer_start {start}, but the encoder has "
+            f"{file}: num_hidden_layers is {num_layers} and layer_start {start}, but the encoder "
+            "has "
             f"{hidden_states - 1} layers"
         )
     tensors, source = read_tensors(folder)

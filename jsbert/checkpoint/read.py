@@ -93,7 +93,8 @@ def read_bi_encoder(
         _check_order(route, folder / "modules.json")
     if [kind for kind, _ in _trunk(routes[0])] == ["Transformer"] and pooling is None:
         warnings.warn(
-            f"{folder} names no pooling: taken as a plain encoder with mean pooling, as sentence-transformers does. "
+            f"{folder} names no pooling: taken as a plain encoder with mean pooling, as "
+            "sentence-transformers does. "
             "If another pooling is right, say pooling='cls', for example.",
             stacklevel=3,
         )
@@ -112,8 +113,10 @@ def _without_modules(folder):
         file = template if has_file(template) else file
         if file == template or read_json_if_there(file).get("chat_template"):
             raise ValueError(
-                f"{file}: the tokenizer has a chat template, which sentence-transformers puts around each text of a "
-                "folder without modules.json; jsbert does not. Take the template away, or write a modules.json"
+                f"{file}: the tokenizer has a chat template, which sentence-transformers puts "
+                "around each text of a "
+                "folder without modules.json; jsbert does not. Take the template away, or write a "
+                "modules.json"
             )
         return [("Transformer", folder)]
     return [
@@ -246,14 +249,15 @@ def _check_sizes(config, module, shapes):
     layers = math.prod(getattr(config, name) for name in config.LAYERS)
     if layers * modules > len(shapes):
         raise ValueError(
-            f"{' * '.join(map(config.json_name, config.LAYERS))} is {layers}, which makes {layers * modules:,} tensors "
-            f"or more, but there are {len(shapes):,}"
+            f"{' * '.join(map(config.json_name, config.LAYERS))} is {layers}, which makes "
+            f"{layers * modules:,} tensors or more, but there are {len(shapes):,}"
         )
     largest = max((math.prod(shape) for shape in shapes.values()), default=0)
     for name in config.IN_TENSORS:
         if getattr(config, name) > largest:
             raise ValueError(
-                f"{config.json_name(name)} is {getattr(config, name)}, but the largest tensor has {largest:,} elements"
+                f"{config.json_name(name)} is {getattr(config, name)}, but the largest tensor has "
+                f"{largest:,} elements"
             )
 
 
@@ -262,8 +266,10 @@ def read_tokenizer(folder, base, encoder):
     one."""
     if encoder.max_tokens < SHORTEST:
         raise ValueError(
-            f"{base / 'config.json'}: max_position_embeddings is {encoder.max_position_embeddings} and pad_token_id "
-            f"{encoder.pad_token_id}, which leaves {encoder.max_tokens} positions to a text; it needs {SHORTEST}"
+            f"{base / 'config.json'}: max_position_embeddings is {encoder.max_position_embeddings} "
+            "and pad_token_id "
+            f"{encoder.pad_token_id}, which leaves {encoder.max_tokens} positions to a text; it "
+            f"needs {SHORTEST}"
         )
     if not [name for name in FILES if has_file(folder / name)]:
         folder = base
@@ -276,7 +282,8 @@ def read_tokenizer(folder, base, encoder):
     tokenizer = Tokenizer.from_folder(folder, lower_case=lower_case)
     if tokenizer.largest_id >= encoder.vocab_size:
         raise ValueError(
-            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, but config.json has vocab_size "
+            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, but config.json has "
+            "vocab_size "
             f"{encoder.vocab_size}; they do not belong together"
         )
     limit = limit or tokenizer.model_max_length or encoder.max_tokens

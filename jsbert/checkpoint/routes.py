@@ -49,9 +49,10 @@ def read_modules(folder: pathlib.Path) -> Modules | None:
 def supported_order() -> str:
     """What a list of modules can be, for messages."""
     return (
-        f"supported: Transformer, Pooling, then any of {', '.join(MODULES)}; a WeightedLayerPooling between the first "
-        "two; a StaticEmbedding in place of these; and one Router, each of whose routes is such a list, with what "
-        "stands before and behind the Router"
+        f"supported: Transformer, Pooling, then any of {', '.join(MODULES)}; a "
+        "WeightedLayerPooling between the first "
+        "two; a StaticEmbedding in place of these; and one Router, each of whose routes is such a "
+        "list, with what stands before and behind the Router"
     )
 
 

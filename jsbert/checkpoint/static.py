@@ -49,7 +49,8 @@ def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], To
         )
     if tokenizer.largest_id >= len(table):
         raise ValueError(
-            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the table {len(table)} rows"
+            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the table {len(table)} "
+            "rows"
         )
     config = static.Config(vocab_size=table.shape[0], hidden_size=table.shape[1])
     return config, to_params(tensors, tensor_names(config), shapes(config), where=source), tokenizer
@@ -76,7 +77,8 @@ def _folded(named, source):
         mapping = named["mapping"]
         if mapping.ndim != 1 or mapping.dtype.kind not in "iu":
             raise ValueError(
-                f"{source}: 'mapping' is {mapping.dtype} {list(mapping.shape)}, not a row number a token"
+                f"{source}: 'mapping' is {mapping.dtype} {list(mapping.shape)}, not a row number a "
+                "token"
             )
         if mapping.min(initial=0) < 0 or mapping.max(initial=0) >= len(table):
             raise ValueError(

@@ -249,7 +249,8 @@ def _read_pickle(file):
             "none" if torch is None else torch.__version__,
         )
         raise ValueError(
-            f"{file}: only a pickled checkpoint here, for which jsbert needs torch {needed} or newer beside it; there "
+            f"{file}: only a pickled checkpoint here, for which jsbert needs torch {needed} or "
+            "newer beside it; there "
             f"is {found}. Install it, or convert the checkpoint where it is installed: "
             "AutoModel.from_pretrained(folder).save_pretrained(folder) writes model.safetensors"
         )

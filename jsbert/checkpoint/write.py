@@ -220,7 +220,8 @@ def _staged_model(folder):
 def _refuse_adapter(folder):
     if (pathlib.Path(folder).expanduser() / CONFIG).is_file():
         raise FileExistsError(
-            f"{folder} holds an adapter, which would be merged into the model again; give another folder"
+            f"{folder} holds an adapter, which would be merged into the model again; give another "
+            "folder"
         )
 
 
@@ -257,7 +258,8 @@ def _write_pipeline(folder, model, first=None):
             )
         if "pooling" in model.params:
             raise ValueError(
-                f"the poolings {[*model.params['pooling']]} have params, for which sentence-transformers' Pooling has "
+                f"the poolings {[*model.params['pooling']]} have params, for which "
+                "sentence-transformers' Pooling has "
                 "no place; save model.params in a file of your own"
             )
         write_pooling(place("Pooling"), config)

@@ -29,7 +29,8 @@ from jsbert.version import VERSION
 
 HELP = """Sentence-BERT in JAX: sentence embeddings, search, training and evaluation.
 
-Results go to stdout, everything else to stderr. The exit code is 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+Results go to stdout, everything else to stderr. The exit code is 0, 1 for an error, 2 for wrong
+usage, 130 for Ctrl-C.
 """
 
 

@@ -30,7 +30,8 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            help="A hub name, a HuggingFace or sentence-transformers folder, or its weights file (.bin, .msgpack)."
+            help="A hub name, a HuggingFace or sentence-transformers folder, or its weights file "
+            "(.bin, .msgpack)."
         ),
     ],
     output: Annotated[pathlib.Path, typer.Argument(help="The folder to write; new or empty.")],

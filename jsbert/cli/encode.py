@@ -37,7 +37,8 @@ def encode(
     calibration: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="With int8 and uint8: a .npy file of float32 vectors like these; the bytes span their entries."
+            help="With int8 and uint8: a .npy file of float32 vectors like these; the bytes span "
+            "their entries."
         ),
     ] = None,
     dtype: options.Dtype = "float32",

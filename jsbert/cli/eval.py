@@ -14,7 +14,8 @@ def eval(
     task: Annotated[
         options.Task,
         typer.Argument(
-            help="sts: pairs with scores; binary: pairs labelled 0 or 1; triplet: anchor, positive, negative; "
+            help="sts: pairs with scores; binary: pairs labelled 0 or 1; triplet: anchor, "
+            "positive, negative; "
             "retrieval: a BEIR folder; reranking: jsonl of query, positive and negative texts."
         ),
     ],
@@ -87,5 +88,6 @@ def eval(
     width = max(map(len, results))
     for key, value in results.items():
         print(
-            f"{key:{width}}  {value:10.4f}{'  (primary)' if key == evaluator.primary_metric else ''}"
+            f"{key:{width}}  {value:10.4f}"
+            f"{'  (primary)' if key == evaluator.primary_metric else ''}"
         )

@@ -41,7 +41,8 @@ def make_evaluator(
     """
     if cross_encoder and (task in ("triplet", "retrieval") or similarity_fns):
         raise ValueError(
-            f"a cross-encoder makes no vectors to compare: {task!r} and --similarity-fns need a bi-encoder"
+            f"a cross-encoder makes no vectors to compare: {task!r} and --similarity-fns need a "
+            "bi-encoder"
         )
     if task == "retrieval":
         functions = {name: SIMILARITIES[name][0] for name in similarity_fns or ()}
@@ -60,7 +61,8 @@ def make_evaluator(
     if len(examples.texts) != num_texts or (task != "triplet" and examples.labels is None):
         raise ValueError(
             f"{data}: the task {task!r} needs {num_texts} columns of texts"
-            f"{'' if task == 'triplet' else ' and a label'}; found {len(examples.texts)} columns and "
+            f"{'' if task == 'triplet' else ' and a label'}; found {len(examples.texts)} columns "
+            "and "
             f"{'no' if examples.labels is None else 'a'} label: choose with --columns and --label"
         )
     if cross_encoder:
@@ -157,7 +159,8 @@ def read_samples(path: str) -> list[dict[str, Any]]:
     for number, row in read_objects(path):
         if not _is_sample(row):
             raise ValueError(
-                f'{path}, line {number}: {row!r:.40} is no object with "query" (a text), "positive" and '
+                f'{path}, line {number}: {row!r:.40} is no object with "query" (a text), '
+                f'"positive" and '
                 '"negative" (lists of texts)'
             )
         samples.append(row)

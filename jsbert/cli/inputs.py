@@ -134,5 +134,6 @@ def _require(columns, names, where):
     missing = [column for column in columns if column not in names]
     if missing:
         raise ValueError(
-            f"{where}: no column {', '.join(map(repr, missing))}; there are {', '.join(names) or 'none'}"
+            f"{where}: no column {', '.join(map(repr, missing))}; there are "
+            f"{', '.join(names) or 'none'}"
         )

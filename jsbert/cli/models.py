@@ -31,7 +31,8 @@ def open_bi_encoder(
     folder = find_model(name)
     if is_cross_encoder(folder):
         raise ValueError(
-            f"{folder} holds a cross-encoder, which scores pairs; give a bi-encoder, which makes vectors"
+            f"{folder} holds a cross-encoder, which scores pairs; give a bi-encoder, which makes "
+            "vectors"
         )
     return SentenceTransformer(folder, device=split(device), pooling=split(pooling), **options)
 
@@ -47,6 +48,7 @@ def open_cross_encoder(
     folder = find_model(name, organization=ORGANIZATION)
     if num_labels is None and not is_cross_encoder(folder):
         raise ValueError(
-            f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores pairs"
+            f"{folder} holds a bi-encoder, which makes vectors; give a cross-encoder, which scores "
+            "pairs"
         )
     return CrossEncoder(folder, device=split(device), num_labels=num_labels, **options)

@@ -36,7 +36,8 @@ Device = Annotated[
 Pooling = Annotated[
     str | None,
     typer.Option(
-        help="Pooling modes, separated by commas, instead of the model's: mean, cls, max, weightedmean, lasttoken, "
+        help="Pooling modes, separated by commas, instead of the model's: mean, cls, max, "
+        "weightedmean, lasttoken, "
         "mean_sqrt_len_tokens.",
         show_default="the model's",
     ),

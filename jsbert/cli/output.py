@@ -43,7 +43,8 @@ def check_space(folder: pathlib.Path, num_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise OSError(
-            f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write elsewhere"
+            f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write "
+            "elsewhere"
         )
 
 

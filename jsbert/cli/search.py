@@ -103,6 +103,7 @@ def _read_vectors(path, num_texts, corpus):
         )
     if len(vectors) != num_texts:
         raise ValueError(
-            f"{path} holds {len(vectors)} vectors, but {corpus} holds {num_texts} texts; encode it anew"
+            f"{path} holds {len(vectors)} vectors, but {corpus} holds {num_texts} texts; encode it "
+            "anew"
         )
     return vectors

@@ -72,7 +72,8 @@ def _check_takes_numbers(kinds, model):
 def _num_classes(examples, path):
     if examples.labels is None or not len(examples):
         raise ValueError(
-            f"{path}: the objective needs labels, and there are none; name their column with --label"
+            f"{path}: the objective needs labels, and there are none; name their column with "
+            "--label"
         )
     return len(examples.label_names) if examples.label_names else int(max(examples.labels)) + 1
 

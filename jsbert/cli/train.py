@@ -38,7 +38,8 @@ def train(
     data: Annotated[
         list[str],
         Option(
-            help="A tsv, csv, jsonl or parquet file; may be repeated. OBJECTIVE:FILE names an objective of its own.",
+            help="A tsv, csv, jsonl or parquet file; may be repeated. OBJECTIVE:FILE names an "
+            "objective of its own.",
             metavar="[OBJECTIVE:]FILE",
         ),
     ],
@@ -55,7 +56,8 @@ def train(
     num_labels: Annotated[
         int | None,
         Option(
-            help="Make a cross-encoder of the model's encoder, with a new classifier of so many labels.",
+            help="Make a cross-encoder of the model's encoder, with a new classifier of so many "
+            "labels.",
             min=1,
         ),
     ] = None,
@@ -76,7 +78,8 @@ def train(
     label_range: Annotated[
         str | None,
         Option(
-            help="LOWEST,HIGHEST of the scores, such as 0,5. They are scaled to 0..1, for these objectives: {numeric}.",
+            help="LOWEST,HIGHEST of the scores, such as 0,5. They are scaled to 0..1, for these "
+            "objectives: {numeric}.",
             metavar="LOW,HIGH",
         ),
     ] = None,
@@ -84,7 +87,8 @@ def train(
     eval_data: Annotated[
         list[str] | None,
         Option(
-            help="What to score the model on, as for `jsbert eval`: sts, binary, ...; the best is kept.",
+            help="What to score the model on, as for `jsbert eval`: sts, binary, ...; the best is "
+            "kept.",
             metavar="TASK:FILE",
         ),
     ] = None,

@@ -127,7 +127,8 @@ class Examples:
             kind = getattr(dataset.features[name], "dtype", type(dataset.features[name]).__name__)
             if "string" not in str(kind):
                 raise TypeError(
-                    f"column {name!r} holds {kind}, not strings; choose the texts with columns=[...]"
+                    f"column {name!r} holds {kind}, not strings; choose the texts with "
+                    "columns=[...]"
                 )
         made = cls(texts, tuple(dataset[name] for name in texts))
         if label is None:
@@ -136,7 +137,8 @@ class Examples:
         if not hasattr(feature, "dtype") or hasattr(feature, "shape"):
             if label_names is not None or label_range is not None:
                 raise ValueError(
-                    f"column {label!r} holds lists; label_names and label_range are for single labels"
+                    f"column {label!r} holds lists; label_names and label_range are for single "
+                    "labels"
                 )
             return dataclasses.replace(made, labels=values, label_name=label)
         values = values[:]
@@ -165,7 +167,8 @@ def _check_strings(texts, name, rows):
     for row, text in zip(rows, texts, strict=True):
         if not isinstance(text, str):
             raise TypeError(
-                f"row {row}, column {name!r}: {text!r:.40} is not a string; mend the row or leave it out"
+                f"row {row}, column {name!r}: {text!r:.40} is not a string; mend the row or leave "
+                "it out"
             )
 
 

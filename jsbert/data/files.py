@@ -114,7 +114,8 @@ def _rows(path) -> tuple[Iterator[tuple[int, dict[str, Any] | Malformed]], str]:
         return _parquet_rows(path), "row"
     if kind not in ("tsv", "csv", "jsonl"):
         raise ValueError(
-            f"{path}: unknown kind of file; supported: .tsv, .csv, .jsonl, each also .gz, and .parquet"
+            f"{path}: unknown kind of file; supported: .tsv, .csv, .jsonl, each also .gz, and "
+            ".parquet"
         )
     return _text_rows(path, kind), "line"
 

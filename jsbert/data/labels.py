@@ -48,12 +48,14 @@ def choose_columns(
         ]
         if len(candidates) > 1:
             raise ValueError(
-                f"{' and '.join(map(repr, candidates))} may both be the label; choose with label=..."
+                f"{' and '.join(map(repr, candidates))} may both be the label; choose with "
+                "label=..."
             )
         label = candidates[0] if candidates else None
     if needs_label and label is None:
         raise ValueError(
-            f"label_names or label_range, but no label among {_listed(available)}; choose with label=..."
+            f"label_names or label_range, but no label among {_listed(available)}; choose with "
+            "label=..."
         )
     texts = tuple(
         columns or (name for name in available if name not in LABEL_COLUMNS and name != label)

@@ -49,7 +49,8 @@ class Config(gte.Config):
         }
         if scaling.get("type") != "ntk" or scaling.get("mixed_b") is not None:
             raise ValueError(
-                f"{where}: rope_scaling is {scaling!r}; only type 'ntk' without mixed_b is supported"
+                f"{where}: rope_scaling is {scaling!r}; only type 'ntk' without mixed_b is "
+                "supported"
             )
         factor = float(
             typed(scaling, "factor", float, where=f"{where}: rope_scaling", allowed=gte.FACTOR)

@@ -53,8 +53,8 @@ def joined(
 def in_heads(
     layers: Sequence["Linear"], x: Float[Array, "batch length inputs"], size: int
 ) -> tuple[Float[Array, "batch heads length size"], ...]:
-    """`joined`, with each output cut into heads of `size` entries, the heads in front of the tokens:
-    so both products of attention are plain ones.
+    """`joined`, with each output cut into heads of `size` entries. The heads are in front of the
+    tokens, so that both products of attention are plain ones.
 
     Where layers are scanned the product itself puts the heads there. A product followed by a
     transposition would write each array twice.

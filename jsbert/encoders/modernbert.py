@@ -101,7 +101,8 @@ class Config(EncoderConfig):
         kinds, count = values["layer_types"], values["num_hidden_layers"]
         if kinds and (len(kinds) != count or set(kinds) - set(THETAS)):
             raise ValueError(
-                f"layer_types is {list(kinds)}; it must name each of {count} layers one of {[*THETAS]}"
+                f"layer_types is {list(kinds)}; it must name each of {count} layers one of "
+                f"{[*THETAS]}"
             )
 
     @classmethod

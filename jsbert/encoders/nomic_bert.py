@@ -115,7 +115,8 @@ class Config(EncoderConfig):
         experts = typed(values, "moe_every_n_layers", int, 0, where=where)
         if experts not in (0, -1):
             raise ValueError(
-                f"{where}: moe_every_n_layers is {experts!r}; layers of experts are not supported, only 0"
+                f"{where}: moe_every_n_layers is {experts!r}; layers of experts are not supported, "
+                "only 0"
             )
         gate = values.get("activation_function", "swiglu")
         if not isinstance(gate, str) or gate not in GATES:

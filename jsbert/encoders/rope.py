@@ -81,7 +81,8 @@ def check_head_size(values: Mapping[str, Any]) -> None:
     """ValueError where rotary positions find no pairs of entries."""
     if values["hidden_size"] // values["num_attention_heads"] % 2:
         raise ValueError(
-            f"hidden_size {values['hidden_size']} over num_attention_heads {values['num_attention_heads']} is odd; "
+            f"hidden_size {values['hidden_size']} over num_attention_heads "
+            f"{values['num_attention_heads']} is odd; "
             "rotary positions need it even"
         )
 

@@ -101,7 +101,8 @@ class Engine:
         ]
         if forms[0] != forms[1]:
             raise ValueError(
-                "the new params differ from the old in their names, shapes or dtypes; make another model"
+                "the new params differ from the old in their names, shapes or dtypes; make another "
+                "model"
             )
         self._params = self.placement.put(params)
 
@@ -153,9 +154,9 @@ class Engine:
             function: pure, hashable, the same object in each call: `function(params, ids=,
                 lengths=[, token_types=], **scalars)` with `ids` (B, L) and `lengths` (B,) int32
                 returns arrays with a row for each row of `ids`.
-            packs: whether `function` also takes rows of several texts. Then `lengths` may be (B, S):
-                those of the S texts that are side by side in each row, 0 where there is none; and
-                the outputs are (B, S, ...). It is used on accelerators.
+            packs: whether `function` also takes rows of several texts. On accelerators it then gets
+                `lengths` (B, S), those of the S texts side by side in each row, 0 where there is
+                no text, and returns outputs (B, S, ...).
             texts: strings, pairs of strings or token ids; or tokens.
             prompt: put in front of each string.
             first: the position of texts[0] in the caller's count, for messages.
@@ -195,8 +196,8 @@ class Engine:
 
         Args:
             function: as for `stream`.
-            arrays: the function's arguments by name: `ids` (B, L) and `lengths`, B a multiple of the
-                number of devices, and the rest.
+            arrays: the function's arguments by name: `ids` (B, L) and `lengths`, B a multiple of
+                the number of devices, and the rest.
             params: by default `self.params`.
         """
         params = self.params if params is None else params
@@ -233,8 +234,7 @@ class Engine:
             check_positive("lengths", length, or_none=False)
 
         def compile_for(shape):
-            rows, length = shape
-            sizes = (rows, SLOTS) if packs and self.placement.packs else (rows,)
+            sizes = (shape[0], SLOTS) if packs and self.placement.packs else shape[:1]
             arrays = {"ids": np.zeros(shape, np.int32), "lengths": np.ones(sizes, np.int32)}
             arrays |= {"token_types": np.zeros(shape, np.int32)} if token_types else {}
             arrays |= {name: np.int32(value) for name, value in (scalars or {}).items()}

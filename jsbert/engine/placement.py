@@ -81,14 +81,16 @@ def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[ja
         return (_resolve(device),)
     if not isinstance(device, Sequence):
         raise TypeError(
-            f"device is {device!r}; give a name such as 'cpu' or 'cuda:0', a jax.Device, or a list of these"
+            f"device is {device!r}; give a name such as 'cpu' or 'cuda:0', a jax.Device, or a list "
+            "of these"
         )
     devices = tuple(_resolve(one) for one in device)
     if not devices:
         raise ValueError("device is an empty list; name at least one device")
     if len(set(devices)) < len(devices) or len({one.platform for one in devices}) > 1:
         raise ValueError(
-            f"devices {list(map(str, devices))}: each may be named once, and all must be of one platform"
+            f"devices {list(map(str, devices))}: each may be named once, and all must be of one "
+            "platform"
         )
     return devices
 
@@ -128,8 +130,10 @@ def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Devic
         )
     if implementation == "cudnn" and (dtype == "float32" or not all(map(_is_ampere, devices))):
         raise ValueError(
-            f"attn_implementation is 'cudnn', with dtype {dtype!r} on {[str(device) for device in devices]}; it needs "
-            "dtype 'bfloat16' or 'int8', and NVIDIA GPUs of compute capability 8.0 or higher. Choose 'eager' or 'xla'"
+            f"attn_implementation is 'cudnn', with dtype {dtype!r} on "
+            f"{[str(device) for device in devices]}; it needs "
+            "dtype 'bfloat16' or 'int8', and NVIDIA GPUs of compute capability 8.0 or higher. "
+            "Choose 'eager' or 'xla'"
         )
 
 
@@ -149,7 +153,8 @@ def _resolve(device):
     platform = {"cuda": "gpu", "rocm": "gpu"}.get(name, name)
     if platform not in TOKEN_BUDGETS or not (index == "" or index.isdecimal()):
         raise ValueError(
-            f"unknown device {device!r}; give 'cpu', 'gpu', 'cuda' or 'tpu', with an index if wanted ('cuda:1')"
+            f"unknown device {device!r}; give 'cpu', 'gpu', 'cuda' or 'tpu', with an index if "
+            "wanted ('cuda:1')"
         )
     try:
         devices = jax.local_devices(backend=platform)

@@ -34,16 +34,18 @@ class Truncations:
         self.num_texts += num_texts
         if len(truncated) and self.on_truncate == "error":
             raise ValueError(
-                f"text {first + truncated[0]} is longer than {self.max_length} tokens, and so are {len(truncated) - 1} "
-                f"more of the texts up to {self.num_texts - 1}; shorten them, raise max_seq_length, or say "
-                "on_truncate='warn' or 'ignore'"
+                f"text {first + truncated[0]} is longer than {self.max_length} tokens, and so are "
+                f"{len(truncated) - 1} "
+                f"more of the texts up to {self.num_texts - 1}; shorten them, raise "
+                "max_seq_length, or say on_truncate='warn' or 'ignore'"
             )
 
     def warn(self, stacklevel: int) -> None:
         """Warn once with the number, if any text was cut and the caller asked for a warning."""
         if self.num_truncated and self.on_truncate == "warn":
             warnings.warn(
-                f"{self.num_truncated} of {self.num_texts} texts are longer than {self.max_length} tokens and were cut "
+                f"{self.num_truncated} of {self.num_texts} texts are longer than {self.max_length} "
+                "tokens and were cut "
                 "there; raise max_seq_length, or say on_truncate='ignore' or 'error'",
                 stacklevel=stacklevel + 1,
             )

@@ -43,7 +43,8 @@ def read_beir(folder: str | os.PathLike, split: str = "test") -> Beir:
             continue
         if len(fields) != 3 or not _is_number(fields[2]):
             raise ValueError(
-                f"{qrels}, line {line}: {text!r:.80}; give query-id, corpus-id and score, with tabs between"
+                f"{qrels}, line {line}: {text!r:.80}; give query-id, corpus-id and score, with "
+                "tabs between"
             )
         query, document, score = fields
         if query not in texts:
@@ -61,7 +62,8 @@ def _rows(path):
     for line, row in read_objects(path):
         if not all(isinstance(row.get(key), str) for key in ("_id", "text")):
             raise ValueError(
-                f'{path}, line {line}: {row!r:.80}; give an object with the strings "_id" and "text"'
+                f"{path}, line {line}: {row!r:.80}; "
+                'give an object with the strings "_id" and "text"'
             )
         if row["_id"] in seen:
             raise ValueError(f"{path}, line {line}: _id {row['_id']!r} occurs for the second time")

@@ -92,7 +92,8 @@ class InformationRetrievalEvaluator(Evaluator):
         }
         if not self._relevant or not self.corpus:
             raise ValueError(
-                f"of {len(self.queries)} queries {len(self._relevant)} have relevant documents, and the corpus holds "
+                f"of {len(self.queries)} queries {len(self._relevant)} have relevant documents, "
+                "and the corpus holds "
                 f"{len(self.corpus)}; at least one of each is needed"
             )
         try:

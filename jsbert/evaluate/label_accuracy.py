@@ -64,8 +64,10 @@ class LabelAccuracyEvaluator(Evaluator):
         features = concatenate(towers, self.concatenation)
         if features.shape[1] != len(self.classifier["kernel"]):
             raise ValueError(
-                f"the model's vectors make {features.shape[1]} features a pair, the classifier takes "
-                f"{len(self.classifier['kernel'])}; give the concatenation and the truncate_dim of its training"
+                f"the model's vectors make {features.shape[1]} features a pair, the classifier "
+                "takes "
+                f"{len(self.classifier['kernel'])}; give the concatenation and the truncate_dim of "
+                "its training"
             )
         logits = np.asarray(dense(self.classifier, features, "identity"))
         accuracy = np.mean(np.argmax(logits, axis=1) == np.asarray(self.labels))

@@ -53,7 +53,8 @@ class MSEEvaluator(Evaluator):
         embeddings = embed(model, self.target_sentences, **self._options)
         if embeddings.shape != self.source_embeddings.shape:
             raise ValueError(
-                f"the teacher's vectors have {self.source_embeddings.shape[1]} dimensions, the model's "
+                f"the teacher's vectors have {self.source_embeddings.shape[1]} dimensions, the "
+                "model's "
                 f"{embeddings.shape[1]}; they must agree, see truncate_dim"
             )
         mse = 100 * np.mean(np.square(self.source_embeddings - embeddings), dtype=np.float64)

@@ -68,7 +68,8 @@ def to_onnx(
     source = pipeline(model, task)
     if source.facts["dtype"] != "float32":
         raise ValueError(
-            f"the model computes in {source.facts['dtype']}; ONNX files need dtype='float32', open it so"
+            f"the model computes in {source.facts['dtype']}; ONNX files need dtype='float32', open "
+            "it so"
         )
     path = pathlib.Path(path).expanduser().absolute()
     if path.is_dir():

@@ -130,7 +130,8 @@ class Program:
             )
         if rows[1] > self.facts["max_tokens"]:
             raise ValueError(
-                f"the rows have {rows[1]} tokens; the program takes {self.facts['max_tokens']}, cut them"
+                f"the rows have {rows[1]} tokens; the program takes {self.facts['max_tokens']}, "
+                "cut them"
             )
         return self._call(self.params, *arrays)
 

@@ -90,5 +90,6 @@ def _check(concatenation):
         or len(set(concatenation)) < len(concatenation)
     ):
         raise ValueError(
-            f"concatenation is {concatenation!r}; give a sequence of one or more of {', '.join(PARTS)}, each once"
+            f"concatenation is {concatenation!r}; give a sequence of one or more of "
+            f"{', '.join(PARTS)}, each once"
         )

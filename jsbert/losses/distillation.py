@@ -85,7 +85,8 @@ def _margins(labels, shape):
         labels = labels[:, None]
     if labels.shape != (batch, scores - 1):
         raise ValueError(
-            f"labels have shape {labels.shape}; for {batch} examples with {scores - 1} negatives give margins "
+            f"labels have shape {labels.shape}; for {batch} examples with {scores - 1} negatives "
+            "give margins "
             f"{(batch, scores - 1)}, or scores {(batch, scores)} with the positive's first"
         )
     return labels

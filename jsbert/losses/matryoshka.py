@@ -32,7 +32,8 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
             for one larger than the embeddings' width.
 
     >>> from jsbert.losses import cosine_regression
-    >>> pair = jnp.array([[[3.0, 4.0]], [[3.0, -4.0]]])  # cosines: 1 of the first entries, -0.28 of both
+    >>> # The cosine of the first entries is 1, that of both is -0.28.
+    >>> pair = jnp.array([[[3.0, 4.0]], [[3.0, -4.0]]])
     >>> print(matryoshka(cosine_regression, dims=(2, 1))(pair, jnp.array([1.0])).round(4))
     [1.6384]
     """
@@ -51,7 +52,8 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
         width = embeddings.shape[-1]
         if max(dims) > width:
             raise ValueError(
-                f"dims are {tuple(dims)}; the embeddings have {width} dimensions: give no more than that"
+                f"dims are {tuple(dims)}; the embeddings have {width} dimensions: give no more "
+                "than that"
             )
         total = 0.0
         for dim, weight in zip(dims, weights, strict=True):

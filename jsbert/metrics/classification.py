@@ -109,7 +109,8 @@ def matthews(labels, predicted) -> float:
     labels, predicted = np.asarray(labels) == 1, np.asarray(predicted) == 1
     if labels.ndim != 1 or labels.shape != predicted.shape:
         raise ValueError(
-            f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two columns"
+            f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two "
+            "columns"
         )
     both, n = float(np.sum(labels & predicted)), float(len(labels))
     actual, said = float(labels.sum()), float(predicted.sum())
@@ -126,7 +127,8 @@ def f1_scores(labels, predicted) -> F1:
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.ndim != 1 or labels.shape != predicted.shape or len(labels) == 0:
         raise ValueError(
-            f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two columns"
+            f"labels and predictions have shapes {labels.shape} and {predicted.shape}; give two "
+            "columns"
         )
     classes = np.unique(np.append(labels, predicted))[:, None]
     actual, said = labels[None] == classes, predicted[None] == classes
@@ -150,7 +152,8 @@ def _cuts(labels, scores):
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) == 0:
         raise ValueError(
-            f"labels and scores have shapes {labels.shape} and {scores.shape}; give columns of one length"
+            f"labels and scores have shapes {labels.shape} and {scores.shape}; give columns of one "
+            "length"
         )
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"labels hold {np.setdiff1d(labels, (0, 1))[0]}; they must be 0 or 1")

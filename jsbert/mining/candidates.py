@@ -59,7 +59,8 @@ def cross_scores(
         block = np.asarray(model.predict(pairs, batch_size=batch_size, show_progress_bar=False))
         if block.ndim != 1:
             raise ValueError(
-                f"the cross_encoder gives {block.shape[1]} labels a pair; one with a single label is needed"
+                f"the cross_encoder gives {block.shape[1]} labels a pair; one with a single label "
+                "is needed"
             )
         scores[at] = block
     return scores

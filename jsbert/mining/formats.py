@@ -124,8 +124,8 @@ def statistics(mined: Mined, skipped: dict[str, tuple[Any, int, float]]) -> str:
     short = int((~found.all(axis=1)).sum())
     if short:
         lines.append(
-            f"{short:,} of {len(found):,} pairs have fewer than {found.shape[1]} negatives; a larger range_max, or "
-            "looser margins and scores, would find more."
+            f"{short:,} of {len(found):,} pairs have fewer than {found.shape[1]} negatives; a "
+            "larger range_max, or looser margins and scores, would find more."
         )
     return "\n".join(lines)
 

@@ -100,7 +100,8 @@ def mine_hard_negatives(
     output_format = "n-tuple" if include_positives else output_format
     if output_format == "labeled-list" and isinstance(dataset, Examples):
         raise ValueError(
-            "output_format 'labeled-list' has lists of texts, which Examples cannot hold; give a Dataset"
+            "output_format 'labeled-list' has lists of texts, which Examples cannot hold; give a "
+            "Dataset"
         )
     limits = {
         "absolute_margin": absolute_margin,
@@ -170,7 +171,8 @@ def _read_pairs(dataset, anchor, positive):
     )
     if len(available) < 2 or len(dataset) == 0:
         raise ValueError(
-            f"{len(dataset)} rows of {len(available)} columns; at least one row of two columns is needed"
+            f"{len(dataset)} rows of {len(available)} columns; at least one row of two columns is "
+            "needed"
         )
     anchor = available[0] if anchor is None else anchor
     positive = available[1] if positive is None else positive
@@ -185,8 +187,8 @@ def _read_pairs(dataset, anchor, positive):
         "scores",
     }:
         raise ValueError(
-            f"the anchors are in column {anchor!r} and the positives in {positive!r}; these must be two columns, "
-            "with other names than the result's negative, label(s) and score(s)"
+            f"the anchors are in column {anchor!r} and the positives in {positive!r}; these must "
+            "be two columns, with other names than the result's negative, label(s) and score(s)"
         )
     if not isinstance(dataset, Examples):
         dataset = Examples.from_dataset(dataset.select_columns([anchor, positive]))
@@ -204,7 +206,8 @@ def _check_range(range_min, range_max, num_negatives):
         raise ValueError(f"num_negatives is {num_negatives}; it must be at least 1")
     if range_min < 0 or range_max - range_min < num_negatives:
         raise ValueError(
-            f"ranks from range_min={range_min} to range_max={range_max} do not hold num_negatives={num_negatives}; "
+            f"ranks from range_min={range_min} to range_max={range_max} do not hold "
+            f"num_negatives={num_negatives}; "
             "range_min must be at least 0, and range_max at least range_min + num_negatives"
         )
 

@@ -191,7 +191,8 @@ def checked_vectors(vectors, name: str):
         not np.issubdtype(np.dtype(vectors.dtype).type, np.number) and vectors.dtype != jnp.bfloat16
     ):
         raise ValueError(
-            f"{name} must be numbers of shape (N, D); given {vectors.dtype} of shape {vectors.shape}"
+            f"{name} must be numbers of shape (N, D); given {vectors.dtype} of shape "
+            f"{vectors.shape}"
         )
     if np.issubdtype(vectors.dtype, np.integer):
         return vectors

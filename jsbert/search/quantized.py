@@ -163,7 +163,8 @@ def _check_codes(queries, corpus, precision):
     wanted, width = code_dtype(precision), code_width(queries.shape[1], precision)
     if corpus.dtype != wanted or corpus.shape[1] != width:
         raise ValueError(
-            f"the corpus is {corpus.dtype} of shape {corpus.shape}; queries of {queries.shape[1]} dimensions and "
+            f"the corpus is {corpus.dtype} of shape {corpus.shape}; queries of {queries.shape[1]} "
+            "dimensions and "
             f"{precision!r} need {wanted} of shape (N, {width}), as quantize_embeddings gives"
         )
 

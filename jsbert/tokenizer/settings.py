@@ -12,13 +12,15 @@ from jsbert.json_files import has_file, parse_json, read_json_if_there
 SETTINGS = "tokenizer_config.json"
 
 VOCABULARIES = (
-    "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
+    "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model",
+    "tokenizer.model", "bpe.codes",
 )  # fmt: skip
 """The names under which tokenizers keep what stands in `tokenizer.json`, beside which it is not
 read."""
 
 FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja",
     *VOCABULARIES,
 )  # fmt: skip
 """The names under which tokenizers keep their files."""

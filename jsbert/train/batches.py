@@ -55,8 +55,10 @@ class Source:
                 wanted = make.options.get("num_labels", num_labels) if counts_classes else 1
                 if wanted != num_labels:
                     raise ValueError(
-                        f"{self.name}: {make.kind} is for {wanted} label{'s' * (wanted > 1)}, the model has "
-                        f"{num_labels}; open it with another num_labels, or choose another objective"
+                        f"{self.name}: {make.kind} is for {wanted} label{'s' * (wanted > 1)}, the "
+                        "model has "
+                        f"{num_labels}; open it with another num_labels, or choose another "
+                        "objective"
                     )
                 more = {"num_labels": num_labels}
         built = make(config, name=self.name, **more)
@@ -203,14 +205,15 @@ def _check_examples(source, learned):
             else f"{fewest} to {most}"
         )
         raise ValueError(
-            f"{source.name}: {learned.kind} takes {wanted} columns of texts; these examples have {columns}: "
-            f"{', '.join(examples.names)}"
+            f"{source.name}: {learned.kind} takes {wanted} columns of texts; these examples have "
+            f"{columns}: {', '.join(examples.names)}"
         )
     if not len(examples):
         raise ValueError(f"{source.name}: there are no examples")
     if learned.reads_labels and examples.labels is None:
         raise ValueError(
-            f"{source.name}: {learned.kind} needs labels ({learned.labels}), and these examples have none"
+            f"{source.name}: {learned.kind} needs labels ({learned.labels}), and these examples "
+            "have none"
         )
     if learned.reads_labels and isinstance(examples.labels, np.ndarray):
         _labels(examples.labels, learned, source, np.arange(len(examples)))
@@ -219,7 +222,8 @@ def _check_examples(source, learned):
 def _labels(labels, learned, source, indices):
     if learned.labels in ("number", "class") and labels.ndim != 1:
         raise ValueError(
-            f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one {learned.labels} an example"
+            f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one "
+            f"{learned.labels} an example"
         )
     if learned.labels == "class":
         is_right = np.isin(labels, np.arange(learned.num_classes))
@@ -227,13 +231,15 @@ def _labels(labels, learned, source, indices):
     elif learned.label_range is not None:
         low, high = learned.label_range
         is_right = (low - ROUNDING <= labels) & (labels <= high + ROUNDING)
-        allowed = f"takes {low} to {high}: read the examples with label_range=(lowest, highest), which makes them 0 to 1"
+        allowed = f"takes {low} to {high}: read the examples with label_range=(lowest, highest), "
+        allowed += "which makes them 0 to 1"
     else:
         return np.asarray(labels, np.float32)
     wrong = np.flatnonzero(~is_right)
     if wrong.size:
         raise ValueError(
-            f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; {learned.kind} {allowed}"
+            f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; "
+            f"{learned.kind} {allowed}"
         )
     return np.asarray(labels, np.int32 if learned.labels == "class" else np.float32)
 

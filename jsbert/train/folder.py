@@ -45,7 +45,8 @@ def claim(
     earlier = read_recipe(out)
     if earlier is None and out.is_dir() and any(out.iterdir()):
         raise ValueError(
-            f"{out} holds things that are no run's of jsbert; give a new or empty folder to train into"
+            f"{out} holds things that are no run's of jsbert; give a new or empty folder to train "
+            "into"
         )
     is_finished = earlier is not None and earlier["finished"]
     goes_on = earlier is not None and not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
@@ -53,7 +54,8 @@ def claim(
         differing := _differences(*map(comparable, (earlier["run"], description)))
     ):
         raise ValueError(
-            f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, or remove that one"
+            f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, "
+            "or remove that one"
         )
     if not goes_on:
         for left in (CHECKPOINTS, BEST):
@@ -69,7 +71,8 @@ def claim(
     if free < needed_bytes:
         raise OSError(
             errno.ENOSPC,
-            f"training into {out} needs about {needed_bytes / 1e6:,.0f} MB for checkpoints and models; "
+            f"training into {out} needs about {needed_bytes / 1e6:,.0f} MB for checkpoints and "
+            "models; "
             f"{free / 1e6:,.0f} MB are free",
         )
     write_recipe(out, description, finished=False)

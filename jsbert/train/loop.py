@@ -157,11 +157,13 @@ def _train(run, out, evaluator, show_progress_bar):
                 checkpoints.save(state, notes)
             if stopping and step < len(updates):
                 raise KeyboardInterrupt(
-                    f"stopped after update {step} of {len(updates)}; the same call goes on from there"
+                    f"stopped after update {step} of {len(updates)}; the same call goes on from "
+                    "there"
                 )
         if record.num_truncated:
             warnings.warn(
-                f"{record.num_truncated} of {record.num_texts} texts are longer than {run.model.max_seq_length} tokens "
+                f"{record.num_truncated} of {record.num_texts} texts are longer than "
+                f"{run.model.max_seq_length} tokens "
                 "and were cut there; raise max_seq_length to keep all of them",
                 stacklevel=3,
             )
@@ -210,8 +212,10 @@ def _keep_batch(run, out, step, batch, loss, norm):
     np.savez(file, indices=update.indices, **batch.arrays)
     source = run.sources[update.source].name
     return (
-        f"update {step}: the loss is {loss}, the gradient's norm {norm}. The batch is kept in {file} (examples of "
-        f"{source!r} in 'indices'); the last checkpoint is from before. A lower learning_rate may help"
+        f"update {step}: the loss is {loss}, the gradient's norm {norm}. The batch is kept in "
+        f"{file} (examples of "
+        f"{source!r} in 'indices'); the last checkpoint is from before. A lower learning_rate may "
+        "help"
     )
 
 

@@ -136,7 +136,8 @@ def _masked_lm(config, loss, *, name):
     encoder = config.encoder
     if encoder.model_type in CAUSAL:
         raise ValueError(
-            f"{name}: masked-lm is for tokens that see those before and behind them, not for {encoder.model_type!r}; "
+            f"{name}: masked-lm is for tokens that see those before and behind them, not for "
+            f"{encoder.model_type!r}; "
             "choose another objective"
         )
 

@@ -95,7 +95,8 @@ class Recipe:
             isinstance(self.dropout, (int, float)) and self.dropout is not False
         ):
             raise ValueError(
-                f"dropout is {self.dropout!r}; give None for the model's own rates, or False for none"
+                f"dropout is {self.dropout!r}; give None for the model's own rates, or False for "
+                "none"
             )
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; it must be an integer, 0 or more")
@@ -173,5 +174,6 @@ def _check_number(name, value, *, above=None, most=None):
         or (most is not None and value > most)
     ):
         raise ValueError(
-            f"{name} is {value!r}; it must be a number, {low}{'' if most is None else f', at most {most}'}"
+            f"{name} is {value!r}; it must be a number, "
+            f"{low}{'' if most is None else f', at most {most}'}"
         )

@@ -25,17 +25,21 @@ class Run:
     def __init__(self, model, sources, recipe, evaluator):
         if model.dtype != "float32":
             raise ValueError(
-                f"the model computes in {model.dtype}; open it in float32, and say dtype in the recipe"
+                f"the model computes in {model.dtype}; open it in float32, and say dtype in the "
+                "recipe"
             )
         if getattr(model, "router", None) is not None:
             names = [name for name, _ in model.router.routes]
             raise ValueError(
-                f"the model's routes {names} have encoders of their own, and a run trains one; train the model of one "
-                "route: from_parts(dataclasses.replace(model.router.route(task).parts, router=None))"
+                f"the model's routes {names} have encoders of their own, and a run trains one; "
+                "train the model of one "
+                "route: from_parts(dataclasses.replace(model.router.route(task).parts, "
+                "router=None))"
             )
         if not sources or len({source.name for source in sources}) < len(sources):
             raise ValueError(
-                f"the sources are named {[source.name for source in sources]}; give each a name of its own"
+                f"the sources are named {[source.name for source in sources]}; give each a name of "
+                "its own"
             )
         self.sources, self.recipe, self.evaluator = sources, recipe, evaluator
         self.pairs = isinstance(model, CrossEncoder)

@@ -207,7 +207,8 @@ def per_example_grads(objective: Objective) -> Callable[[PyTree, Batch, Any], Py
     """
     if objective.in_batch:
         raise ValueError(
-            f"{objective.kind}: a batch's examples see each other in this loss, so none has a gradient of its own; "
+            f"{objective.kind}: a batch's examples see each other in this loss, so none has a "
+            "gradient of its own; "
             "take a loss of single examples, or the gradient of the whole batch"
         )
 
@@ -230,7 +231,8 @@ def _is_others(path, name):
 def _refuse_packed(batch):
     if is_packed(batch):
         raise ValueError(
-            "packed rows are computed whole; for chunks, accumulation or gradients per example pad the rows"
+            "packed rows are computed whole; for chunks, accumulation or gradients per example pad "
+            "the rows"
         )
 
 
