@@ -537,3 +537,18 @@ def test_a_pipe_can_be_read_though_only_once(tiny_folder, texts, tmp_path):
     pipe.write_bytes(texts.read_bytes())
     assert (*process.communicate(timeout=60), process.returncode) == ("", "", 0)
     assert np.load(tmp_path / "x.npy").shape == (6, 24)
+
+
+def test_info_plans_the_batches_for_a_device_that_is_not_there(run, tmp_path, tiny_folder):
+    (tmp_path / "texts.txt").write_text("\n".join(["a cat", "the dog runs on the mat"] * 50))
+    arguments = ["info", str(tiny_folder), "--plan", str(tmp_path / "texts.txt"), "--json"]
+    code, out, _ = run(*arguments, "--device", "tpu")
+    plan = json.loads(out)["plan"]
+    assert code == 0
+    assert (plan["platform"], plan["texts"]) == ("tpu", 100)
+    assert plan["programs"] == 1
+    assert plan["shapes"] == "4 x 128"
+    assert json.loads(run(*arguments)[1])["plan"]["platform"] == "cpu"
+    code, _, err = run(*arguments, "--device", "abacus")
+    assert code == 1
+    assert "platform is 'abacus'; it must be 'cpu', 'gpu' or 'tpu'" in err

@@ -385,10 +385,10 @@ def test_a_call_keeps_the_params_with_which_it_began(tmp_path, monkeypatch):
         )
         before = call()
 
-        def pad(tokens, batch, model=model, new=new, packed=packed):
+        def pad(tokens, batch, slots, model=model, new=new, packed=packed):
             if next(packed) == 2:  # as another thread may at any time
                 model.params = new
-            return jsbert.engine.batching.pad(tokens, batch)
+            return jsbert.engine.batching.pad(tokens, batch, slots)
 
         with monkeypatch.context() as patch:
             patch.setattr("jsbert.engine.engine.pad", pad)

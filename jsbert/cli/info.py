@@ -19,10 +19,19 @@ def info(
     pooling: options.Pooling = None,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also plan the batches of a file's lines for --device cpu, gpu or tpu, which need "
+            "not be there: the programs to compile, and the share of padding.",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Print what a model's folder holds and where it would be computed. The model is opened, hence
     checked."""
+    platform, device = device, None if plan else device
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
 
     folder = find_model(model)
@@ -34,6 +43,9 @@ def info(
         )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     facts = {"folder": str(folder)} | facts
+    if plan:
+        opened = open_cross_encoder(folder) if is_cross_encoder(folder) else open_bi_encoder(folder)
+        facts["plan"] = _plan(opened, plan, platform or "cpu")
     facts["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -48,6 +60,27 @@ def info(
                 )
         else:
             print(f"{name + ':':22} {f'{value:,}' if isinstance(value, int) else value}")
+
+
+def _plan(model, path, platform) -> dict[str, Any]:
+    import numpy as np
+
+    from jsbert.cli.inputs import read_texts
+    from jsbert.engine import plan_for
+
+    platform = {"cuda": "gpu", "rocm": "gpu"}.get(platform, platform)
+    lengths = model.tokenizer(list(read_texts(path))).lengths
+    found = plan_for(platform, lengths, max_length=model.max_seq_length)
+    shapes = sorted({(batch.rows, batch.length) for batch in found.batches})
+    return {
+        "platform": platform,
+        "texts": len(lengths),
+        "tokens": int(np.sum(lengths)),
+        "batches": len(found.batches),
+        "programs": found.num_programs,
+        "shapes": ", ".join(f"{rows} x {length}" for rows, length in shapes),
+        "padding": round(found.padding, 4),
+    }
 
 
 def _bi_encoder_facts(model) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from jsbert.engine.placement import (
     resolve_devices,
     resolve_dtype,
 )
+from jsbert.engine.plans import Plan, plan_for
 from jsbert.engine.truncations import OnTruncate, Truncations
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Engine",
     "OnTruncate",
     "Placement",
+    "Plan",
     "Text",
     "Truncations",
     "check_attention",
@@ -32,6 +34,7 @@ __all__ = [
     "pad",
     "padding_share",
     "plan",
+    "plan_for",
     "platform_of",
     "resolve_attention",
     "resolve_devices",

@@ -20,11 +20,12 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Int, PyTree
 from tqdm.auto import tqdm
 
-from jsbert.engine.batching import Batch, pad, plan
+from jsbert.engine.batching import Batch, pad
 from jsbert.engine.cache import use_compilation_cache
 from jsbert.engine.ladder import length_ladder, row_ladder
 from jsbert.engine.placement import Placement, resolve_devices
-from jsbert.engine.rows import SLOTS, packed_batches, row_lengths, row_shapes
+from jsbert.engine.plans import plan_for
+from jsbert.engine.rows import SLOTS, row_lengths, row_shapes
 from jsbert.engine.truncations import Truncations
 from jsbert.inputs import check_positive, ragged_from_ids
 from jsbert.tokenizer import Ragged, Tokenizer
@@ -293,16 +294,16 @@ class Engine:
             yield tokens, positions, batches
 
     def _plan(self, lengths, batch_size, packs):
-        limits = {
-            # Another thread may have lowered the limit since these texts were tokenised.
-            "max_length": max(self.tokenizer.max_length, int(lengths.max(initial=1))),
-            "token_budget": self.placement.token_budget,
-            "max_rows": batch_size,
-            "multiple": len(self.placement.devices),
-        }
-        if self.placement.packs:
-            return packed_batches(lengths, **limits, slots=SLOTS if packs else 1)
-        return plan(lengths, **limits)
+        # Another thread may have lowered the limit since these texts were tokenised.
+        longest = max(self.tokenizer.max_length, int(lengths.max(initial=1)))
+        return plan_for(
+            self.placement.platform,
+            lengths,
+            max_length=longest,
+            num_devices=len(self.placement.devices),
+            max_rows=batch_size,
+            packs=packs,
+        ).batches
 
     def _is_full(self, batch):
         return 2 * batch.rows * batch.length > self.placement.token_budget

@@ -1,0 +1,66 @@
+"""The batches of texts on a platform, which need not be there."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jsbert.checks import check_value
+from jsbert.engine.batching import Batch, padding_share, plan
+from jsbert.engine.placement import TOKEN_BUDGETS
+from jsbert.engine.rows import SLOTS, packed_batches
+
+
+class Plan(NamedTuple):
+    """The batches in which texts would be computed.
+
+    Attributes:
+        batches: each holds some of the texts.
+        num_programs: different shapes among the batches; each is compiled once.
+        padding: the share of the batches' tokens that is padding, 0 to 1.
+    """
+
+    batches: list[Batch]
+    num_programs: int
+    padding: float
+
+
+def plan_for(
+    platform: str,
+    lengths: Sequence[int] | np.ndarray,
+    *,
+    max_length: int,
+    num_devices: int = 1,
+    max_rows: int | None = None,
+    packs: bool = True,
+) -> Plan:
+    """Plan batches for a platform as `Engine.stream` does.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu"; this machine may lack the platform.
+        lengths: tokens of each text, special tokens included.
+        max_length: the longest that a text can be.
+        num_devices: the devices that share a batch.
+        max_rows: cap on the rows of a batch.
+        packs: whether a row may hold several texts on an accelerator.
+
+    Raises:
+        ValueError: for an unknown platform.
+
+    >>> plan_for("tpu", [20] * 4000, max_length=512).num_programs
+    2
+    """
+    check_value(platform, str, name="platform", allowed=tuple(TOKEN_BUDGETS))
+    lengths = np.asarray(lengths, np.int64)
+    limits = {
+        "max_length": max_length,
+        "token_budget": num_devices * TOKEN_BUDGETS[platform],
+        "max_rows": max_rows,
+        "multiple": num_devices,
+    }
+    if platform == "cpu":
+        batches = plan(lengths, **limits)
+    else:
+        batches = packed_batches(lengths, **limits, slots=SLOTS if packs else 1)
+    num_programs = len({(batch.rows, batch.length) for batch in batches})
+    return Plan(batches, num_programs, padding_share(lengths, batches))
