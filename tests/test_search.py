@@ -66,6 +66,23 @@ def test_ties_go_to_the_lower_index_across_blocks(small_blocks):
     assert np.array_equal(scores[0], np.repeat([1, 0], [120, 30]))
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+@pytest.mark.parametrize("k", [1, 7, 300])
+def test_an_accelerators_large_blocks_give_the_same_to_the_bit(
+    small_blocks, monkeypatch, similarity, k
+):
+    generator = np.random.default_rng(5)
+    corpus = generator.integers(-2, 3, (700, 3)).astype(np.float32)  # full of ties
+    queries = generator.integers(-2, 3, (11, 3)).astype(np.float32)
+    wanted = search.top_k(queries, corpus, k, similarity=similarity)
+    monkeypatch.setattr(nearest, "LARGE_GROUP", 8)
+    monkeypatch.setattr(nearest, "_corpus_rows", lambda corpus: 512)
+    for given in (corpus, jnp.asarray(corpus)):
+        found = search.top_k(queries, given, k, similarity=similarity)
+        assert np.array_equal(found.scores, wanted.scores)
+        assert np.array_equal(found.indices, wanted.indices)
+
+
 def test_products_that_overflow_are_not_taken_for_none(small_blocks):
     corpus = np.float32([[-3e38, -3e38], [1, 1], [-3e38, -3e38]])
     assert search.top_k(
