@@ -147,7 +147,7 @@ def stacked(config: EncoderConfig, params: PyTree) -> PyTree:
     layers = params.get("layers")
     if not layers or not _is_listed(layers):
         return params
-    start, period, times = _repetition(config)
+    start, period, times = repetition_of(config)
     end = start + period * times
     slices = [(i, i + 1, 1) for i in (*range(start), *range(end, len(layers)))]
     slices += [(start + i, end, period) for i in range(period) if times]
@@ -206,7 +206,8 @@ def _is_listed(layers):
 
 
 @functools.lru_cache
-def _repetition(config):
+def repetition_of(config: EncoderConfig) -> tuple[int, int, int]:
+    """Which of a family's layers repeat: (start, period, times), as `layers.repetition` says."""
     encoder = nnx.eval_shape(lambda: family(config).Encoder(config, _OneKey(0)))
     return repetition(list(encoder.layers))
 

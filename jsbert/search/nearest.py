@@ -73,7 +73,7 @@ def top_k(
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; supported: {', '.join(SIMILARITIES)}")
     if similarity == "cosine":
-        return scan(_cosine_to_units, queries, corpus, int(k), prepare=normalize_block)
+        return scan(cosine_to_units, queries, corpus, int(k), prepare=normalize_block)
     return scan(SIMILARITIES[similarity][0], queries, corpus, int(k))
 
 
@@ -121,7 +121,7 @@ def scan(
             min(corpus_rows, num_corpus - start),
         )
         best = [
-            _merge(
+            merge(
                 score,
                 query_block,
                 corpus_block,
@@ -142,7 +142,7 @@ def scan(
 
 
 @functools.partial(jax.jit, static_argnames=("score", "is_full"))
-def _merge(score, queries, corpus, best, start, num_filled, is_full):
+def merge(score, queries, corpus, best, start, num_filled, is_full):
     """The best of the best so far and a block, whose first `num_filled` rows are the corpus'."""
     scores, indices = best
     fresh = score(queries, corpus)
@@ -180,7 +180,7 @@ normalize_block = jax.jit(normalize)
 """`normalize`, compiled: the same for every block of a search."""
 
 
-def _cosine_to_units(queries, corpus):
+def cosine_to_units(queries, corpus):
     return dot_score(queries, normalize(corpus))
 
 
