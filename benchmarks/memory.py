@@ -1,9 +1,10 @@
-"""Memory of `encode` over a million short sentences, above that of a model that is loaded and warm.
+"""Memory of `encode` over a million short sentences, in addition to the memory of a loaded, warm
+model.
 
 python -m benchmarks.memory [--count 1000000]
 
-Linux only: the peak is the kernel's (VmHWM, reset before the call). The texts stand in memory
-before it, and the vectors, which the call returns, are subtracted.
+Linux only: the peak is the kernel's (VmHWM, reset before the call). The texts are in memory before
+the call. The vectors, which the call returns, are subtracted.
 """
 
 import pathlib
@@ -18,11 +19,12 @@ from benchmarks.lib.sentences import docstring_sentences
 from jsbert import SentenceTransformer
 
 WARM_UP = 2 * 32_768
-"""Texts encoded beforehand: two windows, so that one is tokenised while another is computed."""
+"""The number of texts encoded beforehand: two windows, so that one window is tokenised while the
+other is computed."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -52,7 +54,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def short_texts(count: int, words: int) -> list[str]:
-    """Distinct texts of this many words drawn from real sentences, and a number."""
+    """Return distinct texts: this many words, drawn from real sentences, and a number."""
     vocabulary = sorted(
         {word for text in docstring_sentences(3000) for word in re.findall(r"[a-z]+", text)}
     )
@@ -61,7 +63,7 @@ def short_texts(count: int, words: int) -> list[str]:
 
 
 def _reset_peak_mb():
-    """Resets the peak; returns the memory in use."""
+    """Reset the peak, and return the memory in use."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     return memory_mb("VmRSS")
 

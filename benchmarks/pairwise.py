@@ -1,11 +1,11 @@
 """The closest pair among n sentences: by cross-encoder, n(n-1)/2 passes, and by bi-encoder, n
 passes and a matrix product.
 
-The claim of Reimers & Gurevych 2019 (65 hours against 5 seconds for n = 10,000 on a V100), with one
-trunk for both. Measured and extrapolated figures have columns of their own.
+The claim of Reimers & Gurevych 2019 is 65 hours against 5 seconds for n = 10,000 on a V100. Here
+both ways have one trunk. Measured and extrapolated figures have columns of their own.
 
-  python -m benchmarks.pairwise                      the default model; about two minutes on two
-  cores python -m benchmarks.pairwise --shape bert-base    a BERT base with random weights
+  python -m benchmarks.pairwise                      the default model; two minutes on two cores
+  python -m benchmarks.pairwise --shape bert-base    a BERT base with random weights
 """
 
 import dataclasses
@@ -40,17 +40,17 @@ from jsbert.tokenizer import Ragged
 
 FULL = 10_000
 PAPER = {"cross-encoder": 65 * 3600.0, "bi-encoder": 5.0}
-"""Seconds for n = 10,000 on a V100 (the paper, section 1; it names neither lengths nor
+"""Seconds for n = 10,000 on a V100 (the paper, section 1; the paper names neither lengths nor
 precision)."""
 
 ROWS = 32
-"""Rows of a batch that is not fitted to a token budget."""
+"""The rows of a batch that is not fitted to a token budget."""
 
 Row = dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _parser().parse_args(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -105,7 +105,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> list[Row]:
-    """The cross-encoder in the paper's arrangement and at its best, for each n of the ladder."""
+    """Time the cross-encoder in the paper's arrangement and at its best, for each n of the
+    ladder."""
     exact = jsbert.CrossEncoder.from_parts(parts)
     half = jsbert.CrossEncoder.from_parts(parts, dtype="bfloat16")
     trial = list(itertools.combinations(sentences[:8], 2))
@@ -156,8 +157,8 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
 
 
 def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
-    """The bi-encoder as the texts come and sorted, for each n of its ladder; and the comparison
-    alone."""
+    """Time the bi-encoder in the given order of the texts and sorted, for each n of its ladder; and
+    the comparison of the vectors alone."""
     model = jsbert.SentenceTransformer.from_parts(parts)
     function, width, ladder = (
         sentence_vectors(model.config),
@@ -197,8 +198,8 @@ def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
 def torch_rows(
     parts: Any, cross_parts: CrossEncoderParts, sentences: list[str], options: Any
 ) -> list[Row]:
-    """The same job through sentence-transformers, which sorts by length itself; same threads,
-    float32."""
+    """Time the same job with sentence-transformers, which sorts by length itself, with the same
+    threads in float32."""
     import tempfile
 
     import sentence_transformers
@@ -272,8 +273,8 @@ def _row(name, n, passes, compile_seconds, tokenize, compute, search, first, sec
 
 
 def _sorted(model, function, width):
-    """The library's own way: sorted, batches of one token budget, the host packing ahead of the
-    device."""
+    """Arrange batches as the library does: sorted by length, with one token budget, packed by the
+    host ahead of the device."""
 
     def batches(tokens):
         budget = model.engine.placement.token_budget
@@ -295,7 +296,7 @@ def _sorted(model, function, width):
 
 
 def _in_order(model, function, length):
-    """Batches of `ROWS` in the given order, padded to `length(longest)`."""
+    """Arrange batches of `ROWS` in the given order, padded to `length(longest)`."""
 
     def batches(tokens):
         count = len(tokens.lengths)
@@ -315,7 +316,7 @@ def _in_order(model, function, length):
 
 
 def _warm_up(model, function, batches, tokens):
-    """Runs the first batch of every shape; returns the seconds spent on compiling."""
+    """Run the first batch of every shape, and return the seconds spent on compiling."""
     before = model.compile_seconds
     for batch in {(batch.rows, batch.length): batch for batch in batches(tokens)}.values():
         np.asarray(model.engine.compute(function, pad(tokens, batch)))
@@ -332,8 +333,8 @@ def _cut(tokens, length):
 
 
 def _equals_brute_force(vectors, pair, n):
-    """Whether the whole matrix of cosines names the same pair; None where the matrix would be too
-    large."""
+    """Return whether the whole matrix of cosines has the same closest pair; None if the matrix
+    would be too large."""
     if n > 4096:
         return None
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -353,8 +354,8 @@ def _trunk(shape):
 
 
 def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderParts:
-    """A bi-encoder with the tokenizer and the settings of `parts` and a family's base of random
-    weights."""
+    """Return a bi-encoder with the tokenizer and the settings of `parts`, and the family's base
+    size with random weights."""
     config = family.Config(vocab_size=parts.config.encoder.vocab_size)
     params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}
     return dataclasses.replace(
@@ -363,7 +364,7 @@ def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderPar
 
 
 def _cross_parts(parts, options):
-    """(the cross-encoder, whether its head is trained)."""
+    """Return (the cross-encoder, whether its head is trained)."""
     trained = report.WORK / "cross-encoder"
     if options.cross_encoder or (options.shape is None and (trained / "config.json").is_file()):
         return read_cross_encoder(find_folder(options.cross_encoder or trained)), True

@@ -1,11 +1,11 @@
-"""Vectors of fewer bits: what their search finds of the ten nearest by float32, in how many bytes,
-how fast.
+"""Vectors of fewer bits: how many of float32's ten nearest does their search find, in how many
+bytes, and how fast?
 
 python -m benchmarks.quantized [--quick]
 
-Vectors of length 1 of the sentences that `benchmarks.lib.sentences` gathers. Some are the queries,
-the others the corpus, the first of which give the ranges of int8. Each way is timed in turns with
-all the others, with all queries at once.
+The vectors have length 1, and come from the sentences that `benchmarks.lib.sentences` gathers. Some
+vectors are the queries, the others are the corpus. The first vectors of the corpus give the ranges
+of int8. The kinds of search take turns, each with all queries at once.
 """
 
 import statistics
@@ -30,15 +30,15 @@ WAYS = (
     ("ubinary", "floats", 4),
     ("ubinary", "floats", 16),
 )
-"""Precision of the corpus, what the first matches are scored with again, and how many times ten of
-these there are. uint8 and binary find the same as int8 and ubinary."""
+"""The precision of the corpus, what scores the first matches again, and how many times ten matches
+are scored again. uint8 and binary find the same as int8 and ubinary."""
 
 CALIBRATION = 2_000
-"""Vectors that give the ranges."""
+"""The number of vectors that give the ranges."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def recall(wanted: np.ndarray, found: np.ndarray) -> float:
-    """The share of the wanted indices (Q, k) that are among the found of the same query (Q, k).
+    """Return the share of the wanted indices (Q, k) that are among the found indices of the same
+    query (Q, k).
 
     >>> recall(np.array([[1, 2], [3, 4]]), np.array([[2, 9], [4, 3]]))
     0.75

@@ -1,10 +1,10 @@
-"""How fast training goes: jsbert's `fit` beside the sentence-transformers trainer, in turns.
+"""How fast is training? jsbert's `fit` and the sentence-transformers trainer take turns.
 
 python -m benchmarks.train --data DATA/sts/stsb-train.tsv
 
-Same model (all-MiniLM-L6-v2), examples, batch, recipe, dropout and threads; both are whole
-trainers, from texts to updated weights. Each turn is a process of its own. Without --data the pairs
-are sentences of Python's documentation.
+Both have the same model (all-MiniLM-L6-v2), examples, batch, recipe, dropout and threads. Both are
+whole trainers, from texts to updated weights. Each turn is a process of its own. Without --data the
+pairs are sentences of Python's documentation.
 """
 
 import argparse
@@ -66,7 +66,7 @@ WORKERS = {
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
