@@ -151,7 +151,10 @@ def _difference(scores):
         max(CONCATENATIONS, key=lambda cell: np.mean(scores[cell])),
         float(np.mean(scores["nli-mean"])),
     )
-    numbers += f"; nli-mean {chosen:.2f}, the best {best} {np.mean(scores[best]):.2f}, from {min(scores[best]):.2f}"
+    numbers += (
+        f"; nli-mean {chosen:.2f}, the best {best} {np.mean(scores[best]):.2f}, "
+        f"from {min(scores[best]):.2f}"
+    )
     return beats and chosen >= min(scores[best]), numbers
 
 
@@ -215,13 +218,14 @@ def _saved(options, start, name, cell, seed):
         return None
     found = json.loads(file.read_text(encoding="utf8"))
     own = found["settings"]
-    if told := [
+    if differing := [
         f"{key} {own.get(key)!r}, asked for {asked[key]!r}"
         for key in asked
         if own.get(key) != asked[key]
     ]:
         raise ValueError(
-            f"{file} is of {'; '.join(told)}. Ask for the same, remove the file, or give another --out"
+            f"{file} is of {'; '.join(differing)}. Ask for the same, remove the file, "
+            "or give another --out"
         )
     return found
 
@@ -236,8 +240,8 @@ def _run(options, start, name, cell, seed):
     print(f"{file.stem} ...", end=" ", flush=True)
     model = without_head(start.folder, CELLS[cell].pooling)
     if cell not in UNTUNED:
-        told = {name: settings[name] for name in ("epochs", "learning_rate", "dtype")}
-        recipe = Recipe(**told, seed=seed, checkpoint_steps=10**9)
+        chosen = {name: settings[name] for name in ("epochs", "learning_rate", "dtype")}
+        recipe = Recipe(**chosen, seed=seed, checkpoint_steps=10**9)
         with tempfile.TemporaryDirectory() as folder:
             model = fit(
                 model, _source(options, CELLS[cell]), pathlib.Path(folder) / "model", recipe
@@ -275,7 +279,8 @@ def _source(options, cell):
 
 def _print(starts, scores, judged):
     print(
-        "\nSTSb development set, cosine Spearman x 100: mean over seeds [lowest .. highest] (number of seeds)\n"
+        "\nSTSb development set, cosine Spearman x 100: "
+        "mean over seeds [lowest .. highest] (number of seeds)\n"
     )
     rows = [[CELLS[cell].tuned_on, CELLS[cell].pooling, *_row(cell, scores)] for cell in POOLINGS]
     report.print_table(["tuned on", "pooling", "paper", *starts], rows)
@@ -285,9 +290,9 @@ def _print(starts, scores, judged):
     print(f"the pooling that each start comes with, and that it may favour: {own}\n")
     words = {True: "holds", False: "does not hold", None: "open"}
     rows = [
-        [claim, name, words[holds], told]
+        [claim, name, words[holds], numbers]
         for name in scores
-        for claim, (holds, told) in judged[name].items()
+        for claim, (holds, numbers) in judged[name].items()
     ]
     report.print_table(["claim", "start", "", "numbers"], rows)
 
@@ -352,18 +357,16 @@ def _points(axes, cells, labels, scores):
 
 def _command(options):
     """Return the command, with names in place of local paths."""
-    told = [
+    parts = [
         "python -m benchmarks.ablation --data DATA",
         *(f"--start {name}=MODEL" for name in options.start),
     ]
     for option, values in (("--learning-rate", options.learning_rate), ("--seeds", options.seeds)):
-        told += [f"{option} {name}{'=' if name else ''}{value}" for name, value in values.items()]
-    return " ".join(
-        [
-            *told,
-            f"--pairs {options.pairs} --stsb-epochs {options.stsb_epochs} --dtype {options.dtype}",
-        ]
+        parts += [f"{option} {name}{'=' if name else ''}{value}" for name, value in values.items()]
+    parts.append(
+        f"--pairs {options.pairs} --stsb-epochs {options.stsb_epochs} --dtype {options.dtype}"
     )
+    return " ".join(parts)
 
 
 def _options(argv) -> argparse.Namespace:
@@ -397,7 +400,8 @@ def _options(argv) -> argparse.Namespace:
     unknown = {*options.learning_rate, *options.seeds} - {"", *names}
     if unknown or "" in names or len(options.start) < len(names):
         parser.error(
-            f"the starts' names are {names}; give each one of its own, and no others ({sorted(unknown)})"
+            f"the starts' names are {names}; give each one of its own, and no others "
+            f"({sorted(unknown)})"
         )
     return options
 

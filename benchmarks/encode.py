@@ -65,9 +65,8 @@ SINGLE_TEXTS = 100
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
-    os.environ.setdefault(
-        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-    )  # the engines share a GPU's memory
+    # The engines share a GPU's memory, so none of them may reserve most of the memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     values = report.circumstances()
     report.print_circumstances(values)
     names = _engines_here(options)
@@ -94,7 +93,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             started = _starts(names, folder, next(iter(texts.values()))[:SINGLE_TEXTS], options)
             starts += [{"model": model} | row for row in started]
             _print_starts(started)
-            # After each model, for a later one may fail.
+            # Write the file after each model, because a later model may fail.
             values |= {
                 "matmul_flops_per_second": rates,
                 "loads": loads,
@@ -104,9 +103,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             written = report.write_json(name, values, options.out)
             _draw(rows, options.out / f"{name}.png")
     kind = RATES[options.device].get("dtype", "float32")
-    print(
-        f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} GFLOP/s"
-    )
+    rate = statistics.median(rates) / 1e9
+    print(f"{kind} matmul rate, measured between the turns: {rate:,.0f} GFLOP/s")
     print("written:", written)
     return values
 
@@ -197,7 +195,8 @@ def _measure(names, folder, files, options, rates):
             reference = None
             for name, engine in engines.items():
                 chosen = engine.ask(tune=_part(file))
-                warm = engine.ask(texts=file, out=folder / "vectors.npy")  # this compiles, too
+                # This request compiles, too.
+                warm = engine.ask(texts=file, out=folder / "vectors.npy")
                 vectors = np.load(folder / "vectors.npy")
                 reference = vectors if reference is None else reference
                 rows.append(
@@ -281,22 +280,23 @@ def _print_rows(rows, loads):
     print()
     for name, load in loads.items():
         print(
-            f"{rows[0]['model']}, {name}: {load['num_texts']} texts, {load['tokens'] / load['num_texts']:.1f} tokens "
-            f"each, jsbert's {load['shapes']} shapes with {load['padding_share']:.1%} padding"
+            f"{rows[0]['model']}, {name}: {load['num_texts']} texts, "
+            f"{load['tokens'] / load['num_texts']:.1f} tokens each, "
+            f"jsbert's {load['shapes']} shapes with {load['padding_share']:.1%} padding"
         )
-    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of matmul rate", "x best peer",
-              "largest difference", "mean cosine", "min cosine", "peak MB"]  # fmt: skip
+    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of matmul rate"]
+    header += ["x best peer", "largest difference", "mean cosine", "min cosine", "peak MB"]
     cells = []
     for row in rows:
-        ratio, cosines = (
-            row["times_best_peer"],
-            [row.get(name) for name in ("mean_cosine", "min_cosine")],
-        )
+        ratio = row["times_best_peer"]
+        cosines = [row.get(name) for name in ("mean_cosine", "min_cosine")]
         cells.append([
-            row["load"], row["engine"], ", ".join(map(str, row["settings"].values())), report.spread(row["seconds"], 2),
+            row["load"], row["engine"], ", ".join(map(str, row["settings"].values())),
+            report.spread(row["seconds"], 2),
             f"{row['texts_per_second']:,.0f}", f"{row['tokens_per_second']:,.0f}",
             f"{row['share_of_matmul_rate']:.0%}", "" if ratio is None else f"{ratio:.2f}",
-            f"{row['largest_difference']:.1e}", *("" if cosine is None else f"{cosine:.6f}" for cosine in cosines),
+            f"{row['largest_difference']:.1e}",
+            *("" if cosine is None else f"{cosine:.6f}" for cosine in cosines),
             f"{row['peak_mb'] or 0:,.0f}",
         ])  # fmt: skip
     report.print_table(header, cells)
@@ -325,7 +325,7 @@ def matmul_flops(config: Any, lengths: np.ndarray) -> float:
     without padding."""
     width, inner = config.hidden_size, config.intermediate_size
     per_token = 2 * (4 * width * width + 2 * width * inner)
-    per_pair = 2 * 2 * width  # scores, and their products with the values
+    per_pair = 2 * 2 * width  # the scores, and the products of weights and values
     return float(
         config.num_hidden_layers * (per_token * lengths.sum() + per_pair * np.square(lengths).sum())
     )

@@ -82,26 +82,10 @@ def _score(model, data):
 
 def _run_cell(options, task, trainer, seed):
     print(f"{task}, {trainer}, seed {seed} ...", end=" ", flush=True)
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.finetune",
-        "--data",
-        str(options.data),
-        "--out",
-        str(options.out),
-    ]
-    command += [
-        "--pairs",
-        str(options.pairs),
-        "--triplets",
-        str(options.triplets),
-        "--cell",
-        task,
-        trainer,
-        str(seed),
-    ]
-    command += ["--model", str(options.model)]
+    command = [sys.executable, "-m", "benchmarks.finetune"]
+    command += ["--data", str(options.data), "--out", str(options.out)]
+    command += ["--pairs", str(options.pairs), "--triplets", str(options.triplets)]
+    command += ["--cell", task, trainer, str(seed), "--model", str(options.model)]
     done = subprocess.run(
         command,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
@@ -181,9 +165,9 @@ def _train_sentence_transformers(task, examples, model, out, seed):
     }[task]()
     sampler = BatchSamplers.NO_DUPLICATES if task == "nli-ranking" else BatchSamplers.BATCH_SAMPLER
     arguments = SentenceTransformerTrainingArguments(
-        out, num_train_epochs=1, per_device_train_batch_size=16, learning_rate=2e-5, warmup_steps=0.1,
-        weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler, save_strategy="no", report_to="none",
-        use_cpu=True, disable_tqdm=True,
+        out, num_train_epochs=1, per_device_train_batch_size=16, learning_rate=2e-5,
+        warmup_steps=0.1, weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler,
+        save_strategy="no", report_to="none", use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     SentenceTransformerTrainer(
         model, arguments, train_dataset=datasets.Dataset.from_dict(columns), loss=loss

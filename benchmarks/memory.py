@@ -39,8 +39,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     above = memory_mb("VmHWM") - before - returned
     tokens = float(model.tokenizer(texts[:1000]).lengths.mean())
     print(
-        f"{options.count:,} texts of {tokens:.1f} tokens in {seconds:.0f} s ({options.count / seconds:,.0f}/s): "
-        f"peak {above:,.0f} MB above {before:,.0f} MB (model and texts), beside {returned:,.0f} MB of vectors"
+        f"{options.count:,} texts of {tokens:.1f} tokens in {seconds:.0f} s "
+        f"({options.count / seconds:,.0f}/s): peak {above:,.0f} MB above {before:,.0f} MB "
+        f"(model and texts) and {returned:,.0f} MB of vectors"
     )
     values |= {
         "count": options.count,
@@ -74,7 +75,7 @@ def _options(argv):
     add("--model", help="a folder or name (the default model)")
     add("--dtype", default="auto", help="of the matrix products (auto)")
     add("--count", type=int, default=1_000_000, help="texts (default 1,000,000)")
-    add("--words", type=int, default=4, help="words of a text, beside its number (default 4)")
+    add("--words", type=int, default=4, help="words of a text, without its number (default 4)")
     return parser.parse_args(argv)
 
 

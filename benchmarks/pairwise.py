@@ -56,22 +56,22 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     report.print_circumstances(values)
     sentences = file_sentences(options.sentences) if options.sentences else docstring_sentences()
     print(
-        f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; random order, seed {options.seed}"
+        f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; "
+        f"random order, seed {options.seed}"
     )
     sentences = shuffled(sentences, options.seed)
     largest = max(*options.bi_ladder, *options.ladder)
     if len(sentences) < largest:
         raise SystemExit(
-            f"{len(sentences)} sentences are too few for n = {largest}; give --sentences or smaller ladders"
+            f"{len(sentences)} sentences are too few for n = {largest}; "
+            "give --sentences or smaller ladders"
         )
 
     parts = _trunk(options.shape)
     cross_parts, trained = _cross_parts(parts, options)
-    note = (
-        ""
-        if trained
-        else "The cross-encoder's head is untrained: the time is real, the answer means nothing."
-    )
+    note = "The cross-encoder's head is untrained: the time is real, the answer means nothing."
+    if trained:
+        note = ""
     if options.shape:
         note = "All weights are random: the time is real, the answers mean nothing."
     print(note)
@@ -141,18 +141,8 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
             compile_seconds = warm_up(tokens)
             compute_seconds, (scores, passes) = report.measure(functools.partial(compute, tokens))
             pair = [sentences[i] for i in pairs[int(np.argmax(scores))]]
-            rows.append(
-                _row(
-                    name,
-                    n,
-                    passes,
-                    compile_seconds,
-                    tokenize_seconds,
-                    compute_seconds,
-                    [0.0],
-                    *pair,
-                )
-            )
+            seconds = compile_seconds, tokenize_seconds, compute_seconds, [0.0]
+            rows.append(_row(name, n, passes, *seconds, *pair))
     return rows
 
 
@@ -181,17 +171,10 @@ def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
             compute_seconds, (vectors, passes) = report.measure(functools.partial(compute, tokens))
             most_similar_pair(vectors)
             search_seconds, pair = report.measure(functools.partial(most_similar_pair, vectors))
-            row = _row(
-                name, n, passes, compile_seconds, tokenize_seconds, compute_seconds, search_seconds,
-                texts[pair.first], texts[pair.second],
-            )  # fmt: skip
-            rows.append(
-                row
-                | {
-                    "cosine": pair.score,
-                    "equals_brute_force": _equals_brute_force(vectors, pair, n),
-                }
-            )
+            seconds = compile_seconds, tokenize_seconds, compute_seconds, search_seconds
+            row = _row(name, n, passes, *seconds, texts[pair.first], texts[pair.second])
+            is_equal = _equals_brute_force(vectors, pair, n)
+            rows.append(row | {"cosine": pair.score, "equals_brute_force": is_equal})
     return rows
 
 
@@ -215,18 +198,8 @@ def torch_rows(
         for n in options.ladder:
             pairs = list(itertools.combinations(sentences[:n], 2))
             seconds, scores = report.measure(functools.partial(cross.predict, pairs))
-            rows.append(
-                _row(
-                    "cross-encoder, torch, float32",
-                    n,
-                    len(pairs),
-                    0.0,
-                    [0.0],
-                    seconds,
-                    [0.0],
-                    *pairs[int(scores.argmax())],
-                )
-            )
+            pair, name = pairs[int(scores.argmax())], "cross-encoder, torch, float32"
+            rows.append(_row(name, n, len(pairs), 0.0, [0.0], seconds, [0.0], *pair))
         for n in options.bi_ladder:
             seconds, vectors = report.measure(
                 functools.partial(bi.encode, sentences[:n], convert_to_tensor=True)
@@ -238,17 +211,8 @@ def torch_rows(
                 )[0]
 
             search_seconds, (score, first, second) = report.measure(search)
-            row = _row(
-                "bi-encoder, torch, float32",
-                n,
-                n,
-                0.0,
-                [0.0],
-                seconds,
-                search_seconds,
-                sentences[first],
-                sentences[second],
-            )
+            pair, name = (sentences[first], sentences[second]), "bi-encoder, torch, float32"
+            row = _row(name, n, n, 0.0, [0.0], seconds, search_seconds, *pair)
             rows.append(row | {"cosine": score})
     return rows
 
@@ -373,13 +337,17 @@ def _cross_parts(parts, options):
 
 def _print_rows(rows):
     print()
-    header = ["arrangement", "n", "passes", "compile s", "tokenise s", "compute s", "search s", "total s",
-              "EXTRAPOLATED to n = 10,000"]  # fmt: skip
+    header = "arrangement, n, passes, compile s, tokenise s, compute s, search s, total s".split(
+        ", "
+    )
+    header.append("EXTRAPOLATED to n = 10,000")
     cells = []
     for row in rows:
         far = row.get("extrapolated_seconds_at_10000")
-        times = [report.spread(row[name], 4) if any(row[name]) else "-" for name in
-                 ("tokenize_seconds", "compute_seconds", "search_seconds")]  # fmt: skip
+        times = [
+            report.spread(row[name], 4) if any(row[name]) else "-"
+            for name in ("tokenize_seconds", "compute_seconds", "search_seconds")
+        ]
         compile_seconds = f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "-"
         extrapolated = f"{far / 3600:,.1f} h (from {row['passes']:,} pairs)" if far else "-"
         cells.append(
@@ -400,14 +368,14 @@ def _print_rows(rows):
                 row.get("equals_brute_force"), ""
             )
             cosine = f" (cosine {row['cosine']:.4f}{checked})" if "cosine" in row else ""
-            print(
-                f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:\n    {row['pair'][0]}\n    {row['pair'][1]}"
-            )
+            print(f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:")
+            print(f"    {row['pair'][0]}\n    {row['pair'][1]}")
     checks = [
         row["equals_brute_force"] for row in rows if row.get("equals_brute_force") is not None
     ]
     print(
-        f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows with the whole matrix computed\n"
+        f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows "
+        "with the whole matrix computed\n"
     )
 
 
@@ -420,15 +388,17 @@ def _summary(rows):
         for name, row in (("paper", cross), ("best", fair))
     }
     ratios = None
-    compared = f"; no ratio, for the bi-encoder ran at n = {fast['n']:,} only"
+    compared = f"; no ratio, because the bi-encoder ran at n = {fast['n']:,} only"
     if fast["n"] == FULL:
         ratios = {name: slow / fast["total_seconds"] for name, slow in seconds.items()}
         compared = f"; ratio {ratios['paper']:,.0f} and {ratios['best']:,.0f}"
     text = (
         f"n = 10,000: cross-encoder {seconds['paper'] / 3600:,.1f} h in the paper's arrangement, "
-        f"{seconds['best'] / 3600:,.1f} h at its best (extrapolated from {cross['passes']:,} pairs); "
+        f"{seconds['best'] / 3600:,.1f} h at its best "
+        f"(extrapolated from {cross['passes']:,} pairs); "
         f"bi-encoder {fast['total_seconds']:.1f} s (measured at n = {fast['n']:,}){compared}; "
-        "the paper: 65 h, 5 s, ratio 46,800. The counts: 49,995,000 passes against 10,000 and one matrix product."
+        "the paper: 65 h, 5 s, ratio 46,800. "
+        "The counts: 49,995,000 passes against 10,000 and one matrix product."
     )
     return {
         "cross_encoder_seconds_extrapolated": seconds,
@@ -507,7 +477,8 @@ def _parser():
     parser.add_argument(
         "--cross-encoder",
         metavar="FOLDER",
-        help="a trained one; by default what benchmarks.tradeoff left, or else the trunk with a random head",
+        help="a trained cross-encoder; by default the model that benchmarks.tradeoff left, "
+        "or else the trunk with a random head",
     )
     parser.add_argument(
         "--ladder",

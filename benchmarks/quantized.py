@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     ranges = calibration_ranges(corpus[:CALIBRATION])
     codes = {precision: quantize_embeddings(corpus, precision, ranges) for precision, _, _ in WAYS}
     searches = [_search(queries, corpus, codes[way[0]], ranges, *way) for way in WAYS]
-    found = [run().indices for run in searches]  # compiles
+    found = [run().indices for run in searches]  # The first run compiles.
     seconds: list[list[float]] = [[] for _ in WAYS]
     for _ in range(options.repeats):
         for run, taken in zip(searches, seconds, strict=True):
@@ -71,7 +71,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
     ]
     print(f"{len(corpus):,} vectors of {corpus.shape[1]}, {len(queries):,} queries\n")
-    report.print_table(["vectors", "precision", "scored again", "bytes", f"recall@{K}", "queries/s", "seconds"], [
+    header = f"vectors, precision, scored again, bytes, recall@{K}, queries/s, seconds".split(", ")
+    cells = [
         [
             f"{len(corpus):,}",
             row["precision"],
@@ -82,7 +83,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             report.spread(row["seconds"]),
         ]
         for row in rows
-    ])  # fmt: skip
+    ]
+    report.print_table(header, cells)
     values |= {
         "model": str(options.model or "default"),
         "sentences": fingerprint(sentences),

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     rates, agreement = [], None
     with tempfile.TemporaryDirectory() as folder:
         peer, version = _faiss(options, pathlib.Path(folder), corpus, queries)
-        search.top_k(queries, corpus, options.k)  # compiles
+        search.top_k(queries, corpus, options.k)  # The first run compiles.
         for _ in range(options.repeats):
             rates.append(report.matmul_flops_per_second())
             started = time.perf_counter()
@@ -100,12 +100,8 @@ def _faiss(options, folder, corpus, queries):
     faiss."""
     for name, vectors in (("corpus", corpus), ("queries", queries)):
         np.save(folder / f"{name}.npy", vectors)
-    arguments = [
-        str(folder / "corpus.npy"),
-        str(folder / "queries.npy"),
-        str(options.k),
-        str(THREADS),
-    ]
+    files = [str(folder / f"{name}.npy") for name in ("corpus", "queries")]
+    arguments = [*files, str(options.k), str(THREADS)]
     peer = subprocess.Popen(
         [options.peer_python, "-c", FAISS, *arguments],
         stdin=subprocess.PIPE,

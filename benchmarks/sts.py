@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     pairs = {name: len(found.scores) for name in SETS if (found := evaluator(options.data, name))}
     if not pairs:
         raise SystemExit(
-            f"{options.data} has none of {', '.join(SETS.values())}; give --data a folder with one of them"
+            f"{options.data} has none of {', '.join(SETS.values())}; "
+            "give --data a folder with one of them"
         )
     values = report.circumstances()
     report.print_circumstances(values)
@@ -139,11 +140,11 @@ def model_name(model: str | None) -> str:
 
 
 def _cells(row):
-    told = [
+    scores = [
         f"{value:.2f}" if value is not None else "-"
         for value in (*row["scores"].values(), row["average"])
     ]
-    return [row["name"], f"{row['parameters'] / 1e6:.1f}", *told]
+    return [row["name"], f"{row['parameters'] / 1e6:.1f}", *scores]
 
 
 def _options(argv) -> argparse.Namespace:

@@ -69,11 +69,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     ).items():
         results[name] |= cost
     _print_rows(results, found, options)
-    told = {
-        name: value for name, value in vars(options).items() if name not in ("data", "work", "out")
-    }
+    places = ("data", "work", "out")
+    shown = {name: value for name, value in vars(options).items() if name not in places}
     values |= {
-        "options": told | {"model": model_name(options.model)},
+        "options": shown | {"model": model_name(options.model)},
         "sentences": {"source": source, "sha256": fingerprint(sentences)},
         "finding": found,
         "results": results,
@@ -130,17 +129,8 @@ def _print_rows(results, found, options):
         [f"paper, {name}", f"{value:.2f}", "-", "-", "-", "-"] for name, value in PAPER.items()
     ]
     n = f"n = {options.n:,}"
-    report.print_table(
-        [
-            "method",
-            "STSb test",
-            "accuracy@1",
-            f"passes, {n}",
-            f"seconds, {n}",
-            "seconds, EXTRAPOLATED",
-        ],
-        rows,
-    )
+    header = ["method", "STSb test", "accuracy@1", f"passes, {n}", f"seconds, {n}"]
+    report.print_table([*header, "seconds, EXTRAPOLATED"], rows)
     sample, reranked = (
         results["cross-encoder"]["sample_pairs"],
         results["retrieve-then-rerank"]["passes"] - options.n,
@@ -148,7 +138,8 @@ def _print_rows(results, found, options):
     passes = ", ".join(f"{name} {count:,}" for name, count in found["passes"].items())
     print(f"extrapolated from {sample:,} pairs; reranked: the {reranked:,} pairs closest by cosine")
     print(
-        f"finding: {found['queries']:,} queries in a pool of {found['pool']:,}, k = {options.k}; passes: {passes}\n"
+        f"finding: {found['queries']:,} queries in a pool of {found['pool']:,}, k = {options.k}; "
+        f"passes: {passes}\n"
         f"{found['pairs_retrieved']:,} of {found['pairs']:,} test pairs are among the k nearest\n"
     )
 
@@ -168,7 +159,7 @@ def _draw(results, file):
     for name in METHODS[1:]:
         row = results[name]
         far = row.get("extrapolated_seconds")
-        seconds, told = (
+        seconds, kind = (
             (statistics.median(row["seconds"]), "measured")
             if far is None
             else (far, "EXTRAPOLATED")
@@ -178,7 +169,7 @@ def _draw(results, file):
             row["spearman"],
             "o",
             fillstyle="full" if far is None else "none",
-            label=f"{name}, {told}",
+            label=f"{name}, {kind}",
         )
     axes.set(
         xscale="log",

@@ -28,8 +28,9 @@ WORKERS = {
         from jsbert.data import Examples
         from jsbert.train import Recipe, Source, fit
         job = json.load(open(sys.argv[1]))
-        recipe = Recipe(max_steps=job["steps"], batch_size=job["batch_size"], dtype=job["dtype"], log_steps=1,
-                        epochs=job["epochs"], checkpoint_steps=10**9, packing=job["packing"])
+        recipe = Recipe(max_steps=job["steps"], batch_size=job["batch_size"], dtype=job["dtype"],
+                        log_steps=1, epochs=job["epochs"], checkpoint_steps=10**9,
+                        packing=job["packing"])
         model = SentenceTransformer(job["model"])
         fit(model, Source(Examples.from_columns(job["columns"]), "cosine"), job["out"], recipe)
         lines = [json.loads(line) for line in open(os.path.join(job["out"], "metrics.jsonl"))]
@@ -54,11 +55,14 @@ WORKERS = {
         clock = Clock()
         model = SentenceTransformer(job["model"], device="cpu")
         arguments = SentenceTransformerTrainingArguments(
-            job["out"], max_steps=job["steps"], per_device_train_batch_size=job["batch_size"], learning_rate=2e-5,
-            warmup_steps=0.1, weight_decay=0.01, bf16=job["dtype"] == "bfloat16", save_strategy="no", report_to="none",
+            job["out"], max_steps=job["steps"], per_device_train_batch_size=job["batch_size"],
+            learning_rate=2e-5, warmup_steps=0.1, weight_decay=0.01,
+            bf16=job["dtype"] == "bfloat16", save_strategy="no", report_to="none",
             use_cpu=True, disable_tqdm=True, logging_steps=10**9)
-        SentenceTransformerTrainer(model, arguments, train_dataset=datasets.Dataset.from_dict(job["columns"]),
-                                   loss=losses.CosineSimilarityLoss(model), callbacks=[clock]).train()
+        data = datasets.Dataset.from_dict(job["columns"])
+        SentenceTransformerTrainer(model, arguments, train_dataset=data,
+                                   loss=losses.CosineSimilarityLoss(model),
+                                   callbacks=[clock]).train()
         print(json.dumps({"seconds": clock.seconds,
                           "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
     """,
@@ -131,7 +135,8 @@ def _print(results, options, skip):
             ]
         )
     print(
-        f"{options.steps} updates of {options.batch_size} pairs, {options.dtype}; the rate is of those after {skip}\n"
+        f"{options.steps} updates of {options.batch_size} pairs, {options.dtype}; "
+        f"the rate is of those after {skip}\n"
     )
     head = ["trainer", "updates/s", "tokens/s", "ratio", "whole run, s", "first run, s", "peak MB"]
     report.print_table(head, rows)

@@ -8,7 +8,7 @@ import numpy as np
 from jsbert.data import Examples, read_examples
 
 WORDS = range(2, 49)
-"""The smallest and the largest number of words of a sentence that is used, counted by spaces."""
+"""The numbers of words that a sentence may have, counted by spaces."""
 
 HELD_OUT = 1_000
 """The number of NLI triplets that are kept out of training."""

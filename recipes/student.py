@@ -130,7 +130,7 @@ def pruned(
     """Return the teacher with these of its layers, and the word pieces that are most common in
     `texts`."""
     parts = teacher.parts
-    kept = _commonest_pieces(teacher.tokenizer, texts, vocabulary)
+    kept = _most_common_pieces(teacher.tokenizer, texts, vocabulary)
     encoder = parts.params["encoder"]
     words = np.asarray(encoder["embeddings"]["word"]["embedding"])[kept]
     params = parts.params | {
@@ -180,7 +180,7 @@ def halfway(first: SentenceTransformer, second: SentenceTransformer) -> Sentence
 
 def halve(file: pathlib.Path) -> None:
     """Rewrite a safetensors file in float16."""
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # An overflow is an error below.
         tensors = {
             name: tensor.astype(np.float16)
             for name, tensor in safetensors.numpy.load_file(file).items()
@@ -190,7 +190,7 @@ def halve(file: pathlib.Path) -> None:
     write_tensors(file, tensors)
 
 
-def _commonest_pieces(tokenizer, texts, vocabulary):
+def _most_common_pieces(tokenizer, texts, vocabulary):
     """Return ids of pieces, special tokens first: all pieces of one ASCII character, so that no
     English word is unknown, and the most common other pieces."""
     counts = np.zeros(tokenizer.largest_id + 1, np.int64)
