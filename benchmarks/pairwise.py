@@ -337,10 +337,8 @@ def _cross_parts(parts, options):
 
 def _print_rows(rows):
     print()
-    header = "arrangement, n, passes, compile s, tokenise s, compute s, search s, total s".split(
-        ", "
-    )
-    header.append("EXTRAPOLATED to n = 10,000")
+    header = ["arrangement", "n", "passes", "compile s", "tokenise s", "compute s", "search s"]
+    header += ["total s", "EXTRAPOLATED to n = 10,000"]
     cells = []
     for row in rows:
         far = row.get("extrapolated_seconds_at_10000")

@@ -71,7 +71,15 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
     ]
     print(f"{len(corpus):,} vectors of {corpus.shape[1]}, {len(queries):,} queries\n")
-    header = f"vectors, precision, scored again, bytes, recall@{K}, queries/s, seconds".split(", ")
+    header = [
+        "vectors",
+        "precision",
+        "scored again",
+        "bytes",
+        f"recall@{K}",
+        "queries/s",
+        "seconds",
+    ]
     cells = [
         [
             f"{len(corpus):,}",

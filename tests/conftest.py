@@ -1,5 +1,5 @@
-"""Eight CPU devices, a cache folder of the tests' own, annotations executed, no network; and the
-models that tests share."""
+"""The setting of all tests: eight CPU devices, a cache folder of their own, annotations checked at
+run time, no network; and the models that tests share."""
 
 import os
 import pathlib
@@ -78,15 +78,16 @@ def pytest_report_header(config):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """A run that fails says what it may be due to."""
+    """Print what may be the reason if a run fails."""
     if any(terminalreporter.stats.get(kind) for kind in ("failed", "error")):
         terminalreporter.write_line(versions.summary())
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs_of_one_module(request):
-    """What is compared with another implementation is compiled as for users. Between modules JAX
-    forgets its programs: over the whole suite they are six gigabytes a worker."""
+    """Compile as for users in modules that compare with another implementation. Between modules,
+    make JAX forget its programs, because the programs of the whole suite take six gigabytes for
+    each worker."""
     programs.optimised = bool(
         {"parity", "test_docs.py", "test_bundled.py"} & set(request.path.parts)
     )
@@ -96,8 +97,8 @@ def _programs_of_one_module(request):
 
 @pytest.fixture(scope="module")
 def quick_benchmarks():
-    """Processes that benchmarks start compile quickly and keep their programs; and few docstrings
-    are looked through."""
+    """Make the processes that benchmarks start compile quickly and keep their programs, and read
+    only few docstrings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", programs.quick_flags())
         patch.setattr("benchmarks.lib.sentences.ENOUGH", 1500)
@@ -106,7 +107,7 @@ def quick_benchmarks():
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
-    """A sentence-transformers folder of a random tiny BERT: mean pooling and Normalize."""
+    """A sentence-transformers folder of a random tiny BERT, with mean pooling and Normalize."""
     return models.write_folder(tmp_path_factory.mktemp("tiny") / "model")
 
 

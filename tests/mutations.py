@@ -80,7 +80,7 @@ VALUES = (
     ),
     *([], {}, [None], [[]], [{}], ["x"], [24], {"a": 1}, {"0": {}}, {"content": 1}, [0.5, "x"]),
 )
-"""What stands in a value's place."""
+"""Values that replace a value of a file."""
 
 KEYS = [
     "model_type",
@@ -144,14 +144,15 @@ KEYS = [
     "weight_map",
     "normalize",
 ]
-"""Keys that files may lack and have a meaning in one of them."""
+"""Keys that a file may lack and that have a meaning in one of the files."""
 
 LONGEST = 1.0
-"""Seconds of the processor that an answer may take."""
+"""The largest number of seconds of processor time that an answer may take."""
 
 
 def write_folders(place: pathlib.Path) -> list[pathlib.Path]:
-    """Write a folder for each kind of model, and each form of the weights that needs no torch."""
+    """Write a folder for each kind of model, and for each form of the weights that needs no
+    torch."""
     settings = Settings(prompts={"q": "query: "}, default_prompt_name="q", truncate_dim=10)
     head = (Dense(24, 10), Normalize())
     bert = models.write_folder(place / "bert", head=head, settings=settings)
@@ -180,7 +181,7 @@ def write_folders(place: pathlib.Path) -> list[pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Mutation:
-    """What became of a file, in words; and whether no model may come out."""
+    """What was done to a file, in words; and whether no model may be opened from the result."""
 
     file: pathlib.Path
     words: str
@@ -189,8 +190,8 @@ class Mutation:
 
 @contextlib.contextmanager
 def mutated(folder: pathlib.Path, generator: random.Random) -> Iterator[Mutation]:
-    """Mutate one file of a folder, or put a file in the place of a folder in it; and put it right
-    again."""
+    """Mutate one file of a folder, or put a file in place of a folder; and restore the folder
+    afterwards."""
     inner = sorted(path for path in folder.iterdir() if path.is_dir())
     if inner and generator.random() < 0.05:
         place = generator.choice(inner)
@@ -218,7 +219,8 @@ def mutated(folder: pathlib.Path, generator: random.Random) -> Iterator[Mutation
 
 
 def problem_of(folder: pathlib.Path, mutation: Mutation, names: set[str]) -> str | None:
-    """Open a mutated folder; None if what happens is right: a model, or a clear error, soon."""
+    """Open a mutated folder, and return what is wrong. Return None if the result is a model or a
+    clear error, within the time limit."""
     start, had_transformers = time.thread_time(), "transformers" in sys.modules
     error = None
     try:
@@ -242,7 +244,8 @@ def problem_of(folder: pathlib.Path, mutation: Mutation, names: set[str]) -> str
 
 
 def run(folders: list[pathlib.Path], count: int, seed: int) -> list[str]:
-    """Open `count` mutated folders in turn; what went wrong, a line each."""
+    """Open `count` mutated folders one after the other, and return a line for each one that went
+    wrong."""
     generator, problems = random.Random(seed), []
     usual = {"config.json", "model.safetensors"}  # which a message may miss
     names = {folder: usual | {*(path.name for path in folder.rglob("*"))} for folder in folders}
@@ -291,7 +294,7 @@ def _change_json(file, generator):
 
 
 def _places(node, path=()):
-    """The paths to all values below `node`."""
+    """Yield the paths to all values below `node`."""
     children = (
         node.items()
         if isinstance(node, dict)

@@ -1,5 +1,5 @@
-"""The ablation: cells are run once, only with the same settings, and the claims follow from the
-scores."""
+"""The ablation: each cell is run once, and again only with the same settings, and the claims follow
+from the scores."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ UNTUNED = {"untuned-mean": [54.0], "untuned-max": [50.5], "untuned-cls": [30.25]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """DATA with 24 NLI pairs, and of scored ones 8 to train on and 12 to score."""
+    """DATA with 24 NLI pairs, 8 scored pairs for training and 12 for scoring."""
     folder = tmp_path_factory.mktemp("data")
     texts = [
         f"{random.Random(i).choice(models.WORDS)} {text}"
@@ -43,8 +43,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tiny_folder, tmp_path_factory):
-    """A whole run, its training left out: (its arguments, what it returned, its folder, what it
-    would have trained)."""
+    """A whole run without the training: (its arguments, what it returned, its folder, what it would
+    have trained)."""
     out, trained = tmp_path_factory.mktemp("ablation"), []
 
     def fit(model, source, folder, recipe):
@@ -70,7 +70,7 @@ def run(data, tiny_folder, tmp_path_factory):
 
 @pytest.fixture
 def no_fit(monkeypatch):
-    """Training is an error."""
+    """Make training an error."""
 
     def fit(*_, **__):
         raise AssertionError("trained")

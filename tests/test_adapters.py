@@ -1,4 +1,4 @@
-"""LoRA adapters: merged by hand's formula, refused by name, trained by the loop."""
+"""LoRA adapters: merged as a formula by hand says, refused by name, trained by the loop."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ LORA = dataclasses.replace(RECIPE, lora_rank=2, lora_alpha=6, learning_rate=0.05
 
 
 def matrices(encoder, seed=0, **options):
-    """Random ones, in the form of `init_lora`'s."""
+    """Return random matrices in the form of `init_lora`."""
     lora = init_lora(encoder, jax.random.key(0), **{"rank": 3} | options)
     generator = np.random.default_rng(seed)
     return jax.tree.map(
@@ -53,7 +53,7 @@ def adapter(tiny, tiny_folder, tmp_path):
 
 
 def change(folder, remove=(), tensors=None, **fields):
-    """Edits an adapter's config and tensors."""
+    """Edit an adapter's config and tensors."""
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
     file = folder / "adapter_model.safetensors"
@@ -324,7 +324,7 @@ def score(model):
 
 @pytest.fixture(scope="module")
 def run(tiny, tmp_path_factory):
-    """(the folder of a run, the model that it gave)."""
+    """The folder of a run, and the model that the run returned."""
     out = tmp_path_factory.mktemp("run") / "out"
     return out, fit(tiny, Source(pairs(), "cosine"), out, LORA, evaluator=score)
 

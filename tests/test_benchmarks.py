@@ -1,4 +1,4 @@
-"""The benchmarks run, count right, and say what they did not do."""
+"""The benchmarks run, count correctly, and say what they did not do."""
 
 import json
 
@@ -71,7 +71,7 @@ class TestPairwise:
 
     def test_no_ratio_is_claimed_without_the_full_run(self, run):
         assert run[0]["summary"]["ratios"] is None
-        assert "no ratio, for the bi-encoder ran at n = 40 only" in run[2]
+        assert "no ratio, because the bi-encoder ran at n = 40 only" in run[2]
 
     def test_results_hold_their_circumstances_and_a_picture(self, run):
         values = json.loads((run[1] / "pairwise-default.json").read_text())

@@ -111,7 +111,7 @@ def test_every_bfloat16_product_of_the_backward_pass_is_of_bfloat16_too():
 
 
 def equations(jaxpr):
-    """All equations, those of inner jaxprs too."""
+    """Yield all equations, also the equations of inner jaxprs."""
     for equation in jaxpr.eqns:
         yield equation
         for value in equation.params.values():

@@ -1,4 +1,4 @@
-"""Folders to params and back; every way in which a folder can be wrong."""
+"""Folders are read to params and written back; every way in which a folder can be wrong."""
 
 import dataclasses
 import json

@@ -1,7 +1,7 @@
-"""The command line: what it prints and writes, and that nothing that goes wrong ends in a
-traceback.
+"""The command line: what it prints and writes. No error ends in a traceback.
 
-Most runs are in this process; the few in one of their own show signals, pipes and the real entry.
+Most runs are in this process. The few runs in a process of their own test signals, pipes and the
+real entry point.
 """
 
 import gzip
@@ -36,7 +36,7 @@ COMMANDS = ("encode", "similarity", "search", "rank", "eval", "train", "info", "
 
 @pytest.fixture
 def run(capfd):
-    """Runs the command line: (exit code, stdout, stderr)."""
+    """Run the command line, and return (exit code, stdout, stderr)."""
     return lambda *argv, **stdin: command_line.run(capfd, argv, **stdin)
 
 
@@ -287,7 +287,8 @@ def test_lines_end_at_line_feeds_alone(run, tiny, tiny_folder, tmp_path, content
 
 
 def write_table(folder, kind):
-    """LINES as column `text` beside `n`, by hand; with tabs where the format can hold them."""
+    """Write LINES by hand as column `text` next to `n`, with tabs where the format can hold
+    tabs."""
     file = folder / f"table{kind}"
     plain = [line.replace("\t", " ") for line in LINES]
     if kind == ".parquet":

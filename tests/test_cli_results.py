@@ -22,7 +22,7 @@ CORPUS = ["a cat sat", "the red tree", "a dog ran quickly", "the house", "a cat 
 
 @pytest.fixture
 def run(capfd):
-    """Runs the command line: (exit code, stdout, stderr)."""
+    """Run the command line, and return (exit code, stdout, stderr)."""
     return lambda *argv, **stdin: command_line.run(capfd, argv, **stdin)
 
 

@@ -1,5 +1,5 @@
-"""`jsbert eval` and `jsbert train`: what they read and refuse, and that every option of a recipe
-reaches it."""
+"""`jsbert eval` and `jsbert train`: what they read and refuse, and that every option reaches the
+recipe."""
 
 import dataclasses
 import inspect
@@ -24,7 +24,7 @@ CLASSES = [("no", "yes", "maybe")[i % 3] for i in range(30)]
 
 @pytest.fixture
 def run(capfd):
-    """Runs the command line: (exit code, stdout, stderr)."""
+    """Run the command line, and return (exit code, stdout, stderr)."""
     return lambda *argv, **stdin: command_line.run(capfd, argv, **stdin)
 
 
@@ -219,7 +219,7 @@ def test_the_options_are_the_recipes_with_its_defaults():
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """What `fit` was called with, in place of a training."""
+    """A stand-in for `fit`, which keeps its arguments and trains nothing."""
     calls = []
     monkeypatch.setattr(
         "jsbert.train.fit", lambda *arguments, **options: calls.append((*arguments, options))

@@ -1,4 +1,4 @@
-"""The cross-encoder as an object; its numbers are compared in parity/."""
+"""The cross-encoder as an object; the numbers are compared in parity/."""
 
 import jax
 import numpy as np

@@ -1,5 +1,5 @@
-"""The code in the README and in docs/ runs and prints what is printed below it; commands, options,
-files and links that the pages name are there."""
+"""The code in the README and in docs/ runs and prints what the page shows below the code. Commands,
+options, files and links that the pages name exist."""
 
 import contextlib
 import dataclasses

@@ -1,5 +1,5 @@
-"""Evaluators on models whose vectors are known, by hand; against sentence-transformers in
-parity/."""
+"""Evaluators on models whose vectors are known, checked by hand; parity/ compares with
+sentence-transformers."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ ANGLES = {"east": 0, "northeast": 45, "north": 90, "west": 180}
 
 
 class Compass:
-    """A model of four words: unit vectors; it counts what it encodes."""
+    """A model of four words, which are unit vectors. The model counts what it encodes."""
 
     similarity_fn_name = "cosine"
 

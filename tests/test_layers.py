@@ -1,4 +1,4 @@
-"""The design as tests: who imports whom, what is imported when."""
+"""The design as tests: which room imports which, and what is imported when."""
 
 import ast
 import pathlib
@@ -45,7 +45,7 @@ ROWS = [
     {"util", "cli"},
     {"__init__", "__main__"},
 ]
-"""Rooms from the bottom up; each imports from its own row and those below."""
+"""The rooms from the bottom up. Each room imports from its own row and the rows below."""
 
 ONLY_IN = {
     "flax": {"encoders", "checkpoint"},  # the modules; the files that transformers' Flax left
@@ -57,7 +57,7 @@ ONLY_IN = {
     "grain": {"train"},
     "typer": {"cli"},
 }
-"""Libraries, and the rooms that use them."""
+"""Libraries, and the rooms that may import them."""
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,4 +1,5 @@
-"""Losses by hand, and what holds for all of them; against sentence-transformers in parity/."""
+"""Losses computed by hand, and what holds for all of them; parity/ compares with
+sentence-transformers."""
 
 import functools
 
@@ -65,11 +66,11 @@ BOUND = {
     "matryoshka": (losses.matryoshka(losses.multiple_negatives_ranking, dims=(10, 3)), 2, None),
     "matryoshka-triplet": (losses.matryoshka(losses.triplet, dims=(10, 3)), 3, None),
 }
-"""Losses on embeddings, with the number of towers and labels."""
+"""Losses on embeddings, with the number of towers and the labels."""
 
 
 def on_logits(loss):
-    """`loss` of logits, taken as the embeddings of one tower."""
+    """Return a loss of embeddings: `loss` of the logits that one tower's embeddings hold."""
     return lambda embeddings, labels: loss(embeddings[0], labels)
 
 
@@ -86,7 +87,7 @@ ALL = {
 
 @functools.lru_cache
 def compiled(name):
-    """Values (B,) and their Jacobian (B, T, B, D) by the embeddings."""
+    """Compute values (B,) and their Jacobian (B, T, B, D) by the embeddings, as one program."""
     loss, _, labels = ALL[name]
     return jax.jit(
         lambda embeddings: (loss(embeddings, labels), jax.jacrev(loss)(embeddings, labels))

@@ -1,4 +1,4 @@
-"""Metrics by hand; against scipy and scikit-learn in parity/."""
+"""Metrics computed by hand; parity/ compares with scipy and scikit-learn."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Hard negatives by hand, on vectors in the plane; against sentence-transformers in parity/."""
+"""Hard negatives by hand, on vectors in the plane; parity/ compares with sentence-transformers."""
 
 import types
 
@@ -13,7 +13,8 @@ DEGREES = {"q": 0, "r": 90, "q+": 10, "r+": 80, "near q": 5, "near r": 97, "far"
 
 
 class Compass:
-    """A model whose texts are directions; `scale` stands for its weights, `tokenizer` for that."""
+    """A model whose texts are directions. `scale` takes the place of its weights, `tokenizer` the
+    place of a tokenizer."""
 
     similarity_fn_name, config, truncate_dim, default_prompt_name = "cosine", "compass", None, None
 

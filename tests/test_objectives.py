@@ -37,11 +37,11 @@ COLUMNS = {
     "margins": {"score": SCORES},
     "vector": {"label": [[float(i), 1.0] for i in range(ROWS)]},
 }
-"""A column of labels for each kind."""
+"""A column of labels for each kind of label."""
 
 
 def file_for(row, folder):
-    """A file that fits a row of the table."""
+    """Write a file that fits a row of the table."""
     texts = {f"text{n}": models.sentences(ROWS, seed=n, longest=6) for n in range(row.num_texts[0])}
     columns = texts | COLUMNS[row.labels]
     rows = [
@@ -59,7 +59,7 @@ def read(kind, file, **options):
 
 
 def build(source, kind, tiny):
-    """The objective for a model with as many labels as the data."""
+    """Build the objective for a model with as many labels as the data."""
     row = OBJECTIVES[kind]
     if row.model == "bi-encoder":
         return source.build(tiny.config)
@@ -131,7 +131,7 @@ def test_the_lists_of_names_are_those_of_the_table():
 
 @pytest.fixture
 def made_up(monkeypatch, tmp_path):
-    """The file for a row that a test adds: all that a new loss needs."""
+    """A row that a test adds, which is all that a new loss needs; and the file for the row."""
 
     @losses.in_batch
     def loss(embeddings, labels, *, power=2.0):

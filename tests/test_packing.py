@@ -1,5 +1,5 @@
-"""Packed rows: the same vectors and gradients as in rows of their own, dropout or not, and little
-padding."""
+"""Packed rows give the same vectors and gradients as one row for each text, with and without
+dropout, and have little padding."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Pooling by hand; against sentence-transformers in parity/."""
+"""Pooling computed by hand; parity/ compares with sentence-transformers."""
 
 import dataclasses
 from types import MappingProxyType
@@ -79,8 +79,8 @@ def test_normalize_leaves_zero_vectors_with_a_finite_gradient():
 
 
 def attention_pool(params, hidden, mask):
-    """A pooling that jsbert does not have: the mean weighted by the softmax of products with a
-    learned query."""
+    """Pool by the mean weighted by the softmax of products with a learned query: a pooling that
+    jsbert does not have."""
     scores = jnp.where(mask != 0, hidden @ params["query"], -jnp.inf)
     return jnp.einsum("bl,bld->bd", jax.nn.softmax(scores, axis=1), hidden)
 

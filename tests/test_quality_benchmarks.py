@@ -1,4 +1,4 @@
-"""The benchmarks of quality run, count right, and leave out what they do not know."""
+"""The benchmarks of quality run, count correctly, and leave out what they do not know."""
 
 import contextlib
 import gzip
@@ -39,7 +39,7 @@ def write_tsv(file, found, header=("score", "sentence1", "sentence2")):
 
 
 def write_data(folder, *, whole):
-    """A made-up DATA; if not `whole`, without STS13 and SICK-R."""
+    """Write a made-up DATA; if not `whole`, without STS13 and SICK-R."""
     for year in range(12, 17):
         for subset in (0, 1):
             write_tsv(
@@ -60,7 +60,7 @@ def write_data(folder, *, whole):
 
 
 def run(function, *argv):
-    """(what `function` returned, what it printed)."""
+    """Return (what `function` returned, what it printed)."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         values = function([str(one) for one in argv])
@@ -264,7 +264,8 @@ class Clock:
 
 
 class Parity:
-    """A cross-encoder that likes what shares the query's last digit, and the larger of those."""
+    """A cross-encoder that prefers texts with the last digit of the query, and among them larger
+    numbers."""
 
     def predict(self, pairs):
         return np.array([(a[-1] == b[-1]) / 2 + float(b) / 1000 for a, b in pairs], np.float32)

@@ -1,5 +1,5 @@
-"""Codes by hand, and from `encode` and the command line; equality with sentence-transformers is in
-parity/."""
+"""Codes by hand, and from `encode` and the command line; parity/ compares with
+sentence-transformers."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The siamese pass: towers with shared params, and what composes with it."""
+"""The siamese pass: towers with shared params, and what composes with the pass."""
 
 import jax
 import jax.numpy as jnp

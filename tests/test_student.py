@@ -29,8 +29,8 @@ def teacher(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder of data in the form of the real one; the first sentence of the corpus is also in the
-    STS benchmark."""
+    """A folder of data in the form of the real data. The first sentence of the corpus is also in
+    the STS benchmark."""
     folder = tmp_path_factory.mktemp("data")
     texts = [
         f"{text} {word}" for text, word in zip(models.sentences(90), models.WORDS * 4, strict=False)
@@ -122,7 +122,7 @@ def test_half_of_the_bytes_and_read_to_float32_exactly(teacher, tmp_path):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """As many held out, and as large batches, as the made-up data allow."""
+    """Make the held-out part and the batches as small as the made-up data need."""
     monkeypatch.setattr(corpus, "HELD_OUT", 4)
     for module, names in ((student, ("DISTIL", "ASSIST", "TUNE")), (pretrain, ("RECIPE",))):
         for name in names:

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what may lie in it."""
+"""The folder of a run: to which run it belongs, and what the folder may contain."""
 
 import dataclasses
 import json
@@ -69,8 +69,8 @@ EARLIER = (
     "attention_probs_dropout_prob=0.1, max_position_embeddings=32, initializer_range=0.02, pad_token_id=0, "
     "dtype='float32', type_vocab_size=2), pooling=('mean',), include_prompt=True, head=(Normalize(),), router=None)"
 )
-"""The tiny model's config as a version wrote it that had neither remat, attn_implementation,
-layer_norm_eps nor layer_start."""
+"""The tiny model's config as written by a version that had no remat, attn_implementation,
+layer_norm_eps and layer_start."""
 
 
 def test_modules_of_an_earlier_run_are_compared_too():

@@ -21,7 +21,7 @@ from tests.train_process import first_number, texts, triplets
 RECIPE = Recipe(batch_size=4, learning_rate=1e-3, checkpoint_steps=3, log_steps=1, eval_steps=5)
 
 QUICK = dataclasses.replace(RECIPE, checkpoint_steps=1000)
-"""A checkpoint takes .2 s: for tests that ask nothing of them."""
+"""A checkpoint takes .2 s; this recipe writes none, for tests that need no checkpoint."""
 
 
 def pairs(count=44, seed=0):

@@ -1,4 +1,4 @@
-"""A run that was killed or interrupted goes on, and ends in the same bits."""
+"""A run that was killed or interrupted continues, and ends in the same bits."""
 
 import contextlib
 import dataclasses
@@ -97,7 +97,8 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
 
 def test_a_run_that_goes_on_holds_no_more_than_an_unbroken_one(tiny, tmp_path):
     def train(out, stops_at=None):
-        """Bytes of all arrays at each evaluation, by then in the memory of the run alone."""
+        """Train, and return the bytes of all arrays at each evaluation, when only the run uses
+        memory."""
         gc.collect()
         held, before = [], sum(array.nbytes for array in jax.live_arrays())
 

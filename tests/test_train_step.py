@@ -1,7 +1,7 @@
 """The step: chunks, micro-batches and devices change nothing; frozen params stay; examples have
 gradients of their own.
 
-In float64 what must be equal is equal to 1e-10; in float32 to 1e-5 of each tensor's largest entry.
+Equal values agree to 1e-10 in float64, and to 1e-5 of each tensor's largest entry in float32.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ from tests import models
 ROWS, TOWERS, LENGTH = 16, 3, 12
 KEY = jax.random.key(3)
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3, eps=1e-3))
-"""A large epsilon: Adam divides by the gradient's size, and so magnifies a difference where that is
-next to nothing."""
+"""A large epsilon. Adam divides by the size of the gradient, and so magnifies differences where the
+gradient is almost zero."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def tiny_parts(tmp_path_factory):
 
 
 def setup(parts, dtype, kind="multiple-negatives-ranking", *, remat=False, **encoder):
-    """(objective, params, batch) in a dtype."""
+    """Return (objective, params, batch) in a dtype."""
     encoder = dataclasses.replace(parts.config.encoder, compute=Compute(dtype, remat), **encoder)
     config = dataclasses.replace(parts.config, encoder=encoder)
     generator = np.random.default_rng(0)
@@ -64,12 +64,12 @@ def setup(parts, dtype, kind="multiple-negatives-ranking", *, remat=False, **enc
 
 
 def copied(tree):
-    """A step takes the memory of the state that it is given."""
+    """Return a copy, because a step reuses the memory of the state that it is given."""
     return jax.tree.map(jnp.copy, tree)
 
 
 def grads_of(objective, params, batch, keys, **options):
-    """`gradients` as one program, not one an operation."""
+    """Compute `gradients` as one program, instead of one program for each operation."""
     return jax.jit(functools.partial(gradients, objective, **options))(params, batch, keys)
 
 
