@@ -219,7 +219,7 @@ def test_the_options_are_the_recipes_with_its_defaults():
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """A stand-in for `fit`, which keeps its arguments and trains nothing."""
+    """The calls of `fit`. A stand-in keeps the arguments and trains nothing."""
     calls = []
     monkeypatch.setattr(
         "jsbert.train.fit", lambda *arguments, **options: calls.append((*arguments, options))

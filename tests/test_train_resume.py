@@ -97,8 +97,8 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
 
 def test_a_run_that_goes_on_holds_no_more_than_an_unbroken_one(tiny, tmp_path):
     def train(out, stops_at=None):
-        """Train, and return the bytes of all arrays at each evaluation, when only the run uses
-        memory."""
+        """Train, and return the bytes of all arrays at each evaluation, without the arrays from
+        before the run."""
         gc.collect()
         held, before = [], sum(array.nbytes for array in jax.live_arrays())
 

@@ -1,5 +1,5 @@
-"""LoRA adapters against peft: every option of LoraConfig, families, wrappers, and folders both
-ways."""
+"""LoRA adapters against peft: every option of LoraConfig, families, wrappers, and folders in both
+directions."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(base):
-    """The same, opened here."""
+    """The same model, opened by jsbert."""
     return opened(base)
 
 
@@ -45,7 +45,7 @@ def torch_model(base):
 
 
 def trained(model, seed=1, **options):
-    """`model` with an adapter, all that peft trains moved off its initial value."""
+    """Return `model` with an adapter. All that peft trains is moved off its initial value."""
     return moved(peft.get_peft_model(model, peft.LoraConfig(**options)), seed)
 
 
@@ -68,8 +68,8 @@ def _forward(config):
 
 
 def assert_same_tokens(ours, theirs, before):
-    """The token vectors of our model are those of theirs, and far from those of the torch model
-    `before`."""
+    """Check that the token vectors of our model equal theirs, and are far from the vectors of the
+    torch model `before`."""
     ids, mask = reference.tokens()
     ids, counted = np.where(mask, ids, before.config.pad_token_id), mask.astype(bool)
     got = np.asarray(_forward(ours.config.encoder)(ours.params["encoder"], ids, mask))[counted]

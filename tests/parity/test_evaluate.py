@@ -1,7 +1,7 @@
 """Evaluators and metrics against sentence_transformers', scipy's and scikit-learn's.
 
-`Table` models look vectors and scores up, so that both sides see the same numbers, with exact ties;
-the tiny models run on both sides through their own code.
+`Table` models look vectors and scores up, so that both sides see the same numbers, with exact ties.
+The tiny models run on both sides through the code of each side.
 """
 
 import csv
@@ -70,7 +70,7 @@ class PairTable:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The same model with prompts, here and there."""
+    """The same model with prompts, in jsbert and in sentence-transformers."""
     folder = tmp_path_factory.mktemp("both")
     settings = models.Settings({"query": "query: ", "document": "passage: "}, None, "cosine", None)
     models.write_folder(folder / "model", head=(), settings=settings)
@@ -79,7 +79,7 @@ def both(tmp_path_factory):
 
 
 def texts_of(count, seed):
-    """Different texts of 3 to 12 words."""
+    """Return different texts of 3 to 12 words."""
     found = [text for text in models.sentences(4 * count, seed=seed) if len(text.split()) > 2]
     return [*dict.fromkeys(found)][:count]
 
@@ -475,7 +475,7 @@ def test_sequential(both):
 
 @pytest.fixture(scope="module", params=[1, 3])
 def cross(request, tmp_path_factory):
-    """The same cross-encoder, here and there."""
+    """The same cross-encoder, in jsbert and in sentence-transformers."""
     folder = tmp_path_factory.mktemp("cross")
     sizes = transformers.BertConfig(**models.SIZES, num_labels=request.param)
     reference.write_trunk(
@@ -513,7 +513,8 @@ def test_cross_encoders(cross, tmp_path):
 
 
 def lists(rows):
-    """There a single text is taken for a positive, not for a negative."""
+    """Return lists. sentence-transformers takes a single text for a positive, not for a
+    negative."""
     return [
         row | {"negative": [row["negative"]]} if isinstance(row.get("negative"), str) else row
         for row in rows
@@ -535,7 +536,8 @@ def test_cross_encoders_with_ties(seed, num_labels):
 
 
 class Distinct(PairTable):
-    """Scores without ties, whose order the sort there does not decide."""
+    """Scores without ties, because the sort of sentence-transformers does not define the order of
+    ties."""
 
     def predict(self, pairs, **options):
         return np.float32(

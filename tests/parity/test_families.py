@@ -1,5 +1,5 @@
-"""Every encoder family against transformers and sentence-transformers: vectors, heads, folders both
-ways."""
+"""Every encoder family against transformers and sentence-transformers: vectors, heads, folders in
+both directions."""
 
 import functools
 import json
@@ -226,7 +226,8 @@ def test_a_text_that_spells_out_roberta_s_padding(tmp_path):
 
 
 def flax_tree(state):
-    """The tree that transformers' Flax models saved, by their own rules, from a torch state."""
+    """Return the tree that transformers' Flax models saved, built by their own rules from a torch
+    state."""
     tree = {}
     for name, tensor in state.items():
         *path, leaf = name.split(".")

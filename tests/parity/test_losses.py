@@ -1,5 +1,5 @@
-"""Every loss against sentence-transformers' own, run live: value and gradient, in float32 and in
-float64."""
+"""Every loss against the loss of sentence-transformers, run in the same test: value and gradient,
+in float32 and in float64."""
 
 import functools
 import warnings
@@ -46,13 +46,13 @@ def st_losses(name, *arguments, **options):
 
 
 def draw(seed, *shape):
-    """Random rows of unequal lengths."""
+    """Return random rows of unequal lengths."""
     generator = np.random.default_rng(seed)
     return generator.standard_normal(shape) * generator.uniform(0.3, 2.0, (*shape[:-1], 1))
 
 
 def scores(seed):
-    """From 0 to 1, some of them equal."""
+    """Return scores from 0 to 1, some of them equal."""
     return np.random.default_rng(seed).integers(0, 9, BATCH) / 8
 
 
@@ -67,9 +67,10 @@ def close(ours, theirs, dtype):
 
 
 def assert_equal(ours, wanted, inputs, dtype):
-    """The mean of `ours`, a function of `inputs`, is `wanted`, and so are its gradients.
+    """Check that the mean of `ours`, a function of `inputs`, equals `wanted`, and that the
+    gradients are equal.
 
-    `wanted` is called with tensors, and gives one number.
+    `wanted` is called with tensors, and returns one number.
     """
     with jax.enable_x64(dtype == "float64"):
         mean = jax.jit(jax.value_and_grad(lambda arrays: ours(*arrays).mean()))
@@ -89,7 +90,7 @@ def tower_features(embeddings):
 
 
 def labelled(labels, dtype):
-    """The labels for both sides, floats in `dtype`."""
+    """Return the labels for both sides, floats in `dtype`."""
     if labels is None:
         return None, None
     labels = labels if labels.dtype == int else labels.astype(dtype)
@@ -160,7 +161,7 @@ CASES = {
         scores,
     ),
 }
-"""Our loss, theirs with its options, the number of towers, labels."""
+"""Our loss, their loss with its options, the number of towers, the labels."""
 
 TRIPLET = {
     name: getattr(TripletDistanceMetric, name.upper())
@@ -202,7 +203,8 @@ EXACT = (
     "contrastive-cosine-0.5",
     "online-cosine-1.5",
 )
-"""One of each formula, compared in float64 too: there a small constant too much would show."""
+"""One loss of each formula, compared in float64 too, because float64 shows a wrong small
+constant."""
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""ModernBERT against transformers and sentence-transformers: stages, configs old and new, heads,
-folders both ways."""
+"""ModernBERT against transformers and sentence-transformers: stages, old and new configs, heads,
+folders in both directions."""
 
 import dataclasses
 import functools

@@ -1,9 +1,9 @@
-"""Nomic BERT and GTE against transformers' classes, and against the originals, whose code is
+"""Nomic BERT and GTE against transformers' classes, and against the original models, whose code is
 remote.
 
-The originals' references are torch modules written here from their published descriptions (the
-configs, tensor names and formulas of nomic-ai/contrastors and Alibaba-NLP/new-impl); their
-`state_dict` has the checkpoints' names.
+The references for the originals are torch modules written here from their published descriptions
+(the configs, tensor names and formulas of nomic-ai/contrastors and Alibaba-NLP/new-impl). Their
+`state_dict` has the names of the checkpoints.
 """
 
 import json
@@ -69,7 +69,7 @@ ORIGINALS = {
         "use_memory_efficient_attention": False,
     },
 }
-"""The originals' config.json, as published but for the sizes."""
+"""The config.json of the originals, as published, with smaller sizes."""
 
 each_original = pytest.mark.parametrize("name", ORIGINALS)
 
@@ -198,7 +198,7 @@ def mixture(qkv, mask, heads, speeds):
 
 
 def write_original(folder, name, prefix="", **keys):
-    """The original's folder, and the torch reference for it."""
+    """Write the original's folder, and return the torch reference for the folder."""
     config = ORIGINALS[name] | keys
     model = reference.perturb({"nomic_bert": Nomic, "new": New}[name](config))
     tokenizer = (

@@ -1,5 +1,5 @@
-"""Codes and their search against sentence_transformers.util.quantization; with a stand-in for
-faiss, an optional library of its, that compares everything with everything."""
+"""Codes and their search against sentence_transformers.util.quantization. A stand-in that compares
+everything with everything replaces faiss, an optional library of sentence-transformers."""
 
 import sys
 import types
@@ -80,7 +80,7 @@ def test_encode_gives_the_same_codes(tiny, tiny_folder, precision):
 
 
 class Everything:
-    """An index of faiss' form over codes: exact, ties by lower index."""
+    """A stand-in for an index of faiss over codes: exact, ties by lower index."""
 
     def __init__(self, dim):
         self.d = dim
@@ -107,7 +107,7 @@ def faiss(monkeypatch):
 
 
 def their_search(queries, codes, **options):
-    """(scores, indices) of semantic_search_faiss."""
+    """Return (scores, indices) of semantic_search_faiss."""
     found, *_ = theirs.semantic_search_faiss(queries, codes, **options)
     return tuple(
         np.array([[hit[name] for hit in hits] for hits in found]) for name in ("score", "corpus_id")
@@ -142,8 +142,8 @@ def test_search_over_bytes_scores_the_same(faiss):
 
 
 def test_bytes_find_more_than_products_of_codes(faiss):
-    """Codes multiplied as they are weigh the offset of every bucket; before rescoring that finds
-    other vectors."""
+    """If codes are multiplied as they are, the offset of every bucket counts too. Before rescoring,
+    such products find other vectors."""
     queries, corpus = vectors(50, 24), vectors(2000, 24, seed=1)
     ranges = calibration_ranges(corpus)
     codes = quantize_embeddings(corpus, "uint8", ranges)

@@ -1,5 +1,5 @@
-"""Qwen3 against transformers and sentence-transformers: stages, configs old and new, left padding,
-folders both ways."""
+"""Qwen3 against transformers and sentence-transformers: stages, old and new configs, left padding,
+folders in both directions."""
 
 import functools
 import json

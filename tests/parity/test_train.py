@@ -35,8 +35,8 @@ def columns():
 
 
 def train_with_torch(folder, examples, updates):
-    """The same updates: torch's AdamW and clipping, transformers' schedule, sentence-transformers'
-    loss."""
+    """Make the same updates with torch's AdamW and clipping, transformers' schedule, and
+    sentence-transformers' loss."""
     model = Theirs(str(folder), device="cpu").eval()  # eval: no dropout
     loss_of = their_losses.CosineSimilarityLoss(model)
     is_matrix = {id(p): p.ndim > 1 for p in model.parameters()}
