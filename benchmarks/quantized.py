@@ -71,15 +71,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
     ]
     print(f"{len(corpus):,} vectors of {corpus.shape[1]}, {len(queries):,} queries\n")
-    header = [
-        "vectors",
-        "precision",
-        "scored again",
-        "bytes",
-        f"recall@{K}",
-        "queries/s",
-        "seconds",
-    ]
+    header = ["vectors", "precision", "scored again", "bytes"]
+    header += [f"recall@{K}", "queries/s", "seconds"]
     cells = [
         [
             f"{len(corpus):,}",

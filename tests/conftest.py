@@ -10,7 +10,8 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 _caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-# The controller decides, and its workers inherit: they would take the folder below for the user's.
+# The controller sets the folder, and its workers inherit it. A worker that set it again would take
+# the folder below for the user's.
 PROGRAMS = pathlib.Path(
     os.environ.setdefault("JSBERT_TEST_PROGRAMS", str(_caches / "jsbert-tests"))
 )
@@ -20,13 +21,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-# Where the suite runs in a shell's background, Ctrl-C is ignored, and the processes that tests
-# start would inherit it.
+# If the suite runs in a shell's background, Ctrl-C is ignored, and the processes that tests start
+# would ignore Ctrl-C too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jaxtyping
 
-# Not the two objects: there a wrong argument must meet our own error.
+# The two objects are left out: a wrong argument there must raise our own error.
 PURE = [
     "jsbert.engine.batching",
     "jsbert.config",

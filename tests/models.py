@@ -21,33 +21,10 @@ from jsbert.modules import Normalize
 from jsbert.tokenizer import Tokenizer
 
 WORDS = [
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "sat",
-    "ran",
-    "on",
-    "under",
-    "red",
-    "blue",
-    "tree",
-    "house",
-    "quickly",
-    "slowly",
-    "and",
-    "of",
-    "to",
-    "in",
-    "is",
-    "was",
-    "it",
-    "query",
-    "passage",
-    ":",
-    ".",
+    "the", "a", "cat", "dog", "sat", "ran", "on", "under", "red", "blue", "tree", "house",
+    "quickly", "slowly", "and", "of", "to", "in", "is", "was", "it", "query", "passage", ":", ".",
     ",",
-]
+]  # fmt: skip
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = [*SPECIAL, *dict.fromkeys([*WORDS, *LETTERS]), *[f"##{letter}" for letter in LETTERS]]

@@ -45,105 +45,27 @@ FAMILIES = {
 }
 
 VALUES = (
-    *(
-        None,
-        True,
-        False,
-        0,
-        1,
-        2,
-        3,
-        -1,
-        24,
-        4000,
-        2**31,
-        10**12,
-        10**400,
-        0.5,
-        1.0,
-        -0.1,
-        1e38,
-        1e300,
-    ),
-    *(
-        float("nan"),
-        float("inf"),
-        "",
-        "x",
-        "24",
-        "../x",
-        "/etc",
-        "a\0b",
-        "\ud800",
-        "torch.nn.Tanh",
-        "(?i)x",
-    ),
+    *(None, True, False, 0, 1, 2, 3, -1, 24, 4000, 2**31, 10**12, 10**400),
+    *(0.5, 1.0, -0.1, 1e38, 1e300, float("nan"), float("inf")),
+    *("", "x", "24", "../x", "/etc", "a\0b", "\ud800", "torch.nn.Tanh", "(?i)x"),
     *([], {}, [None], [[]], [{}], ["x"], [24], {"a": 1}, {"0": {}}, {"content": 1}, [0.5, "x"]),
 )
 """Values that replace a value of a file."""
 
 KEYS = [
-    "model_type",
-    "tokenizer_class",
-    "architectures",
-    "id2label",
-    "num_labels",
-    "sentence_transformers",
-    "sbert_ce_default_activation_function",
-    "pad_token_id",
-    "classifier_dropout",
-    "layer_types",
-    "rope_parameters",
-    "rope_scaling",
-    "rope_theta",
-    "n_positions",
-    "n_embd",
-    "activation_function",
-    "moe_every_n_layers",
-    "rotary_scaling_factor",
-    "classifier_activation",
-    "classifier_bias",
-    "attention_bias",
-    "mlp_bias",
-    "is_decoder",
-    "prenorm",
-    "position_embedding_type",
-    "modality_config",
-    "processing_kwargs",
-    "query_length",
-    "max_seq_length",
-    "do_lower_case",
-    "strip_accents",
-    "model_input_names",
-    "model_max_length",
-    "added_tokens_decoder",
-    "truncation_side",
-    "unk_token",
-    "cls_token",
-    "pad_token",
-    "chat_template",
-    "prompts",
-    "truncate_dim",
-    "activation_fn",
-    "similarity_fn_name",
-    "default_route",
-    "route_mappings",
-    "parameters",
-    "allow_empty_key",
-    "pooling_mode",
-    "include_prompt",
-    "module_input_name",
-    "use_residual",
-    "bias",
-    "dropout",
-    "revision",
-    "modules_to_save",
-    "layers_pattern",
-    "use_rslora",
-    "exclude_modules",
-    "weight_map",
-    "normalize",
-]
+    "model_type", "tokenizer_class", "architectures", "id2label", "num_labels",
+    "sentence_transformers", "sbert_ce_default_activation_function", "pad_token_id",
+    "classifier_dropout", "layer_types", "rope_parameters", "rope_scaling", "rope_theta",
+    "n_positions", "n_embd", "activation_function", "moe_every_n_layers", "rotary_scaling_factor",
+    "classifier_activation", "classifier_bias", "attention_bias", "mlp_bias", "is_decoder",
+    "prenorm", "position_embedding_type", "modality_config", "processing_kwargs", "query_length",
+    "max_seq_length", "do_lower_case", "strip_accents", "model_input_names", "model_max_length",
+    "added_tokens_decoder", "truncation_side", "unk_token", "cls_token", "pad_token",
+    "chat_template", "prompts", "truncate_dim", "activation_fn", "similarity_fn_name",
+    "default_route", "route_mappings", "parameters", "allow_empty_key", "pooling_mode",
+    "include_prompt", "module_input_name", "use_residual", "bias", "dropout", "revision",
+    "modules_to_save", "layers_pattern", "use_rslora", "exclude_modules", "weight_map", "normalize",
+]  # fmt: skip
 """Keys that a file may lack and that have a meaning in one of the files."""
 
 LONGEST = 1.0
@@ -247,7 +169,7 @@ def run(folders: list[pathlib.Path], count: int, seed: int) -> list[str]:
     """Open `count` mutated folders one after the other, and return a line for each one that went
     wrong."""
     generator, problems = random.Random(seed), []
-    usual = {"config.json", "model.safetensors"}  # which a message may miss
+    usual = {"config.json", "model.safetensors"}  # a message may leave these out
     names = {folder: usual | {*(path.name for path in folder.rglob("*"))} for folder in folders}
     for index in range(count):
         folder = folders[index % len(folders)]
@@ -282,7 +204,7 @@ def _change_json(file, generator):
     else:
         other = generator.choice(places)
         value: Any = generator.choice(VALUES)
-        if generator.random() < 0.1:  # a value of another key
+        if generator.random() < 0.1:  # the value of another key
             value = content
             for key in other:
                 value = value[key]
@@ -352,7 +274,7 @@ def _write_family(folder, family, sizes):
     params = {"encoder": models.perturbed(encoders.shapes(config))}
     tokenizer = models.tokenizer(folder.parent / "vocabulary", 20)
     write_bi_encoder(folder, BiEncoderParts(Config(config), params, tokenizer, Settings()))
-    if family == "static-embedding":  # which reads tokenizer.json alone
+    if family == "static-embedding":  # it reads tokenizer.json alone
         (folder / "vocab.txt").unlink()
         (folder / "tokenizer_config.json").unlink()
 

@@ -51,18 +51,7 @@ def run(data, tiny_folder, tmp_path_factory):
         trained.append((model, source, recipe))
         return model
 
-    argv = [
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        "--start",
-        f"tiny={tiny_folder}",
-        "--pairs",
-        "8",
-        "--seeds",
-        "1",
-    ]
+    argv = f"--data {data} --out {out} --start tiny={tiny_folder} --pairs 8 --seeds 1".split()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "fit", fit)
         return argv, ablation.main(argv), out, trained
@@ -176,19 +165,10 @@ class TestRun:
 
 @pytest.mark.parametrize("cell", ["nli-uv-diff-product", "stsb-max"])
 def test_a_trained_cell_has_another_score(run, data, tiny_folder, tmp_path, cell):
-    argv = [
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path),
-        "--start",
-        f"tiny={tiny_folder}",
-        "--learning-rate",
-        "1e-2",
-    ]
+    argv = f"--data {data} --out {tmp_path} --start tiny={tiny_folder} --learning-rate 1e-2".split()
     options = ablation._options(
         [*argv, "--pairs", "24", "--stsb-epochs", "2"]
-    )  # two updates; at the first, the rate is 0
+    )  # two updates; the rate of the first is 0
     found = ablation._run(options, ablation._start(options, "tiny", tiny_folder), "tiny", cell, 3)
     assert found == json.loads((tmp_path / f"ablation/tiny-{cell}-3.json").read_text())
     assert found["settings"]["learning_rate"] == 1e-2
@@ -212,7 +192,7 @@ def test_the_head_is_left_out_and_the_pooling_changed(tiny_folder):
     assert given.config.is_normalized
     assert model.encode("the cat sat") == pytest.approx(
         tokens.max(axis=0), abs=1e-5
-    )  # float32, other lengths of rows
+    )  # float32, with rows of another length
 
 
 def test_names_must_be_those_of_starts(capsys):

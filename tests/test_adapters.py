@@ -81,14 +81,16 @@ def test_merging_adds_the_scaled_product_and_nothing_else(tiny, adapter):
         merged.params,
         wanted,
     )
-    jax.tree.map(np.testing.assert_array_equal, tiny.params, before)  # the model given stays
+    jax.tree.map(
+        np.testing.assert_array_equal, tiny.params, before
+    )  # the given model does not change
 
 
 def test_an_adapters_folder_opens_as_its_base_model_with_it(tiny, tiny_folder, adapter):
     wanted = load_adapter(SentenceTransformer(tiny_folder, pooling="cls"), adapter)
     got = SentenceTransformer(
         adapter, pooling="cls"
-    )  # its head is not the base's: there is no modules.json
+    )  # without modules.json, the base's modules are not used
     np.testing.assert_allclose(
         got.encode(TEXTS, normalize_embeddings=True), wanted.encode(TEXTS), atol=1e-6
     )
@@ -221,7 +223,7 @@ def test_all_tensors_that_do_not_fit_are_listed(tiny, adapter):
         ),
         "base_model.model.pooler.dense.lora_A.weight": np.zeros(
             (3, 24), np.float32
-        ),  # of no use for vectors
+        ),  # not used for vectors
     }
     change(adapter, [f"{query}.lora_A.weight"], tensors, bias="lora_only")
     with pytest.raises(ValueError, match="the tensors do not fit") as caught:
@@ -292,7 +294,7 @@ def test_only_the_matrices_and_the_head_are_trained(tiny_parts):
     count = sum(leaf.size for leaf in jax.tree.leaves((state.params["lora"], params["head"])))
     assert (
         sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == 2 * count + 1
-    )  # Adam's moments, its count
+    )  # Adam's moments and its count
     old = copied(state.params)
     new, _ = make_step(adapted(plain, 6), optax.adamw(1e-2))(state, batch, jax.random.key(1))
     assert not any(
@@ -309,7 +311,7 @@ def test_new_matrices_change_nothing_and_are_drawn_by_key(tiny):
     assert not np.array_equal(
         one["layers"][0]["output"]["lora_A"], other["layers"][0]["output"]["lora_A"]
     )
-    drawn = np.asarray(one["layers"][0]["output"]["lora_A"])  # of 40 inputs
+    drawn = np.asarray(one["layers"][0]["output"]["lora_A"])  # a layer of 40 inputs
     assert 0.9 * 40**-0.5 < np.abs(drawn).max() <= 40**-0.5
     with pytest.raises(
         ValueError,

@@ -59,7 +59,7 @@ def test_vectors_are_those_of_attention_written_out(tiny_folder, dtype, toleranc
         for model in (eager, xla)
     )
     np.testing.assert_allclose(found, wanted, atol=tolerance)
-    assert not np.array_equal(found, wanted)  # another program
+    assert not np.array_equal(found, wanted)  # it is another program
 
 
 def test_a_cross_encoders_scores_too(tmp_path):

@@ -225,35 +225,13 @@ def test_vectors_are_those_of_encode_line_by_line(run, tiny, tiny_folder, texts,
 
 def test_options_of_encode(run, tiny, tiny_folder, texts, tmp_path):
     file = tmp_path / "x.npy"
-    options = [
-        "--truncate-dim",
-        7,
-        "--normalize",
-        "--prompt",
-        "query: ",
-        "--batch-size",
-        2,
-        "--device",
-        "cpu:0,cpu:1",
-    ]
+    options = ["--truncate-dim", 7, "--normalize", "--prompt", "query: "]
+    options += ["--batch-size", 2, "--device", "cpu:0,cpu:1"]
     assert run("encode", texts, "-o", file, "-m", tiny_folder, *options)[0] == 0
     wanted = tiny.encode(LINES, prompt="query: ", truncate_dim=7, normalize_embeddings=True)
     assert np.abs(np.load(file) - wanted).max() <= 1e-6
-    assert (
-        run(
-            "encode",
-            texts,
-            "-o",
-            file,
-            "-m",
-            tiny_folder,
-            "--pooling",
-            "cls,max",
-            "--dtype",
-            "bfloat16",
-        )[0]
-        == 0
-    )
+    argv = f"encode {texts} -o {file} -m {tiny_folder} --pooling cls,max --dtype bfloat16".split()
+    assert run(*argv)[0] == 0
     assert np.load(file).shape == (6, 48)
     code, _, err = run("encode", texts, "-o", file, "-m", tiny_folder, "--prompt-name", "question")
     assert code == 1

@@ -246,7 +246,7 @@ def test_every_family_is_exported_as_it_is(tmp_path, family):
 
 def test_onnx_files_say_what_they_are_and_take_any_opset(tmp_path, tiny_cross_folder):
     cross = jsbert.CrossEncoder(tiny_cross_folder)
-    inputs = batch(3, 32, "right")  # as long as the model takes
+    inputs = batch(3, 32, "right")  # the model's longest text
     for opset in (18, 21):
         run = onnx_run(tmp_path, cross, opset=opset)
         assert np.abs(run(inputs) - scores(cross, inputs)).max() <= 1e-5
@@ -410,15 +410,10 @@ def test_the_command_line_writes_checked_folders(
         <= 1e-5
     )
     code, out, err = run(
-        "export",
-        tiny_cross_folder,
-        tmp_path / "hlo",
-        "--format",
-        "stablehlo",
-        "--platform",
-        "cpu,tpu",
-        "--dtype",
-        "bfloat16",
+        *(
+            f"export {tiny_cross_folder} {tmp_path / 'hlo'} --format stablehlo --platform cpu,tpu "
+            "--dtype bfloat16"
+        ).split()
     )
     assert (code, err) == (0, "")
     assert json.loads(out)["largest_difference"] <= 1e-6

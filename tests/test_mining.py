@@ -71,7 +71,7 @@ def test_a_margin_leaves_out_what_is_nearer_than_the_positive():
 
 def test_range_min_counts_the_ranks_that_are_left():
     got = mine(num_negatives=1, range_min=1, max_score=0.99, corpus=None)
-    assert len(got) == 0  # q+ and r+ alone: each anchor has one candidate, and that is skipped
+    assert len(got) == 0  # with q+ and r+ only, each anchor has one candidate, which is skipped
     assert rows_of(mine(num_negatives=1, range_min=1)) == [("q", "q+", "r+"), ("r", "r+", "q+")]
 
 
@@ -131,7 +131,7 @@ def test_statistics_are_printed_if_wanted(capsys):
     mine(num_negatives=2, max_score=0.5, verbose=True)
     printed = capsys.readouterr().out
     assert "Mean           0.9848" in printed
-    # of four candidates each, near q alone is within 60 degrees of q, near r alone of r
+    # Each has four candidates. Only near q is within 60 degrees of q, and only near r of r.
     assert "Skipped 2 potential negatives (25.00%) due to the max_score of 0.5." in printed
     mine()
     assert capsys.readouterr().out == ""

@@ -83,7 +83,7 @@ def test_a_label_range_is_applied_or_refused_by_name(tiny, tmp_path, kind):
         message = f"--label-range is for labels that are numbers: {kind} takes .*Leave --label-range out, or choose"
         with pytest.raises(ValueError, match=message):
             read(kind, file, label_range="0,5")
-        assert row.label_range is None  # or an error would ask for what is refused
+        assert row.label_range is None  # else an error would recommend an option that is refused
         build(read(kind, file), kind, tiny)
 
 
@@ -147,7 +147,7 @@ def test_the_help_names_a_new_row(run, made_up):
     text = " ".join(text.replace("-\n", "-").split())  # the help's lines break behind hyphens too
     assert code == 0
     assert "masked-lm, made-up; for cross-encoders binary-cross-entropy" in text
-    assert text.count("made-up") == 2  # the other one is in the list that --label-range is for
+    assert text.count("made-up") == 2  # the other one is in the list of --label-range
     assert "{" not in text
 
 
@@ -193,7 +193,7 @@ def test_the_classes_of_a_new_row_are_counted_and_have_no_range(
     assert (built.kind, built.num_classes) == ("made-up", 2)
     with pytest.raises(ValueError, match="made-up takes a class an example"):
         read("made-up", file, label_range="0,5")
-    if model == "bi-encoder":  # a cross-encoder says the number itself
+    if model == "bi-encoder":  # the cross-encoder itself has the number
         with pytest.raises(ValueError, match="'made-up' needs num_labels"):
             objective("made-up")
 

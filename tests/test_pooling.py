@@ -54,7 +54,7 @@ def test_several_poolings_are_concatenated_in_the_given_order():
 
 def test_a_prompt_is_left_out_and_the_rest_keeps_its_weights():
     assert pooling.pool(HIDDEN, RIGHT, ("mean",), prompt_length=1)[0].tolist() == [4, 1]
-    # the second and third tokens weigh 2 and 3
+    # The second and third tokens have the weights 2 and 3.
     assert pooling.pool(HIDDEN, RIGHT, ("weightedmean",), prompt_length=1)[0] == pytest.approx(
         [21 / 5, 4 / 5]
     )

@@ -201,17 +201,7 @@ def test_recall_among_clusters():
 
 
 def test_the_benchmark_shows_bytes_recall_and_speed(tmp_path, tiny_folder, capsys):
-    argv = [
-        "--quick",
-        "--model",
-        str(tiny_folder),
-        "--out",
-        str(tmp_path),
-        "--sentences",
-        "300",
-        "--queries",
-        "20",
-    ]
+    argv = f"--quick --model {tiny_folder} --out {tmp_path} --sentences 300 --queries 20".split()
     values = benchmark.main(argv)
     assert json.loads((tmp_path / "quantized.json").read_text())["rows"] == values["rows"]
     rows = {(row["precision"], row["rescored"]): row for row in values["rows"]}

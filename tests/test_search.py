@@ -180,7 +180,7 @@ def test_close_pairs_take_the_memory_of_a_block(monkeypatch):
 
     def most_bytes(count):
         vectors = np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32)
-        search.close_pairs(vectors, k=40, max_pairs=100)  # what compiling takes does not count
+        search.close_pairs(vectors, k=40, max_pairs=100)  # the memory of compiling does not count
         tracemalloc.start()
         try:
             search.close_pairs(vectors, k=40, max_pairs=100)

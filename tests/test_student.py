@@ -137,18 +137,10 @@ def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(
     monkeypatch.setattr(student, "VOCABULARY", 90)
     teacher.save_pretrained(tmp_path / "teacher")
     work = tmp_path / "work"
-    argv = [
-        "--data",
-        str(data),
-        "--work",
-        str(work),
-        "--teacher",
-        str(tmp_path / "teacher"),
-        "--sentences",
-        "32",
-        "--tuning-sentences",
-        "16",
-    ]
+    argv = (
+        f"--data {data} --work {work} --teacher {tmp_path / 'teacher'} --sentences 32 "
+        "--tuning-sentences 16"
+    ).split()
     results = student.main([*argv, "--out", str(tmp_path / "out")])
     assert (results["sentences"]["to distil"], results["sentences"]["to tune"]) == (32, 16)
     agreement = results["scores"]["agreement with the teacher"]
@@ -178,16 +170,7 @@ def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(
 def test_a_raw_bert_learns_words_from_nothing(data, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "SIZES", {name: models.SIZES[name] for name in pretrain.SIZES})
     monkeypatch.setattr(pretrain, "VOCABULARY", 60)
-    argv = [
-        "--data",
-        str(data),
-        "--work",
-        str(tmp_path / "work"),
-        "--out",
-        str(tmp_path),
-        "--sentences",
-        "40",
-    ]
+    argv = f"--data {data} --work {tmp_path / 'work'} --out {tmp_path} --sentences 40".split()
     results = pretrain.main(argv)
     model = jsbert.SentenceTransformer(tmp_path / "work/model")
     assert results["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(model.params))

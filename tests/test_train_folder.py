@@ -38,7 +38,7 @@ def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_
         model = fit(
             model, Source(pairs(12), "cosine"), tmp_path / "out", RECIPE, evaluator=evaluator
         )
-        assert before in (None, written.stat().st_mtime_ns)  # opened, not repeated
+        assert before in (None, written.stat().st_mtime_ns)  # the run was opened, not repeated
         return model
 
     assert (
@@ -92,7 +92,7 @@ def test_modules_of_an_earlier_run_are_compared_too():
 
 
 def test_nothing_of_a_run_that_left_no_checkpoint_is_in_the_next(tiny, tmp_path):
-    scores = [0.1, 0.2]  # no third: the run ends with its best written, and no checkpoint
+    scores = [0.1, 0.2]  # no third score: the run ends after its best model, before a checkpoint
     labelled = Examples.from_columns(
         {"a": texts(44, 1), "b": texts(44, 2), "label": [0, 1, 2, 1] * 11}
     )

@@ -22,7 +22,7 @@ from tests.test_train_loop import RECIPE, lines, pairs, weights
 def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
     processes = multiprocessing.get_context(
         "forkserver"
-    )  # imports once; nothing of JAX has started there
+    )  # it imports once, and JAX has not started there
     processes.set_forkserver_preload(["tests.train_process"])
 
     def start(out):
@@ -40,7 +40,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
         steps = newest(checkpoints)
         while (
             process.is_alive() and newest(checkpoints) <= steps
-        ):  # some progress, or it would never end
+        ):  # wait for some progress, or the test would never end
             time.sleep(0.005)
         if kills >= 10 and in_a_checkpoint:
             break

@@ -12,31 +12,11 @@ import tomllib
 PROJECT = pathlib.Path(__file__).parents[1] / "pyproject.toml"
 TABLE = "[tool.jsbert.last-green]\n"
 PACKAGES = [
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "peft",
-    "accelerate",
-    "tokenizers",
-    "jax",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "numpy",
-    "scipy",
-    "safetensors",
-    "huggingface-hub",
-    "datasets",
-    "pyarrow",
-    "onnx",
-    "onnxruntime",
-    "typer",
-    "pytest",
-    "hypothesis",
-    "beartype",
-    "jaxtyping",
-]
+    "torch", "transformers", "sentence-transformers", "peft", "accelerate", "tokenizers", "jax",
+    "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "safetensors",
+    "huggingface-hub", "datasets", "pyarrow", "onnx", "onnxruntime", "typer", "pytest",
+    "hypothesis", "beartype", "jaxtyping",
+]  # fmt: skip
 
 
 def last_green() -> dict[str, str]:

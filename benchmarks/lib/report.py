@@ -27,16 +27,9 @@ WORK = pathlib.Path(__file__).parents[1] / "work"
 for a trained cross-encoder."""
 
 PACKAGES = (
-    "jsbert",
-    "jax",
-    "jaxlib",
-    "flax",
-    "tokenizers",
-    "numpy",
-    "torch",
-    "sentence-transformers",
+    "jsbert", "jax", "jaxlib", "flax", "tokenizers", "numpy", "torch", "sentence-transformers",
     "transformers",
-)
+)  # fmt: skip
 
 
 def circumstances() -> dict[str, Any]:

@@ -13,15 +13,9 @@ ENOUGH = 15_000
 """The number of distinct sentences after which the search stops."""
 
 SKIPPED = {
-    "test",
-    "tests",
-    "idlelib",
-    "lib2to3",
-    "turtledemo",
-    "site-packages",
-    "dist-packages",
+    "test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages",
     "__pycache__",
-}
+}  # fmt: skip
 _END = re.compile(r"(?<=[.!?])\s+")
 _ENGLISH = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\"()/%-]*[a-z)][.!?]")
 

@@ -26,7 +26,7 @@ class Family(NamedTuple):
 
     prefix: str
     sizes: dict[str, Any]
-    dropout: Mapping[str, float] = types.MappingProxyType({})  # where the config's own rates are 0
+    dropout: Mapping[str, float] = types.MappingProxyType({})  # for configs whose own rates are 0
     language_model: str = "ForMaskedLM"
     pooling: str = "mean"
 
@@ -158,6 +158,6 @@ def opened(folder: pathlib.Path) -> tuple[EncoderConfig, PyTree]:
     return parts.config.encoder, parts.params["encoder"]
 
 
-FORWARD, STAGES = (  # one program a test, not one an operation
+FORWARD, STAGES = (  # one program for a test, instead of one for each operation
     jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
 )

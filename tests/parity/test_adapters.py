@@ -24,7 +24,7 @@ from tests import models
 from tests.parity import families, reference
 from tests.train_process import texts
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # peft tells much of what it does
+pytestmark = pytest.mark.filterwarnings("ignore")  # peft warns about much
 TEXTS = [*models.sentences(20, seed=3), "", "a" * 300]
 
 
@@ -182,14 +182,14 @@ def test_folders_with_an_adapter_open_as_models(tmp_path, base, layout):
         moved(model[0])
         model.save_pretrained(str(folder), create_model_card=False)
         assert not (folder / "config.json").exists()
-        # The base is moved with the adapter in memory: what counts is the folder.
+        # The base in memory is moved too; the folder counts.
     else:
         trained(torch_model(base), target_modules=["query"]).save_pretrained(folder)
         models.write_vocabulary(folder)
         if layout == "beside the base":
             reference.write_trunk(
                 folder, reference.bert(seed=8)
-            )  # which counts, not the one that is named
+            )  # this base counts, not the base that is named
     wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     pooling = "cls" if layout == "sentence-transformers" else "mean"
     got = jsbert.SentenceTransformer(folder, pooling=pooling).encode(TEXTS, on_truncate="ignore")

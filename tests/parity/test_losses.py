@@ -40,7 +40,7 @@ class Given(torch.nn.Module):
 def st_losses(name, *arguments, **options):
     with (
         warnings.catch_warnings()
-    ):  # the symmetric one is deprecated in favour of the same thing spelled longer
+    ):  # the symmetric loss is deprecated; the same loss has a longer name
         warnings.simplefilter("ignore", DeprecationWarning)
         return getattr(st, name)(Given(), *arguments, **options)
 
@@ -194,15 +194,9 @@ CASES |= {
 
 
 EXACT = (
-    "cosine",
-    "ranking-symmetric-hard",
-    "cosent",
-    "angle-negatives-labels",
-    "margin-mse-scores",
-    "triplet-euclidean-5.0",
-    "contrastive-cosine-0.5",
-    "online-cosine-1.5",
-)
+    "cosine", "ranking-symmetric-hard", "cosent", "angle-negatives-labels", "margin-mse-scores",
+    "triplet-euclidean-5.0", "contrastive-cosine-0.5", "online-cosine-1.5",
+)  # fmt: skip
 """One loss of each formula, compared in float64 too, because float64 shows a wrong small
 constant."""
 
@@ -228,7 +222,7 @@ def test_losses_of_embeddings(case, dtype):
     [("ContrastiveLoss", losses.contrastive), ("OnlineContrastiveLoss", losses.online_contrastive)],
 )
 def test_contrastive_losses_of_other_distances(name, ours, metric):
-    # float32 alone: torch's pairwise_distance adds 1e-6 to each difference
+    # Only float32: torch's pairwise_distance adds 1e-6 to each difference.
     loss = st_losses(name, distance_metric=getattr(SiameseDistanceMetric, metric), margin=12.0)
     labels, st_labels = labelled(binary(3), "float32")
     assert_equal(
@@ -309,7 +303,7 @@ def test_embedding_mse(each):
     teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
     st_labels = torch.tensor(
         teacher.swapaxes(0, 1).copy() if each else teacher
-    )  # theirs have the towers second
+    )  # their towers are the second axis
     loss = st_losses("MSELoss")
     assert_equal(
         lambda embeddings: losses.embedding_mse(embeddings, teacher),
@@ -321,7 +315,7 @@ def test_embedding_mse(each):
 
 @pytest.mark.parametrize("each", [False, True])
 def test_similarity_distillation(each):
-    # they have no such loss: its definition over their cos_sim
+    # They have no such loss, so this is its definition over their cos_sim.
     teacher = draw(2, *((3, BATCH, 13) if each else (BATCH, 13))).astype("float32")
     rows = torch.tensor(np.broadcast_to(teacher, (3, BATCH, 13)).reshape(-1, 13).copy())
 
@@ -451,7 +445,7 @@ def test_masked_lm_head_and_loss_are_those_of_bert_for_masked_lm(bert):
 
     generator = np.random.default_rng(2)
     targets, chosen = generator.integers(0, vocab, (4, 7)), generator.random((4, 7)) < 0.4
-    chosen[1] = False  # unequal rows, one with nothing chosen
+    chosen[1] = False  # rows of unequal lengths, one with nothing chosen
     positions = np.argsort(~chosen, axis=1, kind="stable")[:, :6]
     weights = np.take_along_axis(chosen, positions, axis=1)
 

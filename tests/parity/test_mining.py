@@ -32,7 +32,7 @@ def both(tmp_path_factory):
         "answer": [5, 11, 7, 7],
     }.items():  # several positives; a row twice
         pairs[name] += [pairs[name][row] for row in rows]
-    pairs["answer"][20] = pairs["answer"][21]  # one positive of two queries
+    pairs["answer"][20] = pairs["answer"][21]  # two queries share a positive
     return {
         "bi": (
             jsbert.SentenceTransformer(bi),

@@ -227,7 +227,7 @@ def assert_same_stages(folder, stages, ids, mask, types):
     "name, keys, side",
     [
         ("nomic_bert", {}, "left"),
-        # bends the angles beyond 128 tokens only
+        # the angles are changed beyond 128 tokens only
         ("nomic_bert", {"rotary_scaling_factor": 2.0, "max_trained_positions": 128}, "right"),
         ("new", {}, "right"),
         ("new", {"rope_scaling": None}, "right"),
@@ -267,9 +267,9 @@ def test_saved_nomic_folders_have_the_keys_of_the_original_too(tmp_path):
     differing = {
         key for key, value in ORIGINALS["nomic_bert"].items() if saved.get(key, "none") != value
     }
-    assert differing == {"embd_pdrop"}  # which nothing reads
+    assert differing == {"embd_pdrop"}  # no code reads this key
     assert saved["n_positions"] == saved["max_position_embeddings"] == config.max_tokens == 256
-    # published: the positions of use, and those of the training
+    # Published are the positions of use and the positions of training.
     assert type(config).from_json(saved | {"max_position_embeddings": 128}).max_tokens == 256
     assert type(config).from_json(saved | {"rotary_scaling_factor": 2.0}).max_tokens == 16
 
