@@ -287,13 +287,13 @@ def _write_cross(folder, family, sizes):
     write_cross_encoder(folder, CrossEncoderParts(config, params, tokenizer, 2, "identity"))
 
 
-def _add_adapter(folder, beside):
+def _add_adapter(folder, other):
     config = read_bi_encoder(folder).config.encoder
     matrices = {"lora_A": np.ones((24, 3), np.float32), "lora_B": np.ones((3, 24), np.float32)}
     lora = {"layers": {0: {"attention": {"query": matrices}}}}
-    write_adapter(beside, config, jax.tree.map(np.asarray, lora), alpha=2.0, base="nobody/nothing")
+    write_adapter(other, config, jax.tree.map(np.asarray, lora), alpha=2.0, base="nobody/nothing")
     for file in ("adapter_config.json", "adapter_model.safetensors"):
-        shutil.copy(beside / file, folder / file)
+        shutil.copy(other / file, folder / file)
     values = json.loads((folder / "adapter_config.json").read_text())
     values |= {
         "rank_pattern": {"key": 5},

@@ -78,12 +78,12 @@ def share(folder: pathlib.Path) -> bool:
         )
 
     def put_whole(cache, key, value):
-        beside = pathlib.Path(str(cache.path), f"{key}.{os.getpid()}")
+        unfinished = pathlib.Path(str(cache.path), f"{key}.{os.getpid()}")
         try:
-            beside.write_bytes(value)
-            os.replace(beside, pathlib.Path(str(cache.path), f"{key}-cache"))
+            unfinished.write_bytes(value)
+            os.replace(unfinished, pathlib.Path(str(cache.path), f"{key}-cache"))
         finally:
-            beside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
 
     compiler._get_cache_key, LRUCache.put = key_of_one_device, put_whole
     jax.config.update("jax_compilation_cache_dir", str(folder))

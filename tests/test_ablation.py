@@ -121,7 +121,7 @@ class TestRun:
         assert capsys.readouterr().out.rstrip().endswith("tiny-nli-mean-1 ...")
 
     @pytest.mark.parametrize(
-        "changed, told",
+        "changed, message",
         [
             (["--pairs", "7"], "tiny-nli-mean-0.json is of pairs 8, asked for 7"),
             (["--stsb-epochs", "2"], "tiny-stsb-mean-0.json is of epochs 1, asked for 2"),
@@ -129,8 +129,8 @@ class TestRun:
             (["--dtype", "bfloat16"], "is of dtype 'float32', asked for 'bfloat16'"),
         ],
     )
-    def test_cells_of_other_settings_are_refused(self, run, no_fit, changed, told):
-        with pytest.raises(ValueError, match=told):
+    def test_cells_of_other_settings_are_refused(self, run, no_fit, changed, message):
+        with pytest.raises(ValueError, match=message):
             ablation.main([*run[0], *changed])
 
     def test_cells_of_other_weights_are_refused(self, run, no_fit, tmp_path):

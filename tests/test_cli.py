@@ -490,7 +490,8 @@ def test_ctrl_c_is_not_lost_in_a_destructor(run, tiny_folder, texts, tmp_path, m
 
     class Interrupted:
         def __del__(self):
-            raise KeyboardInterrupt  # a signal's handler may run here, or in a callback of the garbage collector
+            # A signal's handler may run here, or in a callback of the garbage collector.
+            raise KeyboardInterrupt
 
     def waiting(self, *arguments, **options):
         yield from list(whole(self, *arguments, **options))[:3]

@@ -235,10 +235,11 @@ class Parity:
 class TestFinding:
     def test_accuracies_are_those_by_hand(self):
         pairs = (["0", "100", "41"], ["30", "109", "50"], [4.5, 5.0, 4.0])
-        # The pool: 0 100 41 30 109 50. The nearest of 0 is 30, right; of 100 is 109, right; of 41 is 50 (9
-        # degrees, 30 has 11), right. Of two, the last digits say: 0 has 30 and 41, 30 stays; 100
-        # has 109 and 50, 50 is taken, wrong; 41 has 50 and 30, no digit agrees, and 50 is larger.
-        # Of all: 0 takes 100, wrong; 100 takes 50, wrong; 41 109, wrong.
+        # The pool: 0 100 41 30 109 50. The nearest of 0 is 30, right; of 100 is 109, right; of 41
+        # is 50 (9 degrees away, 30 is 11 degrees away), right. With the two nearest, the last digits
+        # decide: 0 has 30 and 41, and 30 stays; 100 has 109 and 50, and takes 50, wrong; 41 has 50
+        # and 30, no digit agrees, and 50 is larger.
+        # With the whole pool: 0 takes 100, wrong; 100 takes 50, wrong; 41 takes 109, wrong.
         results, counts = finding.accuracies(Clock(), Clock(), Parity(), pairs, k=2, exhaustive=15)
         assert [results[name]["accuracy_at_1"] for name in finding.METHODS] == [
             1.0,

@@ -48,15 +48,15 @@ def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_
     assert set(seen) == {"xla"}
     assert trained(tiny).attn_implementation == "eager"
     file = tmp_path / "out" / "recipe.json"
-    told = json.loads(file.read_text())
-    assert told["run"]["model"]["config"]["encoder"]["hidden_size"] == 24
-    told["run"]["model"]["config"] = EARLIER
-    del told["run"]["recipe"]["lora_alpha"]
-    file.write_text(json.dumps(told))
+    recipe = json.loads(file.read_text())
+    assert recipe["run"]["model"]["config"]["encoder"]["hidden_size"] == 24
+    recipe["run"]["model"]["config"] = EARLIER
+    del recipe["run"]["recipe"]["lora_alpha"]
+    file.write_text(json.dumps(recipe))
     trained(tiny)
     for changed in ("hidden_size=25", "hidden_size=24, layer_norm_eps=1e-05"):
-        told["run"]["model"]["config"] = EARLIER.replace("hidden_size=24", changed)
-        file.write_text(json.dumps(told))
+        recipe["run"]["model"]["config"] = EARLIER.replace("hidden_size=24", changed)
+        file.write_text(json.dumps(recipe))
         with pytest.raises(
             ValueError, match=r"holds another run, which differs in model.config.encoder.\w+ \("
         ):

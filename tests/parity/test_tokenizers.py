@@ -220,8 +220,8 @@ def test_special_tokens_are_those_of_transformers(tmp_path, kind, place):
         Tokenizer.from_folder(tmp_path),
     )
     named = {name: getattr(wanted, f"{name}_token_id") for name in ours.special_ids}
-    told = {name: number for name, number in named.items() if number is not None}
-    assert told.items() <= ours.special_ids.items()
+    named_ids = {name: number for name, number in named.items() if number is not None}
+    assert named_ids.items() <= ours.special_ids.items()
     assert {"cls", "sep", "pad", "mask", "unk"} <= ours.special_ids.keys()
     assert rows(ours(["the cat <mask>"])) == wanted(["the cat <mask>"])["input_ids"]
 
