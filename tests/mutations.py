@@ -29,7 +29,7 @@ from jsbert.checkpoint import (
     write_bi_encoder,
     write_cross_encoder,
 )
-from jsbert.config import Config
+from jsbert.config import Config, CrossConfig
 from jsbert.modules import Dense, Normalize
 from tests import models, test_modules
 
@@ -284,7 +284,9 @@ def _write_cross(folder, family, sizes):
     head = models.perturbed(module.head(config).shapes(config, 2))
     params = {"encoder": models.perturbed(encoders.shapes(config)), "head": head}
     tokenizer = models.tokenizer(folder.parent / "vocabulary", 20)
-    write_cross_encoder(folder, CrossEncoderParts(config, params, tokenizer, 2, "identity"))
+    write_cross_encoder(
+        folder, CrossEncoderParts(CrossConfig(config, 2, "identity"), params, tokenizer)
+    )
 
 
 def _add_adapter(folder, other):
