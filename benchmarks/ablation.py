@@ -3,10 +3,11 @@ benchmark's development set.
 
 python -m benchmarks.ablation --data DATA --start NAME=MODEL [--start NAME=MODEL ...]
 
-DATA holds nli/nli-train.tsv.gz and sts/stsb-{train,dev}.tsv. From each start, for each seed, nine
-models are tuned on NLI (softmax) and three on STSb (cosine regression); the untuned start stands
-beside. A start's own head, such as Normalize, is left out. Every cell is saved when it is done; the
-same command goes on where it stopped.
+DATA holds nli/nli-train.tsv.gz and sts/stsb-{train,dev}.tsv. From each start, and for each seed,
+nine models are tuned on NLI (softmax) and three on STSb (cosine regression). The untuned start is
+scored too. A start's own modules behind the pooling, such as Normalize, are left out. Every cell is
+saved when the cell is done. If the command was stopped, the same command continues with the missing
+cells.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from jsbert.train import Recipe, Source, fit, objective
 
 
 class Cell(NamedTuple):
-    """What a model is tuned on and how its tokens are pooled, and the paper's score."""
+    """What a model is tuned on, how its tokens are pooled, and the paper's score."""
 
     tuned_on: str
     pooling: str
@@ -80,7 +81,7 @@ class Start(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the cells that are missing; returns what it writes."""
+    """Run the cells that are missing, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances() | {"command": _command(options)}
     report.print_circumstances(values)
@@ -111,8 +112,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def claims(scores: Mapping[str, Sequence[float]]) -> dict[str, tuple[bool | None, str]]:
-    """{claim: (whether it holds for the means over seeds, the numbers)}, of a start's {cell:
-    scores, one a seed}; None where a cell that it needs has no score."""
+    """Return {claim: (whether the claim holds for the means over seeds, the numbers)}.
+
+    `scores` has {cell: scores, one for each seed} of one start. A claim is None if a cell that the
+    claim needs has no score.
+    """
     return {
         "tuning is what gives meaning": _compared(scores, CONCATENATIONS, operator.gt, UNTUNED),
         "|u-v| is what matters": _difference(scores),
@@ -125,8 +129,8 @@ def claims(scores: Mapping[str, Sequence[float]]) -> dict[str, tuple[bool | None
 
 
 def _compared(scores, upper, compare, lower):
-    """Whether the mean of each cell of `upper` compares so with that of each of `lower`, and the
-    closest two."""
+    """Return whether the mean of each cell of `upper` compares in this way with the mean of each
+    cell of `lower`, and the closest two cells."""
     if missing := [cell for cell in (*upper, *lower) if not scores.get(cell)]:
         return None, f"missing: {', '.join(missing)}"
     means = {cell: float(np.mean(scores[cell])) for cell in (*upper, *lower)}
@@ -136,8 +140,8 @@ def _compared(scores, upper, compare, lower):
 
 
 def _difference(scores):
-    """Whether |u-v| beside (u, v) beats (u, v) alone, and (u, v, |u-v|) is no lower than the best
-    one's lowest seed."""
+    """Return whether |u-v| added to (u, v) beats (u, v) alone, and (u, v, |u-v|) is no lower than
+    the lowest seed of the best concatenation."""
     if missing := [cell for cell in CONCATENATIONS if not scores.get(cell)]:
         return None, f"missing: {', '.join(missing)}"
     beats, numbers = _compared(
@@ -147,14 +151,16 @@ def _difference(scores):
         max(CONCATENATIONS, key=lambda cell: np.mean(scores[cell])),
         float(np.mean(scores["nli-mean"])),
     )
-    numbers += f"; nli-mean {chosen:.2f}, the best {best} {np.mean(scores[best]):.2f}, "
-    numbers += f"from {min(scores[best]):.2f}"
+    numbers += (
+        f"; nli-mean {chosen:.2f}, the best {best} {np.mean(scores[best]):.2f}, "
+        f"from {min(scores[best]):.2f}"
+    )
     return beats and chosen >= min(scores[best]), numbers
 
 
 def without_head(folder: pathlib.Path, pooling: str) -> SentenceTransformer:
-    """The model with this pooling and nothing behind it, and none of its folder's prompts and
-    settings."""
+    """Return the model with this pooling and no module behind the pooling, and without the prompts
+    and settings of its folder."""
     parts = SentenceTransformer(folder, pooling=pooling).parts
     changes = dict(
         config=dataclasses.replace(parts.config, modules=()),
@@ -180,7 +186,8 @@ def _start(options, name, model):
 
 
 def _jobs(starts) -> Iterator[tuple[str, str, int | None]]:
-    """(start, cell, seed) in the order of work: untuned, which has no seed, then seed by seed."""
+    """Yield (start, cell, seed) in the order of work: untuned cells, which have no seed, then seed
+    by seed."""
     yield from ((name, cell, None) for name in starts for cell in UNTUNED)
     for seed in range(max(start.num_seeds for start in starts.values())):
         for name in (name for name, start in starts.items() if seed < start.num_seeds):
@@ -196,7 +203,7 @@ def _file(options, *job):
 
 
 def _settings(options, start, cell):
-    """What a saved cell must have in common with the one asked for."""
+    """Return the settings that a saved cell must share with the cell that is wanted."""
     own = {"NLI": {"epochs": 1, "pairs": options.pairs}, "STSb": {"epochs": options.stsb_epochs}}
     tuned = {"learning_rate": start.learning_rate, "dtype": options.dtype} | own.get(
         CELLS[cell].tuned_on, {}
@@ -205,26 +212,26 @@ def _settings(options, start, cell):
 
 
 def _saved(options, start, name, cell, seed):
-    """The cell's file, or None if it is still to be run."""
+    """Return the content of the cell's file, or None if the cell is still to be run."""
     file, asked = _file(options, name, cell, seed), _settings(options, start, cell)
     if not file.is_file():
         return None
     found = json.loads(file.read_text(encoding="utf8"))
     own = found["settings"]
-    if told := [
+    if differing := [
         f"{key} {own.get(key)!r}, asked for {asked[key]!r}"
         for key in asked
         if own.get(key) != asked[key]
     ]:
         raise ValueError(
-            f"{file} is of {'; '.join(told)}. Ask for the same, remove the file, or give another "
-            "--out"
+            f"{file} is of {'; '.join(differing)}. Ask for the same, remove the file, "
+            "or give another --out"
         )
     return found
 
 
 def _run(options, start, name, cell, seed):
-    """Tunes and scores one cell, and writes its file."""
+    """Tune and score one cell, and write its file."""
     file, settings, started = (
         _file(options, name, cell, seed),
         _settings(options, start, cell),
@@ -233,8 +240,8 @@ def _run(options, start, name, cell, seed):
     print(f"{file.stem} ...", end=" ", flush=True)
     model = without_head(start.folder, CELLS[cell].pooling)
     if cell not in UNTUNED:
-        told = {name: settings[name] for name in ("epochs", "learning_rate", "dtype")}
-        recipe = Recipe(**told, seed=seed, checkpoint_steps=10**9)
+        chosen = {name: settings[name] for name in ("epochs", "learning_rate", "dtype")}
+        recipe = Recipe(**chosen, seed=seed, checkpoint_steps=10**9)
         with tempfile.TemporaryDirectory() as folder:
             model = fit(
                 model, _source(options, CELLS[cell]), pathlib.Path(folder) / "model", recipe
@@ -272,8 +279,8 @@ def _source(options, cell):
 
 def _print(starts, scores, judged):
     print(
-        "\nSTSb development set, cosine Spearman x 100: mean over seeds [lowest .. highest] "
-        "(number of seeds)\n"
+        "\nSTSb development set, cosine Spearman x 100: "
+        "mean over seeds [lowest .. highest] (number of seeds)\n"
     )
     rows = [[CELLS[cell].tuned_on, CELLS[cell].pooling, *_row(cell, scores)] for cell in POOLINGS]
     report.print_table(["tuned on", "pooling", "paper", *starts], rows)
@@ -283,9 +290,9 @@ def _print(starts, scores, judged):
     print(f"the pooling that each start comes with, and that it may favour: {own}\n")
     words = {True: "holds", False: "does not hold", None: "open"}
     rows = [
-        [claim, name, words[holds], told]
+        [claim, name, words[holds], numbers]
         for name in scores
-        for claim, (holds, told) in judged[name].items()
+        for claim, (holds, numbers) in judged[name].items()
     ]
     report.print_table(["claim", "start", "", "numbers"], rows)
 
@@ -326,7 +333,8 @@ def _draw(scores, file):
 
 
 def _points(axes, cells, labels, scores):
-    """The paper's scores as stars; each start's mean as a dot, its range as a bar."""
+    """Draw the paper's scores as stars, each start's mean as a dot, and the range over seeds as a
+    bar."""
     axes.plot(
         range(len(cells)),
         [CELLS[cell].paper or np.nan for cell in cells],
@@ -348,19 +356,17 @@ def _points(axes, cells, labels, scores):
 
 
 def _command(options):
-    """The command with names in the place of local paths."""
-    told = [
+    """Return the command, with names in place of local paths."""
+    parts = [
         "python -m benchmarks.ablation --data DATA",
         *(f"--start {name}=MODEL" for name in options.start),
     ]
     for option, values in (("--learning-rate", options.learning_rate), ("--seeds", options.seeds)):
-        told += [f"{option} {name}{'=' if name else ''}{value}" for name, value in values.items()]
-    return " ".join(
-        [
-            *told,
-            f"--pairs {options.pairs} --stsb-epochs {options.stsb_epochs} --dtype {options.dtype}",
-        ]
+        parts += [f"{option} {name}{'=' if name else ''}{value}" for name, value in values.items()]
+    parts.append(
+        f"--pairs {options.pairs} --stsb-epochs {options.stsb_epochs} --dtype {options.dtype}"
     )
+    return " ".join(parts)
 
 
 def _options(argv) -> argparse.Namespace:
@@ -401,7 +407,7 @@ def _options(argv) -> argparse.Namespace:
 
 
 def _named(text):
-    """(name, value) of NAME=VALUE; the name is "" for VALUE alone."""
+    """Return (name, value) of NAME=VALUE; the name is "" for VALUE alone."""
     name, _, value = text.partition("=") if "=" in text else ("", "", text)
     if not re.fullmatch(r"[\w.-]*", name):
         raise argparse.ArgumentTypeError(

@@ -10,7 +10,6 @@ of a search. Each result is written as it comes.
 
 import argparse
 import dataclasses
-import functools
 import importlib.util
 import json
 import os

@@ -1,16 +1,22 @@
-"""Texts a second on one machine: jsbert beside sentence-transformers, onnxruntime and OpenVINO.
+"""Texts a second on one machine: jsbert compared with sentence-transformers, onnxruntime and
+OpenVINO.
 
 python -m benchmarks.encode [--quick] [--peer-python PATH]
 
-Models: the bundled one, all-MiniLM-L6-v2, the shapes of a BERT base and an MPNet base with random
-weights, and MiniLM as a cross-encoder with a random head. Loads, of distinct texts: "short" are
-sentences, "long" documents of 200 to 256 tokens, "mixed" four of five short and one of five long,
-shuffled; "pairs" of sentences are for the cross-encoder. Each engine is a process of its own
-(`benchmarks.lib.serve`) with all the threads; they take turns, and each runs with the settings that
-were fastest on a part of the load. Tokenising counts; opening and compiling have a table of their
-own. A peer whose packages are missing is left out, and the output says so; --peer-python names an
-interpreter with them. With --device gpu, jsbert with its own attention and with cuDNN's stands
-beside sentence-transformers with SDPA and with flash-attention.
+Models: the bundled model, all-MiniLM-L6-v2, the shapes of a BERT base and an MPNet base with random
+weights, and MiniLM as a cross-encoder with a random head.
+
+Loads have distinct texts. "short" has sentences, "long" has documents of 200 to 256 tokens, "mixed"
+has four of five short and one of five long texts, shuffled. "pairs" has pairs of sentences for the
+cross-encoder.
+
+Each engine is a process of its own (`benchmarks.lib.serve`) with all the threads. The engines take
+turns, and each runs with the settings that were fastest on a part of the load. Tokenising counts.
+Opening and compiling have a table of their own. A peer whose packages are missing is left out, and
+the output names the missing packages; --peer-python names an interpreter that has the packages.
+
+With --device gpu, the engines are jsbert with its own attention and with cuDNN's, and
+sentence-transformers with SDPA and with flash-attention.
 """
 
 import argparse
@@ -46,22 +52,21 @@ from jsbert.engine import padding_share, plan
 TEACHER = "all-MiniLM-L6-v2"
 BASES, CROSS = {"bert-base-shape": bert, "mpnet-base-shape": mpnet}, "cross-encoder"
 COUNTS = {"short": 3000, "mixed": 600, "long": 180, "pairs": 1500}
-"""Texts of each load; a base gets a tenth of them."""
+"""The number of texts of each load. A base model gets a tenth of the number."""
 
 RATES = {"cpu": {}, "gpu": {"rows": 8192, "inputs": 8192, "outputs": 8192, "dtype": "bfloat16"}}
-"""The product whose rate a machine's other rates are told as shares of; see
+"""The shape of the product whose rate is the unit of the other rates; see
 `report.matmul_flops_per_second`."""
 
 SINGLE_TEXTS = 100
-"""Texts encoded one by one for the latency."""
+"""The number of texts encoded one by one for the latency."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
-    os.environ.setdefault(
-        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-    )  # the engines share a GPU's memory
+    # The engines share a GPU's memory, so none of them may reserve most of the memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     values = report.circumstances()
     report.print_circumstances(values)
     names = _engines_here(options)
@@ -88,7 +93,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             started = _starts(names, folder, next(iter(texts.values()))[:SINGLE_TEXTS], options)
             starts += [{"model": model} | row for row in started]
             _print_starts(started)
-            # After each model, for a later one may fail.
+            # Write the file after each model, because a later model may fail.
             values |= {
                 "matmul_flops_per_second": rates,
                 "loads": loads,
@@ -98,16 +103,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             written = report.write_json(name, values, options.out)
             _draw(rows, options.out / f"{name}.png")
     kind = RATES[options.device].get("dtype", "float32")
-    print(
-        f"{kind} matmul rate, measured between the turns: {statistics.median(rates) / 1e9:,.0f} "
-        "GFLOP/s"
-    )
+    rate = statistics.median(rates) / 1e9
+    print(f"{kind} matmul rate, measured between the turns: {rate:,.0f} GFLOP/s")
     print("written:", written)
     return values
 
 
 def _engines_here(options):
-    """The engines that can run, by name, with the interpreter of each."""
+    """Return the engines that can run: {name: the interpreter of the engine}."""
     here = {}
     for name in options.engine:
         python = sys.executable if name.startswith("jsbert") else options.peer_python
@@ -119,7 +122,7 @@ def _engines_here(options):
 
 
 def _copy(model, folder):
-    """A folder of the model's own, for the ONNX graphs are put beside it."""
+    """Return a copy of the model's folder, because ONNX graphs are written into the folder."""
     source = find_folder(TEACHER if model == CROSS else None if model in BASES else model)
     if model in BASES:
         write_bi_encoder(folder, base_shape(read_bi_encoder(source), BASES[model]))
@@ -133,7 +136,7 @@ def _copy(model, folder):
 
 
 def _loads(model, options):
-    """(the texts of each load, what each load is)."""
+    """Return (the texts of each load, a description of each load)."""
 
     def num_tokens(text):
         return len(model.tokenizer.backend.encode(text).ids)
@@ -182,7 +185,7 @@ def _about(model, encoder, texts):
 
 
 def _measure(names, folder, files, options, rates):
-    """A row for each engine and load, with the seconds of each turn."""
+    """Return a row for each engine and load, with the seconds of each turn."""
     engines = {
         name: EngineProcess(name, folder, python, options.device) for name, python in names.items()
     }
@@ -192,7 +195,8 @@ def _measure(names, folder, files, options, rates):
             reference = None
             for name, engine in engines.items():
                 chosen = engine.ask(tune=_part(file))
-                warm = engine.ask(texts=file, out=folder / "vectors.npy")  # this compiles, too
+                # This request compiles, too.
+                warm = engine.ask(texts=file, out=folder / "vectors.npy")
                 vectors = np.load(folder / "vectors.npy")
                 reference = vectors if reference is None else reference
                 rows.append(
@@ -214,7 +218,8 @@ def _measure(names, folder, files, options, rates):
 
 
 def _part(file):
-    """A file with every eighth of the texts, or as many as make 64, or all there are."""
+    """Write a file with every eighth of the texts, but at least 64 texts, or all texts if there are
+    fewer."""
     texts = json.loads(file.read_text(encoding="utf8"))
     return report.write_json(
         f"part-{file.stem}", texts[:: max(1, min(8, len(texts) // 64))], file.parent
@@ -222,7 +227,7 @@ def _part(file):
 
 
 def _agreement(vectors, reference):
-    """How near an engine's vectors, or scores, are to those of the first."""
+    """Compare an engine's vectors, or scores, with the vectors of the first engine."""
     difference = {"largest_difference": float(np.abs(vectors - reference).max())}
     if vectors.shape[1] == 1:
         return difference
@@ -235,7 +240,7 @@ def _agreement(vectors, reference):
 
 
 def _with_ratios(rows, loads, rate):
-    """The rows, with rates, and beside the best peer of the same precision."""
+    """Add rates, and the ratio to the best peer of the same precision, to the rows."""
     for row in rows:
         load, seconds = loads[row["load"]], statistics.median(row["seconds"])
         row["texts_per_second"] = load["num_texts"] / seconds
@@ -253,8 +258,8 @@ def _are_peers(peer, row):
 
 
 def _starts(names, folder, texts, options):
-    """A row for each engine: a fresh process's first vector, from warm caches; and one text at a
-    time."""
+    """Return a row for each engine: the seconds to the first vector of a fresh process with warm
+    caches, and the latency of one text at a time."""
     one = report.write_json("one", texts[:1], folder / "texts")
     many = report.write_json("single", texts, folder / "texts")
     rows = {name: {"engine": name, "first_vector_seconds": []} for name in names}
@@ -276,18 +281,15 @@ def _print_rows(rows, loads):
     for name, load in loads.items():
         print(
             f"{rows[0]['model']}, {name}: {load['num_texts']} texts, "
-            f"{load['tokens'] / load['num_texts']:.1f} tokens "
-            f"each, jsbert's {load['shapes']} shapes with {load['padding_share']:.1%} padding"
+            f"{load['tokens'] / load['num_texts']:.1f} tokens each, "
+            f"jsbert's {load['shapes']} shapes with {load['padding_share']:.1%} padding"
         )
-    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of matmul rate",
-              "x best peer",
-              "largest difference", "mean cosine", "min cosine", "peak MB"]  # fmt: skip
+    header = ["load", "engine", "settings", "seconds", "texts/s", "tokens/s", "of matmul rate"]
+    header += ["x best peer", "largest difference", "mean cosine", "min cosine", "peak MB"]
     cells = []
     for row in rows:
-        ratio, cosines = (
-            row["times_best_peer"],
-            [row.get(name) for name in ("mean_cosine", "min_cosine")],
-        )
+        ratio = row["times_best_peer"]
+        cosines = [row.get(name) for name in ("mean_cosine", "min_cosine")]
         cells.append([
             row["load"], row["engine"], ", ".join(map(str, row["settings"].values())),
             report.spread(row["seconds"], 2),
@@ -301,13 +303,8 @@ def _print_rows(rows, loads):
 
 
 def _print_starts(rows):
-    header = [
-        "engine",
-        "fresh process, first vector, s",
-        "one text, median ms",
-        "p99 ms",
-        "peak MB",
-    ]
+    header = ["engine", "fresh process, first vector, s", "one text, median ms"]
+    header += ["p99 ms", "peak MB"]
     cells = []
     for row in rows:
         median, p99 = np.percentile(row["milliseconds"], [50, 99])
@@ -319,18 +316,18 @@ def _print_starts(rows):
 
 
 def matmul_flops(config: Any, lengths: np.ndarray) -> float:
-    """Floating-point operations of a BERT's products over texts of these lengths, without
-    padding."""
+    """Return the floating-point operations of a BERT's products over texts of these lengths,
+    without padding."""
     width, inner = config.hidden_size, config.intermediate_size
     per_token = 2 * (4 * width * width + 2 * width * inner)
-    per_pair = 2 * 2 * width  # scores, and their products with the values
+    per_pair = 2 * 2 * width  # the scores, and the products of weights and values
     return float(
         config.num_hidden_layers * (per_token * lengths.sum() + per_pair * np.square(lengths).sum())
     )
 
 
 def _draw(rows, file):
-    """Texts a second of each engine, a panel for each model and load."""
+    """Draw the texts a second of each engine, with a panel for each model and load."""
     if (plt := report.pyplot()) is None:
         return
     models, loads, engines = (

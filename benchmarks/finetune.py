@@ -1,11 +1,11 @@
-"""Does training give what it gives elsewhere: all-MiniLM-L6-v2 tuned further by jsbert and by the
-sentence-transformers trainer, with one recipe, scored on the STS benchmark's test set.
+"""Does jsbert's training reach the scores of the sentence-transformers trainer? Both tune
+all-MiniLM-L6-v2 further with one recipe. The score is on the STS benchmark's test set.
 
 python -m benchmarks.finetune --data DATA
 
 DATA holds sts/stsb-{train,test}.tsv and nli/nli-{train,triplets}.tsv.gz. Every cell (task, trainer,
-seed) is a process of its own and is saved when it is done; the same command goes on where it
-stopped. For speed see `benchmarks.train`.
+seed) is a process of its own and is saved when the cell is done. If the command was stopped, the
+same command continues with the missing cells. `benchmarks.train` measures speed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ TASKS = {
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the cells that are missing; returns what it writes."""
+    """Run the cells that are missing, and return what is written as JSON."""
     options = _options(argv)
     if options.cell:
         return _cell(options)
@@ -82,26 +82,10 @@ def _score(model, data):
 
 def _run_cell(options, task, trainer, seed):
     print(f"{task}, {trainer}, seed {seed} ...", end=" ", flush=True)
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.finetune",
-        "--data",
-        str(options.data),
-        "--out",
-        str(options.out),
-    ]
-    command += [
-        "--pairs",
-        str(options.pairs),
-        "--triplets",
-        str(options.triplets),
-        "--cell",
-        task,
-        trainer,
-        str(seed),
-    ]
-    command += ["--model", str(options.model)]
+    command = [sys.executable, "-m", "benchmarks.finetune"]
+    command += ["--data", str(options.data), "--out", str(options.out)]
+    command += ["--pairs", str(options.pairs), "--triplets", str(options.triplets)]
+    command += ["--cell", task, trainer, str(seed), "--model", str(options.model)]
     done = subprocess.run(
         command,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
@@ -115,7 +99,7 @@ def _run_cell(options, task, trainer, seed):
 
 
 def _cell(options):
-    """One cell: trains, scores with jsbert whichever the trainer, and writes its file."""
+    """Train one cell, score the model with jsbert for both trainers, and write the cell's file."""
     task, trainer, seed = options.cell[0], options.cell[1], int(options.cell[2])
     examples = _examples(options, task)
     with tempfile.TemporaryDirectory() as folder:
@@ -182,10 +166,8 @@ def _train_sentence_transformers(task, examples, model, out, seed):
     sampler = BatchSamplers.NO_DUPLICATES if task == "nli-ranking" else BatchSamplers.BATCH_SAMPLER
     arguments = SentenceTransformerTrainingArguments(
         out, num_train_epochs=1, per_device_train_batch_size=16, learning_rate=2e-5,
-        warmup_steps=0.1,
-        weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler, save_strategy="no",
-        report_to="none",
-        use_cpu=True, disable_tqdm=True,
+        warmup_steps=0.1, weight_decay=0.01, max_grad_norm=1.0, seed=seed, batch_sampler=sampler,
+        save_strategy="no", report_to="none", use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     SentenceTransformerTrainer(
         model, arguments, train_dataset=datasets.Dataset.from_dict(columns), loss=loss

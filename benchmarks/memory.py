@@ -1,9 +1,10 @@
-"""Memory of `encode` over a million short sentences, above that of a model that is loaded and warm.
+"""Memory of `encode` over a million short sentences, in addition to the memory of a loaded, warm
+model.
 
 python -m benchmarks.memory [--count 1000000]
 
-Linux only: the peak is the kernel's (VmHWM, reset before the call). The texts stand in memory
-before it, and the vectors, which the call returns, are subtracted.
+Linux only: the peak is the kernel's (VmHWM, reset before the call). The texts are in memory before
+the call. The vectors, which the call returns, are subtracted.
 """
 
 import pathlib
@@ -18,11 +19,12 @@ from benchmarks.lib.sentences import docstring_sentences
 from jsbert import SentenceTransformer
 
 WARM_UP = 2 * 32_768
-"""Texts encoded beforehand: two windows, so that one is tokenised while another is computed."""
+"""The number of texts encoded beforehand: two windows, so that one window is tokenised while the
+other is computed."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -38,9 +40,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     tokens = float(model.tokenizer(texts[:1000]).lengths.mean())
     print(
         f"{options.count:,} texts of {tokens:.1f} tokens in {seconds:.0f} s "
-        f"({options.count / seconds:,.0f}/s): "
-        f"peak {above:,.0f} MB above {before:,.0f} MB (model and texts), beside {returned:,.0f} MB "
-        "of vectors"
+        f"({options.count / seconds:,.0f}/s): peak {above:,.0f} MB above {before:,.0f} MB "
+        f"(model and texts) and {returned:,.0f} MB of vectors"
     )
     values |= {
         "count": options.count,
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def short_texts(count: int, words: int) -> list[str]:
-    """Distinct texts of this many words drawn from real sentences, and a number."""
+    """Return distinct texts: this many words, drawn from real sentences, and a number."""
     vocabulary = sorted(
         {word for text in docstring_sentences(3000) for word in re.findall(r"[a-z]+", text)}
     )
@@ -63,7 +64,7 @@ def short_texts(count: int, words: int) -> list[str]:
 
 
 def _reset_peak_mb():
-    """Resets the peak; returns the memory in use."""
+    """Reset the peak, and return the memory in use."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     return memory_mb("VmRSS")
 
@@ -74,7 +75,7 @@ def _options(argv):
     add("--model", help="a folder or name (the default model)")
     add("--dtype", default="auto", help="of the matrix products (auto)")
     add("--count", type=int, default=1_000_000, help="texts (default 1,000,000)")
-    add("--words", type=int, default=4, help="words of a text, beside its number (default 4)")
+    add("--words", type=int, default=4, help="words of a text, without its number (default 4)")
     return parser.parse_args(argv)
 
 

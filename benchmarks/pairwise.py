@@ -1,11 +1,11 @@
 """The closest pair among n sentences: by cross-encoder, n(n-1)/2 passes, and by bi-encoder, n
 passes and a matrix product.
 
-The claim of Reimers & Gurevych 2019 (65 hours against 5 seconds for n = 10,000 on a V100), with one
-trunk for both. Measured and extrapolated figures have columns of their own.
+The claim of Reimers & Gurevych 2019 is 65 hours against 5 seconds for n = 10,000 on a V100. Here
+both ways have one trunk. Measured and extrapolated figures have columns of their own.
 
-  python -m benchmarks.pairwise                      the default model; about two minutes on two
-  cores python -m benchmarks.pairwise --shape bert-base    a BERT base with random weights
+  python -m benchmarks.pairwise                      the default model; two minutes on two cores
+  python -m benchmarks.pairwise --shape bert-base    a BERT base with random weights
 """
 
 import dataclasses
@@ -40,40 +40,38 @@ from jsbert.tokenizer import Ragged
 
 FULL = 10_000
 PAPER = {"cross-encoder": 65 * 3600.0, "bi-encoder": 5.0}
-"""Seconds for n = 10,000 on a V100 (the paper, section 1; it names neither lengths nor
+"""Seconds for n = 10,000 on a V100 (the paper, section 1; the paper names neither lengths nor
 precision)."""
 
 ROWS = 32
-"""Rows of a batch that is not fitted to a token budget."""
+"""The rows of a batch that is not fitted to a token budget."""
 
 Row = dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _parser().parse_args(argv)
     values = report.circumstances()
     report.print_circumstances(values)
     sentences = file_sentences(options.sentences) if options.sentences else docstring_sentences()
     print(
-        f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; random order, seed "
-        f"{options.seed}"
+        f"{len(sentences)} distinct sentences, sha256 {fingerprint(sentences)}; "
+        f"random order, seed {options.seed}"
     )
     sentences = shuffled(sentences, options.seed)
     largest = max(*options.bi_ladder, *options.ladder)
     if len(sentences) < largest:
         raise SystemExit(
-            f"{len(sentences)} sentences are too few for n = {largest}; give --sentences or "
-            "smaller ladders"
+            f"{len(sentences)} sentences are too few for n = {largest}; "
+            "give --sentences or smaller ladders"
         )
 
     parts = _trunk(options.shape)
     cross_parts, trained = _cross_parts(parts, options)
-    note = (
-        ""
-        if trained
-        else "The cross-encoder's head is untrained: the time is real, the answer means nothing."
-    )
+    note = "The cross-encoder's head is untrained: the time is real, the answer means nothing."
+    if trained:
+        note = ""
     if options.shape:
         note = "All weights are random: the time is real, the answers mean nothing."
     print(note)
@@ -107,7 +105,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> list[Row]:
-    """The cross-encoder in the paper's arrangement and at its best, for each n of the ladder."""
+    """Time the cross-encoder in the paper's arrangement and at its best, for each n of the
+    ladder."""
     exact = jsbert.CrossEncoder.from_parts(parts)
     half = jsbert.CrossEncoder.from_parts(parts, dtype="bfloat16")
     trial = list(itertools.combinations(sentences[:8], 2))
@@ -142,24 +141,14 @@ def cross_rows(parts: CrossEncoderParts, sentences: list[str], options: Any) -> 
             compile_seconds = warm_up(tokens)
             compute_seconds, (scores, passes) = report.measure(functools.partial(compute, tokens))
             pair = [sentences[i] for i in pairs[int(np.argmax(scores))]]
-            rows.append(
-                _row(
-                    name,
-                    n,
-                    passes,
-                    compile_seconds,
-                    tokenize_seconds,
-                    compute_seconds,
-                    [0.0],
-                    *pair,
-                )
-            )
+            seconds = compile_seconds, tokenize_seconds, compute_seconds, [0.0]
+            rows.append(_row(name, n, passes, *seconds, *pair))
     return rows
 
 
 def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
-    """The bi-encoder as the texts come and sorted, for each n of its ladder; and the comparison
-    alone."""
+    """Time the bi-encoder in the given order of the texts and sorted, for each n of its ladder; and
+    the comparison of the vectors alone."""
     model = jsbert.SentenceTransformer.from_parts(parts)
     function, width, ladder = (
         sentence_vectors(model.config),
@@ -182,25 +171,18 @@ def bi_rows(parts: Any, sentences: list[str], options: Any) -> list[Row]:
             compute_seconds, (vectors, passes) = report.measure(functools.partial(compute, tokens))
             most_similar_pair(vectors)
             search_seconds, pair = report.measure(functools.partial(most_similar_pair, vectors))
-            row = _row(
-                name, n, passes, compile_seconds, tokenize_seconds, compute_seconds, search_seconds,
-                texts[pair.first], texts[pair.second],
-            )  # fmt: skip
-            rows.append(
-                row
-                | {
-                    "cosine": pair.score,
-                    "equals_brute_force": _equals_brute_force(vectors, pair, n),
-                }
-            )
+            seconds = compile_seconds, tokenize_seconds, compute_seconds, search_seconds
+            row = _row(name, n, passes, *seconds, texts[pair.first], texts[pair.second])
+            is_equal = _equals_brute_force(vectors, pair, n)
+            rows.append(row | {"cosine": pair.score, "equals_brute_force": is_equal})
     return rows
 
 
 def torch_rows(
     parts: Any, cross_parts: CrossEncoderParts, sentences: list[str], options: Any
 ) -> list[Row]:
-    """The same job through sentence-transformers, which sorts by length itself; same threads,
-    float32."""
+    """Time the same job with sentence-transformers, which sorts by length itself, with the same
+    threads in float32."""
     import tempfile
 
     import sentence_transformers
@@ -216,18 +198,8 @@ def torch_rows(
         for n in options.ladder:
             pairs = list(itertools.combinations(sentences[:n], 2))
             seconds, scores = report.measure(functools.partial(cross.predict, pairs))
-            rows.append(
-                _row(
-                    "cross-encoder, torch, float32",
-                    n,
-                    len(pairs),
-                    0.0,
-                    [0.0],
-                    seconds,
-                    [0.0],
-                    *pairs[int(scores.argmax())],
-                )
-            )
+            pair, name = pairs[int(scores.argmax())], "cross-encoder, torch, float32"
+            rows.append(_row(name, n, len(pairs), 0.0, [0.0], seconds, [0.0], *pair))
         for n in options.bi_ladder:
             seconds, vectors = report.measure(
                 functools.partial(bi.encode, sentences[:n], convert_to_tensor=True)
@@ -239,17 +211,8 @@ def torch_rows(
                 )[0]
 
             search_seconds, (score, first, second) = report.measure(search)
-            row = _row(
-                "bi-encoder, torch, float32",
-                n,
-                n,
-                0.0,
-                [0.0],
-                seconds,
-                search_seconds,
-                sentences[first],
-                sentences[second],
-            )
+            pair, name = (sentences[first], sentences[second]), "bi-encoder, torch, float32"
+            row = _row(name, n, n, 0.0, [0.0], seconds, search_seconds, *pair)
             rows.append(row | {"cosine": score})
     return rows
 
@@ -274,8 +237,8 @@ def _row(name, n, passes, compile_seconds, tokenize, compute, search, first, sec
 
 
 def _sorted(model, function, width):
-    """The library's own way: sorted, batches of one token budget, the host packing ahead of the
-    device."""
+    """Arrange batches as the library does: sorted by length, with one token budget, packed by the
+    host ahead of the device."""
 
     def batches(tokens):
         budget = model.engine.placement.token_budget
@@ -297,7 +260,7 @@ def _sorted(model, function, width):
 
 
 def _in_order(model, function, length):
-    """Batches of `ROWS` in the given order, padded to `length(longest)`."""
+    """Arrange batches of `ROWS` in the given order, padded to `length(longest)`."""
 
     def batches(tokens):
         count = len(tokens.lengths)
@@ -317,7 +280,7 @@ def _in_order(model, function, length):
 
 
 def _warm_up(model, function, batches, tokens):
-    """Runs the first batch of every shape; returns the seconds spent on compiling."""
+    """Run the first batch of every shape, and return the seconds spent on compiling."""
     before = model.compile_seconds
     for batch in {(batch.rows, batch.length): batch for batch in batches(tokens)}.values():
         np.asarray(model.engine.compute(function, pad(tokens, batch)))
@@ -334,8 +297,8 @@ def _cut(tokens, length):
 
 
 def _equals_brute_force(vectors, pair, n):
-    """Whether the whole matrix of cosines names the same pair; None where the matrix would be too
-    large."""
+    """Return whether the whole matrix of cosines has the same closest pair; None if the matrix
+    would be too large."""
     if n > 4096:
         return None
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -355,8 +318,8 @@ def _trunk(shape):
 
 
 def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderParts:
-    """A bi-encoder with the tokenizer and the settings of `parts` and a family's base of random
-    weights."""
+    """Return a bi-encoder with the tokenizer and the settings of `parts`, and the family's base
+    size with random weights."""
     config = family.Config(vocab_size=parts.config.encoder.vocab_size)
     params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}
     return dataclasses.replace(
@@ -365,7 +328,7 @@ def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderPar
 
 
 def _cross_parts(parts, options):
-    """(the cross-encoder, whether its head is trained)."""
+    """Return (the cross-encoder, whether its head is trained)."""
     trained = report.WORK / "cross-encoder"
     if options.cross_encoder or (options.shape is None and (trained / "config.json").is_file()):
         return read_cross_encoder(find_folder(options.cross_encoder or trained)), True
@@ -374,14 +337,15 @@ def _cross_parts(parts, options):
 
 def _print_rows(rows):
     print()
-    header = ["arrangement", "n", "passes", "compile s", "tokenise s", "compute s", "search s",
-              "total s",
-              "EXTRAPOLATED to n = 10,000"]  # fmt: skip
+    header = ["arrangement", "n", "passes", "compile s", "tokenise s", "compute s", "search s"]
+    header += ["total s", "EXTRAPOLATED to n = 10,000"]
     cells = []
     for row in rows:
         far = row.get("extrapolated_seconds_at_10000")
-        times = [report.spread(row[name], 4) if any(row[name]) else "-" for name in
-                 ("tokenize_seconds", "compute_seconds", "search_seconds")]  # fmt: skip
+        times = [
+            report.spread(row[name], 4) if any(row[name]) else "-"
+            for name in ("tokenize_seconds", "compute_seconds", "search_seconds")
+        ]
         compile_seconds = f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "-"
         extrapolated = f"{far / 3600:,.1f} h (from {row['passes']:,} pairs)" if far else "-"
         cells.append(
@@ -402,16 +366,14 @@ def _print_rows(rows):
                 row.get("equals_brute_force"), ""
             )
             cosine = f" (cosine {row['cosine']:.4f}{checked})" if "cosine" in row else ""
-            print(
-                f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:\n    {row['pair'][0]}\n   "
-                f" {row['pair'][1]}"
-            )
+            print(f"{row['name']}, n = {row['n']:,}, closest pair{cosine}:")
+            print(f"    {row['pair'][0]}\n    {row['pair'][1]}")
     checks = [
         row["equals_brute_force"] for row in rows if row.get("equals_brute_force") is not None
     ]
     print(
-        f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows with the whole "
-        "matrix computed\n"
+        f"blocked search equals brute force in {sum(checks)} of {len(checks)} rows "
+        "with the whole matrix computed\n"
     )
 
 
@@ -424,17 +386,17 @@ def _summary(rows):
         for name, row in (("paper", cross), ("best", fair))
     }
     ratios = None
-    compared = f"; no ratio, for the bi-encoder ran at n = {fast['n']:,} only"
+    compared = f"; no ratio, because the bi-encoder ran at n = {fast['n']:,} only"
     if fast["n"] == FULL:
         ratios = {name: slow / fast["total_seconds"] for name, slow in seconds.items()}
         compared = f"; ratio {ratios['paper']:,.0f} and {ratios['best']:,.0f}"
     text = (
         f"n = 10,000: cross-encoder {seconds['paper'] / 3600:,.1f} h in the paper's arrangement, "
-        f"{seconds['best'] / 3600:,.1f} h at its best (extrapolated from {cross['passes']:,} "
-        "pairs); "
+        f"{seconds['best'] / 3600:,.1f} h at its best "
+        f"(extrapolated from {cross['passes']:,} pairs); "
         f"bi-encoder {fast['total_seconds']:.1f} s (measured at n = {fast['n']:,}){compared}; "
-        "the paper: 65 h, 5 s, ratio 46,800. The counts: 49,995,000 passes against 10,000 and one "
-        "matrix product."
+        "the paper: 65 h, 5 s, ratio 46,800. "
+        "The counts: 49,995,000 passes against 10,000 and one matrix product."
     )
     return {
         "cross_encoder_seconds_extrapolated": seconds,
@@ -513,8 +475,8 @@ def _parser():
     parser.add_argument(
         "--cross-encoder",
         metavar="FOLDER",
-        help="a trained one; by default what benchmarks.tradeoff left, or else the trunk with a "
-        "random head",
+        help="a trained cross-encoder; by default the model that benchmarks.tradeoff left, "
+        "or else the trunk with a random head",
     )
     parser.add_argument(
         "--ladder",

@@ -1,11 +1,11 @@
-"""Vectors of fewer bits: what their search finds of the ten nearest by float32, in how many bytes,
-how fast.
+"""Vectors of fewer bits: how many of float32's ten nearest does their search find, in how many
+bytes, and how fast?
 
 python -m benchmarks.quantized [--quick]
 
-Vectors of length 1 of the sentences that `benchmarks.lib.sentences` gathers. Some are the queries,
-the others the corpus, the first of which give the ranges of int8. Each way is timed in turns with
-all the others, with all queries at once.
+The vectors have length 1, and come from the sentences that `benchmarks.lib.sentences` gathers. Some
+vectors are the queries, the others are the corpus. The first vectors of the corpus give the ranges
+of int8. The kinds of search take turns, each with all queries at once.
 """
 
 import statistics
@@ -30,15 +30,15 @@ WAYS = (
     ("ubinary", "floats", 4),
     ("ubinary", "floats", 16),
 )
-"""Precision of the corpus, what the first matches are scored with again, and how many times ten of
-these there are. uint8 and binary find the same as int8 and ubinary."""
+"""The precision of the corpus, what scores the first matches again, and how many times ten matches
+are scored again. uint8 and binary find the same as int8 and ubinary."""
 
 CALIBRATION = 2_000
-"""Vectors that give the ranges."""
+"""The number of vectors that give the ranges."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     ranges = calibration_ranges(corpus[:CALIBRATION])
     codes = {precision: quantize_embeddings(corpus, precision, ranges) for precision, _, _ in WAYS}
     searches = [_search(queries, corpus, codes[way[0]], ranges, *way) for way in WAYS]
-    found = [run().indices for run in searches]  # compiles
+    found = [run().indices for run in searches]  # The first run compiles.
     seconds: list[list[float]] = [[] for _ in WAYS]
     for _ in range(options.repeats):
         for run, taken in zip(searches, seconds, strict=True):
@@ -71,8 +71,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
     ]
     print(f"{len(corpus):,} vectors of {corpus.shape[1]}, {len(queries):,} queries\n")
-    report.print_table(["vectors", "precision", "scored again", "bytes", f"recall@{K}",
-    "queries/s", "seconds"], [
+    header = ["vectors", "precision", "scored again", "bytes"]
+    header += [f"recall@{K}", "queries/s", "seconds"]
+    cells = [
         [
             f"{len(corpus):,}",
             row["precision"],
@@ -83,7 +84,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             report.spread(row["seconds"]),
         ]
         for row in rows
-    ])  # fmt: skip
+    ]
+    report.print_table(header, cells)
     values |= {
         "model": str(options.model or "default"),
         "sentences": fingerprint(sentences),
@@ -95,7 +97,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def recall(wanted: np.ndarray, found: np.ndarray) -> float:
-    """The share of the wanted indices (Q, k) that are among the found of the same query (Q, k).
+    """Return the share of the wanted indices (Q, k) that are among the found indices of the same
+    query (Q, k).
 
     >>> recall(np.array([[1, 2], [3, 4]]), np.array([[2, 9], [4, 3]]))
     0.75

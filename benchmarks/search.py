@@ -1,11 +1,11 @@
-"""Exact search: the ten nearest of 1,000 queries among a million vectors, beside FAISS's
+"""Exact search: the ten nearest of 1,000 queries among a million vectors, compared with FAISS's
 IndexFlatIP.
 
 python -m benchmarks.search [--peer-python PATH]
 
-Random unit vectors of 384 numbers, which cost what any others cost. FAISS runs in a process of its
-own, with the same threads, and the two take turns. Building the index (a copy of the vectors) and
-compiling are left out.
+The vectors are random unit vectors of 384 numbers; the cost does not depend on the numbers. FAISS
+runs in a process of its own with the same threads, and the two take turns. Building the index (a
+copy of the vectors) and compiling are left out.
 """
 
 import json
@@ -39,7 +39,7 @@ for _ in sys.stdin:
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     rates, agreement = [], None
     with tempfile.TemporaryDirectory() as folder:
         peer, version = _faiss(options, pathlib.Path(folder), corpus, queries)
-        search.top_k(queries, corpus, options.k)  # compiles
+        search.top_k(queries, corpus, options.k)  # The first run compiles.
         for _ in range(options.repeats):
             rates.append(report.matmul_flops_per_second())
             started = time.perf_counter()
@@ -96,15 +96,12 @@ def _unit_vectors(generator, count):
 
 
 def _faiss(options, folder, corpus, queries):
-    """(a process that searches at each line, faiss' version), or (None, None) without faiss."""
+    """Return (a process that searches at each line, the version of faiss), or (None, None) without
+    faiss."""
     for name, vectors in (("corpus", corpus), ("queries", queries)):
         np.save(folder / f"{name}.npy", vectors)
-    arguments = [
-        str(folder / "corpus.npy"),
-        str(folder / "queries.npy"),
-        str(options.k),
-        str(THREADS),
-    ]
+    files = [str(folder / f"{name}.npy") for name in ("corpus", "queries")]
+    arguments = [*files, str(options.k), str(THREADS)]
     peer = subprocess.Popen(
         [options.peer_python, "-c", FAISS, *arguments],
         stdin=subprocess.PIPE,

@@ -1,4 +1,5 @@
-"""What a fresh process waits for: the import, and 200 mixed texts with nothing compiled beforehand.
+"""How long a fresh process takes: for the import, and for 200 mixed texts with nothing compiled
+beforehand.
 
 python -m benchmarks.startup
 """
@@ -36,7 +37,7 @@ ENCODE = {
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     parser = report.parser(__doc__)
     parser.add_argument(
         "--repeats", type=int, default=5, help="processes of each kind, taking turns (default 5)"
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def mixed_texts(count: int, seed: int = 0) -> list[str]:
-    """Four of five texts are a sentence, one of five is 20 sentences long."""
+    """Return texts, of which four of five are a sentence, and one of five is 20 sentences long."""
     sentences = shuffled(docstring_sentences(), seed)
     rest = iter(sentences)
     return [
@@ -85,8 +86,8 @@ def mixed_texts(count: int, seed: int = 0) -> list[str]:
 
 
 def _in_turns(jobs, repeats, cache=None):
-    """Seconds of each job's process; every process without `cache` gets an empty cache folder of
-    its own."""
+    """Return the seconds of each job's process. Without `cache`, every process gets an empty cache
+    folder of its own."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(repeats):
         for name, (code, arguments) in jobs.items():

@@ -1,16 +1,18 @@
 """Semantic textual similarity without fine-tuning on it: Spearman x 100 of models' cosines with
-people's scores, beside Table 1 of Reimers & Gurevych 2019.
+people's scores, compared with Table 1 of Reimers & Gurevych 2019.
 
 python -m benchmarks.sts --data DATA [MODEL ...]
 
-A MODEL is a folder or a name; NAME=MODEL gives it another name in the table, and :cls, :mean or
-another pooling behind it overrules its own: raw=FOLDER:cls. Without any it is the default model.
+A MODEL is a folder or a name. NAME=MODEL gives the model another name in the table. A suffix :cls,
+:mean or another pooling overrules the model's own pooling: raw=FOLDER:cls. Without a MODEL, the
+default model is scored.
 
-DATA holds those of these that are to be scored, all with the columns score, sentence1 and
-sentence2: the folders sts/sts12 .. sts/sts16 with a .tsv (or .tsv.gz) a subset, the files
-sts/stsb-test.tsv and sts/sick-test.tsv. The subsets of a year are concatenated to one correlation,
-as in the paper. A set that is not there is "-", and an average is over all seven or not given. The
-paper's rows saw no STS training data: a model that was tuned on any is no equal of theirs.
+DATA holds the sets that are to be scored: the folders sts/sts12 .. sts/sts16 with a .tsv (or
+.tsv.gz) for each subset, and the files sts/stsb-test.tsv and sts/sick-test.tsv. All files have the
+columns score, sentence1 and sentence2. The subsets of a year are concatenated to one correlation,
+as in the paper. A missing set is "-"; an average is over all seven sets or is not given. The
+paper's rows saw no STS training data, so a model that was tuned on STS training data cannot be
+compared with them.
 """
 
 import argparse
@@ -30,7 +32,7 @@ SETS = {f"STS{year}": f"sts/sts{year}" for year in range(12, 17)} | {
     "STSb": "sts/stsb-test.tsv",
     "SICK-R": "sts/sick-test.tsv",
 }
-"""Each set's folder of subsets or file, under DATA."""
+"""The folder of subsets, or the file, of each set, under DATA."""
 
 PAPER = {
     "Avg. GloVe": (55.14, 70.66, 59.73, 68.25, 63.66, 58.02, 53.76, 61.32),
@@ -41,18 +43,18 @@ PAPER = {
     "SBERT-NLI-base": (70.97, 76.53, 73.19, 79.09, 74.30, 77.03, 72.91, 74.89),
     "SBERT-NLI-large": (72.27, 78.46, 74.90, 80.99, 76.25, 79.23, 73.75, 76.55),
 }
-"""Table 1: the sets in order and the average, as printed (the seven of SBERT-NLI-base have the mean
+"""Table 1: the sets in order and the average, as printed (the mean of SBERT-NLI-base's seven is
 74.86)."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Scores the models; returns what it writes."""
+    """Score the models, and return what is written as JSON."""
     options = _options(argv)
     pairs = {name: len(found.scores) for name in SETS if (found := evaluator(options.data, name))}
     if not pairs:
         raise SystemExit(
-            f"{options.data} has none of {', '.join(SETS.values())}; give --data a folder with one "
-            "of them"
+            f"{options.data} has none of {', '.join(SETS.values())}; "
+            "give --data a folder with one of them"
         )
     values = report.circumstances()
     report.print_circumstances(values)
@@ -77,13 +79,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def score(model: SentenceTransformer, data: pathlib.Path, set_name: str) -> float | None:
-    """Spearman x 100 of a model's cosines on one of `SETS`; None if it is not in `data`."""
+    """Return Spearman x 100 of a model's cosines on one of `SETS`; None if the set is not in
+    `data`."""
     found = evaluator(data, set_name)
     return None if found is None else 100 * found(model)["spearman_cosine"]
 
 
 def evaluator(data: pathlib.Path, set_name: str) -> EmbeddingSimilarityEvaluator | None:
-    """The evaluator of one of `SETS`, by cosine; None if it is not in `data`.
+    """Return the evaluator of one of `SETS`, by cosine; None if the set is not in `data`.
 
     Raises:
         ValueError: for a folder without subsets, and for malformed files.
@@ -102,13 +105,14 @@ def evaluator(data: pathlib.Path, set_name: str) -> EmbeddingSimilarityEvaluator
 
 
 def read_pairs(file: pathlib.Path) -> tuple[list[str], list[str], list[float]]:
-    """(sentences1, sentences2, scores) of a file with these columns, the last named "score"."""
+    """Return (sentences1, sentences2, scores) of a file with these columns; the last is named
+    "score"."""
     examples = read_examples(file, columns=["sentence1", "sentence2"], label="score")
     return *examples.texts, examples.labels.tolist()
 
 
 def average(scores: dict[str, float | None]) -> float | None:
-    """The mean; None if one of the scores is.
+    """Return the mean; None if one of the scores is None.
 
     >>> average({"STSb": 80.0, "SICK-R": 70.0}), average({"STSb": 80.0, "SICK-R": None})
     (75.0, None)
@@ -117,7 +121,8 @@ def average(scores: dict[str, float | None]) -> float | None:
 
 
 def open_model(text: str | None) -> tuple[str, SentenceTransformer]:
-    """(name, model) of a MODEL as the command line takes it; None is the default model."""
+    """Return (name, model) of a MODEL as the command line takes it; None means the default
+    model."""
     if text is None:
         return model_name(None), SentenceTransformer()
     name, _, place = text.rpartition("=")
@@ -128,18 +133,18 @@ def open_model(text: str | None) -> tuple[str, SentenceTransformer]:
 
 
 def model_name(model: str | None) -> str:
-    """What a model is called in results: a folder's own name, or the name that was given."""
+    """Return the name of a model in results: the name of a folder, or the name that was given."""
     if model is None:
         return "default model"
     return pathlib.Path(model).absolute().name if pathlib.Path(model).is_dir() else model
 
 
 def _cells(row):
-    told = [
+    scores = [
         f"{value:.2f}" if value is not None else "-"
         for value in (*row["scores"].values(), row["average"])
     ]
-    return [row["name"], f"{row['parameters'] / 1e6:.1f}", *told]
+    return [row["name"], f"{row['parameters'] / 1e6:.1f}", *scores]
 
 
 def _options(argv) -> argparse.Namespace:

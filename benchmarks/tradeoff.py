@@ -3,31 +3,31 @@ retrieve-then-rerank.
 
 python -m benchmarks.tradeoff --data DATA [--model MODEL] [--work WORK]
 
-DATA holds sts/stsb-{train,dev,test}.tsv and, for the times, nli/nli-train.tsv.gz. Both models begin
+DATA holds sts/stsb-{train,dev,test}.tsv and, for the times, nli/nli-train.tsv.gz. Both models start
 from MODEL and learn STSb train: the bi-encoder by cosine regression, the cross-encoder, a new head
-on the trunk, by binary cross-entropy, on scores scaled to 0..1. They stay in WORK, where the same
-command goes on; of the epochs the best on STSb dev is taken, and STSb test is only scored.
+on the trunk, by binary cross-entropy on scores scaled to 0..1. The models are kept in WORK; if the
+command was stopped, the same command continues there. The best epoch on STSb dev is kept. STSb test
+is only scored.
 
 What the columns say:
 
-- Spearman: x 100, on the pairs of STSb test. The bi-encoder scores a pair by cosine.
-Retrieve-then-rerank has the
-  cross-encoder score a pair if its sentence2 is among the k nearest by cosine of its sentence1, of
-  all other distinct sentences of STSb test, the pool; all other pairs stand below these, in the
-  order of their cosines.
-- accuracy@1 of finding: queries are the distinct sentence1 of the pairs with a score of 4 or more,
-and one sentence of
-  the pool, the query itself left out, is to be named: that with the highest cosine; or of the k
-  nearest by cosine the one that the cross-encoder, which reads the query first, scores highest; or
-  the same of the whole pool, which is run only if it takes no more than --exhaustive passes, else
-  counted. Right is each sentence that stands beside the query in a pair of 4 or more, in either
-  order. People scored few of all pairs: a good answer that nobody scored counts as wrong, for every
-  method alike.
+- Spearman: x 100, on the pairs of STSb test. The bi-encoder scores a pair by cosine. For
+  retrieve-then-rerank the pool is all distinct sentences of STSb test. If the sentence2 of a pair
+  is among the k sentences of the pool that are nearest to sentence1 by cosine, the cross-encoder
+  scores the pair. All other pairs rank below these pairs, in the order of their cosines.
+- accuracy@1 of finding: the queries are the distinct sentence1 of the pairs with a score of 4 or
+  more. A method names one sentence of the pool other than the query. The bi-encoder names the
+  sentence with the highest cosine. Retrieve-then-rerank names the sentence, of the k nearest by
+  cosine, that the cross-encoder scores highest; the cross-encoder reads the query first. The
+  cross-encoder alone chooses from the whole pool. This is run only if it takes no more than
+  --exhaustive passes; otherwise the passes are only counted. A sentence is right if the sentence
+  and the query are a pair with a score of 4 or more, in either order. People scored only few of
+  all pairs. A good answer that nobody scored counts as wrong, for every method.
 - passes and seconds: through the encoder, to the closest pair among n sentences. Bi-encoder: n
-passes and all cosines,
-  measured. Cross-encoder: n(n-1)/2 passes, seconds EXTRAPOLATED from a measured random sample of
-  the pairs. Retrieve-then-rerank: n passes, and the cross-encoder on the pairs closest by cosine
-  (--rerank-pairs, of each sentence's 10 nearest), measured. Compilation is left out everywhere.
+  passes and all cosines, measured. Cross-encoder: n(n-1)/2 passes, seconds EXTRAPOLATED from a
+  measured random sample of the pairs. Retrieve-then-rerank: n passes, and the cross-encoder on the
+  pairs closest by cosine (--rerank-pairs, among the 10 nearest of each sentence), measured.
+  Compilation is left out everywhere.
 """
 
 import argparse
@@ -52,7 +52,8 @@ PAPER = {"BERT base, cross-encoder": 84.30, "SBERT base": 84.67}
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Trains what is not there yet, scores and times; returns what it writes."""
+    """Train what is not trained yet, score and time the methods, and return what is written as
+    JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -68,11 +69,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     ).items():
         results[name] |= cost
     _print_rows(results, found, options)
-    told = {
-        name: value for name, value in vars(options).items() if name not in ("data", "work", "out")
-    }
+    places = ("data", "work", "out")
+    shown = {name: value for name, value in vars(options).items() if name not in places}
     values |= {
-        "options": told | {"model": model_name(options.model)},
+        "options": shown | {"model": model_name(options.model)},
         "sentences": {"source": source, "sha256": fingerprint(sentences)},
         "finding": found,
         "results": results,
@@ -84,8 +84,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def trained(options: argparse.Namespace) -> tuple[SentenceTransformer, CrossEncoder]:
-    """The bi-encoder and the cross-encoder in `options.work`, in the dtype of the options; trained
-    first if need be."""
+    """Return the bi-encoder and the cross-encoder in `options.work`, in the dtype of the options.
+    Train them first if they are missing."""
     train = read_examples(options.data / "sts/stsb-train.tsv", label_range=(0, 5))
     first, second, scores = read_pairs(options.data / "sts/stsb-dev.tsv")
     recipe = functools.partial(
@@ -129,17 +129,8 @@ def _print_rows(results, found, options):
         [f"paper, {name}", f"{value:.2f}", "-", "-", "-", "-"] for name, value in PAPER.items()
     ]
     n = f"n = {options.n:,}"
-    report.print_table(
-        [
-            "method",
-            "STSb test",
-            "accuracy@1",
-            f"passes, {n}",
-            f"seconds, {n}",
-            "seconds, EXTRAPOLATED",
-        ],
-        rows,
-    )
+    header = ["method", "STSb test", "accuracy@1", f"passes, {n}", f"seconds, {n}"]
+    report.print_table([*header, "seconds, EXTRAPOLATED"], rows)
     sample, reranked = (
         results["cross-encoder"]["sample_pairs"],
         results["retrieve-then-rerank"]["passes"] - options.n,
@@ -168,7 +159,7 @@ def _draw(results, file):
     for name in METHODS[1:]:
         row = results[name]
         far = row.get("extrapolated_seconds")
-        seconds, told = (
+        seconds, kind = (
             (statistics.median(row["seconds"]), "measured")
             if far is None
             else (far, "EXTRAPOLATED")
@@ -178,7 +169,7 @@ def _draw(results, file):
             row["spearman"],
             "o",
             fillstyle="full" if far is None else "none",
-            label=f"{name}, {told}",
+            label=f"{name}, {kind}",
         )
     axes.set(
         xscale="log",

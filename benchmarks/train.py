@@ -1,10 +1,10 @@
-"""How fast training goes: jsbert's `fit` beside the sentence-transformers trainer, in turns.
+"""How fast is training? jsbert's `fit` and the sentence-transformers trainer take turns.
 
 python -m benchmarks.train --data DATA/sts/stsb-train.tsv
 
-Same model (all-MiniLM-L6-v2), examples, batch, recipe, dropout and threads; both are whole
-trainers, from texts to updated weights. Each turn is a process of its own. Without --data the pairs
-are sentences of Python's documentation.
+Both have the same model (all-MiniLM-L6-v2), examples, batch, recipe, dropout and threads. Both are
+whole trainers, from texts to updated weights. Each turn is a process of its own. Without --data the
+pairs are sentences of Python's documentation.
 """
 
 import argparse
@@ -29,8 +29,8 @@ WORKERS = {
         from jsbert.train import Recipe, Source, fit
         job = json.load(open(sys.argv[1]))
         recipe = Recipe(max_steps=job["steps"], batch_size=job["batch_size"], dtype=job["dtype"],
-                        log_steps=1,
-                        epochs=job["epochs"], checkpoint_steps=10**9, packing=job["packing"])
+                        log_steps=1, epochs=job["epochs"], checkpoint_steps=10**9,
+                        packing=job["packing"])
         model = SentenceTransformer(job["model"])
         fit(model, Source(Examples.from_columns(job["columns"]), "cosine"), job["out"], recipe)
         lines = [json.loads(line) for line in open(os.path.join(job["out"], "metrics.jsonl"))]
@@ -56,12 +56,11 @@ WORKERS = {
         model = SentenceTransformer(job["model"], device="cpu")
         arguments = SentenceTransformerTrainingArguments(
             job["out"], max_steps=job["steps"], per_device_train_batch_size=job["batch_size"],
-            learning_rate=2e-5,
-            warmup_steps=0.1, weight_decay=0.01, bf16=job["dtype"] == "bfloat16",
-            save_strategy="no", report_to="none",
+            learning_rate=2e-5, warmup_steps=0.1, weight_decay=0.01,
+            bf16=job["dtype"] == "bfloat16", save_strategy="no", report_to="none",
             use_cpu=True, disable_tqdm=True, logging_steps=10**9)
-        SentenceTransformerTrainer(model, arguments,
-                                   train_dataset=datasets.Dataset.from_dict(job["columns"]),
+        data = datasets.Dataset.from_dict(job["columns"])
+        SentenceTransformerTrainer(model, arguments, train_dataset=data,
                                    loss=losses.CosineSimilarityLoss(model),
                                    callbacks=[clock]).train()
         print(json.dumps({"seconds": clock.seconds,
@@ -71,7 +70,7 @@ WORKERS = {
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the benchmark; returns what it writes."""
+    """Run the benchmark, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -136,8 +135,8 @@ def _print(results, options, skip):
             ]
         )
     print(
-        f"{options.steps} updates of {options.batch_size} pairs, {options.dtype}; the rate is of "
-        f"those after {skip}\n"
+        f"{options.steps} updates of {options.batch_size} pairs, {options.dtype}; "
+        f"the rate is of those after {skip}\n"
     )
     head = ["trainer", "updates/s", "tokens/s", "ratio", "whole run, s", "first run, s", "peak MB"]
     report.print_table(head, rows)

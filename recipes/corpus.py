@@ -1,4 +1,4 @@
-"""Sentences to train on, without any that a test set holds."""
+"""Sentences for training, without the sentences of test sets."""
 
 import pathlib
 import re
@@ -8,14 +8,14 @@ import numpy as np
 from jsbert.data import Examples, read_examples
 
 WORDS = range(2, 49)
-"""Words of a sentence that is used, counted by spaces."""
+"""The numbers of words that a sentence may have, counted by spaces."""
 
 HELD_OUT = 1_000
-"""NLI triplets that nothing is trained on."""
+"""The number of NLI triplets that are kept out of training."""
 
 
 def normalized(text: str) -> str:
-    """A text without case and punctuation, for matching.
+    """Return a text without case and punctuation, for matching.
 
     >>> normalized("A man's hat -- in Paris.")
     'a man s hat in paris'
@@ -24,8 +24,8 @@ def normalized(text: str) -> str:
 
 
 def evaluation_sentences(data: pathlib.Path) -> set[str]:
-    """Normalised: every sentence of the STS benchmark, and the captions that are in STS test
-    sets."""
+    """Return, normalised, every sentence of the STS benchmark, and the captions that are in STS
+    test sets."""
     files = [*(data / "sts").glob("stsb-*.tsv"), data / "paraphrase/flickr30k-exclude.tsv"]
     return {
         normalized(text)
@@ -36,10 +36,9 @@ def evaluation_sentences(data: pathlib.Path) -> set[str]:
 
 
 def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
-    """The sentences of corpus/ and of the NLI triplets, each once, shuffled; and how many there
-    were.
+    """Return the sentences of corpus/ and of the NLI triplets, each once, shuffled; and counts.
 
-    Left out are those of evaluation sets, and those with too few or too many words.
+    Sentences of evaluation sets, and sentences with too few or too many words, are left out.
     """
     corpus = read_examples(data / "corpus/english-sentences.tsv.gz", columns=["sentence"])
     distinct: dict[str, str] = {}
@@ -61,8 +60,8 @@ def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
 
 
 def nli_triplets(data: pathlib.Path) -> tuple[Examples, Examples]:
-    """(triplets to learn from, the last `HELD_OUT`), without any that has a sentence of an
-    evaluation set."""
+    """Return (triplets for training, the last `HELD_OUT`), without triplets that have a sentence of
+    an evaluation set."""
     evaluation, found = evaluation_sentences(data), read_examples(data / "nli/nli-triplets.tsv.gz")
     rows = [
         row for row in zip(*found.texts, strict=True) if not evaluation & set(map(normalized, row))

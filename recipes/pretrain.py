@@ -1,11 +1,11 @@
-"""A raw BERT of one's own: a small BERT trained from nothing by masked language modelling. The
-ablation starts from it.
+"""A raw BERT: a small BERT trained from nothing by masked language modelling. The ablation starts
+from this BERT.
 
 python -m recipes.pretrain --data DATA --work WORK
 
 DATA holds corpus/english-sentences.tsv.gz (and the files of `recipes.corpus`, to leave test
-sentences out). The word pieces are learned from the corpus as well. The same command goes on where
-it stopped; the model is WORK/model, with mean pooling and float16 tensors.
+sentences out). The word pieces are learned from the corpus as well. If the command was stopped, the
+same command continues. The model is WORK/model, with mean pooling and float16 tensors.
 """
 
 import argparse
@@ -43,7 +43,7 @@ RECIPE = Recipe(
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the stages that are missing; returns what it writes."""
+    """Run the stages that are missing, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def word_pieces(texts: list[str], vocabulary: int) -> list[str]:
-    """The vocabulary that WordPiece learns from texts, special tokens first."""
+    """Return the vocabulary that WordPiece learns from texts, special tokens first."""
     learner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.normalizer = normalizers.BertNormalizer(lowercase=True)
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -1,14 +1,15 @@
-"""The bundled model, made from its teacher: layers and vocabulary pruned, distilled, tuned with an
-assistant (the teacher when it has itself learned from NLI triplets), and then taken halfway between
-distilled and tuned.
+"""The bundled model, made from its teacher in five stages. Layers and vocabulary are pruned. The
+student is distilled. An assistant (the teacher itself) is tuned on NLI triplets. The student is
+tuned with the assistant. The model is the mean of the distilled and the tuned student.
 
 python -m recipes.student --data DATA --work WORK
 
 DATA holds corpus/english-sentences.tsv.gz, nli/nli-triplets.tsv.gz,
 nli/{snli-dev,mnli-dev-matched}.tsv.gz, paraphrase/flickr30k-exclude.tsv and
-sts/stsb-{train,dev,test}.tsv, of which all sentences are kept out of training. Every stage leaves
-its result in WORK and is passed over when that is there; within a stage the same command goes on
-where it stopped. The model is WORK/model. The STS benchmark's test set is scored once, at the end.
+sts/stsb-{train,dev,test}.tsv. All sentences of paraphrase/ and sts/ are kept out of training. Every
+stage leaves its result in WORK. A stage whose result is there is skipped. If the command was
+stopped within a stage, the same command continues that stage. The model is WORK/model. The STS
+benchmark's test set is scored once, at the end.
 """
 
 import argparse
@@ -39,11 +40,11 @@ from recipes.corpus import corpus_sentences, nli_triplets
 
 STAGES = ("start", "distilled", "assistant", "tuned", "model")
 LAYERS = (0, 2, 5)
-"""The teacher's layers that the student begins with."""
+"""The layers of the teacher with which the student begins."""
 
 VOCABULARY = 10_500
 HELD_OUT = 1_000
-"""Pairs of each NLI development set on which student and teacher are compared."""
+"""The number of pairs of each NLI development set on which student and teacher are compared."""
 
 SIMILARITY_WEIGHT = 10.0
 DISTIL = Recipe(
@@ -67,7 +68,7 @@ TUNE = Recipe(
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the stages that are missing; returns what it writes."""
+    """Run the stages that are missing, and return what is written as JSON."""
     options = _options(argv)
     values = report.circumstances()
     report.print_circumstances(values)
@@ -126,9 +127,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 def pruned(
     teacher: SentenceTransformer, texts: list[str], layers: tuple[int, ...], vocabulary: int
 ) -> SentenceTransformer:
-    """The teacher with these of its layers, and the word pieces that are commonest in `texts`."""
+    """Return the teacher with these of its layers, and the word pieces that are most common in
+    `texts`."""
     parts = teacher.parts
-    kept = _commonest_pieces(teacher.tokenizer, texts, vocabulary)
+    kept = _most_common_pieces(teacher.tokenizer, texts, vocabulary)
     encoder = parts.params["encoder"]
     words = np.asarray(encoder["embeddings"]["word"]["embedding"])[kept]
     params = parts.params | {
@@ -150,8 +152,8 @@ def pruned(
 
 
 def distillation(config: Any, *, name: str) -> Any:
-    """The objective: squared distance to the teacher's vector, and the batch's cosines to the
-    teacher's."""
+    """Return the objective: the squared distance to the teacher's vector, and the distance of the
+    batch's cosines to the teacher's cosines."""
 
     def loss(embeddings, labels):
         distance = embeddings.shape[-1] * losses.embedding_mse(embeddings, labels)
@@ -169,16 +171,16 @@ def distillation(config: Any, *, name: str) -> Any:
 
 
 def halfway(first: SentenceTransformer, second: SentenceTransformer) -> SentenceTransformer:
-    """The model whose params are the means of two models', where the second was tuned from the
-    first: it keeps most of what either has learned. Wortsman et al. 2022,
+    """Return the model whose params are the means of two models' params. The second model was tuned
+    from the first. The mean keeps most of what each model has learned. Wortsman et al. 2022,
     https://arxiv.org/abs/2109.01903."""
     params = jax.tree.map(lambda one, other: (one + other) / 2, first.params, second.params)
     return SentenceTransformer.from_parts(dataclasses.replace(second.parts, params=params))
 
 
 def halve(file: pathlib.Path) -> None:
-    """Rewrites a safetensors file in float16."""
-    with np.errstate(over="ignore"):  # told below
+    """Rewrite a safetensors file in float16."""
+    with np.errstate(over="ignore"):  # An overflow is an error below.
         tensors = {
             name: tensor.astype(np.float16)
             for name, tensor in safetensors.numpy.load_file(file).items()
@@ -188,9 +190,9 @@ def halve(file: pathlib.Path) -> None:
     write_tensors(file, tensors)
 
 
-def _commonest_pieces(tokenizer, texts, vocabulary):
-    """Ids, special tokens first: all pieces of one ASCII character, for no English word may be
-    unknown, and the commonest others."""
+def _most_common_pieces(tokenizer, texts, vocabulary):
+    """Return ids of pieces, special tokens first: all pieces of one ASCII character, so that no
+    English word is unknown, and the most common other pieces."""
     counts = np.zeros(tokenizer.largest_id + 1, np.int64)
     for start in range(0, len(texts), 10_000):
         counts += np.bincount(tokenizer(texts[start : start + 10_000]).ids, minlength=len(counts))
@@ -209,7 +211,7 @@ def _commonest_pieces(tokenizer, texts, vocabulary):
 
 
 def _with_pieces(tokenizer, kept):
-    """The tokenizer with the pieces of these ids alone, numbered anew."""
+    """Return the tokenizer with only the pieces of these ids, with new ids in this order."""
     new = {old: number for number, old in enumerate(kept)}
     values = json.loads(tokenizer.backend.to_str())
     pieces = {i: piece for piece, i in values["model"]["vocab"].items()}
@@ -236,8 +238,8 @@ def _with_pieces(tokenizer, kept):
 
 
 def _taught(teacher, texts, folder, chunk=8192):
-    """A teacher's vectors, (N, D) float32, computed in bfloat16 and kept by chunks in float16: a
-    thousandth of what a student misses them by."""
+    """Return a teacher's vectors, (N, D) float32. The vectors are computed in bfloat16 and kept on
+    disk in chunks of float16; the rounding error is a thousandth of a student's error."""
     teacher = SentenceTransformer(teacher, dtype="bfloat16")
     folder.mkdir(exist_ok=True)
     found = []
@@ -256,7 +258,7 @@ def _labelled(texts, vectors):
 
 
 def _agreement(teacher, data):
-    """How well a student orders held-out NLI pairs as its teacher does."""
+    """Return the evaluator of how well a student orders held-out NLI pairs as its teacher does."""
     firsts, seconds = [], []
     for name in ("snli-dev", "mnli-dev-matched"):
         first, second = read_examples(data / f"nli/{name}.tsv.gz").texts

@@ -1,4 +1,4 @@
-"""Runs of the command line in the tests' process."""
+"""Run the command line in the tests' process."""
 
 import io
 import sys
@@ -7,7 +7,8 @@ from jsbert.cli import main
 
 
 def run(capfd, argv, stdin=b""):
-    """(exit code, stdout, stderr) of `jsbert` with these arguments and bytes on stdin."""
+    """Run `jsbert` with these arguments and bytes on stdin, and return (exit code, stdout,
+    stderr)."""
     before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(stdin))
     try:
         code = main([str(argument) for argument in argv])
@@ -17,7 +18,7 @@ def run(capfd, argv, stdin=b""):
 
 
 def is_one_line(err, *words):
-    """Whether this is one line of ours with all of these words."""
+    """Return whether this is one line of ours with all of these words."""
     return (
         err.count("\n") == 1 and err.startswith("jsbert: ") and all(word in err for word in words)
     )

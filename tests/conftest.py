@@ -1,5 +1,5 @@
-"""Eight CPU devices, a cache folder of the tests' own, annotations executed, no network; and the
-models that tests share."""
+"""The setting of all tests: eight CPU devices, a cache folder of their own, annotations checked at
+run time, no network; and the models that tests share."""
 
 import os
 import pathlib
@@ -10,7 +10,8 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 _caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-# The controller decides, and its workers inherit: they would take the folder below for the user's.
+# The controller sets the folder, and its workers inherit it. A worker that set it again would take
+# the folder below for the user's.
 PROGRAMS = pathlib.Path(
     os.environ.setdefault("JSBERT_TEST_PROGRAMS", str(_caches / "jsbert-tests"))
 )
@@ -20,13 +21,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TOKENIZERS_PARALLELISM"] = "true"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-# Where the suite runs in a shell's background, Ctrl-C is ignored, and the processes that tests
-# start would inherit it.
+# If the suite runs in a shell's background, Ctrl-C is ignored, and the processes that tests start
+# would ignore Ctrl-C too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jaxtyping
 
-# Not the two objects: there a wrong argument must meet our own error.
+# The two objects are left out: a wrong argument there must raise our own error.
 PURE = [
     "jsbert.engine.batching",
     "jsbert.config",
@@ -78,15 +79,16 @@ def pytest_report_header(config):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """A run that fails says what it may be due to."""
+    """Print what may be the reason if a run fails."""
     if any(terminalreporter.stats.get(kind) for kind in ("failed", "error")):
         terminalreporter.write_line(versions.summary())
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs_of_one_module(request):
-    """What is compared with another implementation is compiled as for users. Between modules JAX
-    forgets its programs: over the whole suite they are six gigabytes a worker."""
+    """Compile as for users in modules that compare with another implementation. Between modules,
+    make JAX forget its programs, because the programs of the whole suite take six gigabytes for
+    each worker."""
     programs.optimised = bool(
         {"parity", "test_docs.py", "test_bundled.py"} & set(request.path.parts)
     )
@@ -96,8 +98,8 @@ def _programs_of_one_module(request):
 
 @pytest.fixture(scope="module")
 def quick_benchmarks():
-    """Processes that benchmarks start compile quickly and keep their programs; and few docstrings
-    are looked through."""
+    """Make the processes that benchmarks start compile quickly and keep their programs, and read
+    only few docstrings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", programs.quick_flags())
         patch.setattr("benchmarks.lib.sentences.ENOUGH", 1500)
@@ -106,7 +108,7 @@ def quick_benchmarks():
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
-    """A sentence-transformers folder of a random tiny BERT: mean pooling and Normalize."""
+    """A sentence-transformers folder of a random tiny BERT, with mean pooling and Normalize."""
     return models.write_folder(tmp_path_factory.mktemp("tiny") / "model")
 
 

@@ -21,33 +21,10 @@ from jsbert.modules import Normalize
 from jsbert.tokenizer import Tokenizer
 
 WORDS = [
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "sat",
-    "ran",
-    "on",
-    "under",
-    "red",
-    "blue",
-    "tree",
-    "house",
-    "quickly",
-    "slowly",
-    "and",
-    "of",
-    "to",
-    "in",
-    "is",
-    "was",
-    "it",
-    "query",
-    "passage",
-    ":",
-    ".",
+    "the", "a", "cat", "dog", "sat", "ran", "on", "under", "red", "blue", "tree", "house",
+    "quickly", "slowly", "and", "of", "to", "in", "is", "was", "it", "query", "passage", ":", ".",
     ",",
-]
+]  # fmt: skip
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = [*SPECIAL, *dict.fromkeys([*WORDS, *LETTERS]), *[f"##{letter}" for letter in LETTERS]]
@@ -67,7 +44,7 @@ SIZES = dict(
 
 
 def write_vocabulary(folder: pathlib.Path, **settings) -> None:
-    """A `vocab.txt`-only WordPiece tokenizer."""
+    """Write a WordPiece tokenizer that has a `vocab.txt` only."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf8")
     settings = {
@@ -79,14 +56,14 @@ def write_vocabulary(folder: pathlib.Path, **settings) -> None:
 
 
 def tokenizer(folder: pathlib.Path, max_length: int = 32) -> Tokenizer:
-    """The tokenizer above, its files written to `folder`."""
+    """Write the tokenizer above to `folder`, and open the tokenizer."""
     write_vocabulary(folder)
     return Tokenizer.from_folder(folder, max_length=max_length)
 
 
 def perturbed(shapes, seed: int = 0, scale: float = 0.2):
-    """Random params of these shapes, every one off its usual initial value; scales of LayerNorm
-    around 1."""
+    """Return random params of these shapes. Every value is moved off its usual initial value;
+    scales of LayerNorm are around 1."""
     generator = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -99,7 +76,7 @@ def perturbed(shapes, seed: int = 0, scale: float = 0.2):
 def parts(
     folder: pathlib.Path, *, pooling=("mean",), head=NORMALIZE, seed=0, settings=None, **config
 ) -> BiEncoderParts:
-    """A random tiny bi-encoder; its vocabulary is left in `folder`."""
+    """Return a random tiny bi-encoder, and leave its vocabulary in `folder`."""
     encoder = bert.Config(**SIZES)
     params = {"encoder": perturbed(encoders.shapes(encoder), seed)}
     own = {
@@ -117,7 +94,7 @@ def parts(
 
 
 def write_folder(folder: pathlib.Path, **options) -> pathlib.Path:
-    """`parts` as a sentence-transformers folder."""
+    """Write `parts` as a sentence-transformers folder."""
     write_bi_encoder(folder, parts(folder.parent / "vocabulary", **options))
     return folder
 
@@ -125,7 +102,7 @@ def write_folder(folder: pathlib.Path, **options) -> pathlib.Path:
 def cross_parts(
     folder: pathlib.Path, num_labels: int = 1, activation: str = "sigmoid"
 ) -> CrossEncoderParts:
-    """A random tiny cross-encoder."""
+    """Return a random tiny cross-encoder."""
     encoder = bert.Config(**SIZES)
     shapes = {
         "encoder": encoders.shapes(encoder),
@@ -136,13 +113,13 @@ def cross_parts(
 
 
 def write_cross_folder(folder: pathlib.Path, **options) -> pathlib.Path:
-    """`cross_parts` as a folder."""
+    """Write `cross_parts` as a folder."""
     write_cross_encoder(folder, cross_parts(folder.parent / "vocabulary", **options))
     return folder
 
 
 def sentences(count: int, seed: int = 0, longest: int = 12) -> list[str]:
-    """Random sentences of 0 to `longest` words."""
+    """Return random sentences of 0 to `longest` words."""
     generator = random.Random(seed)
     return [
         " ".join(generator.choices(WORDS, k=generator.randint(0, longest))) for _ in range(count)

@@ -45,113 +45,36 @@ FAMILIES = {
 }
 
 VALUES = (
-    *(
-        None,
-        True,
-        False,
-        0,
-        1,
-        2,
-        3,
-        -1,
-        24,
-        4000,
-        2**31,
-        10**12,
-        10**400,
-        0.5,
-        1.0,
-        -0.1,
-        1e38,
-        1e300,
-    ),
-    *(
-        float("nan"),
-        float("inf"),
-        "",
-        "x",
-        "24",
-        "../x",
-        "/etc",
-        "a\0b",
-        "\ud800",
-        "torch.nn.Tanh",
-        "(?i)x",
-    ),
+    *(None, True, False, 0, 1, 2, 3, -1, 24, 4000, 2**31, 10**12, 10**400),
+    *(0.5, 1.0, -0.1, 1e38, 1e300, float("nan"), float("inf")),
+    *("", "x", "24", "../x", "/etc", "a\0b", "\ud800", "torch.nn.Tanh", "(?i)x"),
     *([], {}, [None], [[]], [{}], ["x"], [24], {"a": 1}, {"0": {}}, {"content": 1}, [0.5, "x"]),
 )
-"""What stands in a value's place."""
+"""Values that replace a value of a file."""
 
 KEYS = [
-    "model_type",
-    "tokenizer_class",
-    "architectures",
-    "id2label",
-    "num_labels",
-    "sentence_transformers",
-    "sbert_ce_default_activation_function",
-    "pad_token_id",
-    "classifier_dropout",
-    "layer_types",
-    "rope_parameters",
-    "rope_scaling",
-    "rope_theta",
-    "n_positions",
-    "n_embd",
-    "activation_function",
-    "moe_every_n_layers",
-    "rotary_scaling_factor",
-    "classifier_activation",
-    "classifier_bias",
-    "attention_bias",
-    "mlp_bias",
-    "is_decoder",
-    "prenorm",
-    "position_embedding_type",
-    "modality_config",
-    "processing_kwargs",
-    "query_length",
-    "max_seq_length",
-    "do_lower_case",
-    "strip_accents",
-    "model_input_names",
-    "model_max_length",
-    "added_tokens_decoder",
-    "truncation_side",
-    "unk_token",
-    "cls_token",
-    "pad_token",
-    "chat_template",
-    "prompts",
-    "truncate_dim",
-    "activation_fn",
-    "similarity_fn_name",
-    "default_route",
-    "route_mappings",
-    "parameters",
-    "allow_empty_key",
-    "pooling_mode",
-    "include_prompt",
-    "module_input_name",
-    "use_residual",
-    "bias",
-    "dropout",
-    "revision",
-    "modules_to_save",
-    "layers_pattern",
-    "use_rslora",
-    "exclude_modules",
-    "weight_map",
-    "normalize",
-]
-"""Keys that files may lack and have a meaning in one of them."""
+    "model_type", "tokenizer_class", "architectures", "id2label", "num_labels",
+    "sentence_transformers", "sbert_ce_default_activation_function", "pad_token_id",
+    "classifier_dropout", "layer_types", "rope_parameters", "rope_scaling", "rope_theta",
+    "n_positions", "n_embd", "activation_function", "moe_every_n_layers", "rotary_scaling_factor",
+    "classifier_activation", "classifier_bias", "attention_bias", "mlp_bias", "is_decoder",
+    "prenorm", "position_embedding_type", "modality_config", "processing_kwargs", "query_length",
+    "max_seq_length", "do_lower_case", "strip_accents", "model_input_names", "model_max_length",
+    "added_tokens_decoder", "truncation_side", "unk_token", "cls_token", "pad_token",
+    "chat_template", "prompts", "truncate_dim", "activation_fn", "similarity_fn_name",
+    "default_route", "route_mappings", "parameters", "allow_empty_key", "pooling_mode",
+    "include_prompt", "module_input_name", "use_residual", "bias", "dropout", "revision",
+    "modules_to_save", "layers_pattern", "use_rslora", "exclude_modules", "weight_map", "normalize",
+]  # fmt: skip
+"""Keys that a file may lack and that have a meaning in one of the files."""
 
 LONGEST = 1.0
-"""Seconds of the processor that an answer may take."""
+"""The largest number of seconds of processor time that an answer may take."""
 
 
 def write_folders(place: pathlib.Path) -> list[pathlib.Path]:
-    """Write a folder for each kind of model, and each form of the weights that needs no torch."""
+    """Write a folder for each kind of model, and for each form of the weights that needs no
+    torch."""
     settings = Settings(prompts={"q": "query: "}, default_prompt_name="q", truncate_dim=10)
     head = (Dense(24, 10), Normalize())
     bert = models.write_folder(place / "bert", head=head, settings=settings)
@@ -180,7 +103,7 @@ def write_folders(place: pathlib.Path) -> list[pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Mutation:
-    """What became of a file, in words; and whether no model may come out."""
+    """What was done to a file, in words; and whether no model may be opened from the result."""
 
     file: pathlib.Path
     words: str
@@ -189,8 +112,8 @@ class Mutation:
 
 @contextlib.contextmanager
 def mutated(folder: pathlib.Path, generator: random.Random) -> Iterator[Mutation]:
-    """Mutate one file of a folder, or put a file in the place of a folder in it; and put it right
-    again."""
+    """Mutate one file of a folder, or put a file in place of a folder; and restore the folder
+    afterwards."""
     inner = sorted(path for path in folder.iterdir() if path.is_dir())
     if inner and generator.random() < 0.05:
         place = generator.choice(inner)
@@ -218,7 +141,8 @@ def mutated(folder: pathlib.Path, generator: random.Random) -> Iterator[Mutation
 
 
 def problem_of(folder: pathlib.Path, mutation: Mutation, names: set[str]) -> str | None:
-    """Open a mutated folder; None if what happens is right: a model, or a clear error, soon."""
+    """Open a mutated folder, and return what is wrong. Return None if the result is a model or a
+    clear error, within the time limit."""
     start, had_transformers = time.thread_time(), "transformers" in sys.modules
     error = None
     try:
@@ -242,9 +166,10 @@ def problem_of(folder: pathlib.Path, mutation: Mutation, names: set[str]) -> str
 
 
 def run(folders: list[pathlib.Path], count: int, seed: int) -> list[str]:
-    """Open `count` mutated folders in turn; what went wrong, a line each."""
+    """Open `count` mutated folders one after the other, and return a line for each one that went
+    wrong."""
     generator, problems = random.Random(seed), []
-    usual = {"config.json", "model.safetensors"}  # which a message may miss
+    usual = {"config.json", "model.safetensors"}  # a message may leave these out
     names = {folder: usual | {*(path.name for path in folder.rglob("*"))} for folder in folders}
     for index in range(count):
         folder = folders[index % len(folders)]
@@ -279,7 +204,7 @@ def _change_json(file, generator):
     else:
         other = generator.choice(places)
         value: Any = generator.choice(VALUES)
-        if generator.random() < 0.1:  # a value of another key
+        if generator.random() < 0.1:  # the value of another key
             value = content
             for key in other:
                 value = value[key]
@@ -291,7 +216,7 @@ def _change_json(file, generator):
 
 
 def _places(node, path=()):
-    """The paths to all values below `node`."""
+    """Yield the paths to all values below `node`."""
     children = (
         node.items()
         if isinstance(node, dict)
@@ -349,7 +274,7 @@ def _write_family(folder, family, sizes):
     params = {"encoder": models.perturbed(encoders.shapes(config))}
     tokenizer = models.tokenizer(folder.parent / "vocabulary", 20)
     write_bi_encoder(folder, BiEncoderParts(Config(config), params, tokenizer, Settings()))
-    if family == "static-embedding":  # which reads tokenizer.json alone
+    if family == "static-embedding":  # it reads tokenizer.json alone
         (folder / "vocab.txt").unlink()
         (folder / "tokenizer_config.json").unlink()
 
@@ -364,13 +289,13 @@ def _write_cross(folder, family, sizes):
     )
 
 
-def _add_adapter(folder, beside):
+def _add_adapter(folder, other):
     config = read_bi_encoder(folder).config.encoder
     matrices = {"lora_A": np.ones((24, 3), np.float32), "lora_B": np.ones((3, 24), np.float32)}
     lora = {"layers": {0: {"attention": {"query": matrices}}}}
-    write_adapter(beside, config, jax.tree.map(np.asarray, lora), alpha=2.0, base="nobody/nothing")
+    write_adapter(other, config, jax.tree.map(np.asarray, lora), alpha=2.0, base="nobody/nothing")
     for file in ("adapter_config.json", "adapter_model.safetensors"):
-        shutil.copy(beside / file, folder / file)
+        shutil.copy(other / file, folder / file)
     values = json.loads((folder / "adapter_config.json").read_text())
     values |= {
         "rank_pattern": {"key": 5},

@@ -1,5 +1,5 @@
-"""The ablation: cells are run once, only with the same settings, and the claims follow from the
-scores."""
+"""The ablation: each cell is run once, and again only with the same settings, and the claims follow
+from the scores."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ UNTUNED = {"untuned-mean": [54.0], "untuned-max": [50.5], "untuned-cls": [30.25]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """DATA with 24 NLI pairs, and of scored ones 8 to train on and 12 to score."""
+    """DATA with 24 NLI pairs, 8 scored pairs for training and 12 for scoring."""
     folder = tmp_path_factory.mktemp("data")
     texts = [
         f"{random.Random(i).choice(models.WORDS)} {text}"
@@ -43,26 +43,15 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tiny_folder, tmp_path_factory):
-    """A whole run, its training left out: (its arguments, what it returned, its folder, what it
-    would have trained)."""
+    """A whole run without the training: (its arguments, what it returned, its folder, what it would
+    have trained)."""
     out, trained = tmp_path_factory.mktemp("ablation"), []
 
     def fit(model, source, folder, recipe):
         trained.append((model, source, recipe))
         return model
 
-    argv = [
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        "--start",
-        f"tiny={tiny_folder}",
-        "--pairs",
-        "8",
-        "--seeds",
-        "1",
-    ]
+    argv = f"--data {data} --out {out} --start tiny={tiny_folder} --pairs 8 --seeds 1".split()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation, "fit", fit)
         return argv, ablation.main(argv), out, trained
@@ -70,7 +59,7 @@ def run(data, tiny_folder, tmp_path_factory):
 
 @pytest.fixture
 def no_fit(monkeypatch):
-    """Training is an error."""
+    """Make training an error."""
 
     def fit(*_, **__):
         raise AssertionError("trained")
@@ -132,7 +121,7 @@ class TestRun:
         assert capsys.readouterr().out.rstrip().endswith("tiny-nli-mean-1 ...")
 
     @pytest.mark.parametrize(
-        "changed, told",
+        "changed, message",
         [
             (["--pairs", "7"], "tiny-nli-mean-0.json is of pairs 8, asked for 7"),
             (["--stsb-epochs", "2"], "tiny-stsb-mean-0.json is of epochs 1, asked for 2"),
@@ -140,8 +129,8 @@ class TestRun:
             (["--dtype", "bfloat16"], "is of dtype 'float32', asked for 'bfloat16'"),
         ],
     )
-    def test_cells_of_other_settings_are_refused(self, run, no_fit, changed, told):
-        with pytest.raises(ValueError, match=told):
+    def test_cells_of_other_settings_are_refused(self, run, no_fit, changed, message):
+        with pytest.raises(ValueError, match=message):
             ablation.main([*run[0], *changed])
 
     def test_cells_of_other_weights_are_refused(self, run, no_fit, tmp_path):
@@ -176,19 +165,10 @@ class TestRun:
 
 @pytest.mark.parametrize("cell", ["nli-uv-diff-product", "stsb-max"])
 def test_a_trained_cell_has_another_score(run, data, tiny_folder, tmp_path, cell):
-    argv = [
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path),
-        "--start",
-        f"tiny={tiny_folder}",
-        "--learning-rate",
-        "1e-2",
-    ]
+    argv = f"--data {data} --out {tmp_path} --start tiny={tiny_folder} --learning-rate 1e-2".split()
     options = ablation._options(
         [*argv, "--pairs", "24", "--stsb-epochs", "2"]
-    )  # two updates; at the first, the rate is 0
+    )  # two updates; the rate of the first is 0
     found = ablation._run(options, ablation._start(options, "tiny", tiny_folder), "tiny", cell, 3)
     assert found == json.loads((tmp_path / f"ablation/tiny-{cell}-3.json").read_text())
     assert found["settings"]["learning_rate"] == 1e-2
@@ -212,7 +192,7 @@ def test_the_head_is_left_out_and_the_pooling_changed(tiny_folder):
     assert given.config.is_normalized
     assert model.encode("the cat sat") == pytest.approx(
         tokens.max(axis=0), abs=1e-5
-    )  # float32, other lengths of rows
+    )  # float32, with rows of another length
 
 
 def test_names_must_be_those_of_starts(capsys):

@@ -1,4 +1,4 @@
-"""LoRA adapters: merged by hand's formula, refused by name, trained by the loop."""
+"""LoRA adapters: merged as a formula by hand says, refused by name, trained by the loop."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ LORA = dataclasses.replace(RECIPE, lora_rank=2, lora_alpha=6, learning_rate=0.05
 
 
 def matrices(encoder, seed=0, **options):
-    """Random ones, in the form of `init_lora`'s."""
+    """Return random matrices in the form of `init_lora`."""
     lora = init_lora(encoder, jax.random.key(0), **{"rank": 3} | options)
     generator = np.random.default_rng(seed)
     return jax.tree.map(
@@ -53,7 +53,7 @@ def adapter(tiny, tiny_folder, tmp_path):
 
 
 def change(folder, remove=(), tensors=None, **fields):
-    """Edits an adapter's config and tensors."""
+    """Edit an adapter's config and tensors."""
     file = folder / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
     file = folder / "adapter_model.safetensors"
@@ -81,14 +81,16 @@ def test_merging_adds_the_scaled_product_and_nothing_else(tiny, adapter):
         merged.params,
         wanted,
     )
-    jax.tree.map(np.testing.assert_array_equal, tiny.params, before)  # the model given stays
+    jax.tree.map(
+        np.testing.assert_array_equal, tiny.params, before
+    )  # the given model does not change
 
 
 def test_an_adapters_folder_opens_as_its_base_model_with_it(tiny, tiny_folder, adapter):
     wanted = load_adapter(SentenceTransformer(tiny_folder, pooling="cls"), adapter)
     got = SentenceTransformer(
         adapter, pooling="cls"
-    )  # its head is not the base's: there is no modules.json
+    )  # without modules.json, the base's modules are not used
     np.testing.assert_allclose(
         got.encode(TEXTS, normalize_embeddings=True), wanted.encode(TEXTS), atol=1e-6
     )
@@ -221,7 +223,7 @@ def test_all_tensors_that_do_not_fit_are_listed(tiny, adapter):
         ),
         "base_model.model.pooler.dense.lora_A.weight": np.zeros(
             (3, 24), np.float32
-        ),  # of no use for vectors
+        ),  # not used for vectors
     }
     change(adapter, [f"{query}.lora_A.weight"], tensors, bias="lora_only")
     with pytest.raises(ValueError, match="the tensors do not fit") as caught:
@@ -292,7 +294,7 @@ def test_only_the_matrices_and_the_head_are_trained(tiny_parts):
     count = sum(leaf.size for leaf in jax.tree.leaves((state.params["lora"], params["head"])))
     assert (
         sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) == 2 * count + 1
-    )  # Adam's moments, its count
+    )  # Adam's moments and its count
     old = copied(state.params)
     new, _ = make_step(adapted(plain, 6), optax.adamw(1e-2))(state, batch, jax.random.key(1))
     assert not any(
@@ -309,7 +311,7 @@ def test_new_matrices_change_nothing_and_are_drawn_by_key(tiny):
     assert not np.array_equal(
         one["layers"][0]["output"]["lora_A"], other["layers"][0]["output"]["lora_A"]
     )
-    drawn = np.asarray(one["layers"][0]["output"]["lora_A"])  # of 40 inputs
+    drawn = np.asarray(one["layers"][0]["output"]["lora_A"])  # a layer of 40 inputs
     assert 0.9 * 40**-0.5 < np.abs(drawn).max() <= 40**-0.5
     with pytest.raises(
         ValueError,
@@ -324,7 +326,7 @@ def score(model):
 
 @pytest.fixture(scope="module")
 def run(tiny, tmp_path_factory):
-    """(the folder of a run, the model that it gave)."""
+    """The folder of a run, and the model that the run returned."""
     out = tmp_path_factory.mktemp("run") / "out"
     return out, fit(tiny, Source(pairs(), "cosine"), out, LORA, evaluator=score)
 

@@ -1,4 +1,4 @@
-"""Attention by `jax.nn.dot_product_attention`: the vectors, scores and gradients of attention
+"""Attention by `jax.nn.dot_product_attention` gives the vectors, scores and gradients of attention
 written out."""
 
 import dataclasses
@@ -31,7 +31,7 @@ LENGTHS = np.array([12, 3, 7, 1, 9], np.int32)
 
 
 def by_xla(config):
-    """The config with the other attention."""
+    """Return the config with the other attention."""
     if isinstance(config, Config):
         return dataclasses.replace(config, encoder=by_xla(config.encoder))
     compute = dataclasses.replace(config.compute, attn_implementation="xla")
@@ -59,7 +59,7 @@ def test_vectors_are_those_of_attention_written_out(tiny_folder, dtype, toleranc
         for model in (eager, xla)
     )
     np.testing.assert_allclose(found, wanted, atol=tolerance)
-    assert not np.array_equal(found, wanted)  # another program
+    assert not np.array_equal(found, wanted)  # it is another program
 
 
 def test_a_cross_encoders_scores_too(tmp_path):

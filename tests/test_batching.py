@@ -1,4 +1,4 @@
-"""Ragged texts to a few shapes and back."""
+"""Ragged texts are batched into a few shapes, and put back in order."""
 
 import numpy as np
 import pytest
@@ -96,8 +96,8 @@ def test_a_long_text_does_not_lengthen_many_short_ones():
 
 
 def _least_cost(lengths, token_budget):
-    """What `plan` promises, by trying all full batches at each place: the least cost of texts from
-    long to short."""
+    """Compute what `plan` promises by trying all full batches at each place: the least cost of
+    texts from long to short."""
     if not lengths:
         return 0
     length = next(length for length in length_ladder(40) if length >= lengths[0])

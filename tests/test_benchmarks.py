@@ -1,4 +1,4 @@
-"""The benchmarks run, count right, and say what they did not do."""
+"""The benchmarks run, count correctly, and say what they did not do."""
 
 import json
 
@@ -19,18 +19,9 @@ def run(tmp_path_factory, quick_benchmarks):
     out = tmp_path_factory.mktemp("pairwise")
     lines = out / "lines.txt"
     lines.write_text("\n".join(sentences.docstring_sentences(60)[:60]), encoding="utf8")
-    arguments = [
-        "--out",
-        str(out),
-        "--ladder",
-        "3,5",
-        "--bi-ladder",
-        "4,40",
-        "--sentences",
-        str(lines),
-        "--fixed-length",
-        "32",
-    ]
+    arguments = (
+        f"--out {out} --ladder 3,5 --bi-ladder 4,40 --sentences {lines} --fixed-length 32".split()
+    )
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "WORK", out / "nothing")
@@ -71,19 +62,12 @@ class TestPairwise:
 
     def test_no_ratio_is_claimed_without_the_full_run(self, run):
         assert run[0]["summary"]["ratios"] is None
-        assert "no ratio, for the bi-encoder ran at n = 40 only" in run[2]
+        assert "no ratio, because the bi-encoder ran at n = 40 only" in run[2]
 
     def test_results_hold_their_circumstances_and_a_picture(self, run):
         values = json.loads((run[1] / "pairwise-default.json").read_text())
-        assert {
-            "command",
-            "commit",
-            "machine",
-            "versions",
-            "date",
-            "python",
-            "sentences_sha256",
-        } <= set(values)
+        assert {"command", "commit", "machine", "versions", "date"} <= set(values)
+        assert {"python", "sentences_sha256"} <= set(values)
         assert (run[1] / "pairwise-default.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -105,18 +89,7 @@ def test_mixed_texts_are_short_and_long():
 
 def test_train_runs_and_writes_its_rates(tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "has_torch", lambda: False)
-    argv = [
-        "--model",
-        str(tiny_folder),
-        "--steps",
-        "4",
-        "--batch-size",
-        "2",
-        "--repeats",
-        "1",
-        "--out",
-        str(tmp_path),
-    ]
+    argv = f"--model {tiny_folder} --steps 4 --batch-size 2 --repeats 1 --out {tmp_path}".split()
     values = train.main([*argv, "--padded"])
     assert set(values["results"]) == {"jsbert", "jsbert, padded towers"}
     for found in values["results"].values():

@@ -31,7 +31,7 @@ def test_padding_does_not_change_the_vectors_of_tokens():
     wider = np.pad(ids, ((0, 0), (0, 6)), constant_values=9)
     hidden = FORWARD(CONFIG, PARAMS, ids, mask)
     padded = FORWARD(CONFIG, PARAMS, wider, np.pad(mask, ((0, 0), (0, 6))))[:, :11]
-    assert np.abs(hidden - padded)[mask].max() < 2e-6  # two summation orders
+    assert np.abs(hidden - padded)[mask].max() < 2e-6  # two orders of summation
 
 
 def test_rows_do_not_see_each_other():
@@ -111,7 +111,7 @@ def test_every_bfloat16_product_of_the_backward_pass_is_of_bfloat16_too():
 
 
 def equations(jaxpr):
-    """All equations, those of inner jaxprs too."""
+    """Yield all equations, also the equations of inner jaxprs."""
     for equation in jaxpr.eqns:
         yield equation
         for value in equation.params.values():
@@ -155,7 +155,7 @@ def test_dropout_is_drawn_from_the_key_and_an_example_keeps_its_own():
         FORWARD(CONFIG, PARAMS, ids[part], mask[part], keys[part])
         for part in (slice(0, 2), slice(2, None))
     ]
-    assert np.abs(dropped - np.concatenate(halves)).max() < 2e-5  # the same masks in chunks
+    assert np.abs(dropped - np.concatenate(halves)).max() < 2e-5  # chunks have the same masks
 
 
 def test_dropout_keeps_the_expectation():
@@ -186,7 +186,7 @@ def test_dropout_of_neighbours_is_unrelated():
     drawn = [np.asarray(dropout.hidden(jnp.ones((4, 64, 256)), 0.5) > 0, float) for _ in range(2)]
     weights = np.asarray(dropout.weights(jnp.ones((4, 6, 64, 64)), 0.5) > 0, float)
     pairs = [
-        (drawn[0], drawn[1]),  # places of use
+        (drawn[0], drawn[1]),  # places where dropout is used
         (drawn[0][1:], drawn[0][:-1]),  # examples
         (drawn[0][:, 1:], drawn[0][:, :-1]),  # tokens
         (drawn[0][:, :, 1:], drawn[0][:, :, :-1]),  # dimensions
@@ -252,7 +252,9 @@ def test_a_tree_of_shapes_is_the_callers_own():
 
 
 def test_shapes_do_not_keep_the_mesh_they_were_first_asked_for_under():
-    config = dataclasses.replace(CONFIG, vocab_size=CONFIG.vocab_size + 2)  # not asked for before
+    config = dataclasses.replace(
+        CONFIG, vocab_size=CONFIG.vocab_size + 2
+    )  # a config that no other test uses
     with jax.set_mesh(jax.make_mesh((2,), ("rows",))):
         encoders.shapes(config)
     assert {leaf.sharding for leaf in jax.tree.leaves(encoders.shapes(config))} == {None}
@@ -262,7 +264,7 @@ def test_an_encoder_is_put_together_once_for_its_shapes_its_names_and_its_produc
     config, made = (
         dataclasses.replace(CONFIG, initializer_range=0.017),
         [],
-    )  # a config that is used nowhere else
+    )  # a config that no other test uses
     encoder = bert.Encoder
     monkeypatch.setattr(bert, "Encoder", lambda *inputs: made.append(inputs) or encoder(*inputs))
     encoders.tensor_names(config)

@@ -1,8 +1,8 @@
-"""The bundled model is the file that the manifest tells of, small, and gives the vectors that torch
-gave.
+"""The bundled model is the file that the manifest describes, is small, and gives the vectors that
+torch gave.
 
-The vectors in tests/bundled.npz are those of sentence-transformers with torch; `python -m
-tests.test_bundled` makes them anew, after a change of the model.
+The vectors in tests/bundled.npz are the vectors of sentence-transformers with torch.
+`python -m tests.test_bundled` writes them again, after a change of the model.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ def test_encode_needs_no_network_and_no_other_package():
 
 
 def by_torch():
-    """The vectors of the reference."""
+    """Return the vectors of the reference."""
     import sentence_transformers
 
     return sentence_transformers.SentenceTransformer(str(find_folder()), device="cpu").encode(TEXTS)

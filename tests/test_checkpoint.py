@@ -1,4 +1,4 @@
-"""Folders to params and back; every way in which a folder can be wrong."""
+"""Folders are read to params and written back; every way in which a folder can be wrong."""
 
 import dataclasses
 import json
@@ -487,7 +487,7 @@ def test_a_folder_that_cannot_be_written_to_stops_the_write_before_it_begins(
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
     monkeypatch.setattr(
         "os.access", lambda path, mode: path.name != "1_Pooling"
-    )  # of root's tests, too
+    )  # also if root runs the tests
     with pytest.raises(
         PermissionError, match="1_Pooling cannot be written to; files have to go there"
     ):
@@ -590,7 +590,7 @@ def test_settings_that_give_the_encoder_other_tokens_are_refused(folder, setting
 
 def test_a_plain_folder_with_a_chat_template_is_refused(folder):
     edit_json(folder / "tokenizer_config.json", chat_template="{{ messages }}")
-    read_bi_encoder(folder)  # modules.json says how it was used
+    read_bi_encoder(folder)  # modules.json says how the model was used
     (folder / "modules.json").unlink()
     with pytest.raises(ValueError, match="the tokenizer has a chat template"):
         read_bi_encoder(folder)
@@ -620,7 +620,7 @@ def test_the_users_own_files_stay_whatever_their_names(tmp_path):
     (folder / "added_tokens.json").unlink()
     write_bi_encoder(
         folder, parts
-    )  # now a model's folder, where transformers would read added_tokens.json
+    )  # now the folder is a model's, and transformers would read added_tokens.json
     assert {(folder / name).read_text() for name in own[:-1]} == {"mine"}
     assert_same_params(read_bi_encoder(folder).params, parts.params)
 

@@ -1,7 +1,7 @@
-"""The command line: what it prints and writes, and that nothing that goes wrong ends in a
-traceback.
+"""The command line: what it prints and writes. No error ends in a traceback.
 
-Most runs are in this process; the few in one of their own show signals, pipes and the real entry.
+Most runs are in this process. The few runs in a process of their own test signals, pipes and the
+real entry point.
 """
 
 import gzip
@@ -36,7 +36,7 @@ COMMANDS = ("encode", "similarity", "search", "rank", "eval", "train", "info", "
 
 @pytest.fixture
 def run(capfd):
-    """Runs the command line: (exit code, stdout, stderr)."""
+    """Run the command line, and return (exit code, stdout, stderr)."""
     return lambda *argv, **stdin: command_line.run(capfd, argv, **stdin)
 
 
@@ -225,35 +225,13 @@ def test_vectors_are_those_of_encode_line_by_line(run, tiny, tiny_folder, texts,
 
 def test_options_of_encode(run, tiny, tiny_folder, texts, tmp_path):
     file = tmp_path / "x.npy"
-    options = [
-        "--truncate-dim",
-        7,
-        "--normalize",
-        "--prompt",
-        "query: ",
-        "--batch-size",
-        2,
-        "--device",
-        "cpu:0,cpu:1",
-    ]
+    options = ["--truncate-dim", 7, "--normalize", "--prompt", "query: "]
+    options += ["--batch-size", 2, "--device", "cpu:0,cpu:1"]
     assert run("encode", texts, "-o", file, "-m", tiny_folder, *options)[0] == 0
     wanted = tiny.encode(LINES, prompt="query: ", truncate_dim=7, normalize_embeddings=True)
     assert np.abs(np.load(file) - wanted).max() <= 1e-6
-    assert (
-        run(
-            "encode",
-            texts,
-            "-o",
-            file,
-            "-m",
-            tiny_folder,
-            "--pooling",
-            "cls,max",
-            "--dtype",
-            "bfloat16",
-        )[0]
-        == 0
-    )
+    argv = f"encode {texts} -o {file} -m {tiny_folder} --pooling cls,max --dtype bfloat16".split()
+    assert run(*argv)[0] == 0
     assert np.load(file).shape == (6, 48)
     code, _, err = run("encode", texts, "-o", file, "-m", tiny_folder, "--prompt-name", "question")
     assert code == 1
@@ -287,7 +265,8 @@ def test_lines_end_at_line_feeds_alone(run, tiny, tiny_folder, tmp_path, content
 
 
 def write_table(folder, kind):
-    """LINES as column `text` beside `n`, by hand; with tabs where the format can hold them."""
+    """Write LINES by hand as column `text` next to `n`, with tabs where the format can hold
+    tabs."""
     file = folder / f"table{kind}"
     plain = [line.replace("\t", " ") for line in LINES]
     if kind == ".parquet":
@@ -511,7 +490,8 @@ def test_ctrl_c_is_not_lost_in_a_destructor(run, tiny_folder, texts, tmp_path, m
 
     class Interrupted:
         def __del__(self):
-            raise KeyboardInterrupt  # a signal's handler may run here, or in a callback of the garbage collector
+            # A signal's handler may run here, or in a callback of the garbage collector.
+            raise KeyboardInterrupt
 
     def waiting(self, *arguments, **options):
         yield from list(whole(self, *arguments, **options))[:3]

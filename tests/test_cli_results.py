@@ -22,7 +22,7 @@ CORPUS = ["a cat sat", "the red tree", "a dog ran quickly", "the house", "a cat 
 
 @pytest.fixture
 def run(capfd):
-    """Runs the command line: (exit code, stdout, stderr)."""
+    """Run the command line, and return (exit code, stdout, stderr)."""
     return lambda *argv, **stdin: command_line.run(capfd, argv, **stdin)
 
 
@@ -108,14 +108,7 @@ def test_search_finds_what_top_k_finds(run, tiny, tiny_folder, corpus):
         )
         assert [hit["text"] for hit in row["hits"]] == [CORPUS[hit["corpus_id"]] for hit in hits]
     code, again, _ = run(
-        "search",
-        "--corpus",
-        corpus,
-        "-m",
-        tiny_folder,
-        "--top-k",
-        3,
-        "--json",
+        *f"search --corpus {corpus} -m {tiny_folder} --top-k 3 --json".split(),
         stdin=b"a cat\nred\n",
     )
     assert (code, again) == (0, out)
@@ -372,15 +365,9 @@ def test_tensors_that_do_not_fit_are_one_line(run, tiny_folder, tmp_path):
 
 def test_a_reader_that_goes_away_is_one_line(tiny_folder, corpus):
     argv = [
-        sys.executable,
-        "-m",
-        "jsbert",
-        "search",
+        *f"{sys.executable} -m jsbert search".split(),
         "a cat",
-        "--corpus",
-        corpus,
-        "-m",
-        tiny_folder,
+        *f"--corpus {corpus} -m {tiny_folder}".split(),
     ]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()

@@ -1,5 +1,5 @@
-"""`jsbert eval` and `jsbert train`: what they read and refuse, and that every option of a recipe
-reaches it."""
+"""`jsbert eval` and `jsbert train`: what they read and refuse, and that every option reaches the
+recipe."""
 
 import dataclasses
 import inspect
@@ -24,7 +24,7 @@ CLASSES = [("no", "yes", "maybe")[i % 3] for i in range(30)]
 
 @pytest.fixture
 def run(capfd):
-    """Runs the command line: (exit code, stdout, stderr)."""
+    """Run the command line, and return (exit code, stdout, stderr)."""
     return lambda *argv, **stdin: command_line.run(capfd, argv, **stdin)
 
 
@@ -66,21 +66,15 @@ def data(tmp_path):
 # eval
 
 
+SWAPPED = ["--columns", "sentence2,sentence1", "--label", "score"]
+
+
 @pytest.mark.parametrize(
     "argv, evaluator",
     [
         (["sts", "sts.tsv"], evaluate.EmbeddingSimilarityEvaluator(FIRST, SECOND, SCORES)),
         (
-            [
-                "sts",
-                "sts.tsv",
-                "--similarity-fns",
-                "dot,manhattan",
-                "--columns",
-                "sentence2,sentence1",
-                "--label",
-                "score",
-            ],
+            ["sts", "sts.tsv", "--similarity-fns", "dot,manhattan", *SWAPPED],
             evaluate.EmbeddingSimilarityEvaluator(
                 SECOND, FIRST, SCORES, similarity_fn_names=["dot", "manhattan"]
             ),
@@ -119,14 +113,7 @@ def test_eval_of_retrieval_and_reranking(run, tiny, tiny_folder, tiny_cross_fold
     assert found == pytest.approx(wanted, abs=1e-6)
     for folder in (tiny_folder, tiny_cross_folder):
         code, out, err = run(
-            "eval",
-            "reranking",
-            data / "rerank.jsonl",
-            "-m",
-            folder,
-            "--csv",
-            tmp_path / "csv",
-            "--json",
+            *f"eval reranking {data / 'rerank.jsonl'} -m {folder} --csv {tmp_path / 'csv'} --json".split()
         )
         assert (code, err) == (0, "")
         assert {"map", "mrr@10", "ndcg@10"} <= set(json.loads(out))
@@ -219,7 +206,7 @@ def test_the_options_are_the_recipes_with_its_defaults():
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """What `fit` was called with, in place of a training."""
+    """The calls of `fit`. A stand-in keeps the arguments and trains nothing."""
     calls = []
     monkeypatch.setattr(
         "jsbert.train.fit", lambda *arguments, **options: calls.append((*arguments, options))
@@ -234,14 +221,9 @@ def test_train_hands_everything_to_fit(run, tiny_folder, data, tmp_path, fitted)
         "--frozen layers/0 --no-dropout --seed 3 --mix round-robin --duplicates --max-steps 9 --eval-steps 5 "
         "--checkpoint-steps 6 --log-steps 1 --num-workers 2"
     )
-    sources = [
-        "--data",
-        data / "sts.tsv",
-        "--data",
-        f"softmax:{data / 'nli.tsv'}",
-        "--objective",
-        "cosine",
-    ]
+    sources = (
+        f"--data {data / 'sts.tsv'} --data softmax:{data / 'nli.tsv'} --objective cosine".split()
+    )
     scores = [
         "--eval-data",
         f"sts:{data / 'sts.tsv'}",
@@ -289,13 +271,7 @@ def test_train_hands_everything_to_fit(run, tiny_folder, data, tmp_path, fitted)
 
 def test_the_plain_command_takes_the_papers_recipe(run, tiny_folder, data, tmp_path, fitted):
     code, _, err = run(
-        "train",
-        "--data",
-        f"triplet:{data / 'triplet.tsv'}",
-        "-m",
-        tiny_folder,
-        "-o",
-        tmp_path / "out",
+        *f"train --data triplet:{data / 'triplet.tsv'} -m {tiny_folder} -o {tmp_path / 'out'}".split()
     )
     assert code == 0
     assert fitted[0][3] == Recipe()
@@ -309,23 +285,11 @@ def test_options_of_objectives_are_given_on(
     run, tiny_folder, tiny_cross_folder, data, tmp_path, fitted
 ):
     argv = ["train", "-o", tmp_path / "out", "--objective-option"]
-    more = [
-        "--data",
-        f"triplet:{data / 'triplet.tsv'}",
-        "-m",
-        tiny_folder,
-        "--objective-option",
-        "margin=5",
-    ]
+    more = f"--data triplet:{data / 'triplet.tsv'} -m {tiny_folder} --objective-option margin=5".split()
     assert run(*argv, "distance=cosine", *more)[0] == 0
-    more = [
-        "--data",
-        f"cross-entropy:{data / 'nli.tsv'}",
-        "-m",
-        tiny_cross_folder,
-        "--label-names",
-        "yes,no,maybe",
-    ]
+    more = (
+        f"--data cross-entropy:{data / 'nli.tsv'} -m {tiny_cross_folder} --label-names yes,no,maybe"
+    ).split()
     assert run(*argv, "num-labels=3", *more)[0] == 0
     assert fitted[1][1][0].examples.label_names == ("yes", "no", "maybe")
     code, _, err = run(
@@ -378,15 +342,7 @@ def test_train_refuses_bad_input_before_it_begins(
 def test_train_makes_a_folder_that_opens_and_finds_it_done_the_second_time(
     run, tiny_folder, data, tmp_path
 ):
-    argv = [
-        "train",
-        "--data",
-        f"cosine:{data / 'sts.tsv'}",
-        "--label-range",
-        "0,5",
-        "-m",
-        tiny_folder,
-    ]
+    argv = f"train --data cosine:{data / 'sts.tsv'} --label-range 0,5 -m {tiny_folder}".split()
     argv += ["-o", tmp_path / "out", "--max-steps", 2, "--eval-data", f"sts:{data / 'sts.tsv'}"]
     code, out, err = run(*argv)
     assert (code, out) == (0, f"{tmp_path / 'out'}\n"), err
@@ -403,16 +359,7 @@ def test_train_makes_a_folder_that_opens_and_finds_it_done_the_second_time(
 
 
 def test_train_refuses_a_folder_with_something_else(run, tiny_folder, data, tmp_path):
-    argv = [
-        "train",
-        "--data",
-        f"cosine:{data / 'sts.tsv'}",
-        "--label-range",
-        "0,5",
-        "-m",
-        tiny_folder,
-        "-o",
-    ]
+    argv = f"train --data cosine:{data / 'sts.tsv'} --label-range 0,5 -m {tiny_folder} -o".split()
     for out, words in (
         (data / "sts.tsv", "is a file"),
         (models.write_folder(tmp_path / "other"), "no run's of jsbert"),
@@ -429,19 +376,7 @@ def test_a_cross_encoder_is_made_of_an_encoder(run, tiny_folder, tmp_path):
     ]
     file.write_text("label\tquery\tdocument\n" + "\n".join(rows) + "\n")
     out = tmp_path / "cross"
-    argv = [
-        "train",
-        "--data",
-        file,
-        "-o",
-        out,
-        "-m",
-        tiny_folder,
-        "--num-labels",
-        "1",
-        "--batch-size",
-        "4",
-    ]
+    argv = f"train --data {file} -o {out} -m {tiny_folder} --num-labels 1 --batch-size 4".split()
     code, printed, _ = run(*argv, "--objective", "binary-cross-entropy", "--log-steps", "1")
     assert (code, printed) == (0, f"{out}\n")
     assert jsbert.CrossEncoder(out).predict(("the cat", "a dog")).shape == ()

@@ -1,4 +1,4 @@
-"""The cross-encoder as an object; its numbers are compared in parity/."""
+"""The cross-encoder as an object; the numbers are compared in parity/."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ def test_shapes_order_and_types(model):
     assert model.predict(PAIRS[0]).shape == ()
     assert model.predict([]).shape == (0,)
     scores.copy()[:] = 0
-    model.predict(PAIRS).sort()  # the caller's own
+    model.predict(PAIRS).sort()  # the result belongs to the caller
     assert model.predict(np.array(PAIRS)).tolist() == scores.tolist()
     assert model.predict([list(pair) for pair in PAIRS]).tolist() == scores.tolist()
     assert isinstance(model.predict(PAIRS, convert_to_tensor=True), jax.Array)

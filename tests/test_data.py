@@ -1,4 +1,4 @@
-"""Examples, from files of every kind, from lists and from datasets; malformed rows."""
+"""Examples from files of every kind, from lists and from datasets; malformed rows."""
 
 import csv
 import gzip

@@ -163,18 +163,10 @@ def mask(ids=IDS, lengths=LENGTHS, *, seed=0, epoch=0, indices=range(7), **optio
 
 def test_masking_chooses_a_share_of_the_words_and_tells_what_they_were():
     result = mask()
-    assert (
-        result.positions.shape == result.targets.shape == result.weights.shape == (7, 7)
-    )  # ceil(0.15 * 41)
-    assert result.weights.sum(axis=1).tolist() == [
-        6,
-        4,
-        2,
-        1,
-        1,
-        0,
-        0,
-    ]  # of 39, 28, 15, 3, 1, 0, 0 words
+    shape = (7, 7)  # 7 is ceil(0.15 * 41).
+    assert result.positions.shape == result.targets.shape == result.weights.shape == shape
+    chosen = [6, 4, 2, 1, 1, 0, 0]  # of 39, 28, 15, 3, 1, 0, 0 words
+    assert result.weights.sum(axis=1).tolist() == chosen
     changed = IDS.copy()
     for row in range(7):
         chosen = result.positions[row][result.weights[row] > 0]
@@ -183,7 +175,7 @@ def test_masking_chooses_a_share_of_the_words_and_tells_what_they_were():
         assert not np.isin(IDS[row, chosen], OPTIONS["special_ids"]).any()
         assert (chosen < LENGTHS[row]).all()
         changed[row, chosen] = result.ids[row, chosen]
-    assert (changed == result.ids).all()  # nothing else has
+    assert (changed == result.ids).all()  # nothing else has changed
 
 
 def test_masking_depends_on_seed_epoch_and_index_not_on_the_batch():

@@ -1,4 +1,4 @@
-"""Names to devices."""
+"""Names of devices are resolved to devices."""
 
 import jax
 import pytest

@@ -1,5 +1,5 @@
-"""The code in the README and in docs/ runs and prints what is printed below it; commands, options,
-files and links that the pages name are there."""
+"""The code in the README and in docs/ runs and prints what the page shows below the code. Commands,
+options, files and links that the pages name exist."""
 
 import contextlib
 import dataclasses
@@ -79,14 +79,14 @@ def test_every_extra_is_described():
 
 def test_every_option_of_a_recipe_has_its_default():
     rows = re.findall(r"^\| (`.*?`) \| (.*?) \|", PAGES["training.md"], flags=re.MULTILINE)
-    told = {}
+    stated = {}
     for names, defaults in rows:
         names = re.findall(r"`(\w+)`", names)
-        told |= dict(
+        stated |= dict(
             zip(names, [defaults] if len(names) == 1 else defaults.split(", "), strict=False)
         )
     for field in dataclasses.fields(train.Recipe):
-        assert told[field.name].strip("`").replace('"', "'") == repr(field.default).replace(
+        assert stated[field.name].strip("`").replace('"', "'") == repr(field.default).replace(
             "2e-05", "2e-5"
         )
 

@@ -171,7 +171,7 @@ def test_encode_iter_streams_an_endless_iterable(tiny):
         ).max()
         <= 1e-6
     )
-    assert next(read) <= 151  # no more than the chunk in work was read
+    assert next(read) <= 151  # only the current chunk has been read
     assert list(tiny.encode_iter([])) == []
     one_by_one = tiny.encode_iter(iter(["a cat", "a dog"]), chunk_size=1)
     assert np.abs(next(one_by_one) - tiny.encode("a cat")).max() <= 1e-6
@@ -322,7 +322,7 @@ def test_compilations_are_bounded_and_counted(tiny_folder):
         ids = generator.integers(5, 100, generator.integers(1, 33)).tolist()
         model.encode([ids] * int(generator.integers(1, 4)))
     most = num_shapes(32, token_budget=model.engine.placement.token_budget)
-    assert 15 < model.num_compilations <= 2 * len(range(4, 33, 2)) <= most  # rows 1 and 8 alone
+    assert 15 < model.num_compilations <= 2 * len(range(4, 33, 2)) <= most  # only rows 1 and 8
     before = model.num_compilations
     model.encode(["a cat", "a dog"])
     assert model.num_compilations == before
@@ -406,7 +406,7 @@ def test_rows_are_spread_over_eight_devices(tiny_folder, tiny):
     shards = sharded_output(model)
     assert {shard.device for shard in shards} == set(
         jax.devices("cpu")
-    )  # each has computed its own eighth
+    )  # each device has computed its own eighth
     assert all(
         shard.data.shape[0] * 8 == sum(other.data.shape[0] for other in shards) for shard in shards
     )

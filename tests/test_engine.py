@@ -14,7 +14,7 @@ TEXTS = [*models.sentences(40, seed=4), "", "the red cat " * 9]
 
 
 def token_counts(params, ids, lengths):
-    """A function of the caller's own: params are not even read."""
+    """Count tokens: a function of the caller's own, which does not even read the params."""
     mask = jnp.arange(ids.shape[1])[None] < lengths[:, None]
     return {"sum": jnp.where(mask, ids, 0).sum(axis=1), "count": lengths}
 

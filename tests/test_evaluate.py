@@ -1,5 +1,5 @@
-"""Evaluators on models whose vectors are known, by hand; against sentence-transformers in
-parity/."""
+"""Evaluators on models whose vectors are known, checked by hand; parity/ compares with
+sentence-transformers."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ ANGLES = {"east": 0, "northeast": 45, "north": 90, "west": 180}
 
 
 class Compass:
-    """A model of four words: unit vectors; it counts what it encodes."""
+    """A model of four words, which are unit vectors. The model counts what it encodes."""
 
     similarity_fn_name = "cosine"
 
@@ -273,7 +273,9 @@ def test_sts_subsets_are_one_correlation():
         ["east", "east", "north"], ["east", "west", "northeast"], [5, 1, 2]
     )
     assert results == {f"all_{key}": value for key, value in joined(Compass()).items()}
-    assert results["all_spearman_cosine"] == 1  # of each subset alone it would be 1 and nothing
+    assert (
+        results["all_spearman_cosine"] == 1
+    )  # alone, one subset would give 1 and the other nothing
     assert "s_spearman_dot" in evaluate.sts_subsets(subsets, name="s", similarity_fn_names=["dot"])(
         Compass()
     )

@@ -26,7 +26,7 @@ from tests.command_line import is_one_line
 
 HEAD = (Dense(24, 17), Normalize())
 SHAPES = [(1, 5, "right"), (4, 13, "left")]
-"""Rows, length and the padding's side of batches."""
+"""Rows, length and the side of the padding of batches."""
 
 FAMILIES = sorted({module: name for name, (module, _) in encoders.FAMILIES.items()}.values())
 """A model_type for each family's file."""
@@ -42,7 +42,8 @@ WITHOUT_HEAD = {"static-embedding"}
 
 
 def batch(rows, length, side, *, seed=0):
-    """Random inputs by name, with unequal rows; where there are several, one is all padding."""
+    """Return random inputs by name, with rows of unequal lengths. If there are several rows, one is
+    all padding."""
     generator = np.random.default_rng(seed)
     lengths = np.linspace(length, 0 if rows > 1 else length, rows).astype(int)[:, None]
     places = np.arange(length)[None]
@@ -60,13 +61,13 @@ def bi_encoder(folder, dtype="float32", **options):
 
 
 def vectors(model, inputs, config=None):
-    """What `siamese.encode` says."""
+    """Return what `siamese.encode` computes."""
     arrays = (inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask"))
     return np.asarray(siamese.encode(config or model.config, model.params, *arrays))
 
 
 def scores(model, inputs):
-    """What `cross_encoder.logits` says."""
+    """Return what `cross.logits` computes."""
     ids, mask, types = (
         inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask", "token_type_ids")
     )
@@ -77,7 +78,8 @@ def scores(model, inputs):
 
 
 def session(file):
-    """What onnxruntime computes of inputs by name, of which it takes those that it knows."""
+    """Return what onnxruntime computes from inputs by name. Inputs that the graph does not know are
+    left out."""
     opened = onnxruntime.InferenceSession(file)
     names = [entry.name for entry in opened.get_inputs()]
     return lambda inputs: opened.run(None, {name: inputs[name] for name in names})[0]
@@ -244,7 +246,7 @@ def test_every_family_is_exported_as_it_is(tmp_path, family):
 
 def test_onnx_files_say_what_they_are_and_take_any_opset(tmp_path, tiny_cross_folder):
     cross = jsbert.CrossEncoder(tiny_cross_folder)
-    inputs = batch(3, 32, "right")  # as long as the model takes
+    inputs = batch(3, 32, "right")  # the model's longest text
     for opset in (18, 21):
         run = onnx_run(tmp_path, cross, opset=opset)
         assert np.abs(run(inputs) - scores(cross, inputs)).max() <= 1e-5
@@ -391,7 +393,7 @@ def test_a_failed_export_leaves_what_there_was(tmp_path, tiny, monkeypatch):
 
 @pytest.fixture
 def run(capfd):
-    """Runs the command line: (exit code, stdout, stderr)."""
+    """Run the command line, and return (exit code, stdout, stderr)."""
     return lambda *argv: command_line.run(capfd, argv)
 
 
@@ -408,15 +410,10 @@ def test_the_command_line_writes_checked_folders(
         <= 1e-5
     )
     code, out, err = run(
-        "export",
-        tiny_cross_folder,
-        tmp_path / "hlo",
-        "--format",
-        "stablehlo",
-        "--platform",
-        "cpu,tpu",
-        "--dtype",
-        "bfloat16",
+        *(
+            f"export {tiny_cross_folder} {tmp_path / 'hlo'} --format stablehlo --platform cpu,tpu "
+            "--dtype bfloat16"
+        ).split()
     )
     assert (code, err) == (0, "")
     assert json.loads(out)["largest_difference"] <= 1e-6

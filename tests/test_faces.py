@@ -1,4 +1,4 @@
-"""What a user sees of the objects and of the package; and objects that travel to another
+"""What a user sees of the objects and of the package; and objects that are sent to another
 process."""
 
 import copy

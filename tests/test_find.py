@@ -1,4 +1,4 @@
-"""Where models come from: folders, the bundled ones, the Hub (a stand-in on this machine)."""
+"""Where models come from: folders, the bundled models, the Hub (a stand-in on this machine)."""
 
 import http.server
 import json
@@ -88,7 +88,7 @@ def test_only_the_files_that_are_read_are_wanted():
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the Hub as huggingface_hub asks of one repository, team/model."""
+    """A stand-in for the Hub: what huggingface_hub requests of one repository, team/model."""
 
     commit = "a" * 40
 
@@ -152,7 +152,8 @@ def hub(tmp_path):
 
 
 def fetch(hub, cache, name="team/model", environment=None, **options):
-    """find_folder in a process whose Hub is the stand-in; (folder or error, requests made)."""
+    """Run find_folder in a process whose Hub is the stand-in, and return (folder or error, requests
+    made)."""
     code = """
         import json, sys
         from jsbert.checkpoint import find_folder

@@ -1,4 +1,4 @@
-"""Saved models on their way to the Hub: the card, and the calls that upload them, to a stand-in."""
+"""Saved models are uploaded to the Hub: the model card, and the calls to a stand-in."""
 
 import pathlib
 
@@ -11,7 +11,7 @@ from tests import models
 
 
 class Hub:
-    """What HfApi is asked, and the files that it is given."""
+    """A stand-in for HfApi, which keeps its calls and the files that are uploaded."""
 
     has_card = False
 
@@ -93,7 +93,7 @@ def test_what_the_hub_refuses_is_an_oserror(tmp_path, hub):
 
 def test_a_hub_that_cannot_be_reached_is_an_oserror(tmp_path, hub, monkeypatch):
     class NoConnection(Exception):
-        """As httpx.ConnectError, no OSError."""
+        """An error such as httpx.ConnectError, which is no OSError."""
 
     def refused(*_, **__):
         raise NoConnection("connection refused")

@@ -1,4 +1,5 @@
-"""Losses by hand, and what holds for all of them; against sentence-transformers in parity/."""
+"""Losses computed by hand, and what holds for all of them; parity/ compares with
+sentence-transformers."""
 
 import functools
 
@@ -65,11 +66,11 @@ BOUND = {
     "matryoshka": (losses.matryoshka(losses.multiple_negatives_ranking, dims=(10, 3)), 2, None),
     "matryoshka-triplet": (losses.matryoshka(losses.triplet, dims=(10, 3)), 3, None),
 }
-"""Losses on embeddings, with the number of towers and labels."""
+"""Losses on embeddings, with the number of towers and the labels."""
 
 
 def on_logits(loss):
-    """`loss` of logits, taken as the embeddings of one tower."""
+    """Return a loss of embeddings: `loss` of the logits that one tower's embeddings hold."""
     return lambda embeddings, labels: loss(embeddings[0], labels)
 
 
@@ -86,7 +87,7 @@ ALL = {
 
 @functools.lru_cache
 def compiled(name):
-    """Values (B,) and their Jacobian (B, T, B, D) by the embeddings."""
+    """Compute values (B,) and their Jacobian (B, T, B, D) by the embeddings, as one program."""
     loss, _, labels = ALL[name]
     return jax.jit(
         lambda embeddings: (loss(embeddings, labels), jax.jacrev(loss)(embeddings, labels))
@@ -155,7 +156,7 @@ def test_contrastive_by_hand():
 
 
 def test_online_contrastive_counts_hard_pairs_alone():
-    # distances 1, 5, 2 of positives and 3, 7 of negatives: hard are 5 (beyond 3) and 3 (within 5)
+    # Positives have distances 1, 5, 2, and negatives 3, 7. Hard are 5 (above 3) and 3 (below 5).
     embeddings = np.zeros((2, 5, 1), np.float32)
     embeddings[0, :, 0] = [1, 5, 2, 3, 7]
     values = losses.online_contrastive(
@@ -213,7 +214,7 @@ def test_embedding_mse_is_the_mean_over_towers_and_dimensions():
 
 def test_similarity_distillation_by_hand_and_across_widths():
     student = np.float32([[[1, 0], [0, 1]]])
-    teacher = np.float32([[1, 0, 0], [3, 4, 0]])  # cosine 0.6 where the student has 0
+    teacher = np.float32([[1, 0, 0], [3, 4, 0]])  # the cosine is 0.6; the student's is 0
     assert losses.similarity_distillation(student, teacher).tolist() == pytest.approx(
         [0.36 / 2] * 2
     )
@@ -239,9 +240,7 @@ def test_concatenate_keeps_the_given_order():
 
 @pytest.mark.parametrize("concatenation", [(), ("u", "w"), ("u", "u"), "uv", "u"])
 def test_bad_concatenations_are_refused(concatenation):
-    with pytest.raises(
-        (ValueError, TypeError)
-    ):  # the type checker of the tests refuses a string first
+    with pytest.raises((ValueError, TypeError)):  # the tests' type checker refuses a string first
         losses.concatenate(draw(2, 3, 4), concatenation)
     with pytest.raises((ValueError, TypeError)):
         losses.init_classifier(jax.random.key(0), 4, 3, concatenation)
@@ -284,7 +283,7 @@ def test_losses_of_one_logit_refuse_several(loss):
 
 def test_masked_lm_weighs_each_token_of_the_batch_the_same():
     logits = np.zeros((2, 3, 4), np.float32)
-    logits[0, 0, 1] = 50  # the first is sure and right; the other two guess among 4
+    logits[0, 0, 1] = 50  # the first row is sure and right; the other two guess among 4
     weights = np.array([[1, 1, 0], [1, 0, 0]])
     values = losses.masked_lm(logits, np.array([[1, 0, 0], [3, 0, 0]]), weights)
     assert values.tolist() == pytest.approx([2 * np.log(4) / 3] * 2)
@@ -348,7 +347,7 @@ def test_matryoshka_fits_the_classifier_to_short_vectors():
     short = embeddings[..., :4] / np.linalg.norm(embeddings[..., :4], axis=-1, keepdims=True)
     rows = np.concatenate(
         [np.arange(4) + DIM * part for part in range(3)]
-    )  # the rows that short vectors meet
+    )  # the rows with which short vectors are compared
     wanted = losses.softmax_classification({"kernel": KERNEL[rows], "bias": BIAS}, short, CLASS)
     values = losses.matryoshka(losses.softmax_classification, dims=(4,))(
         classifier, embeddings, CLASS

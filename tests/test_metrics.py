@@ -1,4 +1,4 @@
-"""Metrics by hand; against scipy and scikit-learn in parity/."""
+"""Metrics computed by hand; parity/ compares with scipy and scikit-learn."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_best_accuracy_by_hand():
     assert metrics.best_accuracy([1, 1], [3, 2]) == (
         1,
         2,
-    )  # the last score itself where nothing is below
+    )  # the last score itself, because no score is lower
 
 
 def test_no_threshold_parts_equal_scores():
@@ -86,8 +86,8 @@ def test_no_positive_gives_zero():
 
 
 def test_f1_of_classes_by_hand():
-    # class 0: 2 right of 3 actual, 2 said: 0.8; class 1: 1 of 1, 2 said: 2/3; class 5: never said:
-    # 0
+    # F1 of class 0: 2 right of 3 actual and 2 predicted: 0.8. Class 1: 1 of 1, 2 predicted: 2/3.
+    # Class 5 is never predicted: 0.
     assert metrics.f1_scores([0, 0, 0, 1, 5], [0, 0, 1, 1, 7]) == pytest.approx(
         ((0.8 + 2 / 3) / 4, 0.6, (3 * 0.8 + 2 / 3) / 5)
     )
@@ -153,7 +153,7 @@ def test_the_order_in_which_equal_scores_are_given_earns_nothing():
         )
         assert metrics.reciprocal_rank(relevant, scores, k=5) == 1 / 4
         assert metrics.reciprocal_rank(relevant, scores, k=3) == 0
-        # the first three share ranks 2 to 4, of which k = 3 counts two
+        # The first three share ranks 2 to 4; two of these ranks are within k = 3.
         wanted = (1 / math.log2(3) + 1 / 2) / 3 / (1 + 1 / math.log2(3))
         assert metrics.ndcg(relevant, scores, k=3) == pytest.approx(wanted)
 

@@ -1,4 +1,4 @@
-"""Hard negatives by hand, on vectors in the plane; against sentence-transformers in parity/."""
+"""Hard negatives by hand, on vectors in the plane; parity/ compares with sentence-transformers."""
 
 import types
 
@@ -13,7 +13,8 @@ DEGREES = {"q": 0, "r": 90, "q+": 10, "r+": 80, "near q": 5, "near r": 97, "far"
 
 
 class Compass:
-    """A model whose texts are directions; `scale` stands for its weights, `tokenizer` for that."""
+    """A model whose texts are directions. `scale` takes the place of its weights, `tokenizer` the
+    place of a tokenizer."""
 
     similarity_fn_name, config, truncate_dim, default_prompt_name = "cosine", "compass", None, None
 
@@ -70,7 +71,7 @@ def test_a_margin_leaves_out_what_is_nearer_than_the_positive():
 
 def test_range_min_counts_the_ranks_that_are_left():
     got = mine(num_negatives=1, range_min=1, max_score=0.99, corpus=None)
-    assert len(got) == 0  # q+ and r+ alone: each anchor has one candidate, and that is skipped
+    assert len(got) == 0  # with q+ and r+ only, each anchor has one candidate, which is skipped
     assert rows_of(mine(num_negatives=1, range_min=1)) == [("q", "q+", "r+"), ("r", "r+", "q+")]
 
 
@@ -130,7 +131,7 @@ def test_statistics_are_printed_if_wanted(capsys):
     mine(num_negatives=2, max_score=0.5, verbose=True)
     printed = capsys.readouterr().out
     assert "Mean           0.9848" in printed
-    # of four candidates each, near q alone is within 60 degrees of q, near r alone of r
+    # Each has four candidates. Only near q is within 60 degrees of q, and only near r of r.
     assert "Skipped 2 potential negatives (25.00%) due to the max_score of 0.5." in printed
     mine()
     assert capsys.readouterr().out == ""

@@ -1,5 +1,5 @@
-"""The modules around the encoder: what they compute, the way through a folder, routes, and what is
-refused."""
+"""The modules around the encoder: what they compute, how they are saved and read, routes, and what
+is refused."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ ROUTED_HEAD = (HEAD[0], Dense(24, 10), Normalize(), Dense(24, 10), LayerNorm(10)
 
 
 def drawn(shapes, seed=0):
-    """Random params of these shapes, every one off its initial value."""
+    """Return random params of these shapes, every value moved off its usual initial value."""
     shapes = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct(s, np.float32),
         shapes,
@@ -70,7 +70,7 @@ def routed(folder):
 
 
 def two_encoders(folder):
-    """Two routes of which each is a model."""
+    """Two routes, each of which is a model."""
     routes = tuple(
         (name, models.parts(folder / name, seed=seed))
         for seed, name in enumerate(("query", "document"))
@@ -270,7 +270,7 @@ def test_a_second_router_is_refused(tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """A module that jsbert does not have: scales each dimension, then repeats the vector."""
+    """A module that jsbert does not have: it scales each dimension, then repeats the vector."""
 
     inputs: int
     copies: int

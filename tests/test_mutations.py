@@ -1,4 +1,4 @@
-"""Folders that anything may have happened to: a clear error, or a model, at once."""
+"""A folder to which anything may have happened gives a clear error or a model, at once."""
 
 import json
 

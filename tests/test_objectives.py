@@ -37,11 +37,11 @@ COLUMNS = {
     "margins": {"score": SCORES},
     "vector": {"label": [[float(i), 1.0] for i in range(ROWS)]},
 }
-"""A column of labels for each kind."""
+"""A column of labels for each kind of label."""
 
 
 def file_for(row, folder):
-    """A file that fits a row of the table."""
+    """Write a file that fits a row of the table."""
     texts = {f"text{n}": models.sentences(ROWS, seed=n, longest=6) for n in range(row.num_texts[0])}
     columns = texts | COLUMNS[row.labels]
     rows = [
@@ -59,7 +59,7 @@ def read(kind, file, **options):
 
 
 def build(source, kind, tiny):
-    """The objective for a model with as many labels as the data."""
+    """Build the objective for a model with as many labels as the data."""
     row = OBJECTIVES[kind]
     if row.model == "bi-encoder":
         return source.build(tiny.config)
@@ -83,7 +83,7 @@ def test_a_label_range_is_applied_or_refused_by_name(tiny, tmp_path, kind):
         message = f"--label-range is for labels that are numbers: {kind} takes .*Leave --label-range out, or choose"
         with pytest.raises(ValueError, match=message):
             read(kind, file, label_range="0,5")
-        assert row.label_range is None  # or an error would ask for what is refused
+        assert row.label_range is None  # else an error would recommend an option that is refused
         build(read(kind, file), kind, tiny)
 
 
@@ -131,7 +131,7 @@ def test_the_lists_of_names_are_those_of_the_table():
 
 @pytest.fixture
 def made_up(monkeypatch, tmp_path):
-    """The file for a row that a test adds: all that a new loss needs."""
+    """A row that a test adds, which is all that a new loss needs; and the file for the row."""
 
     @losses.in_batch
     def loss(embeddings, labels, *, power=2.0):
@@ -147,7 +147,7 @@ def test_the_help_names_a_new_row(run, made_up):
     text = " ".join(text.replace("-\n", "-").split())  # the help's lines break behind hyphens too
     assert code == 0
     assert "masked-lm, made-up; for cross-encoders binary-cross-entropy" in text
-    assert text.count("made-up") == 2  # the other one is in the list that --label-range is for
+    assert text.count("made-up") == 2  # the other one is in the list of --label-range
     assert "{" not in text
 
 
@@ -193,7 +193,7 @@ def test_the_classes_of_a_new_row_are_counted_and_have_no_range(
     assert (built.kind, built.num_classes) == ("made-up", 2)
     with pytest.raises(ValueError, match="made-up takes a class an example"):
         read("made-up", file, label_range="0,5")
-    if model == "bi-encoder":  # a cross-encoder says the number itself
+    if model == "bi-encoder":  # the cross-encoder itself has the number
         with pytest.raises(ValueError, match="'made-up' needs num_labels"):
             objective("made-up")
 

@@ -1,4 +1,4 @@
-"""What is in the wheel, and what the extras hold."""
+"""What the wheel contains, and what the extras contain."""
 
 import importlib.util
 import os

@@ -1,5 +1,5 @@
-"""Packed rows: the same vectors and gradients as in rows of their own, dropout or not, and little
-padding."""
+"""Packed rows give the same vectors and gradients as one row for each text, with and without
+dropout, and have little padding."""
 
 import dataclasses
 import functools
@@ -86,7 +86,7 @@ def test_gradients_are_those_of_the_vmapped_towers(tmp_path, dropout):
         towers = {"ids": ids.reshape(6, 3, 20), "lengths": lengths.reshape(6, 3)}
         compute = jax.jit(
             functools.partial(gradients, ranking)
-        )  # one program, not one an operation
+        )  # one program instead of one for each operation
         loss, wanted = compute(params, towers, keys)
         found = compute(params, packed(ids, lengths) | {"lengths": towers["lengths"]}, keys)
         assert float(found[0]) == pytest.approx(float(loss), abs=1e-12)

@@ -1,4 +1,4 @@
-"""Pooling by hand; against sentence-transformers in parity/."""
+"""Pooling computed by hand; parity/ compares with sentence-transformers."""
 
 import dataclasses
 from types import MappingProxyType
@@ -54,7 +54,7 @@ def test_several_poolings_are_concatenated_in_the_given_order():
 
 def test_a_prompt_is_left_out_and_the_rest_keeps_its_weights():
     assert pooling.pool(HIDDEN, RIGHT, ("mean",), prompt_length=1)[0].tolist() == [4, 1]
-    # the second and third tokens weigh 2 and 3
+    # The second and third tokens have the weights 2 and 3.
     assert pooling.pool(HIDDEN, RIGHT, ("weightedmean",), prompt_length=1)[0] == pytest.approx(
         [21 / 5, 4 / 5]
     )
@@ -79,8 +79,8 @@ def test_normalize_leaves_zero_vectors_with_a_finite_gradient():
 
 
 def attention_pool(params, hidden, mask):
-    """A pooling that jsbert does not have: the mean weighted by the softmax of products with a
-    learned query."""
+    """Pool by the mean weighted by the softmax of products with a learned query: a pooling that
+    jsbert does not have."""
     scores = jnp.where(mask != 0, hidden @ params["query"], -jnp.inf)
     return jnp.einsum("bl,bld->bd", jax.nn.softmax(scores, axis=1), hidden)
 

@@ -1,4 +1,4 @@
-"""Matrices in int8 and bfloat16, and which dtype "auto" is."""
+"""Matrices in int8 and bfloat16, and which dtype "auto" stands for."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The benchmarks of quality run, count right, and leave out what they do not know."""
+"""The benchmarks of quality run, count correctly, and leave out what they do not know."""
 
 import contextlib
 import gzip
@@ -39,7 +39,7 @@ def write_tsv(file, found, header=("score", "sentence1", "sentence2")):
 
 
 def write_data(folder, *, whole):
-    """A made-up DATA; if not `whole`, without STS13 and SICK-R."""
+    """Write a made-up DATA; if not `whole`, without STS13 and SICK-R."""
     for year in range(12, 17):
         for subset in (0, 1):
             write_tsv(
@@ -60,7 +60,7 @@ def write_data(folder, *, whole):
 
 
 def run(function, *argv):
-    """(what `function` returned, what it printed)."""
+    """Return (what `function` returned, what it printed)."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         values = function([str(one) for one in argv])
@@ -76,16 +76,8 @@ def data(tmp_path_factory):
 def quality(data, tiny_folder, tmp_path_factory):
     """A run of `benchmarks.sts` on all sets: (what it wrote, what it printed)."""
     out = tmp_path_factory.mktemp("sts")
-    _, printed = run(
-        sts.main,
-        "--data",
-        data,
-        "--out",
-        out,
-        tiny_folder,
-        f"{tiny_folder}:cls",
-        f"raw={tiny_folder}:max",
-    )
+    wanted = [tiny_folder, f"{tiny_folder}:cls", f"raw={tiny_folder}:max"]
+    _, printed = run(sts.main, "--data", data, "--out", out, *wanted)
     return (out / "sts.json").read_text(), printed
 
 
@@ -93,48 +85,17 @@ def quality(data, tiny_folder, tmp_path_factory):
 def traded(data, tiny_folder, tmp_path_factory):
     """A run of `benchmarks.tradeoff`: (its folder, what it wrote, what it printed)."""
     folder = tmp_path_factory.mktemp("tradeoff")
-    options = [
-        "--epochs",
-        1,
-        "--steps",
-        2,
-        "--n",
-        N,
-        "--sample",
-        10,
-        "--k",
-        K,
-        "--rerank-pairs",
-        RERANKED,
-    ]
-    _, printed = run(
-        tradeoff.main,
-        "--data",
-        data,
-        "--work",
-        folder / "work",
-        "--out",
-        folder,
-        "--model",
-        tiny_folder,
-        *options,
-    )
+    options = f"--epochs 1 --steps 2 --n {N} --sample 10 --k {K} --rerank-pairs {RERANKED}".split()
+    places = f"--data {data} --work {folder / 'work'} --out {folder} --model {tiny_folder}".split()
+    _, printed = run(tradeoff.main, *places, *options)
     return folder, (folder / "tradeoff.json").read_text(), printed
 
 
 class TestSts:
     def test_results_hold_their_circumstances_and_no_place(self, quality, data):
         values = json.loads(quality[0])
-        assert {
-            "command",
-            "commit",
-            "machine",
-            "versions",
-            "date",
-            "pairs",
-            "rows",
-            "paper",
-        } <= set(values)
+        assert {"command", "commit", "machine", "versions", "date"} <= set(values)
+        assert {"pairs", "rows", "paper"} <= set(values)
         assert values["pairs"] == {name: 11 for name in sts.SETS if name[3:].isdigit()} | {
             "STSb": PAIRS,
             "SICK-R": PAIRS,
@@ -181,7 +142,7 @@ class TestSts:
         off = {name: abs(np.mean(found[:7]) - found[7]) for name, found in sts.PAPER.items()}
         assert off.pop("SBERT-NLI-base") == pytest.approx(
             0.03, abs=0.005
-        )  # printed so in the paper
+        )  # the paper prints this value
         assert max(off.values()) < 0.0051  # rounded to two places
 
     def test_data_without_any_set_is_refused(self, tmp_path):
@@ -264,7 +225,8 @@ class Clock:
 
 
 class Parity:
-    """A cross-encoder that likes what shares the query's last digit, and the larger of those."""
+    """A cross-encoder that prefers texts with the last digit of the query, and among them larger
+    numbers."""
 
     def predict(self, pairs):
         return np.array([(a[-1] == b[-1]) / 2 + float(b) / 1000 for a, b in pairs], np.float32)
@@ -273,10 +235,11 @@ class Parity:
 class TestFinding:
     def test_accuracies_are_those_by_hand(self):
         pairs = (["0", "100", "41"], ["30", "109", "50"], [4.5, 5.0, 4.0])
-        # The pool: 0 100 41 30 109 50. Nearest: of 0 is 30, right; of 100 109, right; of 41 50 (9
-        # degrees, 30 has 11), right. Of two, the last digits say: 0 has 30 and 41, 30 stays; 100
-        # has 109 and 50, 50 is taken, wrong; 41 has 50 and 30, no digit agrees, and 50 is larger.
-        # Of all: 0 takes 100, wrong; 100 takes 50, wrong; 41 109, wrong.
+        # The pool: 0 100 41 30 109 50. The nearest of 0 is 30, right; of 100 is 109, right; of 41
+        # is 50 (9 degrees away, 30 is 11 degrees away), right. With the two nearest, the last digits
+        # decide: 0 has 30 and 41, and 30 stays; 100 has 109 and 50, and takes 50, wrong; 41 has 50
+        # and 30, no digit agrees, and 50 is larger.
+        # With the whole pool: 0 takes 100, wrong; 100 takes 50, wrong; 41 takes 109, wrong.
         results, counts = finding.accuracies(Clock(), Clock(), Parity(), pairs, k=2, exhaustive=15)
         assert [results[name]["accuracy_at_1"] for name in finding.METHODS] == [
             1.0,
@@ -302,8 +265,8 @@ class TestFinding:
         assert counts["passes"]["cross-encoder"] == 15
 
     def test_pairs_that_are_not_retrieved_stand_below(self):
-        # Of 0 the nearest is 10, of 90 it is 80: the pair (0, 90) is not retrieved and comes last,
-        # though the cross-encoder likes it best.
+        # The nearest of 0 is 10, and of 90 is 80. The pair (0, 90) is not retrieved and comes last,
+        # although the cross-encoder scores it highest.
         pairs = (["0", "90", "0"], ["10", "80", "90"], [4.0, 5.0, 1.0])
         results, counts = finding.accuracies(Clock(), Clock(), Parity(), pairs, k=1, exhaustive=0)
         assert counts["pairs_retrieved"] == 2

@@ -1,5 +1,5 @@
-"""Codes by hand, and from `encode` and the command line; equality with sentence-transformers is in
-parity/."""
+"""Codes by hand, and from `encode` and the command line; parity/ compares with
+sentence-transformers."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def test_codes_by_hand(precision, codes):
     embeddings = np.float32(
         [[0, -3, 63.74, 2, 9, 0, -1, 1, 1], [255, 255, -1, 2, 1e9, -1e9, 0, 1.99, 300]]
     )
-    # Buckets of 1, 2 and 1/4; in dimension 3 all are alike.
+    # The buckets are 1, 2 and 1/4 wide. All values of dimension 3 are equal.
     ranges = np.float32(
         [[0, -255, 0, 2, 0, 0, 0, 0, 0], [255, 255, 63.75, 2, 255, 255, 255, 255, 255]]
     )
@@ -102,7 +102,7 @@ def test_ranges_are_never_taken_silently_from_what_is_coded(tiny):
     sample, embeddings = vectors(300, 4, seed=1), vectors(9, 4)
     asked = quantize_embeddings(embeddings, "int8", "batch")
     assert (asked.min(axis=0) == -128).all()
-    assert (asked.max(axis=0) >= 126).all()  # where the highest is 254.99... steps above the lowest
+    assert (asked.max(axis=0) >= 126).all()  # the highest is 254.99... steps above the lowest
     calibrated = quantize_embeddings(embeddings, "int8", calibration_embeddings=sample)
     assert np.array_equal(
         calibrated, quantize_embeddings(embeddings, "int8", calibration_ranges(sample))

@@ -1,5 +1,5 @@
-"""Search over codes against brute force, and its recall; beside sentence-transformers in
-parity/."""
+"""Search over codes against brute force, and its recall; parity/ compares with
+sentence-transformers."""
 
 import json
 
@@ -21,7 +21,7 @@ def vectors(count, dim, seed=0):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks that no size here is a multiple of."""
+    """Make blocks small, with sizes that divide no size here."""
     monkeypatch.setattr(nearest, "QUERIES", 8)
     monkeypatch.setattr(nearest, "CORPUS", 64)
     monkeypatch.setattr(nearest, "GROUP", 4)
@@ -30,8 +30,8 @@ def small_blocks(monkeypatch):
 
 
 def brute_force(queries, corpus, k, *, precision, ranges, rescore_multiplier, corpus_float):
-    """(scores, indices) in float64, by sorting everything; signs and bytes decoded with NumPy's own
-    means."""
+    """Return (scores, indices) in float64 by sorting everything; signs and bytes are decoded with
+    NumPy alone."""
     queries = np.float64(queries)
     if precision in BYTES:
         step = np.float64(ranges[1] - ranges[0]) / 255
@@ -165,8 +165,8 @@ def test_what_cannot_be_searched_is_refused(change, message):
 
 
 def test_recall_among_clusters():
-    """Bytes find nearly all of the ten nearest, bits few of them, but with floats at hand all are
-    among 16 times ten."""
+    """Bytes find nearly all of the ten nearest, and bits find few of them. If the best 16 times ten
+    are scored again with floats, bits find all of them."""
     generator = np.random.default_rng(5)
     centres = generator.standard_normal((60, 64))
 
@@ -201,17 +201,7 @@ def test_recall_among_clusters():
 
 
 def test_the_benchmark_shows_bytes_recall_and_speed(tmp_path, tiny_folder, capsys):
-    argv = [
-        "--quick",
-        "--model",
-        str(tiny_folder),
-        "--out",
-        str(tmp_path),
-        "--sentences",
-        "300",
-        "--queries",
-        "20",
-    ]
+    argv = f"--quick --model {tiny_folder} --out {tmp_path} --sentences 300 --queries 20".split()
     values = benchmark.main(argv)
     assert json.loads((tmp_path / "quantized.json").read_text())["rows"] == values["rows"]
     rows = {(row["precision"], row["rescored"]): row for row in values["rows"]}

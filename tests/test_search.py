@@ -1,4 +1,4 @@
-"""Exact search against brute force; equality with sentence-transformers is in parity/."""
+"""Exact search against brute force; parity/ compares with sentence-transformers."""
 
 import tracemalloc
 
@@ -11,7 +11,7 @@ from jsbert.search import nearest, pairs
 
 
 def brute_force(queries, corpus, k, similarity="cosine"):
-    """(scores, indices) of all similarities sorted, ties by lower index, in float64."""
+    """Return (scores, indices) of all similarities sorted, ties by lower index, in float64."""
     queries, corpus = np.float64(queries), np.float64(corpus)
     if similarity == "cosine":
         queries, corpus = (
@@ -32,7 +32,7 @@ def brute_force(queries, corpus, k, similarity="cosine"):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks that no size here is a multiple of."""
+    """Make blocks small, with sizes that divide no size here."""
     monkeypatch.setattr(nearest, "QUERIES", 8)
     monkeypatch.setattr(nearest, "CORPUS", 64)
     monkeypatch.setattr(nearest, "GROUP", 4)
@@ -197,7 +197,7 @@ def test_close_pairs_take_the_memory_of_a_block(monkeypatch):
 
     def most_bytes(count):
         vectors = np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32)
-        search.close_pairs(vectors, k=40, max_pairs=100)  # what compiling takes does not count
+        search.close_pairs(vectors, k=40, max_pairs=100)  # the memory of compiling does not count
         tracemalloc.start()
         try:
             search.close_pairs(vectors, k=40, max_pairs=100)

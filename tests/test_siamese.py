@@ -1,4 +1,4 @@
-"""The siamese pass: towers with shared params, and what composes with it."""
+"""The siamese pass: towers with shared params, and what composes with the pass."""
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +87,7 @@ def test_a_gradient_with_respect_to_word_vectors_points_the_right_way(model):
 
     gradient = jax.jit(jax.grad(similarity))(words)
     assert gradient.shape == words.shape
-    assert not gradient[~mask].any()  # padding has no say
+    assert not gradient[~mask].any()  # padding has no influence
     assert similarity(words + 0.01 * gradient) > similarity(words)
     u, v = siamese.encode_towers(config, params, ids, mask)
     assert float(similarity(words)) == pytest.approx(float((u * v).sum()), abs=1e-5)

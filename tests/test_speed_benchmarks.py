@@ -38,7 +38,7 @@ def test_every_engine_stands_beside_every_load(run):
         assert row["texts_per_second"] == pytest.approx(
             load["num_texts"] / np.median(row["seconds"])
         )
-        assert row["times_best_peer"] is None  # for there is no peer
+        assert row["times_best_peer"] is None  # because there is no peer
     assert len(values["matmul_flops_per_second"]) == 6
     written = next(out.glob("encode-python*.json"))
     assert json.loads(written.read_text())["loads"] == values["loads"]

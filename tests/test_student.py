@@ -29,8 +29,8 @@ def teacher(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder of data in the form of the real one; the first sentence of the corpus is also in the
-    STS benchmark."""
+    """A folder of data in the form of the real data. The first sentence of the corpus is also in
+    the STS benchmark."""
     folder = tmp_path_factory.mktemp("data")
     texts = [
         f"{text} {word}" for text, word in zip(models.sentences(90), models.WORDS * 4, strict=False)
@@ -122,7 +122,7 @@ def test_half_of_the_bytes_and_read_to_float32_exactly(teacher, tmp_path):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """As many held out, and as large batches, as the made-up data allow."""
+    """Make the held-out part and the batches as small as the made-up data need."""
     monkeypatch.setattr(corpus, "HELD_OUT", 4)
     for module, names in ((student, ("DISTIL", "ASSIST", "TUNE")), (pretrain, ("RECIPE",))):
         for name in names:
@@ -137,18 +137,10 @@ def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(
     monkeypatch.setattr(student, "VOCABULARY", 90)
     teacher.save_pretrained(tmp_path / "teacher")
     work = tmp_path / "work"
-    argv = [
-        "--data",
-        str(data),
-        "--work",
-        str(work),
-        "--teacher",
-        str(tmp_path / "teacher"),
-        "--sentences",
-        "32",
-        "--tuning-sentences",
-        "16",
-    ]
+    argv = (
+        f"--data {data} --work {work} --teacher {tmp_path / 'teacher'} --sentences 32 "
+        "--tuning-sentences 16"
+    ).split()
     results = student.main([*argv, "--out", str(tmp_path / "out")])
     assert (results["sentences"]["to distil"], results["sentences"]["to tune"]) == (32, 16)
     agreement = results["scores"]["agreement with the teacher"]
@@ -178,16 +170,7 @@ def test_the_recipe_makes_a_model_and_goes_on_where_it_stopped(
 def test_a_raw_bert_learns_words_from_nothing(data, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "SIZES", {name: models.SIZES[name] for name in pretrain.SIZES})
     monkeypatch.setattr(pretrain, "VOCABULARY", 60)
-    argv = [
-        "--data",
-        str(data),
-        "--work",
-        str(tmp_path / "work"),
-        "--out",
-        str(tmp_path),
-        "--sentences",
-        "40",
-    ]
+    argv = f"--data {data} --work {tmp_path / 'work'} --out {tmp_path} --sentences 40".split()
     results = pretrain.main(argv)
     model = jsbert.SentenceTransformer(tmp_path / "work/model")
     assert results["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(model.params))

@@ -1,4 +1,4 @@
-"""Texts to ids; vectors of whole tokenizers are compared in parity/."""
+"""Texts are turned into ids; parity/ compares the vectors of whole tokenizers."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what may lie in it."""
+"""The folder of a run: to which run it belongs, and what the folder may contain."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_
         model = fit(
             model, Source(pairs(12), "cosine"), tmp_path / "out", RECIPE, evaluator=evaluator
         )
-        assert before in (None, written.stat().st_mtime_ns)  # opened, not repeated
+        assert before in (None, written.stat().st_mtime_ns)  # the run was opened, not repeated
         return model
 
     assert (
@@ -48,15 +48,15 @@ def test_fields_that_only_say_how_to_compute_do_not_make_another_run(tiny, tiny_
     assert set(seen) == {"xla"}
     assert trained(tiny).attn_implementation == "eager"
     file = tmp_path / "out" / "recipe.json"
-    told = json.loads(file.read_text())
-    assert told["run"]["model"]["config"]["encoder"]["hidden_size"] == 24
-    told["run"]["model"]["config"] = EARLIER
-    del told["run"]["recipe"]["lora_alpha"]
-    file.write_text(json.dumps(told))
+    recipe = json.loads(file.read_text())
+    assert recipe["run"]["model"]["config"]["encoder"]["hidden_size"] == 24
+    recipe["run"]["model"]["config"] = EARLIER
+    del recipe["run"]["recipe"]["lora_alpha"]
+    file.write_text(json.dumps(recipe))
     trained(tiny)
     for changed in ("hidden_size=25", "hidden_size=24, layer_norm_eps=1e-05"):
-        told["run"]["model"]["config"] = EARLIER.replace("hidden_size=24", changed)
-        file.write_text(json.dumps(told))
+        recipe["run"]["model"]["config"] = EARLIER.replace("hidden_size=24", changed)
+        file.write_text(json.dumps(recipe))
         with pytest.raises(
             ValueError, match=r"holds another run, which differs in model.config.encoder.\w+ \("
         ):
@@ -69,8 +69,8 @@ EARLIER = (
     "attention_probs_dropout_prob=0.1, max_position_embeddings=32, initializer_range=0.02, pad_token_id=0, "
     "dtype='float32', type_vocab_size=2), pooling=('mean',), include_prompt=True, head=(Normalize(),), router=None)"
 )
-"""The tiny model's config as a version wrote it that had neither remat, attn_implementation,
-layer_norm_eps nor layer_start."""
+"""The tiny model's config as written by a version that had no remat, attn_implementation,
+layer_norm_eps and layer_start."""
 
 
 def test_modules_of_an_earlier_run_are_compared_too():
@@ -92,7 +92,7 @@ def test_modules_of_an_earlier_run_are_compared_too():
 
 
 def test_nothing_of_a_run_that_left_no_checkpoint_is_in_the_next(tiny, tmp_path):
-    scores = [0.1, 0.2]  # no third: the run ends with its best written, and no checkpoint
+    scores = [0.1, 0.2]  # no third score: the run ends after its best model, before a checkpoint
     labelled = Examples.from_columns(
         {"a": texts(44, 1), "b": texts(44, 2), "label": [0, 1, 2, 1] * 11}
     )

@@ -21,7 +21,7 @@ from tests.train_process import first_number, texts, triplets
 RECIPE = Recipe(batch_size=4, learning_rate=1e-3, checkpoint_steps=3, log_steps=1, eval_steps=5)
 
 QUICK = dataclasses.replace(RECIPE, checkpoint_steps=1000)
-"""A checkpoint takes .2 s: for tests that ask nothing of them."""
+"""A checkpoint takes .2 s; this recipe writes none, for tests that need no checkpoint."""
 
 
 def pairs(count=44, seed=0):
@@ -45,7 +45,7 @@ def lines(folder):
 def test_a_run_leaves_a_model_and_its_record(tiny, tmp_path):
     before = tiny.encode("the cat sat")
     model = fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", RECIPE, evaluator=first_number)
-    assert np.array_equal(tiny.encode("the cat sat"), before)  # the model given stays
+    assert np.array_equal(tiny.encode("the cat sat"), before)  # the given model does not change
     again = SentenceTransformer(tmp_path / "out")
     assert np.array_equal(again.encode("the cat sat"), model.encode("the cat sat"))
     assert not np.allclose(model.encode("the cat sat"), before, atol=1e-3)
@@ -64,7 +64,7 @@ def test_a_run_leaves_a_model_and_its_record(tiny, tmp_path):
     assert recipe["best"]["step"] == best["step"]
     assert first_number(model)["first"] == pytest.approx(
         best["score"], abs=1e-6
-    )  # the best is what is returned
+    )  # the best model is returned
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| train | cosine | 44 |" in card
     assert "| learning_rate | 0.001 |" in card
@@ -134,7 +134,7 @@ def test_packed_rows_and_padded_towers_are_one_run(tiny, tmp_path):
     a, b = (model.encode(models.sentences(20)) for model in models_)
     np.testing.assert_allclose(
         a, b, atol=2e-4
-    )  # Adam magnifies rounding; another dropout differs by 1e-2
+    )  # Adam magnifies rounding; another dropout would differ by 1e-2
 
 
 def test_several_devices_make_the_same_run(tiny_folder, tmp_path):
@@ -305,7 +305,7 @@ def test_a_model_of_several_routes_is_refused(tmp_path):
     ):
         fit(model, Source(pairs(), "cosine"), tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
-    for task in ("query", "document"):  # as the message says
+    for task in ("query", "document"):  # as the message recommends
         one = SentenceTransformer.from_parts(
             dataclasses.replace(model.router.route(task).parts, router=None)
         )
@@ -342,13 +342,8 @@ def test_recipes_are_checked(option, message):
 
 def test_the_schedule_rises_over_a_tenth_and_falls_to_nothing():
     rate = learning_rate(Recipe(learning_rate=1.0), 100)
-    assert [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 99)] == [
-        0.0,
-        0.5,
-        1.0,
-        0.5,
-        0.0111,
-    ]
+    found = [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 99)]
+    assert found == [0.0, 0.5, 1.0, 0.5, 0.0111]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""A run that was killed or interrupted goes on, and ends in the same bits."""
+"""A run that was killed or interrupted continues, and ends in the same bits."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ from tests.test_train_loop import RECIPE, lines, pairs, weights
 def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
     processes = multiprocessing.get_context(
         "forkserver"
-    )  # imports once; nothing of JAX has started there
+    )  # it imports once, and JAX has not started there
     processes.set_forkserver_preload(["tests.train_process"])
 
     def start(out):
@@ -40,7 +40,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_bits(tiny_folder, tmp_path):
         steps = newest(checkpoints)
         while (
             process.is_alive() and newest(checkpoints) <= steps
-        ):  # some progress, or it would never end
+        ):  # wait for some progress, or the test would never end
             time.sleep(0.005)
         if kills >= 10 and in_a_checkpoint:
             break
@@ -97,7 +97,8 @@ def test_ctrl_c_ends_with_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
 
 def test_a_run_that_goes_on_holds_no_more_than_an_unbroken_one(tiny, tmp_path):
     def train(out, stops_at=None):
-        """Bytes of all arrays at each evaluation, by then in the memory of the run alone."""
+        """Train, and return the bytes of all arrays at each evaluation, without the arrays from
+        before the run."""
         gc.collect()
         held, before = [], sum(array.nbytes for array in jax.live_arrays())
 

@@ -1,7 +1,7 @@
 """The step: chunks, micro-batches and devices change nothing; frozen params stay; examples have
 gradients of their own.
 
-In float64 what must be equal is equal to 1e-10; in float32 to 1e-5 of each tensor's largest entry.
+Equal values agree to 1e-10 in float64, and to 1e-5 of each tensor's largest entry in float32.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ from tests import models
 ROWS, TOWERS, LENGTH = 16, 3, 12
 KEY = jax.random.key(3)
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3, eps=1e-3))
-"""A large epsilon: Adam divides by the gradient's size, and so magnifies a difference where that is
-next to nothing."""
+"""A large epsilon. Adam divides by the size of the gradient, and so magnifies differences where the
+gradient is almost zero."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def tiny_parts(tmp_path_factory):
 
 
 def setup(parts, dtype, kind="multiple-negatives-ranking", *, remat=False, **encoder):
-    """(objective, params, batch) in a dtype."""
+    """Return (objective, params, batch) in a dtype."""
     encoder = dataclasses.replace(parts.config.encoder, compute=Compute(dtype, remat), **encoder)
     config = dataclasses.replace(parts.config, encoder=encoder)
     generator = np.random.default_rng(0)
@@ -64,12 +64,12 @@ def setup(parts, dtype, kind="multiple-negatives-ranking", *, remat=False, **enc
 
 
 def copied(tree):
-    """A step takes the memory of the state that it is given."""
+    """Return a copy, because a step reuses the memory of the state that it is given."""
     return jax.tree.map(jnp.copy, tree)
 
 
 def grads_of(objective, params, batch, keys, **options):
-    """`gradients` as one program, not one an operation."""
+    """Compute `gradients` as one program, instead of one program for each operation."""
     return jax.jit(functools.partial(gradients, objective, **options))(params, batch, keys)
 
 
@@ -80,8 +80,8 @@ def precision(dtype):
 def assert_equal(ours, wanted, dtype):
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(wanted), strict=True):
-        # Attention's key biases have gradient 0, of which float32 leaves rounding: hence a floor by
-        # the largest tensor.
+        # The gradient of attention's key biases is 0, and float32 gives rounding errors in its
+        # place. So the tolerance has a floor, taken from the largest tensor.
         tolerance = (
             1e-10 if dtype == "float64" else 1e-5 * max(float(jnp.abs(b).max()), 0.01 * largest)
         )
@@ -95,7 +95,7 @@ def test_cached_gradients_are_the_full_batchs(tiny_parts, dtype, dropout):
         in_batch, params, batch = setup(tiny_parts, dtype)
         keys = example_keys(KEY, 7, ROWS) if dropout else None
         full = grads_of(in_batch, params, batch, keys)
-        for chunk_size in (4, 5, ROWS):  # 5 leaves a last chunk that must be filled up
+        for chunk_size in (4, 5, ROWS):  # with 5, the last chunk must be filled up
             assert_equal(
                 grads_of(in_batch, params, batch, keys, chunk_size=chunk_size), full, dtype
             )
@@ -145,7 +145,7 @@ def test_dropout_depends_on_key_step_and_example_alone(tiny_parts):
     drawn = np.asarray(forward(params, same, keys))[:, :2].reshape(2 * ROWS, -1)
     assert (
         len(np.unique(drawn.round(5), axis=0)) == 2 * ROWS
-    )  # each example, and each of its towers, draws its own
+    )  # each example, and each tower of an example, draws its own
 
 
 def test_a_heads_dropout_depends_on_key_step_and_example_alone(tmp_path):

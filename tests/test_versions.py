@@ -1,5 +1,5 @@
-"""A failing run says which version moved; a test whose reference cannot do the job is skipped, all
-else is not."""
+"""A failing run says which versions have moved. A test whose reference cannot run is skipped, and
+no other test is."""
 
 import pytest
 

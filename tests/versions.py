@@ -1,7 +1,7 @@
-"""The versions that the suite was last green with, and those that have moved since.
+"""The versions with which the suite last passed, and the versions that have moved since.
 
-`python -m tests.versions` prints them; `--write` records the installed ones in pyproject.toml,
-after a green run.
+`python -m tests.versions` prints them. With `--write` the command records the installed versions in
+pyproject.toml, after a run that passed.
 """
 
 import importlib.metadata
@@ -12,40 +12,20 @@ import tomllib
 PROJECT = pathlib.Path(__file__).parents[1] / "pyproject.toml"
 TABLE = "[tool.jsbert.last-green]\n"
 PACKAGES = [
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "peft",
-    "accelerate",
-    "tokenizers",
-    "jax",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "numpy",
-    "scipy",
-    "safetensors",
-    "huggingface-hub",
-    "datasets",
-    "pyarrow",
-    "onnx",
-    "onnxruntime",
-    "typer",
-    "pytest",
-    "hypothesis",
-    "beartype",
-    "jaxtyping",
-]
+    "torch", "transformers", "sentence-transformers", "peft", "accelerate", "tokenizers", "jax",
+    "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "safetensors",
+    "huggingface-hub", "datasets", "pyarrow", "onnx", "onnxruntime", "typer", "pytest",
+    "hypothesis", "beartype", "jaxtyping",
+]  # fmt: skip
 
 
 def last_green() -> dict[str, str]:
-    """{package: version} as pyproject.toml states it."""
+    """Return {package: version} as pyproject.toml states them."""
     return tomllib.loads(PROJECT.read_text(encoding="utf8"))["tool"]["jsbert"]["last-green"]
 
 
 def installed() -> dict[str, str]:
-    """{package: version} of those of PACKAGES that are here."""
+    """Return {package: version} of the packages of PACKAGES that are installed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -56,7 +36,7 @@ def installed() -> dict[str, str]:
 
 
 def moved(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """A line for each package whose version is another than before; packages that are not here do
+    """Return a line for each package whose version has moved. Packages that are not installed do
     not count."""
     return [
         f"{name} {before.get(name, 'not recorded')} -> {version}"
@@ -66,7 +46,7 @@ def moved(before: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 def summary() -> str:
-    """One line on what has moved since the last green run."""
+    """Return one line on what has moved since the last run that passed."""
     changes = moved(last_green(), installed())
     return "moved since the last green run: " + (", ".join(changes) or "nothing")
 

@@ -1,7 +1,7 @@
-"""The closest pair among n sentences: what it costs a bi-encoder, a cross-encoder, and both, one
-behind the other.
+"""The closest pair among n sentences: the cost with a bi-encoder, with a cross-encoder, and with
+both, one after the other.
 
-For `benchmarks.tradeoff`; `benchmarks.pairwise` looks at the first two closely.
+`benchmarks.tradeoff` uses this file. `benchmarks.pairwise` measures the first two in detail.
 """
 
 import functools
@@ -21,7 +21,7 @@ from jsbert.search import close_pairs, most_similar_pair
 from recipes.corpus import normalized
 
 NEIGHBOURS = 10
-"""Neighbours of each sentence among which the closest pairs are looked for."""
+"""The number of neighbours of each sentence among which the closest pairs are searched."""
 
 
 def costs(
@@ -32,14 +32,15 @@ def costs(
     sample: int,
     rerank_pairs: int,
 ) -> dict[str, dict[str, Any]]:
-    """Passes and seconds of each method, to the closest pair of `sentences`, without compilation.
+    """Return passes and seconds of each method, to the closest pair of `sentences`, without
+    compilation.
 
     Args:
         bi, cross: the models.
         sentences: n texts.
-        sample: pairs, drawn at random, on which the cross-encoder's seconds are measured; for all
-            n(n-1)/2 they are extrapolated.
-        rerank_pairs: the closest pairs by cosine that the cross-encoder scores after the
+        sample: the number of random pairs on which the cross-encoder's seconds are measured. The
+            seconds for all n(n-1)/2 pairs are extrapolated.
+        rerank_pairs: the number of closest pairs by cosine that the cross-encoder scores after the
             bi-encoder.
     """
     pairs = [(sentences[i], sentences[j]) for i, j in sampled_pairs(len(sentences), sample)]
@@ -82,7 +83,7 @@ def costs(
 
 
 def sampled_pairs(num: int, count: int) -> list[tuple[int, int]]:
-    """Up to `count` different pairs i < j of 0 .. num - 1, drawn evenly, always the same.
+    """Return up to `count` different pairs i < j of 0 .. num - 1, drawn evenly, always the same.
 
     >>> sorted(sampled_pairs(4, 100))
     [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
@@ -93,8 +94,9 @@ def sampled_pairs(num: int, count: int) -> list[tuple[int, int]]:
 
 
 def distinct_sentences(data: pathlib.Path, count: int) -> tuple[list[str], str]:
-    """(`count` sentences distinct without case and punctuation, where they are from): NLI sentences
-    of `data`, or of docstrings if it has none; shuffled."""
+    """Return (`count` sentences, their source), shuffled, and distinct without case and
+    punctuation. The source is the NLI sentences of `data`, or docstrings if `data` has no NLI
+    sentences."""
     file = data / "nli/nli-train.tsv.gz"
     if file.is_file():
         first, second = read_examples(file, columns=["premise", "hypothesis"]).texts
@@ -104,13 +106,13 @@ def distinct_sentences(data: pathlib.Path, count: int) -> tuple[list[str], str]:
     distinct = {normalized(text): text for text in texts}
     if len(distinct) < count:
         raise SystemExit(
-            f"{source}: {len(distinct)} distinct sentences are too few for --n {count}; give a "
-            "smaller one"
+            f"{source}: {len(distinct)} distinct sentences are too few for --n {count}; "
+            "give a smaller one"
         )
     return shuffled(list(distinct.values()), 0)[:count], source
 
 
 def _timed(function):
-    """(seconds of each run, the last result), after a run that compiles."""
+    """Return (seconds of each run, the last result), after a run that compiles."""
     function()
     return report.measure(function)

@@ -1,6 +1,7 @@
-"""The engines that `benchmarks.encode` compares: what opens a model's folder and turns texts into
-vectors, or, where the folder is a cross-encoder's, pairs into scores. Nothing of jsbert's is
-imported unless the engine is jsbert: another interpreter can run the peers.
+"""The engines that `benchmarks.encode` compares. An engine opens a model's folder and turns texts
+into vectors, or, with the folder of a cross-encoder, pairs into scores.
+
+jsbert is imported only by jsbert's own engine, so another interpreter can run the peers.
 """
 
 import functools
@@ -21,7 +22,7 @@ Texts = Sequence[str] | Sequence[Sequence[str]]
 
 
 class Jsbert:
-    """jsbert as it is; there is nothing to tune."""
+    """jsbert with its defaults; there is nothing to tune."""
 
     settings = ({},)
 
@@ -71,8 +72,8 @@ class SentenceTransformers:
 
 
 class OfGraph:
-    """What runs an ONNX graph: texts tokenised at once, sorted by tokens, padded to the longest of
-    a batch. On the CPU."""
+    """The base of engines that run an ONNX graph on the CPU: texts are tokenised at once, sorted by
+    tokens, and padded to the longest of a batch."""
 
     def __init__(self, folder: str, dtype: str, device: str):
         import tokenizers
@@ -87,7 +88,7 @@ class OfGraph:
     def batches(
         self, texts: Texts, batch_size: int
     ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-        """Yields (positions, inputs)."""
+        """Yield (positions, inputs)."""
         texts = [text if isinstance(text, str) else tuple(text) for text in texts]
         rows = [
             (encoding.ids, encoding.type_ids)
@@ -106,7 +107,7 @@ class OfGraph:
 
 
 class OnnxRuntime(OfGraph):
-    """onnxruntime; the settings try its own fusion of attention, too."""
+    """onnxruntime; the settings also try its own fusion of attention."""
 
     settings = tuple(
         {"batch_size": size, "graph": graph}
@@ -114,7 +115,7 @@ class OnnxRuntime(OfGraph):
         for size in BATCH_SIZES["cpu"]
     )
 
-    @functools.cache  # noqa: B019, for there is one engine in a process
+    @functools.cache  # noqa: B019, because a process has one engine
     def session(self, graph):
         import onnxruntime
 
@@ -132,7 +133,7 @@ class OnnxRuntime(OfGraph):
 
 
 class OpenVino(OfGraph):
-    """OpenVINO; the settings try one stream of all threads and one stream a thread."""
+    """OpenVINO; the settings try one stream of all threads, and one stream for each thread."""
 
     settings = tuple(
         {"batch_size": size, "streams": streams}
@@ -140,7 +141,7 @@ class OpenVino(OfGraph):
         for size in BATCH_SIZES["cpu"]
     )
 
-    @functools.cache  # noqa: B019, for there is one engine in a process
+    @functools.cache  # noqa: B019, because a process has one engine
     def model(self, streams):
         import openvino
 
@@ -181,12 +182,12 @@ LIBRARIES = {
     "onnxruntime": (OnnxRuntime, ("onnxruntime", "onnx", "torch", "transformers")),
     "openvino": (OpenVino, ("openvino", "onnx", "torch", "transformers")),
 }
-"""Each library's class, and the modules that it imports."""
+"""The class of each library, and the modules that the class imports."""
 
 ENGINES = {
     "cpu": (
-        "jsbert float32", "sentence-transformers float32", "onnxruntime float32",
-        "openvino float32",
+        "jsbert float32", "sentence-transformers float32",
+        "onnxruntime float32", "openvino float32",
         "jsbert bfloat16", "sentence-transformers bfloat16", "openvino bfloat16",
         "jsbert int8", "onnxruntime int8",
     ),
@@ -196,17 +197,17 @@ ENGINES = {
         "sentence-transformers bfloat16", "sentence-transformers-flash bfloat16",
     ),
 }  # fmt: skip
-"""For each kind of device library and precision."""
+"""The engines for each kind of device: library and precision."""
 
 
 def open_engine(name: str, folder: str, device: str) -> Any:
-    """The engine of `ENGINES` around a model's folder."""
+    """Open a model's folder with the engine `name` of `ENGINES`."""
     library, dtype = name.split()
     return LIBRARIES[library][0](folder, dtype, device)
 
 
 def max_tokens(folder: str) -> int:
-    """The model's limit, as sentence-transformers reads it."""
+    """Return the model's limit of tokens, as sentence-transformers reads the limit."""
     for name, key in (
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),

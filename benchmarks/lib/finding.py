@@ -1,7 +1,7 @@
-"""Accuracy on the pairs of STSb test: of their scores, and of finding a sentence's counterpart
-among all sentences.
+"""Accuracy on the pairs of STSb test: the accuracy of scores, and of finding the counterpart of a
+sentence among all sentences.
 
-For `benchmarks.tradeoff`, whose description says what is counted.
+`benchmarks.tradeoff` uses this file; its docstring says what is counted.
 """
 
 import statistics
@@ -18,11 +18,11 @@ from jsbert.similarity import pairwise_cos_sim
 METHODS = ("untuned bi-encoder", "bi-encoder", "cross-encoder", "retrieve-then-rerank")
 
 ALIKE = 4.0
-"""The score, of 0 to 5, from which a pair is one to be found."""
+"""The lowest score, of 0 to 5, of a pair that is to be found."""
 
 
 class Finding(NamedTuple):
-    """Sentences, and for the places of some the places of their right answers."""
+    """Sentences, and for the places of the queries the places of the right answers."""
 
     pool: list[str]
     queries: dict[int, set[int]]
@@ -37,14 +37,14 @@ def accuracies(
     k: int,
     exhaustive: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """({method: its Spearman x 100 and accuracy@1}, counts of the finding).
+    """Return ({method: its Spearman x 100 and accuracy@1}, counts of the finding).
 
     Args:
         untuned, bi, cross: the models.
         pairs: sentences1, sentences2 and scores, 0 to 5.
-        k: sentences that are retrieved for each to be reranked.
-        exhaustive: passes up to which the cross-encoder alone is run on the whole pool; beyond its
-            accuracy is None.
+        k: the number of sentences that are retrieved for each query and then reranked.
+        exhaustive: the most passes for which the cross-encoder alone runs on the whole pool; with
+            more passes, its accuracy is None.
     """
     first, second, scores = pairs
     task = finding(first, second, scores)
@@ -87,11 +87,11 @@ def accuracies(
 
 
 def finding(first: Sequence[str], second: Sequence[str], scores: Sequence[float]) -> Finding:
-    """The task in scored pairs: the pool is their distinct sentences, a query the first of a pair
-    of `ALIKE` or more.
+    """Return the task in scored pairs. The pool is the distinct sentences of the pairs. A query is
+    the first sentence of a pair with a score of `ALIKE` or more.
 
-    Right is each sentence that stands beside the query in such a pair, in either order. A pair of
-    equal texts is none.
+    A sentence is right if the sentence and the query are such a pair, in either order. A pair of
+    equal texts does not count.
 
     Raises:
         ValueError: if no pair makes a query.
@@ -118,8 +118,8 @@ def finding(first: Sequence[str], second: Sequence[str], scores: Sequence[float]
 
 
 def nearest(vectors: np.ndarray, k: int) -> list[np.ndarray]:
-    """For each row of (N, D) the places of the min(k, N - 1) other rows of highest cosine, closest
-    first."""
+    """Return, for each row of (N, D), the places of the min(k, N - 1) other rows of highest cosine,
+    closest first."""
     return [
         others[others != row][:k]
         for row, others in enumerate(top_k(vectors, vectors, k + 1).indices)
@@ -129,8 +129,8 @@ def nearest(vectors: np.ndarray, k: int) -> list[np.ndarray]:
 def best_by_cross(
     cross: CrossEncoder, pool: Sequence[str], candidates: Mapping[int, Sequence[int]]
 ) -> dict[int, int]:
-    """For each query that of its candidates which the cross-encoder, given the query first, scores
-    highest; of equals the first."""
+    """Return, for each query, the candidate that the cross-encoder scores highest; of equal
+    candidates the first. The cross-encoder reads the query first."""
     scores = cross.predict(
         [(pool[query], pool[other]) for query, others in candidates.items() for other in others]
     )
@@ -142,7 +142,7 @@ def best_by_cross(
 
 
 def accuracy_at_1(named: Mapping[int, int], queries: Mapping[int, set[int]]) -> float:
-    """The share of the queries whose named sentence is right.
+    """Return the share of the queries whose named sentence is right.
 
     >>> accuracy_at_1({0: 2, 2: 1}, {0: {2}, 2: {0, 4}})
     0.5
@@ -151,11 +151,11 @@ def accuracy_at_1(named: Mapping[int, int], queries: Mapping[int, set[int]]) -> 
 
 
 def reranked(crossed: np.ndarray, cosines: np.ndarray, retrieved: np.ndarray) -> np.ndarray:
-    """Scores of pairs (P,): the cross-encoder's where retrieved, and below them all the others in
-    the order of their cosines.
+    """Return scores of pairs (P,): the cross-encoder's scores for retrieved pairs, and below these
+    scores all other pairs in the order of their cosines.
 
-    >>> cosines, scores = np.array([0.2, 0.9, 0.5]), np.array([0.7, 0.8, 0.6])
-    >>> reranked(cosines, scores, np.array([True, False, True])).round(1).tolist()
+    >>> crossed, cosines = np.array([0.2, 0.9, 0.5]), np.array([0.7, 0.8, 0.6])
+    >>> reranked(crossed, cosines, np.array([True, False, True])).round(1).tolist()
     [0.2, -1.0, 0.5]
     """
     return np.where(retrieved, crossed, crossed.min() - 2 + cosines.astype(np.float64))

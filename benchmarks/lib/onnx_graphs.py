@@ -1,31 +1,33 @@
-"""A model's folder as an ONNX graph from (ids, mask[, types]) to unit vectors, or a cross-encoder's
-logits."""
+"""A model's folder as an ONNX graph from (ids, mask[, types]) to unit vectors, or to a
+cross-encoder's logits."""
 
 import json
 import pathlib
 
 
 def read_config(folder: str | pathlib.Path) -> dict:
-    """The folder's config.json."""
+    """Return the folder's config.json."""
     return json.loads((pathlib.Path(folder) / "config.json").read_text(encoding="utf8"))
 
 
 def is_cross_encoder(folder: str | pathlib.Path) -> bool:
-    """Whether a folder holds a classifier of pairs."""
+    """Return whether a folder holds a classifier of pairs."""
     return read_config(folder)["architectures"] == ["BertForSequenceClassification"]
 
 
 def input_names(folder: str | pathlib.Path) -> list[str]:
-    """What the graph is given: "types" only where the model has token types."""
+    """Return the names of the graph's inputs; "types" only if the model has token types."""
     return ["ids", "mask", *(["types"] if "type_vocab_size" in read_config(folder) else [])]
 
 
 def onnx_file(folder: str, graph: str, dtype: str) -> pathlib.Path:
-    """The graph, made from the torch reference where it is not there yet: "plain" as exported, or
-    with onnxruntime's "fused" attention; "float32", or "int8" weights by onnxruntime's dynamic
-    quantisation.
+    """Return the file of the graph. If the file is missing, write it from the torch reference.
 
-    For models of mean pooling and length 1, as the benchmark's are, and for cross-encoders.
+    The graph is "plain" as exported, or has onnxruntime's "fused" attention. The weights are
+    "float32", or "int8" by onnxruntime's dynamic quantisation.
+
+    The function is for models with mean pooling and vectors of length 1, as in the benchmark, and
+    for cross-encoders.
     """
     file = pathlib.Path(folder) / "onnx" / f"{graph}-{dtype}.onnx"
     if file.is_file():
@@ -45,10 +47,9 @@ def _quantize(source, file):
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    types = {
-        "DefaultTensorType": onnx.TensorProto.FLOAT
-    }  # of what its shape inference does not know
-    # A scale a column is as fast as one for all, and much nearer to float32.
+    # The type of tensors whose type onnxruntime's shape inference does not know.
+    types = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    # One scale for each column is as fast as one for all, and much nearer to float32.
     quantize_dynamic(
         source, file, weight_type=QuantType.QInt8, per_channel=True, extra_options=types
     )

@@ -1,5 +1,4 @@
-"""The processes of `benchmarks.lib.serve`: started, asked, ended; and what memory a process
-takes."""
+"""The processes of `benchmarks.lib.serve`: start, ask and end them; and the memory of a process."""
 
 import json
 import os
@@ -33,10 +32,10 @@ class EngineProcess:
             stderr=self._errors,
             text=True,
         )
-        self._answer()  # that the model is open
+        self._answer()  # The first answer says that the model is open.
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer to a request; see `benchmarks.lib.serve`."""
+        """Return the answer to a request; see `benchmarks.lib.serve`."""
         self._process.stdin.write(
             json.dumps({name: str(value) for name, value in request.items()}) + "\n"
         )
@@ -44,12 +43,12 @@ class EngineProcess:
         return self._answer()
 
     def seconds_since_start(self) -> float:
-        """Seconds since the process was asked for."""
+        """Return the seconds since the start of the process was requested."""
         return time.perf_counter() - self._started
 
     def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()  # closes the pipes, too
+        """End the process."""
+        self._process.communicate()  # This closes the pipes, too.
         self._errors.close()
 
     def _answer(self):
@@ -63,8 +62,9 @@ class EngineProcess:
 
 
 def memory_mb(name: str) -> float | None:
-    """This process's resident memory: now ("VmRSS"), or the largest so far ("VmHWM"); None where
-    Linux's /proc is not. (What getrusage says counts the process that started this one as well.)"""
+    """Return this process's resident memory: now ("VmRSS"), or the largest so far ("VmHWM"); None
+    on a system without Linux's /proc. getrusage is not used, because its value includes the process
+    that started this process."""
     try:
         status = pathlib.Path("/proc/self/status").read_text()
     except OSError:
@@ -73,9 +73,11 @@ def memory_mb(name: str) -> float | None:
 
 
 def missing_modules(name: str, python: str) -> list[str]:
-    """The modules that an engine needs and an interpreter lacks."""
+    """Return the modules that an engine needs and an interpreter lacks."""
     modules = LIBRARIES[name.split()[0]][1]
-    code = "import importlib.util, json; "
-    code += f"print(json.dumps([m for m in {modules} if not importlib.util.find_spec(m)]))"
+    code = (
+        "import importlib.util, json\n"
+        f"print(json.dumps([m for m in {modules} if not importlib.util.find_spec(m)]))"
+    )
     found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(found.stdout)

@@ -5,6 +5,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import os
 import pathlib
 import platform
 import re
@@ -22,24 +23,17 @@ from jsbert.encoders.product import cpu_features
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 WORK = pathlib.Path(__file__).parents[1] / "work"
-"""Where `benchmarks.tradeoff` keeps its models, and `benchmarks.pairwise` looks for a trained
-cross-encoder."""
+"""The folder where `benchmarks.tradeoff` keeps its models, and where `benchmarks.pairwise` looks
+for a trained cross-encoder."""
 
 PACKAGES = (
-    "jsbert",
-    "jax",
-    "jaxlib",
-    "flax",
-    "tokenizers",
-    "numpy",
-    "torch",
-    "sentence-transformers",
+    "jsbert", "jax", "jaxlib", "flax", "tokenizers", "numpy", "torch", "sentence-transformers",
     "transformers",
-)
+)  # fmt: skip
 
 
 def circumstances() -> dict[str, Any]:
-    """What a number depends on."""
+    """Return the circumstances on which a number depends."""
     return {
         "command": without_places("python -m " + " ".join([_module_name(), *sys.argv[1:]])),
         "date": time.strftime("%Y-%m-%d"),
@@ -54,7 +48,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def without_places(command: str) -> str:
-    """A command with the last name alone of every path that begins with /, ~ or a dot.
+    """Return a command in which each path that begins with /, ~ or a dot is cut to its last name.
 
     >>> without_places("python -m benchmarks.sts --data /somewhere/data raw=../models/tiny:cls")
     'python -m benchmarks.sts --data data raw=tiny:cls'
@@ -63,20 +57,19 @@ def without_places(command: str) -> str:
 
 
 def print_circumstances(values: dict[str, Any]) -> None:
-    """The same, for people."""
+    """Print the circumstances for people."""
     versions = ", ".join(f"{name} {version}" for name, version in values["versions"].items())
-    print(
-        f"{values['command']}\n{values['machine']} | {values['device']} | Python "
-        f"{values['python']} | {versions}"
-    )
+    print(values["command"])
+    where = f"{values['machine']} | {values['device']} | Python {values['python']}"
+    print(f"{where} | {versions}")
     print(f"commit {values['commit']}, {values['date']}\n", flush=True)
 
 
 def measure(
     function: Callable[[], Any], *, short_seconds: float = 2.0, repeats: int = 5
 ) -> tuple[list[float], Any]:
-    """(seconds of each run, the last result): `repeats` runs, but one alone if the first was longer
-    than `short_seconds`."""
+    """Return (seconds of each run, the last result) of `repeats` runs; of one run if the first run
+    took longer than `short_seconds`."""
     seconds, result = [], None
     while not seconds or (len(seconds) < repeats and seconds[0] <= short_seconds):
         started = time.perf_counter()
@@ -86,7 +79,7 @@ def measure(
 
 
 def spread(seconds: list[float], digits: int = 3) -> str:
-    """Median and range, or the one value."""
+    """Return the median and the range as text, or the one value."""
     median = statistics.median(seconds)
     if len(seconds) == 1:
         return f"{median:.{digits}f} (1 run)"
@@ -96,8 +89,8 @@ def spread(seconds: list[float], digits: int = 3) -> str:
 def matmul_flops_per_second(
     rows: int = 1024, inputs: int = 384, outputs: int = 1536, dtype: str = "float32"
 ) -> float:
-    """The machine's rate at a product, by default one of an encoder's shape in float32: the best of
-    20 rounds."""
+    """Return the machine's rate at a product, by default of an encoder's shape in float32: the best
+    of 20 rounds."""
     a, b = jnp.ones((rows, inputs), dtype), jnp.ones((inputs, outputs), dtype)
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="highest"))
     product(a, b).block_until_ready()
@@ -112,7 +105,7 @@ def matmul_flops_per_second(
 
 
 def print_table(header: list[str], rows: list[list[Any]]) -> None:
-    """A table with columns as wide as their widest cell."""
+    """Print a table with columns as wide as their widest cell."""
     cells = [header, *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for index, row in enumerate(cells):
@@ -125,7 +118,7 @@ def print_table(header: list[str], rows: list[list[Any]]) -> None:
 
 
 def write_json(name: str, values: dict[str, Any], folder: pathlib.Path = RESULTS) -> pathlib.Path:
-    """Writes results/NAME.json, all of it or nothing."""
+    """Write results/NAME.json completely or not at all, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".{name}.json"
     unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
@@ -133,7 +126,8 @@ def write_json(name: str, values: dict[str, Any], folder: pathlib.Path = RESULTS
 
 
 def pyplot() -> Any:
-    """matplotlib.pyplot without a screen, or None with a word on how to get it."""
+    """Return matplotlib.pyplot without a screen; or print how to install matplotlib, and return
+    None."""
     if importlib.util.find_spec("matplotlib") is None:
         print("no picture: pip install 'jsbert[bench]' for matplotlib")
         return None
@@ -146,7 +140,7 @@ def pyplot() -> Any:
 
 
 def save_figure(figure: Any, file: pathlib.Path) -> None:
-    """Writes a figure of `pyplot`'s as a png, lets go of it, and says where it is."""
+    """Write a figure of `pyplot` as a png, close the figure, and print the file's name."""
     figure.tight_layout()
     figure.savefig(file, dpi=130)
     pyplot().close(figure)
@@ -154,7 +148,7 @@ def save_figure(figure: Any, file: pathlib.Path) -> None:
 
 
 def parser(module_doc: str | None) -> argparse.ArgumentParser:
-    """An argument parser with `--out`."""
+    """Return an argument parser with `--out`."""
     made = argparse.ArgumentParser(
         description=module_doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -165,7 +159,7 @@ def parser(module_doc: str | None) -> argparse.ArgumentParser:
 
 
 def has_torch() -> bool:
-    """Whether sentence-transformers can run beside."""
+    """Return whether sentence-transformers can be run for comparison."""
     return all(importlib.util.find_spec(name) for name in ("torch", "sentence_transformers"))
 
 
@@ -210,8 +204,5 @@ def _machine():
         )
     shown = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
     model += "".join(f", {feature}" for feature in shown if feature in cpu_features())
-    import os
-
-    is_known = hasattr(os, "sched_getaffinity")
-    count = len(os.sched_getaffinity(0)) if is_known else os.cpu_count()
-    return f"{model}, {count} cores"
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return f"{model}, {len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()} cores"

@@ -1,5 +1,5 @@
-"""Real English sentences that every machine has: those of the docstrings in Python's standard
-library and the installed packages."""
+"""Real English sentences that every machine has: the sentences of the docstrings in Python's
+standard library and the installed packages."""
 
 import ast
 import hashlib
@@ -10,27 +10,22 @@ import sysconfig
 from collections.abc import Callable, Iterator
 
 ENOUGH = 15_000
-"""Distinct sentences gathered before the search stops."""
+"""The number of distinct sentences after which the search stops."""
 
 SKIPPED = {
-    "test",
-    "tests",
-    "idlelib",
-    "lib2to3",
-    "turtledemo",
-    "site-packages",
-    "dist-packages",
+    "test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages",
     "__pycache__",
-}
+}  # fmt: skip
 _END = re.compile(r"(?<=[.!?])\s+")
 _ENGLISH = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\"()/%-]*[a-z)][.!?]")
 
 
 def docstring_sentences(enough: int | None = None) -> list[str]:
-    """Sentences of 5 to 40 words, distinct without case, by file name, standard library first.
+    """Return sentences of 5 to 40 words, distinct without case, by file name, standard library
+    first.
 
     Args:
-        enough: distinct sentences gathered before the search stops; by default `ENOUGH`.
+        enough: the number of distinct sentences after which the search stops; by default `ENOUGH`.
     """
     enough = ENOUGH if enough is None else enough
     found: dict[str, str] = {}
@@ -47,7 +42,7 @@ def docstring_sentences(enough: int | None = None) -> list[str]:
 
 
 def file_sentences(file: pathlib.Path) -> list[str]:
-    """The distinct lines of a text file, without empty ones."""
+    """Return the distinct lines of a text file, without empty lines."""
     lines = (line.strip() for line in file.read_text(encoding="utf8").splitlines())
     return list(dict.fromkeys(filter(None, lines)))
 
@@ -55,7 +50,7 @@ def file_sentences(file: pathlib.Path) -> list[str]:
 def documents(
     sentences: Iterator[str], count: int, at_least: int, num_tokens: Callable[[str], int]
 ) -> list[str]:
-    """`count` documents, each of as many of the sentences, one behind the other, as make `at_least`
+    """Return `count` documents. Each document joins as many sentences, in order, as make `at_least`
     tokens.
 
     Raises:
@@ -75,12 +70,12 @@ def documents(
 
 
 def shuffled(sentences: list[str], seed: int) -> list[str]:
-    """A copy in an order that depends on the seed alone."""
+    """Return a copy in an order that depends on the seed alone."""
     return random.Random(seed).sample(sentences, len(sentences))
 
 
 def fingerprint(sentences: list[str]) -> str:
-    """The first digits of the sentences' sha256: equal inputs, equal digits."""
+    """Return the first digits of the sentences' sha256: equal sentences have equal digits."""
     return hashlib.sha256("\n".join(sentences).encode()).hexdigest()[:12]
 
 

@@ -1,15 +1,17 @@
 """An engine in a process of its own, for `benchmarks.encode`.
 
-python -m benchmarks.lib.serve ENGINE FOLDER DEVICE reads one JSON object a line and answers each
-with one. Requests:
+python -m benchmarks.lib.serve ENGINE FOLDER DEVICE
+reads one JSON object a line, and answers each with one. Requests:
 
-    {"texts": FILE}                       encode the JSON list of texts in FILE: {"seconds"}
-    {"texts": FILE, "out": FILE}          the same, vectors to a .npy file
-    {"tune": FILE}                        try the engine's settings, keep the fastest: {"settings",
-    "tried"} {"single": FILE}                      one text at a time: {"milliseconds": [...]}
+    {"texts": FILE}                 encode the JSON list of texts in FILE: {"seconds"}
+    {"texts": FILE, "out": FILE}    the same, and write the vectors to a .npy file
+    {"tune": FILE}                  try the engine's settings, keep the fastest:
+                                    {"settings", "tried"}
+    {"single": FILE}                encode one text at a time: {"milliseconds": [...]}
 
-Every answer has "peak_mb", the process's largest resident memory so far (null but on Linux). The
-first line out, before any request, has "seconds": opening the model, imports included.
+Every answer has "peak_mb", the largest resident memory of the process so far (null on systems other
+than Linux). The first line of output, before any request, has "seconds": the time to open the
+model, imports included.
 """
 
 import contextlib
@@ -33,7 +35,7 @@ class Served:
         self.engine, self.settings = engine, {}
 
     def answer(self, request: dict[str, str]) -> dict[str, Any]:
-        """The answer to one request, all but "peak_mb"."""
+        """Return the answer to one request, without "peak_mb"."""
         kind = next(iter(request))
         texts = json.loads(pathlib.Path(request[kind]).read_text(encoding="utf8"))
         if kind == "tune":
@@ -50,7 +52,7 @@ class Served:
     def _tune(self, texts):
         tried = []
         for settings in self.engine.settings:
-            self._encode(texts, settings)  # warm
+            self._encode(texts, settings)  # The first run compiles and warms up.
             tried.append((self._encode(texts, settings)[0], settings))
         self.settings = min(tried, key=lambda pair: pair[0])[1]
         return {"settings": self.settings, "tried": tried}
@@ -62,19 +64,20 @@ class Served:
 
 
 def main(name: str, folder: str, device: str) -> None:
-    """Opens an engine and answers requests until the input ends."""
-    # Libraries print; what they print must not stand between the answers.
+    """Open an engine, and answer requests until the input ends."""
+    # Libraries print, and their output must not come between the answers. So the answers get the
+    # process's output for themselves, and everything else goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def tell(answer):
+    def send(answer):
         print(json.dumps(answer | {"peak_mb": memory_mb("VmHWM")}), file=answers, flush=True)
 
     started = time.perf_counter()
     served = Served(open_engine(name, folder, device))
-    tell({"seconds": time.perf_counter() - started})
+    send({"seconds": time.perf_counter() - started})
     for line in sys.stdin:
-        tell(served.answer(json.loads(line)))
+        send(served.answer(json.loads(line)))
 
 
 if __name__ == "__main__":

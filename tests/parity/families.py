@@ -1,4 +1,4 @@
-"""A small random reference of every encoder family, as transformers builds it and then perturbed,
+"""A small random reference model of every encoder family, built by transformers and then perturbed,
 and its folder."""
 
 import pathlib
@@ -21,11 +21,12 @@ from tests.parity import reference
 
 
 class Family(NamedTuple):
-    """How transformers' classes begin, their config, and what differs from most."""
+    """How the names of transformers' classes begin, their config, and what differs from most
+    families."""
 
     prefix: str
     sizes: dict[str, Any]
-    dropout: Mapping[str, float] = types.MappingProxyType({})  # where the config's own rates are 0
+    dropout: Mapping[str, float] = types.MappingProxyType({})  # for configs whose own rates are 0
     language_model: str = "ForMaskedLM"
     pooling: str = "mean"
 
@@ -84,7 +85,8 @@ each = pytest.mark.parametrize("name", FAMILIES)
 def build(
     name: str, kind: str = "Model", seed: int = 0, **options: Any
 ) -> transformers.PreTrainedModel:
-    """transformers' `kind` of a family, every parameter perturbed; `options` change its config."""
+    """Build transformers' `kind` of a family with every parameter perturbed; `options` change the
+    config."""
     prefix, sizes = FAMILIES[name][:2]
     config = getattr(transformers, f"{prefix}Config")(**sizes | options)
     return reference.perturb(getattr(transformers, f"{prefix}{kind}")(config), seed)
@@ -93,7 +95,7 @@ def build(
 def written(
     folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer: Any
 ) -> pathlib.Path:
-    """The model's folder with a tokenizer of its family's kind; `tokenizer` changes
+    """Write the model's folder with a tokenizer of the family's kind; `tokenizer` changes
     tokenizer_config.json."""
     write = {"modernbert": _write_with_tokenizer_json, "qwen3": write_decoder}.get(
         model.config.model_type
@@ -106,7 +108,8 @@ def written(
 
 
 def _write_with_tokenizer_json(folder, model, **tokenizer):
-    """Without one transformers knows no tokenizer for this model_type."""
+    """Write a tokenizer.json, because without it transformers knows no tokenizer for this
+    model_type."""
     names = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -124,8 +127,8 @@ DECODER_VOCABULARY = ["<pad>", "<unk>", "<end>", *models.WORDS]
 def write_decoder(
     folder: pathlib.Path, model: transformers.PreTrainedModel, pad: str = "<pad>", **settings: Any
 ) -> pathlib.Path:
-    """With a tokenizer as Qwen's: it pads left, has no class token, and appends an end of its
-    own."""
+    """Write a tokenizer such as Qwen's: it pads on the left, has no class token, and appends an end
+    token of its own."""
     model.save_pretrained(folder)
     ids = {word: i for i, word in enumerate(DECODER_VOCABULARY)}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, "<unk>"))
@@ -143,18 +146,18 @@ def write_decoder(
 
 
 def tokens(model: transformers.PreTrainedModel, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    """`reference.tokens`, with the padding token in the padding: transformers finds RoBERTa's
-    positions by it."""
+    """Return `reference.tokens` with the padding token in the padding, because transformers finds
+    RoBERTa's positions by the padding token."""
     ids, mask = reference.tokens(**options)
     return np.where(mask, ids, model.config.pad_token_id), mask
 
 
 def opened(folder: pathlib.Path) -> tuple[EncoderConfig, PyTree]:
-    """The config and the params of a folder's encoder."""
+    """Return the config and the params of a folder's encoder."""
     parts = read_bi_encoder(folder, pooling="mean")
     return parts.config.encoder, parts.params["encoder"]
 
 
-FORWARD, STAGES = (  # one program a test, not one an operation
+FORWARD, STAGES = (  # one program for a test, instead of one for each operation
     jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
 )

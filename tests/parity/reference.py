@@ -17,11 +17,11 @@ transformers.utils.logging.disable_progress_bar()
 
 @contextlib.contextmanager
 def skips_what_the_reference_refuses():
-    """Skip the test if, in this block of the reference's own code, it refuses the version of
-    another package.
+    """Skip the test if code of the reference, in this block, refuses the version of another
+    package.
 
-    No list of versions here: the reference says itself what it cannot work with. Every other error
-    is one.
+    There is no list of versions here, because the reference itself says what it cannot work with.
+    Every other error fails the test.
     """
     try:
         yield
@@ -35,8 +35,8 @@ def skips_what_the_reference_refuses():
 
 
 def perturb(module: torch.nn.Module, seed: int = 0, scale: float = 0.2) -> torch.nn.Module:
-    """Moves every parameter off its initial value: a new BERT has all biases 0 and all scales 1, so
-    swapped tensors would pass."""
+    """Move every parameter off its initial value. All biases of a new BERT are 0 and all scales 1,
+    so swapped tensors would pass."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -51,14 +51,14 @@ def bert(seed: int = 0, **sizes) -> transformers.BertModel:
 def write_trunk(
     folder: pathlib.Path, model: transformers.PreTrainedModel, **tokenizer
 ) -> pathlib.Path:
-    """A plain HuggingFace folder: config, weights, vocab.txt."""
+    """Write a plain HuggingFace folder: config, weights, vocab.txt."""
     model.save_pretrained(folder)
     models.write_vocabulary(folder, **tokenizer)
     return folder
 
 
 def tokens(seed: int = 0, batch: int = 6, length: int = 13, side: str = "right"):
-    """Random ids and a mask of unequal rows, padded on one side."""
+    """Return random ids, and a mask of rows of unequal lengths, padded on one side."""
     generator = np.random.default_rng(seed)
     ids = generator.integers(5, models.SIZES["vocab_size"], (batch, length))
     lengths = generator.permutation(np.arange(batch) * 2 % length + 1)
@@ -70,7 +70,7 @@ def tokens(seed: int = 0, batch: int = 6, length: int = 13, side: str = "right")
 def hidden_states(
     model: transformers.PreTrainedModel, ids, mask, **options
 ) -> tuple[torch.Tensor, ...]:
-    """The model's token vectors at every stage."""
+    """Return the model's token vectors at every stage."""
     with torch.no_grad():
         return model(
             torch.tensor(ids),
@@ -81,7 +81,8 @@ def hidden_states(
 
 
 def assert_same_stages(ours, theirs, mask) -> None:
-    """Both have the same number of stages, which agree to 1e-5 at the unmasked tokens."""
+    """Check that both have the same number of stages, and that the stages agree to 1e-5 at the
+    unmasked tokens."""
     counted = mask.astype(bool)
     for depth, (mine, stage) in enumerate(zip(ours, theirs, strict=True)):
         difference = largest_difference(np.asarray(mine)[counted], stage[counted])
@@ -89,7 +90,7 @@ def assert_same_stages(ours, theirs, mask) -> None:
 
 
 def largest_difference(ours, theirs) -> float:
-    """max |ours - theirs| over max(1, largest entry)."""
+    """Return max |ours - theirs| over max(1, largest entry)."""
     theirs = (
         theirs.detach().float().numpy() if isinstance(theirs, torch.Tensor) else np.asarray(theirs)
     )

@@ -1,5 +1,5 @@
-"""LoRA adapters against peft: every option of LoraConfig, families, wrappers, and folders both
-ways."""
+"""LoRA adapters against peft: every option of LoraConfig, families, wrappers, and folders in both
+directions."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ from tests import models
 from tests.parity import families, reference
 from tests.train_process import texts
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # peft tells much of what it does
+pytestmark = pytest.mark.filterwarnings("ignore")  # peft warns about much
 TEXTS = [*models.sentences(20, seed=3), "", "a" * 300]
 
 
@@ -36,7 +36,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(base):
-    """The same, opened here."""
+    """The same model, opened by jsbert."""
     return opened(base)
 
 
@@ -45,7 +45,7 @@ def torch_model(base):
 
 
 def trained(model, seed=1, **options):
-    """`model` with an adapter, all that peft trains moved off its initial value."""
+    """Return `model` with an adapter. All that peft trains is moved off its initial value."""
     return moved(peft.get_peft_model(model, peft.LoraConfig(**options)), seed)
 
 
@@ -68,8 +68,8 @@ def _forward(config):
 
 
 def assert_same_tokens(ours, theirs, before):
-    """The token vectors of our model are those of theirs, and far from those of the torch model
-    `before`."""
+    """Check that the token vectors of our model equal theirs, and are far from the vectors of the
+    torch model `before`."""
     ids, mask = reference.tokens()
     ids, counted = np.where(mask, ids, before.config.pad_token_id), mask.astype(bool)
     got = np.asarray(_forward(ours.config.encoder)(ours.params["encoder"], ids, mask))[counted]
@@ -182,14 +182,14 @@ def test_folders_with_an_adapter_open_as_models(tmp_path, base, layout):
         moved(model[0])
         model.save_pretrained(str(folder), create_model_card=False)
         assert not (folder / "config.json").exists()
-        # The base is moved with the adapter in memory: what counts is the folder.
+        # The base in memory is moved too; the folder counts.
     else:
         trained(torch_model(base), target_modules=["query"]).save_pretrained(folder)
         models.write_vocabulary(folder)
         if layout == "beside the base":
             reference.write_trunk(
                 folder, reference.bert(seed=8)
-            )  # which counts, not the one that is named
+            )  # this base counts, not the base that is named
     wanted = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     pooling = "cls" if layout == "sentence-transformers" else "mean"
     got = jsbert.SentenceTransformer(folder, pooling=pooling).encode(TEXTS, on_truncate="ignore")

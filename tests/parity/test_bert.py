@@ -39,8 +39,8 @@ def test_every_stage_equals_transformers(tmp_path, sizes, side):
 
 
 def test_large_means_do_not_cost_precision(tmp_path):
-    # LayerNorm's fast variance is 5e-4 off here; both sides' own rounding of numbers around 30 is
-    # about 1e-5.
+    # LayerNorm's fast variance would differ by 5e-4 here. Rounding of numbers around 30 differs by
+    # about 1e-5 on both sides.
     model = reference.bert()
     with torch.no_grad():
         model.embeddings.word_embeddings.weight += 30.0

@@ -1,4 +1,4 @@
-"""`jsbert convert` of what torch wrote."""
+"""`jsbert convert` on folders that torch wrote."""
 
 import json
 

@@ -14,7 +14,7 @@ from tests import models
 TEXTS = ["a b", "the cat sat", "a dog ran to the cat", "b"]
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch's exporter
+@pytest.mark.filterwarnings("ignore")  # warnings of torch's exporter
 @pytest.mark.parametrize("family", [bert, mpnet])
 def test_a_graph_takes_what_its_model_does_and_gives_its_vectors(family, tmp_path):
     sizes = {

@@ -1,7 +1,7 @@
 """Evaluators and metrics against sentence_transformers', scipy's and scikit-learn's.
 
-`Table` models look vectors and scores up, so that both sides see the same numbers, with exact ties;
-the tiny models run on both sides through their own code.
+`Table` models look vectors and scores up, so that both sides see the same numbers, with exact ties.
+The tiny models run on both sides through the code of each side.
 """
 
 import csv
@@ -70,7 +70,7 @@ class PairTable:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The same model with prompts, here and there."""
+    """The same model with prompts, in jsbert and in sentence-transformers."""
     folder = tmp_path_factory.mktemp("both")
     settings = models.Settings({"query": "query: ", "document": "passage: "}, None, "cosine", None)
     models.write_folder(folder / "model", head=(), settings=settings)
@@ -79,7 +79,7 @@ def both(tmp_path_factory):
 
 
 def texts_of(count, seed):
-    """Different texts of 3 to 12 words."""
+    """Return different texts of 3 to 12 words."""
     found = [text for text in models.sentences(4 * count, seed=seed) if len(text.split()) > 2]
     return [*dict.fromkeys(found)][:count]
 
@@ -168,7 +168,7 @@ def test_evaluators_of_pairs_with_ties(seed, tmp_path):
     scores, labels = generator.integers(0, 4, 30).tolist(), generator.integers(0, 2, 30).tolist()
     for name in ("EmbeddingSimilarityEvaluator", "BinaryClassificationEvaluator"):
         columns = first, second, scores if "Similarity" in name else labels
-        # cosines of equal directions differ in the last bit, here or there
+        # On both sides, cosines of equal directions may differ in the last bit.
         for options in ({}, {"similarity_fn_names": ALL[1:], "name": "a b"}):
             assert_same(
                 getattr(evaluate, name)(*columns, **options),
@@ -191,7 +191,7 @@ def test_binary_classification(both, tmp_path, options, share):
     first, second = texts_of(40, 3), texts_of(40, 4)
     second[:6] = first[
         :6
-    ]  # a distance of 0, a cosine of 1 give or take its last bit: so one label for all of them
+    ]  # distances of 0 and cosines of 1 may differ in the last bit, so they share one label
     labels = (
         [int(share > 0)] * 6 + [int(x < share) for x in np.random.default_rng(5).random(33)] + [1]
     )
@@ -295,7 +295,7 @@ def test_information_retrieval_with_ties(seed, similarity_fn_name, corpus_chunk_
         [*data[0].values(), *data[1].values()], seed, similarity_fn_name=similarity_fn_name
     )
     options = DEPTHS | {"corpus_chunk_size": corpus_chunk_size, "mrr_at_k": [3], "ndcg_at_k": [5]}
-    for depth in ([4, 20], [4, 70]):  # fewer and more than the corpus
+    for depth in ([4, 20], [4, 70]):  # below and above the size of the corpus
         options["precision_recall_at_k"] = depth
         ours = evaluate.InformationRetrievalEvaluator(*data, **options)
         assert_same(ours, st.InformationRetrievalEvaluator(*data, **options), model)
@@ -340,7 +340,7 @@ def test_reranking_with_ties_differs_in_the_reciprocal_rank_alone(seed):
     wanted = st.RerankingEvaluator(rows, similarity_fct=st_util.dot_score)(model)
     assert got.pop("mrr@10") <= wanted.pop(
         "mrr@10"
-    )  # there the sort leaves the positives, listed first, in front
+    )  # their sort leaves the positives in front, because they are listed first
     assert got == pytest.approx(wanted)
 
 
@@ -379,7 +379,7 @@ def test_paraphrase_mining(both, tmp_path, options):
 def test_paraphrase_mining_with_ties(seed):
     sentences = {f"s{i}": text for i, text in enumerate(texts_of(30, seed))}
     model = Table(sentences.values(), seed)
-    # lengths of 1 in half turns and quarter turns: cosines that are exact
+    # Vectors of length 1 at half and quarter turns have exact cosines.
     units = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0]])
     model.vectors = {text: units[i % 5] for i, text in enumerate(sentences.values())}
     pairs = duplicates([*sentences], seed, 20)
@@ -396,7 +396,7 @@ def test_paraphrase_mining_of_a_dict_of_duplicates(both):
     def graph():
         found = st.ParaphraseMiningEvaluator(
             sentences, []
-        ).duplicates  # a plain dict is a KeyError there
+        ).duplicates  # a plain dict raises KeyError in sentence-transformers
         for a, b in duplicates([*sentences], 6):
             found[a][b] = True
         found["s0"]["s1"] = False
@@ -475,7 +475,7 @@ def test_sequential(both):
 
 @pytest.fixture(scope="module", params=[1, 3])
 def cross(request, tmp_path_factory):
-    """The same cross-encoder, here and there."""
+    """The same cross-encoder, in jsbert and in sentence-transformers."""
     folder = tmp_path_factory.mktemp("cross")
     sizes = transformers.BertConfig(**models.SIZES, num_labels=request.param)
     reference.write_trunk(
@@ -513,7 +513,8 @@ def test_cross_encoders(cross, tmp_path):
 
 
 def lists(rows):
-    """There a single text is taken for a positive, not for a negative."""
+    """Return lists. sentence-transformers takes a single text for a positive, not for a
+    negative."""
     return [
         row | {"negative": [row["negative"]]} if isinstance(row.get("negative"), str) else row
         for row in rows
@@ -535,7 +536,8 @@ def test_cross_encoders_with_ties(seed, num_labels):
 
 
 class Distinct(PairTable):
-    """Scores without ties, whose order the sort there does not decide."""
+    """Scores without ties, because the sort of sentence-transformers does not define the order of
+    ties."""
 
     def predict(self, pairs, **options):
         return np.float32(
@@ -553,7 +555,7 @@ def test_reranking_what_a_first_search_found(seed, always_rerank_positives, tmp_
     for index, row in enumerate(lists(rows)):
         positive = [row["positive"]] if isinstance(row["positive"], str) else row["positive"]
         found = [*row["negative"], *positive[: int(generator.integers(0, len(positive) + 1))]]
-        # there scikit-learn refuses to rank a single document
+        # There, scikit-learn refuses to rank a single document.
         found += ["a dog", "a cat"]
         documents = [found[i] for i in generator.permutation(len(found))]
         rows[index] = {"query": row["query"], "positive": row["positive"], "documents": documents}

@@ -1,5 +1,5 @@
-"""Every encoder family against transformers and sentence-transformers: vectors, heads, folders both
-ways."""
+"""Every encoder family against transformers and sentence-transformers: vectors, heads, folders in
+both directions."""
 
 import functools
 import json
@@ -134,7 +134,7 @@ def test_dropout_draws_and_gradients_are_finite(tmp_path, name):
     )
     config, params = opened(written(tmp_path, model))
     ids, mask = map(jnp.asarray, tokens(model))
-    mask = mask.at[0].set(0)  # a row of padding alone
+    mask = mask.at[0].set(0)  # a row that is all padding
 
     def total(params, key):
         return (encoders.forward(config, params, ids, mask, key) * mask[:, :, None]).sum()
@@ -167,7 +167,7 @@ def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, name, r
     ids, mask = tokens(model)
     ours, theirs = [], []
 
-    def note(places, x, rate):  # a place's shape, without axes that one side alone has
+    def note(places, x, rate):  # the shape at a place, without axes that only one side has
         places.append(([size for size in x.shape if size > 1], rate))
         return x
 
@@ -188,7 +188,7 @@ def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, name, r
 
 
 def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
-    # 200 tokens: the trap is a bucket's edge, where a logarithm decides.
+    # 200 tokens reach the edge of a bucket, where a logarithm decides.
     model = build("mpnet")
     config, params = opened(written(tmp_path, model))
     ids = np.random.default_rng(0).integers(5, config.vocab_size, (2, 200))
@@ -201,7 +201,7 @@ def test_mpnet_distances_reach_beyond_their_last_bucket(tmp_path):
 
 
 def test_roberta_can_use_all_positions_but_the_first(tmp_path):
-    # The trap: of 32 positions two are before the first token.
+    # Of the 32 positions, two are before the first token.
     reference_model = build("roberta")
     folder = written(tmp_path, reference_model, model_max_length=512)
     model = jsbert.SentenceTransformer(folder, pooling="mean")
@@ -224,7 +224,8 @@ def test_a_text_that_spells_out_roberta_s_padding(tmp_path):
 
 
 def flax_tree(state):
-    """The tree that transformers' Flax models saved, by their own rules, from a torch state."""
+    """Return the tree that transformers' Flax models saved, built by their own rules from a torch
+    state."""
     tree = {}
     for name, tensor in state.items():
         *path, leaf = name.split(".")

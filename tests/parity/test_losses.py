@@ -1,5 +1,5 @@
-"""Every loss against sentence-transformers' own, run live: value and gradient, in float32 and in
-float64."""
+"""Every loss against the loss of sentence-transformers, run in the same test: value and gradient,
+in float32 and in float64."""
 
 import functools
 import warnings
@@ -40,19 +40,19 @@ class Given(torch.nn.Module):
 def st_losses(name, *arguments, **options):
     with (
         warnings.catch_warnings()
-    ):  # the symmetric one is deprecated in favour of the same thing spelled longer
+    ):  # the symmetric loss is deprecated; the same loss has a longer name
         warnings.simplefilter("ignore", DeprecationWarning)
         return getattr(st, name)(Given(), *arguments, **options)
 
 
 def draw(seed, *shape):
-    """Random rows of unequal lengths."""
+    """Return random rows of unequal lengths."""
     generator = np.random.default_rng(seed)
     return generator.standard_normal(shape) * generator.uniform(0.3, 2.0, (*shape[:-1], 1))
 
 
 def scores(seed):
-    """From 0 to 1, some of them equal."""
+    """Return scores from 0 to 1, some of them equal."""
     return np.random.default_rng(seed).integers(0, 9, BATCH) / 8
 
 
@@ -67,9 +67,10 @@ def close(ours, theirs, dtype):
 
 
 def assert_equal(ours, wanted, inputs, dtype):
-    """The mean of `ours`, a function of `inputs`, is `wanted`, and so are its gradients.
+    """Check that the mean of `ours`, a function of `inputs`, equals `wanted`, and that the
+    gradients are equal.
 
-    `wanted` is called with tensors, and gives one number.
+    `wanted` is called with tensors, and returns one number.
     """
     with jax.enable_x64(dtype == "float64"):
         mean = jax.jit(jax.value_and_grad(lambda arrays: ours(*arrays).mean()))
@@ -89,7 +90,7 @@ def tower_features(embeddings):
 
 
 def labelled(labels, dtype):
-    """The labels for both sides, floats in `dtype`."""
+    """Return the labels for both sides, floats in `dtype`."""
     if labels is None:
         return None, None
     labels = labels if labels.dtype == int else labels.astype(dtype)
@@ -160,7 +161,7 @@ CASES = {
         scores,
     ),
 }
-"""Our loss, theirs with its options, the number of towers, labels."""
+"""Our loss, their loss with its options, the number of towers, the labels."""
 
 TRIPLET = {
     name: getattr(TripletDistanceMetric, name.upper())
@@ -193,16 +194,11 @@ CASES |= {
 
 
 EXACT = (
-    "cosine",
-    "ranking-symmetric-hard",
-    "cosent",
-    "angle-negatives-labels",
-    "margin-mse-scores",
-    "triplet-euclidean-5.0",
-    "contrastive-cosine-0.5",
-    "online-cosine-1.5",
-)
-"""One of each formula, compared in float64 too: there a small constant too much would show."""
+    "cosine", "ranking-symmetric-hard", "cosent", "angle-negatives-labels", "margin-mse-scores",
+    "triplet-euclidean-5.0", "contrastive-cosine-0.5", "online-cosine-1.5",
+)  # fmt: skip
+"""One loss of each formula, compared in float64 too, because float64 shows a wrong small
+constant."""
 
 
 @pytest.mark.parametrize(
@@ -226,7 +222,7 @@ def test_losses_of_embeddings(case, dtype):
     [("ContrastiveLoss", losses.contrastive), ("OnlineContrastiveLoss", losses.online_contrastive)],
 )
 def test_contrastive_losses_of_other_distances(name, ours, metric):
-    # float32 alone: torch's pairwise_distance adds 1e-6 to each difference
+    # Only float32: torch's pairwise_distance adds 1e-6 to each difference.
     loss = st_losses(name, distance_metric=getattr(SiameseDistanceMetric, metric), margin=12.0)
     labels, st_labels = labelled(binary(3), "float32")
     assert_equal(
@@ -307,7 +303,7 @@ def test_embedding_mse(each):
     teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
     st_labels = torch.tensor(
         teacher.swapaxes(0, 1).copy() if each else teacher
-    )  # theirs have the towers second
+    )  # their towers are the second axis
     loss = st_losses("MSELoss")
     assert_equal(
         lambda embeddings: losses.embedding_mse(embeddings, teacher),
@@ -319,7 +315,7 @@ def test_embedding_mse(each):
 
 @pytest.mark.parametrize("each", [False, True])
 def test_similarity_distillation(each):
-    # they have no such loss: its definition over their cos_sim
+    # They have no such loss, so this is its definition over their cos_sim.
     teacher = draw(2, *((3, BATCH, 13) if each else (BATCH, 13))).astype("float32")
     rows = torch.tensor(np.broadcast_to(teacher, (3, BATCH, 13)).reshape(-1, 13).copy())
 
@@ -449,7 +445,7 @@ def test_masked_lm_head_and_loss_are_those_of_bert_for_masked_lm(bert):
 
     generator = np.random.default_rng(2)
     targets, chosen = generator.integers(0, vocab, (4, 7)), generator.random((4, 7)) < 0.4
-    chosen[1] = False  # unequal rows, one with nothing chosen
+    chosen[1] = False  # rows of unequal lengths, one with nothing chosen
     positions = np.argsort(~chosen, axis=1, kind="stable")[:, :6]
     weights = np.take_along_axis(chosen, positions, axis=1)
 

@@ -1,5 +1,5 @@
-"""mine_hard_negatives against sentence_transformers.util.mine_hard_negatives: the same model, pairs
-and options."""
+"""mine_hard_negatives against sentence_transformers.util.mine_hard_negatives, with the same model,
+pairs and options."""
 
 import itertools
 import random
@@ -20,7 +20,7 @@ datasets = pytest.importorskip("datasets")
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """(ours, sentence-transformers') of one bi-encoder and of one cross-encoder, and the pairs."""
+    """A bi-encoder and a cross-encoder, each as (ours, theirs), and the pairs."""
     folder = tmp_path_factory.mktemp("mining")
     prompts = models.Settings({"query": "query: ", "document": "passage: ", "other": "the red "})
     bi = models.write_folder(folder / "bi", settings=prompts)
@@ -32,7 +32,7 @@ def both(tmp_path_factory):
         "answer": [5, 11, 7, 7],
     }.items():  # several positives; a row twice
         pairs[name] += [pairs[name][row] for row in rows]
-    pairs["answer"][20] = pairs["answer"][21]  # one positive of two queries
+    pairs["answer"][20] = pairs["answer"][21]  # two queries share a positive
     return {
         "bi": (
             jsbert.SentenceTransformer(bi),
@@ -48,7 +48,7 @@ def both(tmp_path_factory):
 
 
 def mine(both, *, cross_encoder=False, corpus=False, dataset=None, **options):
-    """(ours, theirs) as columns."""
+    """Return (ours, theirs) as columns."""
     dataset = both["dataset"] if dataset is None else dataset
     results = []
     for number, function in enumerate([mine_hard_negatives, theirs]):

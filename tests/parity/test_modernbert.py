@@ -1,5 +1,5 @@
-"""ModernBERT against transformers and sentence-transformers: stages, configs old and new, heads,
-folders both ways."""
+"""ModernBERT against transformers and sentence-transformers: stages, old and new configs, heads,
+folders in both directions."""
 
 import dataclasses
 import functools
@@ -84,7 +84,7 @@ def test_older_and_newer_configs_say_the_same(tmp_path, every):
     file.write_text(json.dumps(values | older))
     model = transformers.AutoModel.from_pretrained(
         tmp_path / "older"
-    ).eval()  # which writes the newer keys
+    ).eval()  # this writes the newer keys
     model.save_pretrained(tmp_path / "newer")
     models.write_vocabulary(tmp_path / "newer")
     assert json.loads((tmp_path / "newer/config.json").read_text())["rope_parameters"][
@@ -165,7 +165,7 @@ def test_each_dropout_draws_and_gradients_are_finite(tmp_path):
         written(tmp_path, build(num_hidden_layers=1, layer_types=["sliding_attention"]))
     )
     ids, mask = map(jnp.asarray, reference.tokens())
-    mask = mask.at[0].set(0)  # a row of padding alone
+    mask = mask.at[0].set(0)  # a row that is all padding
 
     @functools.partial(jax.jit, static_argnums=1)
     def total(params, config, key):

@@ -1,5 +1,5 @@
-"""The modules around the encoder against sentence-transformers: folders both ways, in the form that
-version 6.2 writes and in the older one, weights pickled or not; and routes."""
+"""The modules around the encoder against sentence-transformers: folders in both directions, in the
+form that version 6.2 writes and in the older form, with pickled weights and without; and routes."""
 
 import ast
 import json
@@ -36,8 +36,8 @@ def trunk(folder, seed=0, **sizes):
 
 
 def write(folder, *modules):
-    """A folder that sentence-transformers writes, every module's parameters perturbed but those of
-    the trunks."""
+    """Let sentence-transformers write a folder, with every parameter of the modules perturbed,
+    except in the trunks."""
     model = sentence_transformers.SentenceTransformer(
         modules=list(modules), device="cpu", prompts=PROMPTS
     )
@@ -49,8 +49,8 @@ def write(folder, *modules):
 
 
 def make_old(folder):
-    """The folder as versions before 5 wrote it: the names of modules, the files of a router,
-    pickled weights."""
+    """Change the folder to the form of versions before 5: the names of modules, the files of a
+    router, pickled weights."""
     for file in [folder / "modules.json", *folder.rglob("router_config.json")]:
         values = json.loads(file.read_text())
         entries, key = (values, "type") if isinstance(values, list) else (None, None)
@@ -73,8 +73,8 @@ def _old_name(name):
 
 
 def assert_same_both_ways(folder, back, tasks=("query", "document", None)):
-    """jsbert's vectors are those of sentence-transformers, and so are those of jsbert's folder
-    opened there."""
+    """Check that jsbert's vectors equal the vectors of sentence-transformers, also for jsbert's
+    folder opened by sentence-transformers."""
     ours, before = jsbert.SentenceTransformer(folder), theirs(folder)
     ours.save_pretrained(back)
     after = theirs(back)

@@ -1,9 +1,9 @@
-"""Nomic BERT and GTE against transformers' classes, and against the originals, whose code is
+"""Nomic BERT and GTE against transformers' classes, and against the original models, whose code is
 remote.
 
-The originals' references are torch modules written here from their published descriptions (the
-configs, tensor names and formulas of nomic-ai/contrastors and Alibaba-NLP/new-impl); their
-`state_dict` has the checkpoints' names.
+The references for the originals are torch modules written here from their published descriptions
+(the configs, tensor names and formulas of nomic-ai/contrastors and Alibaba-NLP/new-impl). Their
+`state_dict` has the names of the checkpoints.
 """
 
 import json
@@ -69,7 +69,7 @@ ORIGINALS = {
         "use_memory_efficient_attention": False,
     },
 }
-"""The originals' config.json, as published but for the sizes."""
+"""The config.json of the originals, as published, with smaller sizes."""
 
 each_original = pytest.mark.parametrize("name", ORIGINALS)
 
@@ -198,7 +198,7 @@ def mixture(qkv, mask, heads, speeds):
 
 
 def write_original(folder, name, prefix="", **keys):
-    """The original's folder, and the torch reference for it."""
+    """Write the original's folder, and return the torch reference for the folder."""
     config = ORIGINALS[name] | keys
     model = reference.perturb({"nomic_bert": Nomic, "new": New}[name](config))
     tokenizer = (
@@ -227,7 +227,7 @@ def assert_same_stages(folder, stages, ids, mask, types):
     "name, keys, side",
     [
         ("nomic_bert", {}, "left"),
-        # bends the angles beyond 128 tokens only
+        # the angles are changed beyond 128 tokens only
         ("nomic_bert", {"rotary_scaling_factor": 2.0, "max_trained_positions": 128}, "right"),
         ("new", {}, "right"),
         ("new", {"rope_scaling": None}, "right"),
@@ -267,9 +267,9 @@ def test_saved_nomic_folders_have_the_keys_of_the_original_too(tmp_path):
     differing = {
         key for key, value in ORIGINALS["nomic_bert"].items() if saved.get(key, "none") != value
     }
-    assert differing == {"embd_pdrop"}  # which nothing reads
+    assert differing == {"embd_pdrop"}  # no code reads this key
     assert saved["n_positions"] == saved["max_position_embeddings"] == config.max_tokens == 256
-    # published: the positions of use, and those of the training
+    # Published are the positions of use and the positions of training.
     assert type(config).from_json(saved | {"max_position_embeddings": 128}).max_tokens == 256
     assert type(config).from_json(saved | {"rotary_scaling_factor": 2.0}).max_tokens == 16
 

@@ -18,9 +18,7 @@ from tests.parity import reference
 @pytest.mark.parametrize("mode", pooling.POOLINGS)
 def test_poolings(mode, prompt_length, side):
     _, mask = reference.tokens(side=side, length=14)
-    mask[:, 7 - 7 * (side == "right") : 7 + 7 * (side == "left")] = (
-        1  # more tokens than the prompt's
-    )
+    mask[:, 7 - 7 * (side == "right") : 7 + 7 * (side == "left")] = 1  # more tokens than the prompt
     hidden = np.random.default_rng(8).standard_normal((*mask.shape, 5)).astype(np.float32)
     module = st.Pooling(5, mode, include_prompt=False)
     features = {

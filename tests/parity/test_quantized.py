@@ -1,5 +1,5 @@
-"""Codes and their search against sentence_transformers.util.quantization; with a stand-in for
-faiss, an optional library of its, that compares everything with everything."""
+"""Codes and their search against sentence_transformers.util.quantization. A stand-in that compares
+everything with everything replaces faiss, an optional library of sentence-transformers."""
 
 import sys
 import types
@@ -32,13 +32,13 @@ def assert_same(found, wanted):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_codes_are_the_same_value_for_value(precision, dim, dtype):
     sample, embeddings = vectors(200, dim), vectors(100, dim, seed=1, scale=1.5).astype(dtype)
-    sample[:, dim // 2] = 0.25  # all alike
+    sample[:, dim // 2] = 0.25  # all equal
     embeddings[:3] = sample[:3]
     embeddings[3, :] = 0
     ranges = np.vstack([sample.min(axis=0), sample.max(axis=0)])
     assert dim == 1 or (
         (embeddings < ranges[0]).any() and (embeddings > ranges[1]).any()
-    )  # and neither wraps
+    )  # and neither overflows
     for options in ({"ranges": ranges}, {"calibration_embeddings": sample}):
         wanted = theirs.quantize_embeddings(embeddings, precision, **options)
         assert_same(quantize_embeddings(embeddings, precision, **options), wanted)
@@ -75,12 +75,12 @@ def test_encode_gives_the_same_codes(tiny, tiny_folder, precision):
         assert np.abs(found - wanted).max() <= 1e-5
     else:
         differences = np.abs(found.astype(int) - wanted)
-        assert differences.max() <= 1  # at the edge of a bucket
+        assert differences.max() <= 1  # only at the edge of a bucket
         assert (differences > 0).mean() < 0.01
 
 
 class Everything:
-    """An index of faiss' form over codes: exact, ties by lower index."""
+    """A stand-in for an index of faiss over codes: exact, ties by lower index."""
 
     def __init__(self, dim):
         self.d = dim
@@ -107,7 +107,7 @@ def faiss(monkeypatch):
 
 
 def their_search(queries, codes, **options):
-    """(scores, indices) of semantic_search_faiss."""
+    """Return (scores, indices) of semantic_search_faiss."""
     found, *_ = theirs.semantic_search_faiss(queries, codes, **options)
     return tuple(
         np.array([[hit[name] for hit in hits] for hits in found]) for name in ("score", "corpus_id")
@@ -124,7 +124,7 @@ def test_search_over_bits_finds_the_same(faiss, multiplier):
         queries, codes, 10, precision="ubinary", rescore_multiplier=multiplier
     )
     assert np.array_equal(found.indices, indices)
-    # They multiply with 0 and 1, we with -1 and 1: the order is the same.
+    # They multiply with 0 and 1, and we with -1 and 1. The order is the same.
     assert found.scores == pytest.approx(2 * scores - queries.sum(axis=1, keepdims=True), abs=1e-4)
 
 
@@ -136,14 +136,15 @@ def test_search_over_bytes_scores_the_same(faiss):
     scores, indices = their_search(queries, codes, **options)
     found = search.top_k_quantized(queries, codes, 90, precision="uint8", ranges=ranges)
     assert (found.indices == indices).mean() > 0.99  # they sort by float64
-    # They take the lower edge of a bucket, we its middle: all scores of a query differ by the same.
+    # They take the lower edge of a bucket, and we take the middle. All scores of a query differ by
+    # the same amount.
     half = (queries @ (ranges[1] - ranges[0]) / 510)[:, None]
     assert found.scores == pytest.approx(scores + half, abs=1e-4)
 
 
 def test_bytes_find_more_than_products_of_codes(faiss):
-    """Codes multiplied as they are weigh the offset of every bucket; before rescoring that finds
-    other vectors."""
+    """If codes are multiplied as they are, the offset of every bucket counts too. Before rescoring,
+    such products find other vectors."""
     queries, corpus = vectors(50, 24), vectors(2000, 24, seed=1)
     ranges = calibration_ranges(corpus)
     codes = quantize_embeddings(corpus, "uint8", ranges)

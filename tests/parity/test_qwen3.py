@@ -1,5 +1,5 @@
-"""Qwen3 against transformers and sentence-transformers: stages, configs old and new, left padding,
-folders both ways."""
+"""Qwen3 against transformers and sentence-transformers: stages, old and new configs, left padding,
+folders in both directions."""
 
 import functools
 import json
@@ -86,7 +86,7 @@ def test_older_and_newer_configs_say_the_same(tmp_path):
 
 @pytest.mark.parametrize(
     "variant, pad", [("shared heads", "<pad>"), ("biases", "<end>")]
-)  # Qwen pads with its end
+)  # Qwen pads with its end token
 def test_left_padding_and_the_appended_end_give_the_same_vectors_both_ways(tmp_path, variant, pad):
     written(tmp_path / "trunk", build(**VARIANTS[variant]), pad=pad)
     transformer = st.Transformer(str(tmp_path / "trunk"), max_seq_length=15)

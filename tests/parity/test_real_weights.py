@@ -77,7 +77,7 @@ def test_vectors_are_the_same(name, texts, vectors):
     with pytest.warns(UserWarning, match="texts are longer than 256 tokens"):
         ours = model.encode(texts)
     assert reference.largest_difference(ours, vectors) <= 1e-5
-    # one by one, and spread over devices
+    # One by one, and spread over devices.
     assert (
         np.abs(
             np.stack([model.encode(text, on_truncate="ignore") for text in texts[:30:3]])

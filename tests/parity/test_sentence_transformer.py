@@ -1,5 +1,5 @@
-"""The bi-encoder against sentence_transformers.SentenceTransformer: folders both ways, every
-pooling, Dense and prompt arrangement."""
+"""The bi-encoder against sentence_transformers.SentenceTransformer: folders in both directions,
+every pooling, Dense and prompt arrangement."""
 
 import json
 
@@ -37,7 +37,7 @@ def assert_same_vectors(folder, texts=TEXTS, **options):
 
 
 def write_reference(folder, pooling, *head, trunk=None, include_prompt=True, prompts=None):
-    """A sentence-transformers model, built and written by sentence-transformers."""
+    """Let sentence-transformers build a model and write its folder."""
     reference.write_trunk(folder / "trunk", trunk or reference.bert())
     transformer = st.Transformer(str(folder / "trunk"), max_seq_length=20)
     modules = [transformer, st.Pooling(24, pooling, include_prompt=include_prompt), *head]

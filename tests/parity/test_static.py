@@ -118,7 +118,7 @@ def test_a_limit_in_tokenizer_json_stays(tmp_path, side):
     assert model.max_seq_length == 4
     got = model.encode(TEXTS, on_truncate="ignore")
     assert reference.largest_difference(got, theirs(tmp_path / "there").encode(TEXTS)) <= 1e-5
-    # tokenizer.json is the limit's only place, and the reference reads it there
+    # Only tokenizer.json has the limit, and the reference reads it there.
     model.max_seq_length = 6
     model.save_pretrained(tmp_path / "back")
     again = jsbert.SentenceTransformer(tmp_path / "back")

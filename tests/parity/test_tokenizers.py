@@ -1,4 +1,4 @@
-"""Tokenizers of every kind under encoders that were trained with them: the same vectors as
+"""Tokenizers of every kind, under encoders that were trained with them, give the same vectors as
 sentence-transformers."""
 
 import json
@@ -26,7 +26,8 @@ TEXTS = [
 
 
 def byte_level_bpe(folder):
-    """RoBERTa's kind: <s> 0, <pad> 1, </s> 2, <unk> 3, then bytes and a few merges, <mask> last."""
+    """Return RoBERTa's kind of tokenizer: <s> 0, <pad> 1, </s> 2, <unk> 3, then bytes and a few
+    merges, <mask> last."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("c", "a"), ("d", "o")]
     pieces = [
@@ -53,7 +54,8 @@ def byte_level_bpe(folder):
 
 
 def unigram(folder):
-    """XLM-R's kind: <s> 0, <pad> 1, </s> 2, <unk> 3, then pieces with their log-probabilities."""
+    """Return XLM-R's kind of tokenizer: <s> 0, <pad> 1, </s> 2, <unk> 3, then pieces with their
+    log-probabilities."""
     words = [
         "▁the",
         "▁cat",
@@ -108,7 +110,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<s>", "</s>", "<pad>",
 
 
 def wordpiece(folder, *, lowercase):
-    """BERT's kind with MPNet's tokens beside, in a tokenizer.json whose steps are nobody's."""
+    """Return BERT's kind of tokenizer with MPNet's tokens added, in a tokenizer.json whose steps no
+    real model has."""
     letters = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZéÉüÜïÏ中文-"]
     pieces = [
         *SPECIAL,
@@ -217,8 +220,8 @@ def test_special_tokens_are_those_of_transformers(tmp_path, kind, place):
         Tokenizer.from_folder(tmp_path),
     )
     named = {name: getattr(wanted, f"{name}_token_id") for name in ours.special_ids}
-    told = {name: number for name, number in named.items() if number is not None}
-    assert told.items() <= ours.special_ids.items()
+    named_ids = {name: number for name, number in named.items() if number is not None}
+    assert named_ids.items() <= ours.special_ids.items()
     assert {"cls", "sep", "pad", "mask", "unk"} <= ours.special_ids.keys()
     assert rows(ours(["the cat <mask>"])) == wanted(["the cat <mask>"])["input_ids"]
 

@@ -35,8 +35,8 @@ def columns():
 
 
 def train_with_torch(folder, examples, updates):
-    """The same updates: torch's AdamW and clipping, transformers' schedule, sentence-transformers'
-    loss."""
+    """Make the same updates with torch's AdamW and clipping, transformers' schedule, and
+    sentence-transformers' loss."""
     model = Theirs(str(folder), device="cpu").eval()  # eval: no dropout
     loss_of = their_losses.CosineSimilarityLoss(model)
     is_matrix = {id(p): p.ndim > 1 for p in model.parameters()}
@@ -79,7 +79,7 @@ def test_a_run_makes_the_updates_of_torch(tiny_folder, tmp_path, packing):
     assert np.abs(wanted - model.encode(texts)).max() > 0.05  # it has learned something
     np.testing.assert_allclose(
         ours.encode(texts), wanted, atol=1e-4
-    )  # Adam magnifies what rounding leaves of 0
+    )  # Adam magnifies the rounding errors of a gradient of 0
     assert np.array_equal(
         Theirs(str(tmp_path / "out"), device="cpu").encode(texts).shape, wanted.shape
     )

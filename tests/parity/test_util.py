@@ -21,7 +21,7 @@ def test_similarities(name):
     a, b = (
         A[:25],
         B[:25],
-    )  # above 25 rows torch.cdist takes a shorter way that is 1e-4 off for equal rows
+    )  # above 25 rows, torch.cdist computes by products, which is 1e-4 off for equal rows
     assert largest_difference(mine(a, b), reference(a, b)) <= 1e-5
     assert largest_difference(mine(A[0], B.tolist()), reference(A[0], B.tolist())) <= 1e-5
     pairwise = f"pairwise_{name}"
@@ -60,7 +60,7 @@ def test_semantic_search(score_function):
     got = ours.semantic_search(A, B, top_k=6, score_function=getattr(ours, score_function))
     wanted = theirs.semantic_search(A, B, top_k=6, score_function=getattr(theirs, score_function))
     for index, (a, b) in enumerate(zip(got, wanted, strict=True)):
-        if index != 3:  # the zero vector is as far from all
+        if index != 3:  # the zero vector is equally far from all
             assert [entry["corpus_id"] for entry in a] == [entry["corpus_id"] for entry in b]
         assert [entry["score"] for entry in a] == pytest.approx(
             [entry["score"] for entry in b], abs=1e-5
