@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # asks no cloud what machine this is
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # looks for no TPU
 
 import jax
 import jax.numpy as jnp
