@@ -228,3 +228,8 @@ def test_communities_are_disjoint_and_close_to_their_centre():
         assert (unit[group] @ unit[group[0]] >= 0.8 - 1e-6).all()
     assert search.communities(vectors[:3]) == []
     assert search.communities(np.zeros((0, 4))) == []
+
+
+def test_one_query_on_the_device_is_a_row():
+    corpus = jnp.asarray(np.eye(3, dtype=np.float32))
+    assert search.top_k(corpus[1], corpus, 1).indices.tolist() == [[1]]

@@ -50,7 +50,8 @@ class Dropout:
             examples: the example that each token belongs to; by default row i is example i.
             positions: each token's place in its text; by default its place in the row.
         """
-        self.words, self.places, self.layer = None, 0, 0
+        self.words, self.places = None, 0
+        self.layer: int | Int[Array, ""] = 0
         if keys is None:
             return
         words = jax.vmap(lambda key: jax.random.bits(key, (2,), jnp.uint32))(keys)

@@ -7,7 +7,7 @@ Alibaba's own folders call it "new", see `new`. (gte-base of 2023 is a BERT.)
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 from flax import nnx
@@ -50,7 +50,8 @@ class Config(EncoderConfig):
         rope_factor: what the angles are divided by ("linear" scaling).
     """
 
-    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+    ALLOWED: ClassVar = {
+        **EncoderConfig.ALLOWED,
         "type_vocab_size": COUNT,
         "rope_theta": POSITIVE,
         "rope_factor": FACTOR,
@@ -72,7 +73,7 @@ class Config(EncoderConfig):
         check_head_size(values)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
         """See `EncoderConfig.from_json`; `rope_parameters` may ask for "linear" scaling."""
         keys = ("rope_scaling", "rope_parameters")
         scaling, rope = (typed(values, key, dict, {}, where=where) for key in keys)
@@ -136,4 +137,4 @@ class Layer(nnx.Module):
 class Encoder(nomic_bert.Encoder):
     """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
 
-    LAYER: ClassVar = Layer
+    LAYER: ClassVar[type[nnx.Module]] = Layer

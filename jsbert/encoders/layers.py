@@ -2,7 +2,7 @@
 turn."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -27,7 +27,9 @@ class Linear(nnx.Linear):
     kernel_scale: nnx.Param
     compute: Compute
 
-    def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
+    def __call__(  # type: ignore[override]  # flax takes further options
+        self, x: Float[Array, "... inputs"]
+    ) -> Float[Array, "... outputs"]:
         bias = None if self.bias is None else self.bias[...]
         scale = self.kernel_scale[...] if self.compute.dtype == "int8" else None
         return _linear(x, self.compute, self.kernel[...], bias, scale)
@@ -122,7 +124,9 @@ class LayerNorm(nnx.LayerNorm):
 
     compute: Compute
 
-    def __call__(self, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
+    def __call__(  # type: ignore[override]  # flax takes further options
+        self, x: Float[Array, "... width"]
+    ) -> Float[Array, "... width"]:
         normed = super().__call__(x.astype(self.compute.sum_dtype))
         return normed.astype(self.compute.activation_dtype)
 
@@ -132,7 +136,9 @@ class RMSNorm(nnx.RMSNorm):
 
     compute: Compute
 
-    def __call__(self, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
+    def __call__(  # type: ignore[override]  # flax takes further options
+        self, x: Float[Array, "... width"]
+    ) -> Float[Array, "... width"]:
         normed = super().__call__(x.astype(self.compute.sum_dtype))
         return normed.astype(self.compute.activation_dtype)
 
@@ -226,7 +232,7 @@ def counted_positions(
 
 
 def in_turn(
-    layers: Iterable[Callable],
+    layers: Iterable[nnx.Module],
     hidden: Float[Array, "batch length dim"],
     *,
     compute: Compute,

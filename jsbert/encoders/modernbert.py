@@ -7,7 +7,7 @@ ModernBertModel.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 from flax import nnx
@@ -64,7 +64,8 @@ class Config(EncoderConfig):
         "attention_probs_dropout_prob": "attention_dropout",
         "layer_norm_eps": "norm_eps",
     }
-    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+    ALLOWED: ClassVar = {
+        **EncoderConfig.ALLOWED,
         "global_rope_theta": POSITIVE,
         "local_rope_theta": POSITIVE,
         "classifier_pooling": ("cls", "mean"),
@@ -106,7 +107,7 @@ class Config(EncoderConfig):
             )
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
         """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys
         that say the same, the former count where both are there."""
         keys = ("rope_parameters", "rope_scaling")

@@ -8,7 +8,7 @@ its own in config.json.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -84,7 +84,8 @@ class Config(EncoderConfig):
         "rotary_emb_interleaved": False,
         "rotary_emb_scale_base": None,
     }
-    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+    ALLOWED: ClassVar = {
+        **EncoderConfig.ALLOWED,
         "hidden_act": tuple(GATES.values()),
         "rope_theta": POSITIVE,
         "rotary_scaling_factor": Range(0, 1e30, "a number from 0 to 1e30"),
@@ -108,7 +109,7 @@ class Config(EncoderConfig):
         check_head_size(values)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
         """See `EncoderConfig.from_json`. Of the original's keys and transformers' the latter count
         where both are there, but for `n_positions`: beside it `max_position_embeddings` may be the
         longest text of the training."""
@@ -172,7 +173,7 @@ class Embeddings(nnx.Module):
     """Word and, where there are types, token-type vectors, summed and normalised; positions come in
     with the layers."""
 
-    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
+    def __init__(self, config: Any, rngs: nnx.Rngs):
         self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
         if config.type_vocab_size:
             self.token_type = embedding(config, config.type_vocab_size, config.hidden_size, rngs)
@@ -225,9 +226,9 @@ class Layer(nnx.Module):
 class Encoder(nnx.Module):
     """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
 
-    LAYER: ClassVar = Layer
+    LAYER: ClassVar[type[nnx.Module]] = Layer
 
-    def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
+    def __init__(self, config: Any, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs)
         self.layers = nnx.List([self.LAYER(config, rngs) for _ in range(config.num_hidden_layers)])
         self.config = config

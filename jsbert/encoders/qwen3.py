@@ -7,7 +7,7 @@ https://arxiv.org/abs/2506.05176 (Qwen3-Embedding); the reference is transformer
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
 from flax import nnx
@@ -66,7 +66,7 @@ class Config(EncoderConfig):
         "layer_norm_eps": "rms_norm_eps",
     }
     ONLY: ClassVar = {"use_sliding_window": False, "is_causal": True}
-    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {"rope_theta": POSITIVE}
+    ALLOWED: ClassVar = {**EncoderConfig.ALLOWED, "rope_theta": POSITIVE}
 
     model_type: str = "qwen3"
     vocab_size: int = 151936
@@ -98,7 +98,7 @@ class Config(EncoderConfig):
             raise ValueError(f"head_dim is {values['head_dim']}; rotary positions need it even")
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "Config":
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
         """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older
         files, beside `rope_scaling`."""
         others = set(typed(values, "layer_types", list[str], (), where=where)) - {"full_attention"}

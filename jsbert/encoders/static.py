@@ -27,7 +27,8 @@ NAMES = {"word": "embedding"}
 class Config(EncoderConfig):
     """`vocab_size` and `hidden_size`; nothing else means anything here."""
 
-    ALLOWED: ClassVar = EncoderConfig.ALLOWED | {
+    ALLOWED: ClassVar = {
+        **EncoderConfig.ALLOWED,
         "num_hidden_layers": COUNT,
         "intermediate_size": COUNT,
     }

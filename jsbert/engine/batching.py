@@ -61,13 +61,15 @@ def plan(
     ladder = np.asarray(length_ladder(max_length))
     array_lengths = ladder[np.searchsorted(ladder, lengths[order])].tolist()
     extra = BATCH_COST * token_budget
-    steps = {}  # for each length the row counts, from many to few, and what a batch of them costs
+    steps: dict[
+        int, list
+    ] = {}  # for each length the row counts, from many to few, and what a batch of them costs
     for length in set(array_lengths):
-        rows = row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple)
-        steps[length] = [(count, count * length + extra) for count in reversed(rows)]
+        counts = row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple)
+        steps[length] = [(count, count * length + extra) for count in reversed(counts)]
     # From the last text to the first: what the texts from this one on cost at least, and the rows
     # of their first batch.
-    most = max((counts[0][0] for counts in steps.values()), default=0)
+    most = max((choices[0][0] for choices in steps.values()), default=0)
     costs, choices = [math.inf] * len(order) + [0.0] * most, [0] * len(order)
     for start in reversed(range(len(order))):
         for rows, cost in steps[array_lengths[start]]:
@@ -81,7 +83,7 @@ def plan(
     return batches
 
 
-def pad(tokens: Ragged, batch: Batch, slots: int | None = None) -> dict[str, np.ndarray]:
+def pad(tokens: Ragged, batch: Batch, slots: int = 1) -> dict[str, np.ndarray]:
     """One batch as arrays, int32: `ids` (rows, length), and `token_types` like it, if the texts
     have any; `lengths` (rows,), or in packed rows (rows, slots)."""
     sizes = tokens.lengths[batch.indices]

@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+from typing import Any
 
 import jax
 import platformdirs
@@ -19,10 +20,8 @@ def use_compilation_cache() -> None:
     that was read from a cache waits in its first collective until JAX ends the process (seen with
     JAX 0.10 and 0.12).
     """
-    if (
-        jax.config.jax_compilation_cache_dir is not None
-        or not jax.config.jax_enable_compilation_cache
-    ):
+    config: Any = jax.config  # its options are no attributes to a type checker
+    if config.jax_compilation_cache_dir is not None or not config.jax_enable_compilation_cache:
         return
     if jax.default_backend() == "cpu" and jax.device_count() > 1:
         return

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Int, PyTree
+from jaxtyping import Array, Int, PyTree
 from tqdm.auto import tqdm
 
+from jsbert.arrays import AnyArray
 from jsbert.engine.batching import Batch, pad
 from jsbert.engine.cache import use_compilation_cache
 from jsbert.engine.ladder import length_ladder, row_ladder
@@ -78,7 +79,7 @@ class Engine:
         return {"params": params, "tokenizer": self.tokenizer, "vocab_size": self._vocab_size}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state, placement=Placement(resolve_devices()))
+        type(self).__init__(self, **state, placement=Placement(resolve_devices()))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Engine":
         """An engine on the same devices, which shares the params: arrays of JAX never change."""
@@ -125,9 +126,10 @@ class Engine:
             ValueError: for invalid Unicode, and for ids out of range; the message says which text.
         """
         if not len(texts) or isinstance(texts[0], str) or _is_pair(texts[0]):
-            return self.tokenizer(texts, prompt=prompt, first=first)
+            return self.tokenizer(cast(Sequence[str], texts), prompt=prompt, first=first)
         limit = self.tokenizer.max_length
-        return ragged_from_ids(texts, vocab_size=self._vocab_size, max_length=limit, first=first)
+        ids = cast(Sequence[Sequence[int]], texts)
+        return ragged_from_ids(ids, vocab_size=self._vocab_size, max_length=limit, first=first)
 
     def stream(
         self,
@@ -172,7 +174,7 @@ class Engine:
                 error.
         """
         params = self.params if params is None else params
-        values = {name: np.int32(value) for name, value in (scalars or {}).items()}
+        values = {name: np.asarray(value, np.int32) for name, value in (scalars or {}).items()}
         in_flight: collections.deque = collections.deque()
         for tokens, positions, batches in self._batches(
             texts, prompt, first, truncations, batch_size, packs
@@ -185,12 +187,12 @@ class Engine:
                     output.copy_to_host_async()
                 in_flight.append((positions[batch.indices], batch, outputs))
                 if len(in_flight) > IN_FLIGHT:
-                    yield _fetched(*in_flight.popleft(), progress)
+                    yield _fetched(in_flight.popleft(), progress)
         while in_flight:
-            yield _fetched(*in_flight.popleft(), progress)
+            yield _fetched(in_flight.popleft(), progress)
 
     def compute(
-        self, function: Callable, arrays: Mapping[str, ArrayLike], *, params: PyTree | None = None
+        self, function: Callable, arrays: Mapping[str, AnyArray], *, params: PyTree | None = None
     ) -> PyTree[Array]:
         """The outputs of one batch that the caller has padded, on the devices; the host does not
         wait for them.
@@ -358,8 +360,9 @@ def _is_pair(text):
     return isinstance(text, (tuple, list)) and len(text) > 0 and isinstance(text[0], str)
 
 
-def _fetched(positions, batch, outputs, progress):
+def _fetched(computed, progress):
     """(positions, the batch's outputs as NumPy arrays, a row for each text)."""
+    positions, batch, outputs = computed
 
     def rows(output):
         output = np.asarray(output)

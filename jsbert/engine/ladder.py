@@ -41,9 +41,14 @@ def row_ladder(
     return tuple(rows * multiple for rows in (*small, full))
 
 
-def num_shapes(max_length: int, **rows: int | None) -> int:
-    """How many shapes there are at most; `rows` as for `row_ladder`."""
-    return sum(len(row_ladder(length, **rows)) for length in length_ladder(max_length))
+def num_shapes(
+    max_length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1
+) -> int:
+    """How many shapes there are at most; the options are those of `row_ladder`."""
+    return sum(
+        len(row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple))
+        for length in length_ladder(max_length)
+    )
 
 
 @functools.lru_cache

@@ -36,7 +36,8 @@ def packed(
     [0, 2]
     """
     row_length = packed_length(int(lengths.max(initial=1)))
-    starts, filled = np.zeros(len(lengths), np.int32), []
+    starts = np.zeros(len(lengths), np.int32)
+    filled: list[int] = []
     for text in np.argsort(-lengths, kind="stable"):
         row = next(
             (row for row, used in enumerate(filled) if used + lengths[text] <= row_length),

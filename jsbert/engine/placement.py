@@ -1,6 +1,7 @@
 """Which devices compute, and where arrays lie on them."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ of 512 to 4,096 on two cores. The accelerators' figures are not measured."""
 BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
 """CPU features with which XLA multiplies bfloat16 faster than float32."""
 
-Device = str | jax.Device
+Device: TypeAlias = str | jax.Device
 """A platform name ("cpu", "gpu", "cuda", "tpu"), with an index if wanted ("cuda:1"), or a
 `jax.Device`."""
 

@@ -1,6 +1,7 @@
 """The batches of texts on a platform, which need not be there."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,15 +53,15 @@ def plan_for(
     """
     check_value(platform, str, name="platform", allowed=tuple(TOKEN_BUDGETS))
     lengths = np.asarray(lengths, np.int64)
-    limits = {
-        "max_length": max_length,
-        "token_budget": num_devices * TOKEN_BUDGETS[platform],
-        "max_rows": max_rows,
-        "multiple": num_devices,
-    }
-    if platform == "cpu":
-        batches = plan(lengths, **limits)
-    else:
-        batches = packed_batches(lengths, **limits, slots=SLOTS if packs else 1)
+    layout: Callable[..., list[Batch]] = plan
+    if platform != "cpu":
+        layout = functools.partial(packed_batches, slots=SLOTS if packs else 1)
+    batches = layout(
+        lengths,
+        max_length=max_length,
+        token_budget=num_devices * TOKEN_BUDGETS[platform],
+        max_rows=max_rows,
+        multiple=num_devices,
+    )
     num_programs = len({(batch.rows, batch.length) for batch in batches})
     return Plan(batches, num_programs, padding_share(lengths, batches))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, DTypeLike, Float, Int
+from jaxtyping import ArrayLike, DTypeLike, Float, Int, Num
 
 from jsbert.arrays import AnyArray, normalize
 from jsbert.similarity import SIMILARITIES, dot_score
@@ -64,23 +64,26 @@ def top_k(
     >>> indices.tolist()
     [[2, 1]]
     """
-    queries, corpus = checked_vectors(queries, "queries"), checked_vectors(corpus, "corpus")
-    if queries.shape[1] != corpus.shape[1]:
+    query_vectors, corpus_vectors = (
+        checked_vectors(queries, "queries"),
+        checked_vectors(corpus, "corpus"),
+    )
+    if query_vectors.shape[1] != corpus_vectors.shape[1]:
         raise ValueError(
-            f"queries have {queries.shape[1]} dimensions, the corpus has {corpus.shape[1]}"
+            f"queries have {query_vectors.shape[1]} dimensions, the corpus has {corpus_vectors.shape[1]}"
         )
     check_count("k", k)
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; supported: {', '.join(SIMILARITIES)}")
     if similarity == "cosine":
-        return scan(cosine_to_units, queries, corpus, int(k), prepare=normalize_block)
-    return scan(SIMILARITIES[similarity][0], queries, corpus, int(k))
+        return scan(cosine_to_units, query_vectors, corpus_vectors, int(k), prepare=normalize_block)
+    return scan(SIMILARITIES[similarity][0], query_vectors, corpus_vectors, int(k))
 
 
 def scan(
     score: Callable,
     queries: Float[AnyArray, "queries dim"],
-    corpus: ArrayLike,
+    corpus: AnyArray,
     k: int,
     *,
     prepare: Callable = jnp.asarray,
@@ -190,30 +193,29 @@ def check_count(name: str, value: int) -> None:
         raise ValueError(f"{name} is {value!r}; it must be a positive integer")
 
 
-def checked_vectors(vectors, name: str):
+def checked_vectors(vectors: ArrayLike, name: str) -> Num[AnyArray, "rows dim"]:
     """`vectors` as a float32 (N, D) array where it lies (NumPy or JAX), one vector as (1, D);
     ValueError unless all finite."""
-    vectors = vectors if isinstance(vectors, (np.ndarray, jax.Array)) else np.asarray(vectors)
-    if vectors.ndim == 1 and vectors.size:
-        vectors = vectors[None]
-    if vectors.ndim != 2 or (
-        not np.issubdtype(np.dtype(vectors.dtype).type, np.number) and vectors.dtype != jnp.bfloat16
+    given = vectors if isinstance(vectors, (np.ndarray, jax.Array)) else np.asarray(vectors)
+    if given.ndim == 1 and given.size:
+        given = given[None]
+    if given.ndim != 2 or (
+        not np.issubdtype(np.dtype(given.dtype).type, np.number) and given.dtype != jnp.bfloat16
     ):
         raise ValueError(
-            f"{name} must be numbers of shape (N, D); given {vectors.dtype} of shape "
-            f"{vectors.shape}"
+            f"{name} must be numbers of shape (N, D); given {given.dtype} of shape {given.shape}"
         )
-    if np.issubdtype(vectors.dtype, np.integer):
-        return vectors
-    if isinstance(vectors, jax.Array) and bool(_all_finite(vectors)):
+    if np.issubdtype(given.dtype, np.integer):
+        return given
+    if isinstance(given, jax.Array) and bool(_all_finite(given)):
         return vectors  # the host has waited for the device once, not once a block
-    for start in range(0, len(vectors), CORPUS):
-        rows = vectors[start : start + CORPUS]
+    for start in range(0, len(given), CORPUS):
+        rows = given[start : start + CORPUS]
         if not bool((jnp if isinstance(rows, jax.Array) else np).isfinite(rows).all()):
             raise ValueError(
                 f"{name} hold NaN or infinity in the rows from {start} to {start + len(rows) - 1}"
             )
-    return vectors
+    return given
 
 
 @jax.jit
