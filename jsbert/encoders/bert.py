@@ -64,9 +64,10 @@ class Embeddings(nnx.Module):
         width = width or config.hidden_size
         self.word = embedding(config, config.vocab_size, width, rngs)
         self.position = embedding(config, config.max_position_embeddings, width, rngs)
-        self.has_types = hasattr(config, "type_vocab_size")
+        num_types = getattr(config, "type_vocab_size", 0)
+        self.has_types = num_types > 0
         if self.has_types:
-            self.token_type = embedding(config, config.type_vocab_size, width, rngs)
+            self.token_type = embedding(config, num_types, width, rngs)
         self.norm = layer_norm(config, width, rngs)
         self.config = config
 

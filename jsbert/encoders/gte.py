@@ -6,7 +6,7 @@ Alibaba's own folders call it "new", see `new`. (gte-base of 2023 is a BERT.)
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
@@ -137,4 +137,4 @@ class Layer(nnx.Module):
 class Encoder(nomic_bert.Encoder):
     """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
 
-    LAYER: ClassVar[type[nnx.Module]] = Layer
+    LAYER: ClassVar[Callable[..., nnx.Module]] = Layer

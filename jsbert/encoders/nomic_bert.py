@@ -7,7 +7,7 @@ its own in config.json.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from flax import nnx
@@ -226,7 +226,7 @@ class Layer(nnx.Module):
 class Encoder(nnx.Module):
     """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
 
-    LAYER: ClassVar[type[nnx.Module]] = Layer
+    LAYER: ClassVar[Callable[..., nnx.Module]] = Layer
 
     def __init__(self, config: Any, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs)

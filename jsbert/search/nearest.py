@@ -64,20 +64,20 @@ def top_k(
     >>> indices.tolist()
     [[2, 1]]
     """
-    query_vectors, corpus_vectors = (
+    asking, searched = (
         checked_vectors(queries, "queries"),
         checked_vectors(corpus, "corpus"),
     )
-    if query_vectors.shape[1] != corpus_vectors.shape[1]:
+    if asking.shape[1] != searched.shape[1]:
         raise ValueError(
-            f"queries have {query_vectors.shape[1]} dimensions, the corpus has {corpus_vectors.shape[1]}"
+            f"queries have {asking.shape[1]} dimensions, the corpus has {searched.shape[1]}"
         )
     check_count("k", k)
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}; supported: {', '.join(SIMILARITIES)}")
     if similarity == "cosine":
-        return scan(cosine_to_units, query_vectors, corpus_vectors, int(k), prepare=normalize_block)
-    return scan(SIMILARITIES[similarity][0], query_vectors, corpus_vectors, int(k))
+        return scan(cosine_to_units, asking, searched, int(k), prepare=normalize_block)
+    return scan(SIMILARITIES[similarity][0], asking, searched, int(k))
 
 
 def scan(
@@ -208,7 +208,7 @@ def checked_vectors(vectors: ArrayLike, name: str) -> Num[AnyArray, "rows dim"]:
     if np.issubdtype(given.dtype, np.integer):
         return given
     if isinstance(given, jax.Array) and bool(_all_finite(given)):
-        return vectors  # the host has waited for the device once, not once a block
+        return given  # the host has waited for the device once, not once a block
     for start in range(0, len(given), CORPUS):
         rows = given[start : start + CORPUS]
         if not bool((jnp if isinstance(rows, jax.Array) else np).isfinite(rows).all()):
