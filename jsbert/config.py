@@ -4,7 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from jsbert.activations import ACTIVATIONS, activation_name
 from jsbert.checks import COUNT, RATE, SIZE, Allowed, Range, check_value, shown
@@ -86,7 +86,7 @@ class EncoderConfig:
         check_value(value, kinds, name=key, allowed=cls.ALLOWED.get(name, usual))
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "EncoderConfig":
         """The config that a HuggingFace config.json describes; keys that do not change the vectors
         are left aside.
 

@@ -7,7 +7,7 @@ Alibaba's own folders call it "new", see `new`. (gte-base of 2023 is a BERT.)
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -73,7 +73,7 @@ class Config(EncoderConfig):
         check_head_size(values)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
         """See `EncoderConfig.from_json`; `rope_parameters` may ask for "linear" scaling."""
         keys = ("rope_scaling", "rope_parameters")
         scaling, rope = (typed(values, key, dict, {}, where=where) for key in keys)

@@ -36,7 +36,7 @@ class Config(gte.Config):
     }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> gte.Config:  # type: ignore[override]  # what is read is a GTE
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> gte.Config:
         """See `EncoderConfig.from_json`. The rotary angles may be scaled by "ntk", for all lengths
         alike: with factor f and head size d, the base is f times as large, and the angles are
         divided by f ** (2/d).

@@ -7,7 +7,7 @@ ModernBertModel.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -107,7 +107,7 @@ class Config(EncoderConfig):
             )
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
         """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys
         that say the same, the former count where both are there."""
         keys = ("rope_parameters", "rope_scaling")

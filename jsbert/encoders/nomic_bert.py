@@ -8,7 +8,7 @@ its own in config.json.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -109,7 +109,7 @@ class Config(EncoderConfig):
         check_head_size(values)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
         """See `EncoderConfig.from_json`. Of the original's keys and transformers' the latter count
         where both are there, but for `n_positions`: beside it `max_position_embeddings` may be the
         longest text of the training."""

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2506.05176 (Qwen3-Embedding); the reference is transformer
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -98,7 +98,7 @@ class Config(EncoderConfig):
             raise ValueError(f"head_dim is {values['head_dim']}; rotary positions need it even")
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> Self:
+    def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
         """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older
         files, beside `rope_scaling`."""
         others = set(typed(values, "layer_types", list[str], (), where=where)) - {"full_attention"}

@@ -61,9 +61,8 @@ def plan(
     ladder = np.asarray(length_ladder(max_length))
     array_lengths = ladder[np.searchsorted(ladder, lengths[order])].tolist()
     extra = BATCH_COST * token_budget
-    steps: dict[
-        int, list
-    ] = {}  # for each length the row counts, from many to few, and what a batch of them costs
+    # For each length the row counts, from many to few, and what a batch of them costs.
+    steps: dict[int, list[tuple[int, float]]] = {}
     for length in set(array_lengths):
         counts = row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple)
         steps[length] = [(count, count * length + extra) for count in reversed(counts)]
