@@ -16,7 +16,7 @@ from jsbert.adapters import load_adapter, save_adapter
 from jsbert.compute import ATTENTIONS, Compute
 from jsbert.config import Config
 from jsbert.encoders import modernbert, mpnet, qwen3
-from jsbert.engine import check_attention, packed
+from jsbert.engine import check_attention, packed, resolve_attention
 from jsbert.train import init_lora
 from tests import models
 
@@ -162,14 +162,49 @@ def test_what_does_not_exist_or_cannot_run_here(tiny_folder):
      ("7.5", "bfloat16", False), ("gfx942", "bfloat16", False), (None, "bfloat16", False)],
 )  # fmt: skip
 def test_which_devices_have_cudnns_kernel(capability, dtype, able):
-    devices = [
-        types.SimpleNamespace()
-        if capability is None
-        else types.SimpleNamespace(compute_capability=capability)
-    ]
+    known = {} if capability is None else {"compute_capability": capability}
+    devices = [types.SimpleNamespace(platform="gpu", **known)]
     for name in ATTENTIONS:
-        if name != "cudnn" or able:
+        if name == "flash":
+            with pytest.raises(ValueError, match="it needs TPUs"):
+                check_attention(name, dtype, devices)
+        elif name != "cudnn" or able:
             check_attention(name, dtype, devices)
         else:
             with pytest.raises(ValueError, match="compute capability 8.0 or higher"):
                 check_attention(name, dtype, devices)
+
+
+@pytest.mark.parametrize(
+    ("platform", "known", "taken"),
+    [
+        ("cpu", {}, "eager"),
+        ("gpu", {"compute_capability": "7.5"}, "eager"),
+        ("gpu", {"compute_capability": "9.0"}, "auto"),
+        ("tpu", {}, "auto"),
+    ],
+)
+def test_auto_stays_where_there_is_a_choice(platform, known, taken):
+    devices = [types.SimpleNamespace(platform=platform, **known)]
+    assert resolve_attention("auto", devices) == taken
+    assert resolve_attention("xla", devices) == "xla"
+
+
+def test_auto_takes_fused_kernels_for_long_rows_in_bfloat16():
+    def taken(platform, dtype, length):
+        compute = Compute(dtype, attn_implementation="auto", platform=platform)
+        return compute.attention(length)
+
+    assert [taken("gpu", "bfloat16", length) for length in (64, 128, 512)] == [
+        "eager",
+        "cudnn",
+        "cudnn",
+    ]
+    assert [taken("tpu", "bfloat16", length) for length in (128, 256, 300)] == [
+        "eager",
+        "flash",
+        "eager",
+    ]
+    assert taken("gpu", "float32", 512) == taken("cpu", "bfloat16", 512) == "eager"
+    compute = Compute("bfloat16", attn_implementation="auto", platform="tpu")
+    assert compute.described_attention == "eager; flash in rows of 256 tokens and more"

@@ -105,5 +105,5 @@ class Encoder(nnx.Module):
             for i in range(config.num_hidden_layers)
         ]
         layers = [layer for group in runs for layer in self.groups[group]]
-        seen = Seen(mask, packed=positions is not None)
+        seen = Seen.of(mask, positions, config.compute)
         return in_turn(layers, hidden, compute=config.compute, dropout=dropout, seen=seen)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
 from jsbert.arrays import AnyArray
+from jsbert.compute import Compute
 from jsbert.config import EncoderConfig
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.product import product
@@ -21,16 +22,45 @@ class Seen:
         packed: whether a row holds several texts, which do not see each other.
         causal: whether a token sees only itself and the tokens before it.
         window: given, how far away a token may be.
+        made: the biases, if they are computed before the layers.
     """
 
     mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"]
     packed: bool = False
     causal: bool = False
     window: int | None = None
+    made: tuple[Float[Array, "#batch 1 #queries length"], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"],
+        positions: Int[Array, "batch length"] | None,
+        compute: Compute,
+        *,
+        causal: bool = False,
+        window: int | None = None,
+    ) -> "Seen":
+        """What is seen in the rows of a forward pass, for all layers.
+
+        Without a scan the biases are computed here, once. In a scan each layer computes them again
+        from the mask, which takes less memory traffic than reading them.
+
+        Args:
+            mask, positions: as for `encoders.forward`.
+            compute: of the config.
+            causal, window: as for the attributes.
+        """
+        seen = cls(mask, positions is not None, causal, window)
+        if compute.scans:
+            return seen
+        return dataclasses.replace(seen, made=seen.biases(compute.sum_dtype))
 
     def biases(self, dtype: DTypeLike) -> tuple[Float[Array, "#batch 1 #queries length"], ...]:
         """What to add to the scores of a query (axis 2) and a key (axis 3): 0 where the query sees
         the key, else the smallest number. Not -inf, so that a row of padding has finite vectors."""
+        if self.made:
+            return self.made
         if self.packed:
             seen = [self.mask[:, None, :, None] == self.mask[:, None, None, :]]
         else:

@@ -99,5 +99,5 @@ class Encoder(nnx.Module):
 
     def __call__(self, ids, mask, token_types, positions, dropout):
         hidden = self.embeddings(ids, token_types, positions, dropout)
-        seen = Seen(mask, packed=positions is not None)
+        seen = Seen.of(mask, positions, self.config.compute)
         return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, seen=seen)

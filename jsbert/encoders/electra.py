@@ -57,5 +57,5 @@ class Encoder(bert.Encoder):
         hidden = self.embeddings(ids, token_types, positions, dropout)
         if self.config.embedding_size != self.config.hidden_size:
             hidden = self.project(hidden)
-        seen = Seen(mask, packed=positions is not None)
+        seen = Seen.of(mask, positions, self.config.compute)
         return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, seen=seen)

@@ -237,9 +237,11 @@ class Encoder(nnx.Module):
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
-        everything = Seen(mask, packed=positions is not None)
-        near = dataclasses.replace(everything, window=config.local_attention // 2)
-        seen = {"full_attention": everything, "sliding_attention": near}
+        window = config.local_attention // 2
+        seen = {
+            "full_attention": Seen.of(mask, positions, config.compute),
+            "sliding_attention": Seen.of(mask, positions, config.compute, window=window),
+        }
         hidden = self.embeddings(ids, dropout)
         context = {"positions": places, "seen": seen, "dropout": dropout}
         *stages, last = in_turn(self.layers, hidden, compute=config.compute, **context)

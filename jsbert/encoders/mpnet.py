@@ -93,7 +93,7 @@ class Encoder(nnx.Module):
         of_distance = self.distances(buckets).transpose(0, 3, 1, 2)  # (1, H, L, L)
         places = counted_positions(ids, mask, positions, padding_id=PADDING_ID)
         hidden = self.embeddings(ids, None, places, dropout)
-        context = {"seen": Seen(mask, packed=positions is not None), "bias": of_distance}
+        context = {"seen": Seen.of(mask, positions, self.config.compute), "bias": of_distance}
         return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, **context)
 
 

@@ -236,6 +236,6 @@ class Encoder(nnx.Module):
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
         hidden = self.embeddings(ids, token_types, dropout)
-        seen = Seen(mask, packed=positions is not None)
+        seen = Seen.of(mask, positions, config.compute)
         context = {"positions": positions, "seen": seen, "dropout": dropout}
         return in_turn(self.layers, hidden, compute=config.compute, **context)

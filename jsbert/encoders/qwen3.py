@@ -202,7 +202,7 @@ class Encoder(nnx.Module):
     def __call__(self, ids, mask, token_types, positions, dropout):
         config = self.config
         places = jnp.arange(ids.shape[1])[None] if positions is None else positions
-        seen = Seen(mask, packed=positions is not None, causal=True)
+        seen = Seen.of(mask, positions, config.compute, causal=True)
         hidden = vectors_of(self.word, ids)
         context = {"positions": places, "seen": seen, "dropout": dropout}
         *stages, last = in_turn(self.layers, hidden, compute=config.compute, **context)

@@ -59,5 +59,5 @@ class Encoder(bert.Encoder):
     def __call__(self, ids, mask, token_types, positions, dropout):
         places = counted_positions(ids, mask, positions, padding_id=self.config.pad_token_id)
         hidden = self.embeddings(ids, token_types, places, dropout)
-        seen = Seen(mask, packed=positions is not None)
+        seen = Seen.of(mask, positions, self.config.compute)
         return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, seen=seen)
