@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Required, TypedDict, Unpack, overload
 
 import jax
 import numpy as np
@@ -26,6 +26,81 @@ from jsbert.outputs import Encoding, OutputValue, all_vectors, postprocess, sent
 from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
 from jsbert.similarity import SIMILARITIES
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
+
+Texts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
+"""One text or several, each a string or token ids."""
+
+TextArrays = dict[str, np.ndarray]
+"""The arrays of one text: input_ids, attention_mask, token_embeddings, sentence_embedding."""
+
+Encoded = (
+    np.ndarray | jax.Array | list[np.ndarray] | list[jax.Array] | TextArrays | list[TextArrays]
+)
+"""What `encode` can return; the options decide."""
+
+
+class SharedOptions(TypedDict, total=False):
+    """The options of `SentenceTransformer.encode` that do not change the type of the result."""
+
+    prompt_name: str | None
+    prompt: str | None
+    batch_size: int | None
+    show_progress_bar: bool | None
+    precision: Precision
+    ranges: Ranges | Literal["batch"] | None
+    normalize_embeddings: bool
+    truncate_dim: int | None
+    on_truncate: OnTruncate
+
+
+class EncodeOptions(SharedOptions, total=False):
+    """All options of `SentenceTransformer.encode` except `task`."""
+
+    output_value: OutputValue
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+
+
+class ToNumpy(SharedOptions, total=False):
+    """The options with which `encode` returns an array of NumPy: the default."""
+
+    output_value: Literal["sentence_embedding"]
+    convert_to_numpy: Literal[True]
+    convert_to_tensor: Literal[False]
+
+
+class ToJax(SharedOptions, total=False):
+    """The options with which `encode` returns a `jax.Array`."""
+
+    output_value: Literal["sentence_embedding"]
+    convert_to_numpy: bool
+    convert_to_tensor: Required[Literal[True]]
+
+
+class ToList(SharedOptions, total=False):
+    """The options with which `encode` returns a list of `jax.Array`s; for one text, a
+    `jax.Array`."""
+
+    output_value: Literal["sentence_embedding"]
+    convert_to_numpy: Required[Literal[False]]
+    convert_to_tensor: Literal[False]
+
+
+class ToTokens(SharedOptions, total=False):
+    """The options with which `encode` returns token vectors: a list of arrays; for one text, an
+    array."""
+
+    output_value: Required[Literal["token_embeddings"]]
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+
+
+class ToDicts(SharedOptions, total=False):
+    """The options with which `encode` returns a list of dicts; for one text, a dict."""
+
+    output_value: Required[None]
+    convert_to_numpy: bool
+    convert_to_tensor: bool
 
 
 class SentenceTransformer(TextModel):
@@ -100,7 +175,7 @@ class SentenceTransformer(TextModel):
         )
         parts = read_bi_encoder(folder, pooling=pooling)
         # Put the options of the caller in place of the folder's settings.
-        given = {
+        given: dict[str, Any] = {
             "prompts": {"query": "", "document": ""}
             | dict(parts.settings.prompts)
             | _checked_prompts(prompts),
@@ -155,7 +230,7 @@ class SentenceTransformer(TextModel):
         self.truncate_dim = settings.truncate_dim
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
-        # The routes of a router are parts; make a model of each, except of this object's own parts.
+        # A router's routes are parts: make a model of each, except of this object's own parts.
         def model(route: BiEncoderParts) -> SentenceTransformer:
             if route.params is parts.params:
                 return self
@@ -181,16 +256,39 @@ class SentenceTransformer(TextModel):
         model instead."""
         return self._config
 
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToNumpy]
+    ) -> np.ndarray: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToJax]
+    ) -> jax.Array: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToList]
+    ) -> jax.Array | list[jax.Array]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToTokens]
+    ) -> np.ndarray | list[np.ndarray]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToDicts]
+    ) -> TextArrays | list[TextArrays]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[EncodeOptions]
+    ) -> Encoded: ...
     def encode(
         self,
-        sentences: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray,
+        sentences: Texts,
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
-        output_value: Literal["sentence_embedding", "token_embeddings"]
-        | None = "sentence_embedding",
+        output_value: OutputValue = "sentence_embedding",
         precision: Precision = "float32",
         ranges: Ranges | Literal["batch"] | None = None,
         convert_to_numpy: bool = True,
@@ -274,11 +372,47 @@ class SentenceTransformer(TextModel):
             found = found if convert_to_tensor else list(found)
         return found[0] if is_single else found
 
+    @overload
+    def encode_query(self, sentences: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
+    @overload
+    def encode_query(self, sentences: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
+    @overload
+    def encode_query(
+        self, sentences: Texts, **options: Unpack[ToList]
+    ) -> jax.Array | list[jax.Array]: ...
+    @overload
+    def encode_query(
+        self, sentences: Texts, **options: Unpack[ToTokens]
+    ) -> np.ndarray | list[np.ndarray]: ...
+    @overload
+    def encode_query(
+        self, sentences: Texts, **options: Unpack[ToDicts]
+    ) -> TextArrays | list[TextArrays]: ...
+    @overload
+    def encode_query(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
     def encode_query(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
         """Call `encode` for the task "query", with the prompt of that name unless the caller gives
         another."""
         return self.encode(sentences, **self._with_prompt(options, "query"), task="query")
 
+    @overload
+    def encode_document(self, sentences: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
+    @overload
+    def encode_document(self, sentences: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
+    @overload
+    def encode_document(
+        self, sentences: Texts, **options: Unpack[ToList]
+    ) -> jax.Array | list[jax.Array]: ...
+    @overload
+    def encode_document(
+        self, sentences: Texts, **options: Unpack[ToTokens]
+    ) -> np.ndarray | list[np.ndarray]: ...
+    @overload
+    def encode_document(
+        self, sentences: Texts, **options: Unpack[ToDicts]
+    ) -> TextArrays | list[TextArrays]: ...
+    @overload
+    def encode_document(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
     def encode_document(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
         """Call `encode` for the task "document", with the prompt of that name unless the caller
         gives another.
