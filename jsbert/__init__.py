@@ -1,4 +1,4 @@
-"""Sentence-BERT in JAX and Flax: sentence embeddings as `encode`, and as pure functions."""
+"""Sentence-BERT in JAX and Flax: sentence embeddings by `encode`, or by pure functions."""
 
 import importlib
 from types import ModuleType
@@ -10,10 +10,21 @@ from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.shortcut import encode
 from jsbert.version import VERSION as __version__
 
-_ROOMS = ("cross", "data", "encoders", "engine", "evaluate", "export", "losses", "metrics",
-          "pooling", "quantization",
-          "similarity", "train")  # fmt: skip
-"""Rooms that are imported at their first use: some need an extra, and all cost time."""
+_LAZY = [
+    "cross",
+    "data",
+    "encoders",
+    "engine",
+    "evaluate",
+    "export",
+    "losses",
+    "metrics",
+    "pooling",
+    "quantization",
+    "similarity",
+    "train",
+]
+"""The modules that are imported at their first use: some need an extra, and all take time."""
 
 __all__ = [
     "CrossEncoder",
@@ -41,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _ROOMS:
+    if name in _LAZY:
         return importlib.import_module(f"jsbert.{name}")
     raise AttributeError(f"module 'jsbert' has no attribute {name!r}; it has {', '.join(__all__)}")
 

@@ -1,4 +1,4 @@
-"""What callers hand in as texts: checked once, with errors that name the position."""
+"""Check what callers give as texts or options, with errors that name the position or the option."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -10,7 +10,8 @@ from jsbert.tokenizer import Ragged
 
 
 def as_texts(sentences: Any) -> tuple[list, bool]:
-    """(inputs, is_single) for one input or many. An input is a string, or a sequence of token ids.
+    """Return (inputs, is_single) for one input or many. An input is a string or a sequence of token
+    ids.
 
     Raises:
         TypeError: for anything else; the message names the position and what to give instead.
@@ -36,7 +37,7 @@ def as_texts(sentences: Any) -> tuple[list, bool]:
 
 
 def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
-    """(pairs, is_single) for one pair of strings or many.
+    """Return (pairs, is_single) for one pair of strings or many.
 
     Raises:
         TypeError: for anything else; the message names the position.
@@ -57,8 +58,8 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
             or not all(isinstance(text, str) for text in pair)
         ):
             raise TypeError(
-                f"pair {index} is {_describe(pair)}; give two strings, such as ('a query', 'a "
-                "document')"
+                f"pair {index} is {_describe(pair)}; give two strings, such as ('a query', "
+                "'a document')"
             )
     return [(str(a), str(b)) for a, b in pairs], False
 
@@ -66,12 +67,12 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
 def ragged_from_ids(
     texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int, first: int = 0
 ) -> Ragged:
-    """Token ids as they were given, special tokens and all. `first` is the position of texts[0],
-    for messages.
+    """Return token ids unchanged, special tokens included, as a `Ragged`. `first` is the position
+    of texts[0], for messages.
 
     Raises:
-        ValueError: for an empty sequence, one above `max_length`, or ids outside 0 .. vocab_size -
-            1.
+        ValueError: if a sequence is empty or longer than `max_length`, or an id is outside 0 ..
+            vocab_size - 1.
     """
     for index, ids in enumerate(texts, first):
         if not 0 < len(ids) <= max_length:
@@ -88,13 +89,13 @@ def ragged_from_ids(
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """ValueError unless `value` is one of `choices`."""
+    """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}")
 
 
 def check_positive(name: str, value: Any, *, or_none: bool = True) -> None:
-    """ValueError unless `value` is a positive integer (or None)."""
+    """Raise ValueError unless `value` is a positive integer (or None)."""
     if value is None and or_none:
         return
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
@@ -103,7 +104,9 @@ def check_positive(name: str, value: Any, *, or_none: bool = True) -> None:
         )
 
 
-def _as_list(values, wanted):
+def _as_list(values: Any, wanted: str) -> list[Any]:
+    """Return a sequence as a list. Raise TypeError for anything else: the message says that
+    `wanted` is to be given."""
     if isinstance(values, (bytes, Mapping, AbstractSet, Iterator)) or not hasattr(
         values, "__len__"
     ):
@@ -120,7 +123,7 @@ def _as_list(values, wanted):
     return list(values)
 
 
-def _is_ids(value):
+def _is_ids(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim == 1 and value.dtype.kind in "iu"
     return (
@@ -130,15 +133,15 @@ def _is_ids(value):
     )
 
 
-def _is_int(token):
+def _is_int(token: Any) -> bool:
     return isinstance(token, (int, np.integer)) and not isinstance(token, bool)
 
 
-def _is_empty(value):
+def _is_empty(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 0
 
 
-def _describe(value):
+def _describe(value: Any) -> str:
     if isinstance(value, (list, tuple)) and value:
         return f"a {type(value).__name__} of {type(value[0]).__name__}"
     if isinstance(value, np.ndarray):

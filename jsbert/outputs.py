@@ -1,11 +1,12 @@
-"""One call of `encode` or `predict`: what is computed of a batch, and what becomes of the batches'
-outputs."""
+"""One call of `encode` or `predict`: the functions that compute a batch, and the functions that
+collect the batches' outputs."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
@@ -17,23 +18,24 @@ from jsbert.engine import Engine, Text, Truncations
 from jsbert.quantization import Precision, Ranges, quantize_embeddings
 
 OutputValue = Literal["sentence_embedding", "token_embeddings"] | None
-"""What `encode` returns: sentence vectors, token vectors, or, with None, a dict of all there is."""
+"""What `encode` returns: sentence vectors, token vectors, or, with None, dicts of both."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """One call of `encode`, its options checked: `of` encodes texts, all at once or chunk by chunk.
+    """One call of `encode` after its options were checked. `of` encodes texts, all at once or chunk
+    by chunk.
 
     Attributes:
         engine: runs `function`.
-        params: those with which the call began.
-        config: of one route.
-        function: what is computed of a batch.
-        postprocess: what happens to sentence vectors on the host.
-        output_value: what comes out.
-        prompt: put in front of each text.
+        params: the model's params when the call began.
+        config: the model's config for one route.
+        function: computes the outputs of a batch on the devices.
+        postprocess: changes sentence vectors on the host.
+        output_value: what `of` returns.
+        prompt: the text that is put in front of each text.
         batch_size: cap on the rows of a batch.
-        truncations: counts the texts that are cut.
+        truncations: counts the texts that are truncated.
     """
 
     engine: Engine
@@ -48,7 +50,8 @@ class Encoding:
 
     @property
     def scalars(self) -> dict[str, int]:
-        """The prompt's length in tokens, where the pooling leaves the prompt out."""
+        """The integers that `function` takes: the prompt's length in tokens, if the pooling leaves
+        the prompt out; else none."""
         if self.config.include_prompt:
             return {}
         return {
@@ -58,10 +61,10 @@ class Encoding:
     def of(
         self, texts: Sequence[Text], *, first: int = 0, progress: tqdm | None = None
     ) -> np.ndarray | list:
-        """Encode texts; `first` is the position of texts[0] in the caller's count, for messages.
+        """Encode texts. `first` is the position of texts[0] in the caller's count, for messages.
 
         Raises:
-            ValueError: as `Engine.stream`, and for a prompt in front of token ids.
+            ValueError: as `Engine.stream`, and if a prompt comes with token ids.
         """
         if self.prompt and len(texts) and not isinstance(texts[0], str):
             raise ValueError(
@@ -86,8 +89,8 @@ class Encoding:
 
 @functools.cache  # the engine compiles once for a function
 def sentence_vectors(config: Config) -> Callable:
-    """The function that the engine compiles: a batch's sentence vectors (B, D). The same object for
-    the same config."""
+    """Return the function that the engine compiles: it computes a batch's sentence vectors (B, D).
+    Equal configs give the same function object."""
 
     def sentence_vectors(params, ids, lengths, prompt_length=0):
         if lengths.ndim == 2:
@@ -99,7 +102,8 @@ def sentence_vectors(config: Config) -> Callable:
 
 @functools.cache
 def all_vectors(config: Config) -> Callable:
-    """The like, with all there is of a batch: ids, lengths, token vectors and sentence vectors."""
+    """Return the function that computes all outputs of a batch: ids, lengths, token vectors and
+    sentence vectors. Equal configs give the same function object."""
 
     def all_vectors(params, ids, lengths, prompt_length=0):
         mask = _mask(ids, lengths)
@@ -117,8 +121,8 @@ def all_vectors(config: Config) -> Callable:
 
 @functools.cache
 def pair_logits(config: CrossConfig) -> Callable:
-    """The function that the engine compiles for a cross-encoder: a batch's raw scores (B,
-    num_labels)."""
+    """Return the function that the engine compiles for a cross-encoder: it computes a batch's
+    logits (B, num_labels). Equal configs give the same function object."""
 
     def pair_logits(params, ids, lengths, token_types=None):
         if lengths.ndim == 2:
@@ -131,13 +135,14 @@ def pair_logits(config: CrossConfig) -> Callable:
 def postprocess(
     config: Config, dimension: int, normalize: bool, precision: Precision, ranges: Ranges | None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The function for what happens to vectors on the host: truncation, then length 1, then codes.
+    """Return the function that changes vectors on the host: it truncates, then scales to length 1,
+    then quantises.
 
     Raises:
-        ValueError: for ranges that do not fit, at once.
+        ValueError: if the ranges do not fit; at the call of `postprocess`, not at the first vector.
     """
 
-    def on_host(vectors):
+    def on_host(vectors: np.ndarray) -> np.ndarray:
         vectors = vectors[..., :dimension]
         if normalize:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
@@ -149,14 +154,17 @@ def postprocess(
     return on_host
 
 
-def _mask(ids, lengths):
+def _mask(ids: jax.Array, lengths: jax.Array) -> jax.Array:
     return jnp.arange(ids.shape[1])[None] < lengths[:, None]
 
 
 def collect(
-    batches: Iterable[tuple[np.ndarray, Any]], num_texts: int, postprocess: Callable, config: Config
+    batches: Iterable[tuple[np.ndarray, Any]],
+    num_texts: int,
+    postprocess: Callable[[np.ndarray], np.ndarray],
+    config: Config,
 ) -> np.ndarray:
-    """The vectors of all batches after `postprocess`, each in its text's place."""
+    """Return the vectors of all batches after `postprocess`, in the order of the texts."""
     none = postprocess(np.empty((0, config.embedding_dimension), np.float32))
     vectors = np.empty((num_texts, none.shape[1]), none.dtype)
     for positions, outputs in batches:
@@ -167,18 +175,17 @@ def collect(
 def collect_tokens(
     batches: Iterable[tuple[np.ndarray, Any]],
     num_texts: int,
-    postprocess: Callable,
-    output_value: str | None,
+    postprocess: Callable[[np.ndarray], np.ndarray],
+    output_value: OutputValue,
 ) -> list:
-    """The token vectors of all texts, or with `output_value` None a dict of all there is for
-    each."""
+    """Return the token vectors of each text, or, with `output_value` None, a dict of token ids,
+    mask, token vectors and sentence vector of each text."""
     found: list = [None] * num_texts
     for positions, outputs in batches:
         for row, position in enumerate(positions):
             length = outputs["lengths"][row]
-            token_embeddings = outputs["token_embeddings"][
-                row, :length
-            ].copy()  # a view would keep the whole batch
+            # Copy, because a view would keep the whole batch in memory.
+            token_embeddings = outputs["token_embeddings"][row, :length].copy()
             found[position] = token_embeddings if output_value else {
                 "input_ids": outputs["input_ids"][row, :length].copy(),
                 "attention_mask": np.ones(length, np.int32),

@@ -1,10 +1,10 @@
-"""The bi-encoder: texts in, vectors out."""
+"""The bi-encoder `SentenceTransformer`: texts in, vectors out."""
 
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Required, TypedDict, Unpack, overload
 
 import jax
 import numpy as np
@@ -27,19 +27,94 @@ from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddin
 from jsbert.similarity import SIMILARITIES
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
+Texts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
+"""One text or several, each a string or token ids."""
+
+TextArrays = dict[str, np.ndarray]
+"""The arrays of one text: input_ids, attention_mask, token_embeddings, sentence_embedding."""
+
+Encoded = (
+    np.ndarray | jax.Array | list[np.ndarray] | list[jax.Array] | TextArrays | list[TextArrays]
+)
+"""What `encode` can return; the options decide."""
+
+
+class SharedOptions(TypedDict, total=False):
+    """The options of `SentenceTransformer.encode` that do not change the type of the result."""
+
+    prompt_name: str | None
+    prompt: str | None
+    batch_size: int | None
+    show_progress_bar: bool | None
+    precision: Precision
+    ranges: Ranges | Literal["batch"] | None
+    normalize_embeddings: bool
+    truncate_dim: int | None
+    on_truncate: OnTruncate
+
+
+class EncodeOptions(SharedOptions, total=False):
+    """All options of `SentenceTransformer.encode` except `task`."""
+
+    output_value: OutputValue
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+
+
+class ToNumpy(SharedOptions, total=False):
+    """The options with which `encode` returns an array of NumPy: the default."""
+
+    output_value: Literal["sentence_embedding"]
+    convert_to_numpy: Literal[True]
+    convert_to_tensor: Literal[False]
+
+
+class ToJax(SharedOptions, total=False):
+    """The options with which `encode` returns a `jax.Array`."""
+
+    output_value: Literal["sentence_embedding"]
+    convert_to_numpy: bool
+    convert_to_tensor: Required[Literal[True]]
+
+
+class ToList(SharedOptions, total=False):
+    """The options with which `encode` returns a list of `jax.Array`s; for one text, a
+    `jax.Array`."""
+
+    output_value: Literal["sentence_embedding"]
+    convert_to_numpy: Required[Literal[False]]
+    convert_to_tensor: Literal[False]
+
+
+class ToTokens(SharedOptions, total=False):
+    """The options with which `encode` returns token vectors: a list of arrays; for one text, an
+    array."""
+
+    output_value: Required[Literal["token_embeddings"]]
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+
+
+class ToDicts(SharedOptions, total=False):
+    """The options with which `encode` returns a list of dicts; for one text, a dict."""
+
+    output_value: Required[None]
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+
 
 class SentenceTransformer(TextModel):
     """A sentence encoder: `encode` turns texts into vectors that can be compared.
 
-    Names and results follow sentence_transformers.SentenceTransformer. Safe to call from several
-    threads.
+    Names and results follow sentence_transformers.SentenceTransformer. Several threads can call the
+    same object.
 
     Attributes:
-        prompts: texts put in front of inputs, by name.
-        default_prompt_name: the prompt used where `encode` is given none.
-        truncate_dim: dimensions kept of each vector, or None for all.
-        router: leads from a task to the model for its texts, where the routes have encoders of
-            their own; None else. This object is itself the model of the default route.
+        prompts: texts that are put in front of inputs, by name.
+        default_prompt_name: the prompt that `encode` uses if the caller gives none.
+        truncate_dim: the number of dimensions kept of each vector; None keeps all.
+        router: maps a task to the model for its texts, if each route has an encoder of its own;
+            else None. This object is itself the model of the default route.
     """
 
     router: Router | None
@@ -61,34 +136,34 @@ class SentenceTransformer(TextModel):
         pooling: str | Sequence[str] | None = None,
         attn_implementation: str = "auto",
     ):
-        """Opens a model.
+        """Open a model.
 
         Args:
             model_name_or_path: a folder in the sentence-transformers or HuggingFace layout, a
-                bundled model's name or a hub name; without a slash it is "sentence-transformers"'s,
-                but for names such as "bert-base-uncased". None is the default model.
-            device: "cpu", "gpu", "cuda", "cuda:1", "tpu", a `jax.Device`, or a list of these, over
-                which each batch is spread; by default JAX's first device.
+                bundled model's name or a hub name. A hub name without a slash belongs to the
+                organisation "sentence-transformers", except names such as "bert-base-uncased". None
+                is the default model.
+            device: "cpu", "gpu", "cuda", "cuda:1", "tpu", a `jax.Device`, or a list of these; each
+                batch is spread over the devices of a list. By default JAX's first device.
             prompts: prompts by name, added to the folder's.
-            default_prompt_name: overrules the folder's.
-            similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; overrules the folder's.
-            truncate_dim: keep this many dimensions of each vector; overrules the folder's.
+            default_prompt_name: overrides the folder's.
+            similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; overrides the folder's.
+            truncate_dim: keep this many dimensions of each vector; overrides the folder's.
             cache_folder: where hub files are kept.
             revision: branch, tag or commit on the Hub.
             token: hub token, or True for the stored one.
-            local_files_only: take hub files from the cache alone.
-            dtype: of the matrix products. "bfloat16" keeps statistics, softmax and pooling in
-                float32. "int8" holds the matrices in int8, a scale a column, and rounds what they
-                are multiplied with, a scale a token. "auto" is "bfloat16" where the device has
-                instructions for it, else "float32".
-            pooling: pooling modes, overruling the folder's; see `jsbert.pooling.POOLINGS`.
-            attn_implementation: "eager", "xla", or, on NVIDIA GPUs and not in float32, "cudnn"; see
+            local_files_only: take hub files only from the cache.
+            dtype: the dtype of the matrix products. "bfloat16" keeps statistics, softmax and
+                pooling in float32. "int8" holds the matrices in int8 with a scale for each column,
+                and rounds the other factor to int8 with a scale for each token. "auto" is
+                "bfloat16" if the device has instructions for it, else "float32".
+            pooling: pooling modes; overrides the folder's. See `jsbert.pooling.POOLINGS`.
+            attn_implementation: "eager", "xla", or "cudnn" (on NVIDIA GPUs and not in float32); see
                 `jsbert.compute.ATTENTIONS`.
 
         Raises:
-            OSError: for a model or file that is not there.
-            ValueError: for files that are broken or contradict each other, and options that do not
-                exist.
+            OSError: if the model or a file does not exist.
+            ValueError: if files are broken or contradict each other, or an option does not exist.
         """
         check_choice("dtype", dtype, DTYPES)
         folder = find_folder(
@@ -99,7 +174,8 @@ class SentenceTransformer(TextModel):
             local_files_only=local_files_only,
         )
         parts = read_bi_encoder(folder, pooling=pooling)
-        given = {
+        # Put the options of the caller in place of the folder's settings.
+        given: dict[str, Any] = {
             "prompts": {"query": "", "document": ""}
             | dict(parts.settings.prompts)
             | _checked_prompts(prompts),
@@ -123,13 +199,19 @@ class SentenceTransformer(TextModel):
         dtype: str = "float32",
         attn_implementation: str = "auto",
     ) -> "SentenceTransformer":
-        """The object around config, params and tokenizer that were made elsewhere."""
+        """Make the object from config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
         model._set_up_from(parts, device, dtype, attn_implementation)
         return model
 
-    def _set_up_from(self, parts, device, dtype, attn_implementation):
+    def _set_up_from(
+        self,
+        parts: BiEncoderParts,
+        device: Device | Sequence[Device] | None,
+        dtype: str,
+        attn_implementation: str,
+    ) -> None:
         settings = parts.settings
         if (
             settings.default_prompt_name is not None
@@ -148,7 +230,8 @@ class SentenceTransformer(TextModel):
         self.truncate_dim = settings.truncate_dim
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
-        def model(route):
+        # A router's routes are parts: make a model of each, except of this object's own parts.
+        def model(route: BiEncoderParts) -> SentenceTransformer:
             if route.params is parts.params:
                 return self
             return self.from_parts(
@@ -169,20 +252,43 @@ class SentenceTransformer(TextModel):
 
     @property
     def config(self) -> Config:
-        """What is computed, for the pure functions; with `params`. To compute something else, make
-        another model."""
+        """The config for the pure functions, which take `params` too. It cannot be set: make
+        another model instead."""
         return self._config
 
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToNumpy]
+    ) -> np.ndarray: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToJax]
+    ) -> jax.Array: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToList]
+    ) -> jax.Array | list[jax.Array]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToTokens]
+    ) -> np.ndarray | list[np.ndarray]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToDicts]
+    ) -> TextArrays | list[TextArrays]: ...
+    @overload
+    def encode(
+        self, sentences: Texts, *, task: str | None = None, **options: Unpack[EncodeOptions]
+    ) -> Encoded: ...
     def encode(
         self,
-        sentences: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray,
+        sentences: Texts,
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
-        output_value: Literal["sentence_embedding", "token_embeddings"]
-        | None = "sentence_embedding",
+        output_value: OutputValue = "sentence_embedding",
         precision: Precision = "float32",
         ranges: Ranges | Literal["batch"] | None = None,
         convert_to_numpy: bool = True,
@@ -191,44 +297,45 @@ class SentenceTransformer(TextModel):
         truncate_dim: int | None = None,
         on_truncate: OnTruncate = "warn",
         task: str | None = None,
-    ) -> Any:
-        """The vectors of texts.
+    ) -> Encoded:
+        """Return the vectors of texts.
 
         Args:
-            sentences: one text or several. A text is a string, or its token ids with their special
-                tokens, used as they are.
+            sentences: one text or several. A text is a string, or token ids. Token ids include the
+                special tokens and are used unchanged.
             prompt_name: name of the prompt to put in front of each text.
-            prompt: the prompt itself; goes before `prompt_name`.
+            prompt: the prompt itself; overrides `prompt_name`.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
-            show_progress_bar: show the texts done and the time left.
-            output_value: "sentence_embedding"; "token_embeddings" for the token vectors; None for a
-                dict of all there is.
-            precision: "float32", or of the codes: "int8", "uint8" (a byte a dimension), "binary",
-                "ubinary" (a bit); see `jsbert.quantization`. Vectors are truncated, then
+            show_progress_bar: show the number of texts done and the time left.
+            output_value: "sentence_embedding" for the sentence vectors; "token_embeddings" for the
+                token vectors; None for a dict of both, with token ids and mask.
+            precision: "float32", or codes: "int8" and "uint8" take a byte for each dimension,
+                "binary" and "ubinary" a bit; see `jsbert.quantization`. Vectors are truncated, then
                 normalised, then coded.
-            ranges: for "int8" and "uint8": the lowest and the highest of each dimension, (2, D), as
-                `jsbert.quantization.calibration_ranges` makes them of vectors that are truncated
-                and normalised alike; "batch" takes those of `sentences`.
-            convert_to_numpy: False gives a list of vectors, `jax.Array`s.
-            convert_to_tensor: give a `jax.Array`.
-            normalize_embeddings: scale the sentence vectors to length 1, with `output_value` None
-                too (where sentence-transformers leaves them); token vectors stay as they are.
+            ranges: for "int8" and "uint8": the lowest and the highest value of each dimension, (2,
+                D). `jsbert.quantization.calibration_ranges` computes them from vectors that are
+                truncated and normalised in the same way. "batch" takes the ranges of `sentences`.
+            convert_to_numpy: False returns a list of vectors, each a `jax.Array`.
+            convert_to_tensor: return a `jax.Array`.
+            normalize_embeddings: scale the sentence vectors to length 1. This applies with
+                `output_value` None too, unlike in sentence-transformers. Token vectors are never
+                scaled.
             truncate_dim: keep this many dimensions, before normalising; by default the model's
                 `truncate_dim`.
-            on_truncate: what to do if texts are longer than `max_seq_length`: one warning with
-                their number, an error, or nothing.
-            task: chooses the route of a model that has a Router; other models do not ask.
+            on_truncate: what to do if texts are longer than `max_seq_length`: "warn" gives one
+                warning with the number of such texts, "error" raises, "ignore" does nothing.
+            task: chooses the route of a model that has a Router; other models ignore it.
 
         Returns:
-            (D,) float32 for one text, (N, D) for several in their order, (0, D) for none; codes
-            with another `precision`. With "token_embeddings" (L, D) for one text, else a list; with
-            None a dict (input_ids, attention_mask, token_embeddings, sentence_embedding), else a
-            list of these.
+            Sentence vectors: (D,) float32 for one text, (N, D) for several in their order, (0, D)
+            for none; codes with another `precision`. With "token_embeddings" an array (L, D) for
+            one text, a list of arrays for several. With None a dict (input_ids, attention_mask,
+            token_embeddings, sentence_embedding) for one text, a list of dicts for several.
 
         Raises:
-            TypeError: for inputs that are no texts.
-            ValueError: for options, prompt names or routes that do not exist, invalid Unicode,
-                token ids out of range.
+            TypeError: if an input is no text.
+            ValueError: if an option, a prompt name or a route does not exist, if a text is invalid
+                Unicode, or if token ids are out of range.
         """
         check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings", None))
         check_choice("precision", precision, PRECISIONS)
@@ -240,7 +347,7 @@ class SentenceTransformer(TextModel):
         if isinstance(ranges, str):
             check_choice("ranges", ranges, ("batch",))
         texts, is_single = as_texts(sentences)
-        # With ranges="batch" the codes wait until all vectors are there.
+        # Encode. With ranges="batch" the vectors stay in float32 until all of them are known.
         code_later = isinstance(ranges, str) and precision != "float32"
         encoding = self._encoding(
             task,
@@ -248,7 +355,7 @@ class SentenceTransformer(TextModel):
             batch_size=batch_size,
             output_value=output_value,
             precision="float32" if isinstance(ranges, str) else precision,
-            ranges=ranges,
+            ranges=None if isinstance(ranges, str) else ranges,
             normalize=normalize_embeddings,
             truncate_dim=truncate_dim,
             on_truncate=on_truncate,
@@ -257,6 +364,7 @@ class SentenceTransformer(TextModel):
             total=len(texts), desc="encode", unit="text", disable=not show_progress_bar
         ) as progress:
             found = encoding.of(texts, progress=progress)
+        # Convert the vectors to what the caller asked for.
         found = quantize_embeddings(found, precision, ranges) if code_later else found
         encoding.truncations.warn(stacklevel=2)
         if output_value == "sentence_embedding" and (convert_to_tensor or not convert_to_numpy):
@@ -264,16 +372,54 @@ class SentenceTransformer(TextModel):
             found = found if convert_to_tensor else list(found)
         return found[0] if is_single else found
 
-    def encode_query(self, sentences: Any, **options: Any) -> Any:
-        """`encode` for the task "query", with the prompt of that name, where no other is given."""
+    @overload
+    def encode_query(self, sentences: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
+    @overload
+    def encode_query(self, sentences: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
+    @overload
+    def encode_query(
+        self, sentences: Texts, **options: Unpack[ToList]
+    ) -> jax.Array | list[jax.Array]: ...
+    @overload
+    def encode_query(
+        self, sentences: Texts, **options: Unpack[ToTokens]
+    ) -> np.ndarray | list[np.ndarray]: ...
+    @overload
+    def encode_query(
+        self, sentences: Texts, **options: Unpack[ToDicts]
+    ) -> TextArrays | list[TextArrays]: ...
+    @overload
+    def encode_query(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
+    def encode_query(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
+        """Call `encode` for the task "query", with the prompt of that name unless the caller gives
+        another."""
         return self.encode(sentences, **self._with_prompt(options, "query"), task="query")
 
-    def encode_document(self, sentences: Any, **options: Any) -> Any:
-        """`encode` for the task "document", with the prompt of that name, where no other is given.
+    @overload
+    def encode_document(self, sentences: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
+    @overload
+    def encode_document(self, sentences: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
+    @overload
+    def encode_document(
+        self, sentences: Texts, **options: Unpack[ToList]
+    ) -> jax.Array | list[jax.Array]: ...
+    @overload
+    def encode_document(
+        self, sentences: Texts, **options: Unpack[ToTokens]
+    ) -> np.ndarray | list[np.ndarray]: ...
+    @overload
+    def encode_document(
+        self, sentences: Texts, **options: Unpack[ToDicts]
+    ) -> TextArrays | list[TextArrays]: ...
+    @overload
+    def encode_document(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
+    def encode_document(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
+        """Call `encode` for the task "document", with the prompt of that name unless the caller
+        gives another.
 
-        The constructor gives a model the prompts "query" and "document", empty unless the folder or
-        the caller has others, and an empty one is taken too: `default_prompt_name` does not stand
-        in for it. Where `prompts` has no "document", "passage" and then "corpus" are taken.
+        The constructor gives a model the prompts "query" and "document". They are empty unless the
+        folder or the caller defines them. An empty prompt is used too: `default_prompt_name` does
+        not replace it. If `prompts` has no "document", the prompt is "passage", then "corpus".
         """
         return self.encode(
             sentences,
@@ -296,17 +442,17 @@ class SentenceTransformer(TextModel):
         on_truncate: OnTruncate = "warn",
         task: str | None = None,
     ) -> Iterator[Float[np.ndarray, " dim"]]:
-        """Yields the vector of each text of an iterable, in order, in constant memory; the iterable
-        may be endless.
+        """Yield the vector of each text of an iterable, in order and in constant memory. The
+        iterable may be endless.
 
         Args:
             sentences: texts.
-            chunk_size: texts read, sorted and batched together; none is read beyond a chunk before
-                its vectors are given out.
+            chunk_size: the number of texts read, sorted and batched together. The next chunk is
+                read only after the vectors of a chunk were yielded.
             on_truncate: as in `encode`; the warning comes when the iterable or the iteration ends.
 
-        The other options are those of `encode`, and so are the errors; those of the options come at
-        once, not at the first vector.
+        The other options and the errors are those of `encode`. A wrong option raises at the call,
+        not at the first vector.
         """
         check_positive("chunk_size", chunk_size, or_none=False)
         check_choice("precision", precision, PRECISIONS)
@@ -329,7 +475,7 @@ class SentenceTransformer(TextModel):
                 f"encode_iter takes an iterable of strings; given {type(sentences).__name__}"
             )
 
-        def vectors():
+        def vectors() -> Iterator[Float[np.ndarray, " dim"]]:
             rest, first = iter(sentences), 0
             try:
                 while chunk := list(islice(rest, chunk_size)):
@@ -347,8 +493,8 @@ class SentenceTransformer(TextModel):
         return vectors()
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Int[np.ndarray, "batch length"]]:
-        """Padded `input_ids` and `attention_mask`, (B, L) int32, L the longest: what the pure
-        functions take as ids and mask."""
+        """Return padded `input_ids` and `attention_mask`, each (B, L) int32, where L is the longest
+        length. The pure functions take them as ids and mask."""
         texts, _ = as_texts(texts)
         tokens = self.engine.tokenize(texts)
         length = int(tokens.lengths.max(initial=1))
@@ -357,17 +503,17 @@ class SentenceTransformer(TextModel):
         return {"input_ids": arrays["ids"], "attention_mask": mask.astype(np.int32)}
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> Float[Array, "rows columns"]:
-        """The model's similarity of each of `a` with each of `b`; cosine unless
-        `similarity_fn_name` says otherwise."""
+        """Return the model's similarity of each row of `a` with each row of `b`: cosine, unless
+        `similarity_fn_name` is another."""
         return SIMILARITIES[self.similarity_fn_name][0](a, b)
 
     def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Float[Array, " rows"]:
-        """The model's similarity of a[i] with b[i]."""
+        """Return the model's similarity of a[i] with b[i] for each i."""
         return SIMILARITIES[self.similarity_fn_name][1](a, b)
 
     @property
     def similarity_fn_name(self) -> str:
-        """ "cosine", "dot", "euclidean" or "manhattan". Can be set."""
+        """The similarity's name: "cosine", "dot", "euclidean" or "manhattan". Can be set."""
         return self._similarity_fn_name
 
     @similarity_fn_name.setter
@@ -376,7 +522,7 @@ class SentenceTransformer(TextModel):
         self._similarity_fn_name = name or "cosine"
 
     def get_embedding_dimension(self) -> int:
-        """Length of the vectors that `encode` returns."""
+        """Return the length of the vectors that `encode` returns."""
         return min(
             self.config.embedding_dimension, self.truncate_dim or self.config.embedding_dimension
         )
@@ -384,18 +530,18 @@ class SentenceTransformer(TextModel):
     get_sentence_embedding_dimension = get_embedding_dimension
 
     def warmup(self, lengths: Sequence[int] | None = None, *, task: str | None = None) -> int:
-        """Compiles the programs for texts of `lengths` tokens, or for every length, ahead of use by
-        `encode` with that `task`; returns `num_compilations`."""
+        """Compile the programs that `encode` with that `task` will use, for texts of `lengths`
+        tokens or of every length. Return `num_compilations`."""
         encoding = self._encoding(task)
         encoding.engine.warmup(encoding.function, lengths, packs=True, scalars=encoding.scalars)
         return encoding.engine.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
-        """Writes the model as a folder that sentence-transformers opens with the same vectors. All
-        of it, or nothing.
+        """Write the model as a folder that sentence-transformers opens with the same vectors. An
+        error leaves no half-written folder.
 
         Weights are written in float32; a bfloat16 or int8 model writes the rounded values that it
-        computes with. A README.md is made where there is none, but for `create_model_card=False`.
+        computes with. A README.md is written if there is none, unless `create_model_card` is False.
         """
         write_bi_encoder(path, self.parts, create_model_card=create_model_card)
 
@@ -403,7 +549,7 @@ class SentenceTransformer(TextModel):
 
     @property
     def parts(self) -> BiEncoderParts:
-        """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
+        """Config, params (in float32), tokenizer and settings, as `from_parts` takes them."""
         settings = Settings(
             self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim
         )
@@ -424,12 +570,12 @@ class SentenceTransformer(TextModel):
         batch_size: int | None = None,
         output_value: OutputValue = "sentence_embedding",
         precision: Precision = "float32",
-        ranges: Ranges | Literal["batch"] | None = None,
+        ranges: Ranges | None = None,
         normalize: bool = False,
         truncate_dim: int | None = None,
         on_truncate: OnTruncate = "warn",
     ) -> Encoding:
-        """Check a call's options, and choose the model and the route that encode the texts of
+        """Check the options of a call, and choose the model and the route for the texts of
         `task`."""
         check_positive("batch_size", batch_size)
         check_positive("truncate_dim", truncate_dim)
@@ -453,7 +599,8 @@ class SentenceTransformer(TextModel):
             truncations=Truncations(on_truncate, model.max_seq_length),
         )
 
-    def _resolve_prompt(self, prompt, prompt_name):
+    def _resolve_prompt(self, prompt: str | None, prompt_name: str | None) -> str:
+        """Return the prompt to put in front of texts; "" for none."""
         name = self.default_prompt_name if prompt_name is None else prompt_name
         if prompt is not None:
             if not isinstance(prompt, str):
@@ -465,20 +612,22 @@ class SentenceTransformer(TextModel):
             )
         return self.prompts[name] if name is not None else ""
 
-    def _with_prompt(self, options, *names):
+    def _with_prompt(self, options: EncodeOptions, *names: str) -> EncodeOptions:
+        """Choose the first prompt in `names` that the model has, unless the caller chose one."""
         if options.get("prompt_name") is None and options.get("prompt") is None:
             options["prompt_name"] = next((name for name in names if name in self.prompts), None)
         return options
 
 
-def _checked_prompts(prompts):
+def _checked_prompts(prompts: Mapping[str, str] | None) -> dict[str, str]:
+    """Return `prompts` as a dict. Raise TypeError unless they map strings to strings."""
     if prompts is None:
         return {}
     if not isinstance(prompts, Mapping) or not all(
         isinstance(text, str) for pair in prompts.items() for text in pair
     ):
         raise TypeError(
-            f"prompts is {prompts!r:.60}; give a dict from names to texts, such as {{'query': "
-            "'query: '}"
+            f"prompts is {prompts!r:.60}; give a dict from names to texts, such as "
+            "{'query': 'query: '}"
         )
     return dict(prompts)

@@ -1,5 +1,4 @@
-"""What the bi-encoder and the cross-encoder share: an engine, and the properties of what it
-computes."""
+"""The base class of bi-encoder and cross-encoder: an engine, and the model's properties."""
 
 import dataclasses
 import os
@@ -30,13 +29,13 @@ from jsbert.inputs import check_positive
 from jsbert.tokenizer import SHORTEST, Tokenizer
 
 Dtype = Literal["float32", "bfloat16", "int8", "auto"]
-"""The dtypes in which an encoder's matrix products can be computed."""
+"""The dtypes in which an encoder can compute matrix products. "auto" chooses one by the device."""
 
-DTYPES = get_args(Dtype)
+DTYPES: tuple[str, ...] = get_args(Dtype)
 
 
 class TextModel:
-    """A tokenizer and params on their devices.
+    """A tokenizer, and params on their devices.
 
     Attributes:
         engine: runs any pure function over texts with the model's params; see
@@ -52,7 +51,7 @@ class TextModel:
         params: PyTree,
         tokenizer: Tokenizer,
         devices: Sequence[jax.Device],
-    ):
+    ) -> None:
         self._encoder = encoder
         placement, vocab_size = Placement(devices), encoder.vocab_size
         self.engine = Engine(self._computed(params), tokenizer, placement, vocab_size=vocab_size)
@@ -62,24 +61,19 @@ class TextModel:
         raise NotImplementedError
 
     def _described(self, *facts: str) -> str:
-        """`__repr__` of a model: its encoder, `facts`, the limit, and where and how it computes."""
+        """Return the `__repr__` of a model: encoder, `facts`, token limit, dtype and devices."""
         encoder = self._encoder
         devices = ", ".join(f"{device.platform}:{device.id}" for device in self.devices)
         trunk = f"{encoder.model_type}, {encoder.num_layers} layers x {encoder.hidden_size}"
-        everything = [
-            trunk,
-            *facts,
-            f"at most {self.max_seq_length} tokens",
-            self.dtype,
-            f"on {devices}",
-        ]
+        limit = f"at most {self.max_seq_length} tokens"
+        everything = [trunk, *facts, limit, self.dtype, f"on {devices}"]
         return f"{type(self).__name__}({'; '.join(everything)})"
 
     @property
-    def params(self) -> Any:
+    def params(self) -> dict[str, Any]:
         """The params on their devices: a nested dict, for the pure functions. Matrices are in the
-        model's dtype. Can be set, to a tree of the same form; the compiled programs stay, and calls
-        under way go on with the old params."""
+        model's dtype. Can be set to a tree of the same form. The compiled programs stay valid, and
+        running calls continue with the old params."""
         return self.engine.params
 
     @params.setter
@@ -88,12 +82,12 @@ class TextModel:
 
     @property
     def devices(self) -> tuple[jax.Device, ...]:
-        """The devices that compute; each batch's rows are spread over them."""
+        """The devices that compute. The rows of each batch are spread over the devices."""
         return self.engine.placement.devices
 
     @property
     def dtype(self) -> str:
-        """The dtype of the matrix products; "auto" is resolved."""
+        """The dtype of the matrix products, after "auto" was resolved."""
         return self._encoder.compute.dtype
 
     @property
@@ -108,8 +102,8 @@ class TextModel:
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens kept of an input, special tokens included. Can be set, up to the encoder's
-        positions."""
+        """The number of tokens kept of an input, special tokens included. Can be set, up to the
+        number of the encoder's positions."""
         return self.engine.tokenizer.max_length
 
     @max_seq_length.setter
@@ -124,16 +118,16 @@ class TextModel:
 
     @property
     def num_compilations(self) -> int:
-        """Programs compiled (or taken from JAX's cache on disk) by this object so far."""
+        """The number of programs that this object has compiled or read from JAX's cache on disk."""
         return self.engine.num_compilations
 
     @property
     def compile_seconds(self) -> float:
-        """Seconds spent so far on compiling, or on reading programs from JAX's cache."""
+        """The seconds spent so far on compiling programs or reading them from JAX's cache."""
         return self.engine.compile_seconds
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Save the model to the Hugging Face Hub; the address of the commit comes back.
+        """Save the model to the Hugging Face Hub. Return the address of the commit.
 
         Args:
             repo_id: "owner/name".
@@ -141,13 +135,13 @@ class TextModel:
                 create_pr; see `jsbert.checkpoint.hub.upload_folder`.
 
         Raises:
-            OSError: if the Hub refuses, or cannot be reached.
+            OSError: if the Hub refuses the model or cannot be reached.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return upload_folder(pathlib.Path(folder), repo_id, **options)
 
-    def _computed(self, params):
+    def _computed(self, params: dict[str, Any]) -> dict[str, Any]:
         """The params as they are computed with: matrices in the model's dtype, and on accelerators
         the layers' params stacked. Heads stay in float32."""
         encoder = in_dtype(unstacked(params["encoder"]), self.dtype)
@@ -155,7 +149,7 @@ class TextModel:
             encoder = stacked(self._encoder, encoder)
         return params | {"encoder": encoder}
 
-    def _float32_params(self):
+    def _float32_params(self) -> dict[str, Any]:
         return self.params | {"encoder": in_float32(unstacked(self.params["encoder"]))}
 
 
@@ -165,11 +159,11 @@ def resolve_compute(
     dtype: str,
     attn_implementation: str,
 ) -> tuple[EncoderConfig, tuple[jax.Device, ...]]:
-    """Resolve device, dtype and attention: the config with dtype and attention filled in, and the
-    devices.
+    """Resolve device, dtype and attention. Return the config with dtype and attention filled in,
+    and the devices.
 
     Raises:
-        ValueError, TypeError: for devices that are not there, and for what these devices cannot do.
+        ValueError, TypeError: if a device does not exist, or cannot do what is asked for.
     """
     devices = resolve_devices(device)
     dtype = resolve_dtype(dtype, devices)

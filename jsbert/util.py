@@ -1,12 +1,13 @@
-"""The names and results of sentence_transformers.util, over what is below."""
+"""Functions with the names and results of sentence_transformers.util, made from jsbert's own."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
 from jaxtyping import ArrayLike
 
-from jsbert.arrays import normalize
+from jsbert.arrays import AnyArray, normalize
 from jsbert.mining import mine_hard_negatives
 from jsbert.quantization import quantize_embeddings
 from jsbert.search import close_pairs, communities
@@ -43,6 +44,8 @@ __all__ = [
     "truncate_embeddings",
 ]
 
+Embeddings = TypeVar("Embeddings", jax.Array, np.ndarray)
+
 pytorch_cos_sim = cos_sim
 
 
@@ -54,11 +57,11 @@ def semantic_search(
     top_k: int = 10,
     score_function: Callable = cos_sim,
 ) -> list[list[dict[str, Any]]]:
-    """For each query the `top_k` nearest of the corpus, best first: [[{"corpus_id", "score"}]]. As
-    arrays: `search.top_k`.
+    """Return the `top_k` nearest rows of the corpus for each query, best first: [[{"corpus_id",
+    "score"}]]. `search.top_k` returns the same as arrays.
 
-    `score_function` is one of this module's matrix similarities. The chunk sizes are taken and not
-    needed.
+    `score_function` is one of this module's matrix similarities. The chunk sizes are accepted and
+    ignored.
     """
     scores, indices = nearest(
         query_embeddings, corpus_embeddings, top_k, similarity=similarity_name(score_function)
@@ -83,7 +86,7 @@ def paraphrase_mining(
     prompt_name: str | None = None,
     prompt: str | None = None,
 ) -> list[list[float | int]]:
-    """The closest pairs among `sentences`, best first: [[score, i, j]] with i < j. See
+    """Return the closest pairs among `sentences`, best first: [[score, i, j]] with i < j. See
     `paraphrase_mining_embeddings`."""
     embeddings = model.encode(
         sentences,
@@ -111,10 +114,10 @@ def paraphrase_mining_embeddings(
     top_k: int = 100,
     score_function: Callable = cos_sim,
 ) -> list[list[float | int]]:
-    """The closest pairs of rows among each row's `top_k` nearest, best first: [[score, i, j]] with
-    i < j.
+    """Return the closest pairs of rows among each row's `top_k` nearest rows, best first: [[score,
+    i, j]] with i < j.
 
-    As arrays: `search.close_pairs`. The chunk sizes are taken and not needed.
+    `search.close_pairs` returns the same as arrays. The chunk sizes are accepted and ignored.
     """
     pairs = close_pairs(
         embeddings, k=top_k, max_pairs=max_pairs, similarity=similarity_name(score_function)
@@ -123,14 +126,14 @@ def paraphrase_mining_embeddings(
 
 
 def community_detection(
-    embeddings: ArrayLike,
+    embeddings: AnyArray,
     threshold: float = 0.75,
     min_community_size: int = 10,
     batch_size: int = 1024,
     show_progress_bar: bool = False,
 ) -> list[list[int]]:
-    """Groups of rows whose cosine to a common centre is at least `threshold`, largest first; see
-    `search.communities`."""
+    """Return groups of rows whose cosine to a common centre is at least `threshold`, largest first.
+    See `search.communities`."""
     return communities(
         embeddings,
         threshold=threshold,
@@ -140,13 +143,13 @@ def community_detection(
     )
 
 
-def normalize_embeddings(embeddings: ArrayLike) -> Any:
-    """Embeddings scaled to length 1; zero vectors stay zero."""
-    return normalize(
-        embeddings if hasattr(embeddings, "dtype") else np.asarray(embeddings, np.float32)
-    )
+def normalize_embeddings(embeddings: ArrayLike) -> jax.Array:
+    """Return the embeddings scaled to length 1; zero vectors stay zero."""
+    if isinstance(embeddings, (jax.Array, np.ndarray)):
+        return normalize(embeddings)
+    return normalize(np.asarray(embeddings, getattr(embeddings, "dtype", np.float32)))
 
 
-def truncate_embeddings(embeddings: Any, truncate_dim: int | None) -> Any:
-    """The first `truncate_dim` dimensions; None keeps all."""
+def truncate_embeddings(embeddings: Embeddings, truncate_dim: int | None) -> Embeddings:
+    """Return the first `truncate_dim` dimensions of the embeddings; None keeps all."""
     return embeddings[..., :truncate_dim]

@@ -1,4 +1,4 @@
-"""The typer app: its commands, and one run of it."""
+"""The typer app with all commands, and the function that runs the app once."""
 
 import os
 import sys
@@ -35,7 +35,8 @@ usage, 130 for Ctrl-C.
 
 
 def paragraphs(text: str) -> str:
-    """A docstring whose paragraphs are lines, for a terminal of any width to wrap.
+    """Return a docstring with one line for each paragraph, so that a terminal of any width can wrap
+    the lines.
 
     >>> paragraphs("Two" + chr(10) + "    lines.")
     'Two lines.'
@@ -49,14 +50,15 @@ app = typer.Typer(
     name="jsbert", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 for command in COMMANDS:
-    text = paragraphs(command.__doc__)
-    texts = {"help": text, "short_help": text.partition("\n")[0]}
+    text = paragraphs(command.__doc__ or "")
     kind = TrainCommand if command is train else None
-    app.command(command.__name__, cls=kind, **texts)(reported(command))
+    app.command(command.__name__, cls=kind, help=text, short_help=text.partition("\n")[0])(
+        reported(command)
+    )
 
 
 def run(argv: Sequence[str]) -> int:
-    """The exit code of the app with these arguments."""
+    """Run the app with these arguments and return the exit code."""
     with warnings.catch_warnings(), lasting_interrupts():
         warnings.showwarning = _show_warning
         try:

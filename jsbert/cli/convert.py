@@ -1,9 +1,9 @@
-"""`jsbert convert`: a checkpoint from elsewhere to a checked folder of ours."""
+"""`jsbert convert`: write a checkpoint from elsewhere as a jsbert folder, and check the folder."""
 
 import hashlib
 import json
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,12 +16,12 @@ TEXTS = (
     "Ein größerer Satz, 他们在吃饭 🙂",
     "long " * 600,
 )
-"""What the written model and the one it came from must agree on: among them an empty text and one
-that is cut."""
+"""The texts on which the written model and the source model must agree. One text is empty, and one
+is so long that it is truncated."""
 
 TOLERANCE = 1e-6
-"""The largest difference allowed. The weights are the same float32 numbers; only batches' shapes
-may differ."""
+"""The largest difference allowed. Both models have the same float32 weights; only the shapes of the
+batches may differ."""
 
 MANIFEST = "manifest.json"
 
@@ -43,9 +43,9 @@ def convert(
 ) -> None:
     """Write a model as a sentence-transformers folder with float32 safetensors, and check it.
 
-    The model is opened, written, opened again and compared on a few texts. manifest.json lists each
-    file with its size and sha256, and the largest difference found. Weights that are only pickled
-    (.bin) need torch installed.
+    The command opens the model, writes it, opens the written folder, and compares both models on a
+    few texts. manifest.json lists each file with its size and sha256, and the largest difference
+    found. If the weights exist only as a pickle (.bin), torch must be installed.
     """
     import jax
 
@@ -61,6 +61,7 @@ def convert(
             raise typer.BadParameter(
                 f"{source} holds a cross-encoder, which does not pool", param_hint="'--pooling'"
             )
+        # Write the model into the staging folder, and compare the copy with the model.
         model = open_cross_encoder(folder) if is_cross else open_bi_encoder(folder, pooling=pooling)
         check_space(staging.parent, sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)))
         model.save_pretrained(staging)
@@ -70,6 +71,7 @@ def convert(
             raise ValueError(
                 f"the model written differs from {source} by {difference}; nothing is kept"
             )
+        # List the files in the manifest. The staging folder becomes `output` when the block ends.
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         manifest = {
             "source": source,
@@ -92,16 +94,13 @@ def convert(
     )
 
 
-def _folder_of(source):
-    """The folder of a weights file; other sources as they are."""
+def _folder_of(source: str) -> str | pathlib.Path:
+    """Return the folder of a weights file. Return any other source unchanged."""
     path = pathlib.Path(source).expanduser()
     if not path.is_file():
         return source
-    readable = (
-        "model.safetensors",
-        "pytorch_model.bin",
-        "flax_model.msgpack",
-    )  # in the order in which one is taken
+    # The reader of checkpoints takes the first of these files that exists.
+    readable = ("model.safetensors", "pytorch_model.bin", "flax_model.msgpack")
     if path.name not in readable:
         raise ValueError(
             f"{source}: give the model's folder, or one of its files {', '.join(readable)}"
@@ -114,7 +113,9 @@ def _folder_of(source):
     return path.parent
 
 
-def _difference(model, again, is_cross):
+def _difference(model: Any, again: Any, is_cross: bool) -> float:
+    """Return the largest difference between the outputs of two models on `TEXTS`; NaN if the shapes
+    differ or the outputs of `model` are not finite."""
     import numpy as np
 
     if is_cross:
@@ -130,6 +131,6 @@ def _difference(model, again, is_cross):
     return float(np.abs(outputs[0] - outputs[1]).max())
 
 
-def _sha256(path):
+def _sha256(path: pathlib.Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

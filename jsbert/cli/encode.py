@@ -1,4 +1,4 @@
-"""`jsbert encode`: texts to a file of vectors."""
+"""`jsbert encode`: encode texts and write their vectors to a file."""
 
 import itertools
 import pathlib
@@ -37,8 +37,8 @@ def encode(
     calibration: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="With int8 and uint8: a .npy file of float32 vectors like these; the bytes span "
-            "their entries."
+            help="With int8 and uint8: a .npy file of similar float32 vectors; the bytes span the "
+            "range of their entries."
         ),
     ] = None,
     dtype: options.Dtype = "float32",
@@ -47,10 +47,10 @@ def encode(
 ) -> None:
     """Write the vectors of texts to a .npy or .parquet file.
 
-    Row i of the result belongs to line i of the input, empty lines included. A file is read through
-    once before the model is opened, so that a malformed row or a full disk is found at once; texts
-    and vectors are streamed. The result is written beside and renamed when it is complete: an
-    interrupted run leaves none.
+    Row i of the result belongs to line i of the input; empty lines count. The command reads a file
+    to the end once before it opens the model, so that a malformed row or a full disk is reported at
+    once. Texts and vectors are streamed. The result is written to a temporary file and renamed when
+    it is complete: an interrupted run leaves no result.
     """
     import numpy as np
 
@@ -68,6 +68,7 @@ def encode(
             "--precision int8 and uint8 need it, others take none", param_hint="'--calibration'"
         )
     with staged_file(output) as staging:
+        # Read the inputs once, open the model, and check that the disk has room for the result.
         ranges = (
             None if calibration is None else calibration_ranges(np.load(calibration, mmap_mode="r"))
         )
@@ -78,6 +79,7 @@ def encode(
         width, kind = code_width(opened.get_embedding_dimension(), precision), code_dtype(precision)
         text_bytes = num_bytes if output.suffix == ".parquet" else 0
         check_space(staging.parent, kind.itemsize * width * (num_texts or 0) + text_bytes)
+        # Stream: `texts` feeds the model, and `kept` gives each text again next to its vector.
         texts, kept = itertools.tee(read_texts(input, column))
         vectors = opened.encode_iter(
             options.with_progress(texts, num_texts, "text"),
@@ -92,9 +94,9 @@ def encode(
         write_vectors(staging, width, kind, zip(kept, vectors, strict=True))
 
 
-def _measure(input, column):
-    """(number of texts, their bytes) of a file, read through; (None, 0) for what can be read only
-    once."""
+def _measure(input: str, column: str | None) -> tuple[int | None, int]:
+    """Read a file to the end and return (number of texts, number of bytes of the texts). Return
+    (None, 0) for an input that can be read only once, such as stdin."""
     if not pathlib.Path(input).is_file():
         return None, 0
     num_texts = num_bytes = 0

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, as one line on stderr and an exit code."""
+"""Errors of the command line: one line on stderr and an exit code."""
 
 import _thread
 import contextlib
@@ -11,23 +11,22 @@ from collections.abc import Callable, Iterator
 import typer
 
 TRACEBACK = "JSBERT_TRACEBACK"
-"""Set in the environment, errors keep their traceback."""
+"""The environment variable that, if set, makes errors keep their traceback."""
 
 LINES = 5
-"""Lines kept of a longer message: the tensors that do not fit a model, say."""
+"""The number of lines kept of a longer message, such as a list of tensors that do not fit."""
 
 
 def reported(command: Callable) -> Callable:
-    """`command`, but its errors and Ctrl-C end in a line on stderr and an exit code. typer's own,
-    about usage, pass."""
+    """Wrap `command` so that an error or Ctrl-C prints one line on stderr and sets the exit code.
+    typer's own errors about usage are raised unchanged."""
 
     @functools.wraps(command)
     def wrapped(*arguments, **options):
         try:
             command(*arguments, **options)
-            print(
-                end="", flush=True
-            )  # a reader that has gone is found here, not when the interpreter ends
+            # Flush here, so that a closed pipe is found now and not when the interpreter ends.
+            print(end="", flush=True)
         except (KeyboardInterrupt, Exception) as error:
             if (
                 is_usage_error(error)
@@ -42,8 +41,8 @@ def reported(command: Callable) -> Callable:
 
 @contextlib.contextmanager
 def lasting_interrupts() -> Iterator[None]:
-    """Within it a Ctrl-C that arrives in a callback or destructor, where Python can only drop it,
-    comes again."""
+    """Repeat a Ctrl-C that Python dropped, as long as the context is open. Python drops a Ctrl-C
+    that arrives in a callback or a destructor."""
 
     def again(dropped):
         if issubclass(dropped.exc_type, KeyboardInterrupt):
@@ -63,19 +62,19 @@ def lasting_interrupts() -> Iterator[None]:
 
 
 def report(error: BaseException) -> int:
-    """Writes the line; returns the exit code."""
+    """Write the error's line to stderr and return the exit code."""
     try:
         print(end="", flush=True)
-    except (
-        OSError
-    ):  # gone or full: what is still buffered would fail again at the interpreter's end
+    except OSError:
+        # The pipe is closed or the disk is full. The buffered output would fail again when the
+        # interpreter ends, so it goes to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(f"jsbert: {describe(error)}", file=sys.stderr)
     return 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
 
 
 def describe(error: BaseException) -> str:
-    """One line that says what went wrong.
+    """Return one line that says what went wrong.
 
     >>> describe(FileNotFoundError(2, "No such file or directory", "a.txt"))
     'a.txt: No such file or directory'
@@ -88,10 +87,10 @@ def describe(error: BaseException) -> str:
         return "broken pipe: whatever read the output has ended"
     if isinstance(error, MemoryError):
         return "out of memory"
-    if is_usage_error(error):
+    if format_message := getattr(error, "format_message", None):
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
-        return one_line(error.format_message()) + hint
+        return one_line(str(format_message())) + hint
     if isinstance(error, OSError) and error.strerror:
         return one_line(
             f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
@@ -106,13 +105,13 @@ def describe(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` with its lines, or the first of them, joined."""
+    """Join the lines of `text` into one line. Keep at most the first `LINES` lines."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = lines if len(lines) <= LINES else [*lines[:LINES], f"and {len(lines) - LINES} more"]
     return "; ".join(lines).replace(":; ", ": ")
 
 
 def is_usage_error(error: BaseException) -> bool:
-    """Whether typer raised it, for arguments that do not fit; click's errors in older versions have
-    the same form."""
+    """Return whether typer raised `error` because of wrong arguments. Older versions of typer raise
+    click's errors, which have the same method."""
     return hasattr(error, "format_message")

@@ -1,4 +1,4 @@
-"""`jsbert eval`: how good a model is on labelled texts."""
+"""`jsbert eval`: measure how good a model is on labelled texts."""
 
 import json
 import math
@@ -15,8 +15,8 @@ def eval(
         options.Task,
         typer.Argument(
             help="sts: pairs with scores; binary: pairs labelled 0 or 1; triplet: anchor, "
-            "positive, negative; "
-            "retrieval: a BEIR folder; reranking: jsonl of query, positive and negative texts."
+            "positive, negative; retrieval: a BEIR folder; reranking: jsonl of query, positive and "
+            "negative texts."
         ),
     ],
     data: Annotated[
@@ -28,7 +28,7 @@ def eval(
     label_names: options.LabelNames = None,
     skip_bad_rows: options.SkipBadRows = False,
     split: Annotated[
-        str, typer.Option(help="Of a BEIR folder: the judgements in qrels/SPLIT.tsv.")
+        str, typer.Option(help="For a BEIR folder: use the judgements in qrels/SPLIT.tsv.")
     ] = "test",
     similarity_fns: options.SimilarityFns = None,
     truncate_dim: options.TruncateDim = None,
@@ -43,13 +43,15 @@ def eval(
     as_json: options.Json = False,
 ) -> None:
     """Print how good a bi-encoder or a cross-encoder is at a task, under sentence-transformers'
-    names.
+    names of the metrics.
 
-    The data is read before the model is opened.
+    The command reads the data before it opens the model.
     """
     from jsbert.cli.evaluators import make_evaluator
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
     from jsbert.cli.output import prepare_folder
+    from jsbert.cross_encoder import CrossEncoder
+    from jsbert.sentence_transformer import SentenceTransformer
 
     folder = find_model(model)
     is_cross = is_cross_encoder(folder)
@@ -74,6 +76,7 @@ def eval(
     )
     if csv_folder is not None:
         prepare_folder(csv_folder)
+    opened: CrossEncoder | SentenceTransformer
     if is_cross:
         opened = open_cross_encoder(folder, device=device, dtype=dtype)
     else:
@@ -87,7 +90,5 @@ def eval(
         return
     width = max(map(len, results))
     for key, value in results.items():
-        print(
-            f"{key:{width}}  {value:10.4f}"
-            f"{'  (primary)' if key == evaluator.primary_metric else ''}"
-        )
+        mark = "  (primary)" if key == evaluator.primary_metric else ""
+        print(f"{key:{width}}  {value:10.4f}{mark}")

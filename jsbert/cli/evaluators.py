@@ -1,10 +1,10 @@
-"""A task's name and its data to an evaluator, for `jsbert eval` and for the scores during `jsbert
+"""Make evaluators from tasks' names and data, for `jsbert eval` and for the scores during `jsbert
 train`."""
 
 import pathlib
 import sys
 from collections.abc import Collection, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from jsbert import evaluate
 from jsbert.cli.options import Task
@@ -23,26 +23,27 @@ def make_evaluator(
     reading: dict[str, Any],
     **options: Any,
 ) -> evaluate.Evaluator:
-    """The evaluator of a task.
+    """Return the evaluator of a task.
 
     Args:
-        task: what is measured.
-        data: a file for `read_examples`; a BEIR folder for "retrieval"; for "reranking" jsonl, see
-            `read_samples`.
-        cross_encoder: whether the model is one.
-        split: of a BEIR folder.
-        similarity_fns: of a bi-encoder; by default the model's.
+        task: what the evaluator measures.
+        data: a file for `read_examples`; for "retrieval" a BEIR folder; for "reranking" a jsonl
+            file, see `read_samples`.
+        cross_encoder: whether the model is a cross-encoder.
+        split: the split of a BEIR folder.
+        similarity_fns: the similarities by which a bi-encoder's vectors are compared; by default
+            the model's.
         reading: options of `read_examples`.
-        **options: of the evaluator: batch_size, name, show_progress_bar.
+        **options: options of the evaluator: batch_size, name, show_progress_bar.
 
     Raises:
-        OSError, ValueError: for data that is not there, malformed or lacks what the task needs, and
-            for tasks that are not for this kind of model.
+        OSError, ValueError: if the data does not exist, is malformed or lacks what the task needs,
+            or if the task is not for this kind of model.
     """
     if cross_encoder and (task in ("triplet", "retrieval") or similarity_fns):
         raise ValueError(
-            f"a cross-encoder makes no vectors to compare: {task!r} and --similarity-fns need a "
-            "bi-encoder"
+            f"a cross-encoder makes no vectors to compare: {task!r} and --similarity-fns "
+            "need a bi-encoder"
         )
     if task == "retrieval":
         functions = {name: SIMILARITIES[name][0] for name in similarity_fns or ()}
@@ -50,20 +51,18 @@ def make_evaluator(
             *evaluate.read_beir(data, split), score_functions=functions or None, **options
         )
     if task == "reranking":
-        kind = (
-            evaluate.CrossEncoderRerankingEvaluator
-            if cross_encoder
-            else evaluate.RerankingEvaluator
-        )
-        return kind(read_samples(data), **options)
-    examples = read_told(data, **reading)
+        samples = read_samples(data)
+        if cross_encoder:
+            return evaluate.CrossEncoderRerankingEvaluator(samples, **options)
+        return evaluate.RerankingEvaluator(samples, **options)
+    # The other tasks take columns of texts: three for "triplet", else two and a label.
+    examples = read_examples_warning(data, **reading)
     num_texts = 3 if task == "triplet" else 2
     if len(examples.texts) != num_texts or (task != "triplet" and examples.labels is None):
         raise ValueError(
             f"{data}: the task {task!r} needs {num_texts} columns of texts"
             f"{'' if task == 'triplet' else ' and a label'}; found {len(examples.texts)} columns "
-            "and "
-            f"{'no' if examples.labels is None else 'a'} label: choose with --columns and --label"
+            f"and {'no' if examples.labels is None else 'a'} label: choose with --columns and --label"
         )
     if cross_encoder:
         pairs = list(zip(*examples.texts, strict=True))
@@ -72,21 +71,23 @@ def make_evaluator(
         return evaluate.CrossEncoderClassificationEvaluator(pairs, examples.labels, **options)
     options["similarity_fn_names"] = similarity_fns
     if task == "triplet":
-        return evaluate.TripletEvaluator(*examples.texts, **options)
-    kind = (
-        evaluate.EmbeddingSimilarityEvaluator
-        if task == "sts"
-        else evaluate.BinaryClassificationEvaluator
-    )
-    return kind(*examples.texts, examples.labels, **options)
+        anchors, positives, negatives = examples.texts
+        return evaluate.TripletEvaluator(anchors, positives, negatives, **options)
+    first, second = examples.texts
+    if task == "sts":
+        return evaluate.EmbeddingSimilarityEvaluator(first, second, examples.labels, **options)
+    return evaluate.BinaryClassificationEvaluator(first, second, examples.labels, **options)
 
 
-def make_scorer(eval_data: Sequence[str], *, cross_encoder: bool, **options: Any) -> Any:
-    """The evaluator of all of TASK:FILE, each under its file's name; None for none. The last one's
-    score decides."""
-    evaluators: list = []
+def make_scorer(
+    eval_data: Sequence[str], *, cross_encoder: bool, **options: Any
+) -> evaluate.Evaluator | None:
+    """Return one evaluator for all entries TASK:FILE, each named after its file; None if there are
+    no entries. The last entry's score is the score that counts."""
+    evaluators: list[evaluate.Evaluator] = []
     for entry in eval_data:
-        task, path = parted(entry, get_args(Task), "task")
+        kind, path = parted(entry, get_args(Task), "task")
+        task = cast(Task, kind)  # `parted` returns only kinds from its list
         name = unique_name(path, [one.name for one in evaluators])
         evaluators.append(
             make_evaluator(
@@ -103,7 +104,10 @@ def make_scorer(eval_data: Sequence[str], *, cross_encoder: bool, **options: Any
 def parted(
     entry: str, kinds: Sequence[str], what: str, default: str | None = None
 ) -> tuple[str, str]:
-    """(kind, path) of "KIND:PATH", or of a path alone where there is a default.
+    """Split "KIND:PATH" into (kind, path). A path alone gets the default kind, if there is one.
+
+    Raises:
+        ValueError: if the kind is unknown, or missing without a default.
 
     >>> parted("sts:dev.tsv", ["sts", "binary"], "task")
     ('sts', 'dev.tsv')
@@ -123,7 +127,7 @@ def parted(
 
 
 def unique_name(path: str, taken: Collection[str]) -> str:
-    """The file's name up to its first dot, with a number behind it where that is taken.
+    """Return the file's name up to the first dot, followed by a number if the name is taken.
 
     >>> unique_name("sts/dev.tsv.gz", ["dev"])
     'dev-2'
@@ -136,8 +140,8 @@ def unique_name(path: str, taken: Collection[str]) -> str:
     )
 
 
-def read_told(path: str, **options: Any) -> Examples:
-    """`read_examples`, with a line on stderr about rows that were left out."""
+def read_examples_warning(path: str, **options: Any) -> Examples:
+    """Call `read_examples`, and print a line on stderr if rows were left out."""
     examples = read_examples(path, **options)
     if examples.num_bad_rows:
         print(
@@ -148,20 +152,19 @@ def read_told(path: str, **options: Any) -> Examples:
 
 
 def read_samples(path: str) -> list[dict[str, Any]]:
-    """The samples of a jsonl file for reranking, {"query": text, "positive": [texts], "negative":
-    [texts]} a line.
+    """Read the samples of a jsonl file for reranking. Each line is an object {"query": text,
+    "positive": [texts], "negative": [texts]}.
 
     Raises:
-        OSError, ValueError: for a file that is not there or a malformed line; file and line are
-            named.
+        OSError, ValueError: if the file does not exist or a line is malformed; the message names
+            the file and the line.
     """
     samples = []
     for number, row in read_objects(path):
         if not _is_sample(row):
             raise ValueError(
                 f'{path}, line {number}: {row!r:.40} is no object with "query" (a text), '
-                f'"positive" and '
-                '"negative" (lists of texts)'
+                '"positive" and "negative" (lists of texts)'
             )
         samples.append(row)
     if not samples:
@@ -169,7 +172,7 @@ def read_samples(path: str) -> list[dict[str, Any]]:
     return samples
 
 
-def _is_sample(row):
+def _is_sample(row: dict[str, Any]) -> bool:
     lists = [row.get(name) for name in ("positive", "negative")]
     return isinstance(row.get("query"), str) and all(
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists

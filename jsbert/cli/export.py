@@ -1,19 +1,30 @@
-"""`jsbert export`: a model as a program for JAX alone, or as an ONNX file, checked."""
+"""`jsbert export`: write a model as a program for JAX alone or as an ONNX file, and check the
+result."""
 
 import importlib.util
 import json
 import pathlib
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from jsbert.cli import options
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jsbert.export.pipeline import Pipeline
+
 TOLERANCE, COARSE = 1e-4, 1e-2
-"""The largest difference allowed, as a part of the largest entry or of 1: in float32, and in other
-dtypes, where another order of the operations rounds otherwise."""
+"""The largest difference allowed, relative to the largest entry or to 1, whichever is larger. The
+first number is for float32. The second is for other dtypes, in which another order of the
+operations changes the rounding more."""
 
 ONNX_FILE = "model.onnx"
+
+Run = Callable[[Mapping[str, "np.ndarray"]], Any]
+"""A function from inputs by name to the output, an array of NumPy or JAX."""
 
 
 def export(
@@ -32,7 +43,7 @@ def export(
     platform: Annotated[
         str | None,
         typer.Option(
-            help="Where a stablehlo program shall run: cpu, cuda, rocm, tpu; several with commas.",
+            help="Where a stablehlo program will run: cpu, cuda, rocm, tpu; several with commas.",
             show_default="cpu,cuda,tpu",
         ),
     ] = None,
@@ -48,15 +59,17 @@ def export(
     """Write a model from token ids to its final vector, for any batch and length, to run without
     jsbert.
 
-    A bi-encoder is written with its pooling, Dense layers and normalisation, a cross-encoder up to
-    its logits. What was written is run once and compared with the model; on other platforms than
-    this one it is not run.
+    A bi-encoder is written with its pooling, Dense layers and normalisation; a cross-encoder is
+    written up to its logits. The command runs the result once and compares the outputs with the
+    model's. A result for other platforms than this one is not run.
     """
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
     from jsbert.cli.output import check_new, check_space
+    from jsbert.cross_encoder import CrossEncoder
     from jsbert.export import to_onnx, to_stablehlo
     from jsbert.export.pipeline import pipeline
     from jsbert.files import staged_folder
+    from jsbert.sentence_transformer import SentenceTransformer
 
     if format == "onnx" and platform is not None:
         raise typer.BadParameter(
@@ -70,17 +83,20 @@ def export(
             raise typer.BadParameter(
                 f"{source} holds a cross-encoder, which does not pool", param_hint="'--pooling'"
             )
-        open_model, more = (
-            (open_cross_encoder, {}) if is_cross else (open_bi_encoder, {"pooling": pooling})
-        )
-        model = open_model(folder, dtype=dtype, **more)
+        model: CrossEncoder | SentenceTransformer
+        if is_cross:
+            model = open_cross_encoder(folder, dtype=dtype)
+        else:
+            model = open_bi_encoder(folder, dtype=dtype, pooling=pooling)
         computed = pipeline(model, task)
         check_space(staging.parent, sum(leaf.nbytes for leaf in computed.params.values()))
         if format == "onnx":
             to_onnx(model, staging / ONNX_FILE, task=task)
+        elif platform is None:
+            to_stablehlo(model, staging, task=task)
         else:
-            chosen = {} if platform is None else {"platforms": options.split(platform)}
-            to_stablehlo(model, staging, task=task, **chosen)
+            to_stablehlo(model, staging, task=task, platforms=options.split(platform))
+        # Compare before the block ends: an error leaves no output folder.
         difference = _difference(computed, staging, format)
         if difference is not None and not difference <= (
             TOLERANCE if computed.facts["dtype"] == "float32" else COARSE
@@ -92,9 +108,9 @@ def export(
     print(json.dumps({"folder": str(output), "largest_difference": difference, "files": files}))
 
 
-def _difference(computed: Any, staging: pathlib.Path, format: str) -> float | None:
-    """How far what was written is from the model on made-up rows of unequal length; None if it
-    cannot run here."""
+def _difference(computed: "Pipeline", staging: pathlib.Path, format: str) -> float | None:
+    """Return the largest difference between the exported program and the model on random rows of
+    unequal length, relative to the largest output; None if the program cannot run here."""
     import numpy as np
 
     run = _onnx(staging / ONNX_FILE) if format == "onnx" else _stablehlo(staging)
@@ -119,7 +135,9 @@ def _difference(computed: Any, staging: pathlib.Path, format: str) -> float | No
     return float(np.abs(found - wanted).max() / max(1, np.abs(wanted).max()))
 
 
-def _stablehlo(folder):
+def _stablehlo(folder: pathlib.Path) -> Run | None:
+    """Return a function that runs the exported program; None if the program is for other
+    platforms."""
     import jax
 
     from jsbert import export
@@ -129,8 +147,10 @@ def _stablehlo(folder):
     return (lambda inputs: program(**inputs)) if runs_here else None
 
 
-def _onnx(file):
-    """By onnxruntime if it is installed, else by the slow evaluator that comes with onnx."""
+def _onnx(file: pathlib.Path) -> Run:
+    """Return a function that runs the ONNX file: with onnxruntime if it is installed, else with the
+    slow evaluator that comes with onnx."""
+    session: Any  # of a library that has no type hints
     if importlib.util.find_spec("onnxruntime") is not None:
         import onnxruntime
 

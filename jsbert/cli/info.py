@@ -1,12 +1,18 @@
-"""`jsbert info`: what a model's folder holds."""
+"""`jsbert info`: print what a model's folder holds."""
 
 import dataclasses
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jsbert.cli import options
+
+if TYPE_CHECKING:
+    from jsbert.config import EncoderConfig
+    from jsbert.cross_encoder import CrossEncoder
+    from jsbert.sentence_transformer import SentenceTransformer
+    from jsbert.text_model import TextModel
 
 
 def info(
@@ -29,8 +35,8 @@ def info(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print what a model's folder holds and where it would be computed. The model is opened, hence
-    checked."""
+    """Print what a model's folder holds and on which device the model would run. The command opens
+    the model, and so checks the folder."""
     platform, device = device, None if plan else device
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
 
@@ -62,7 +68,7 @@ def info(
             print(f"{name + ':':22} {f'{value:,}' if isinstance(value, int) else value}")
 
 
-def _plan(model, path, platform) -> dict[str, Any]:
+def _plan(model: "SentenceTransformer | CrossEncoder", path: str, platform: str) -> dict[str, Any]:
     import numpy as np
 
     from jsbert.cli.inputs import read_texts
@@ -83,7 +89,7 @@ def _plan(model, path, platform) -> dict[str, Any]:
     }
 
 
-def _bi_encoder_facts(model) -> dict[str, Any]:
+def _bi_encoder_facts(model: "SentenceTransformer") -> dict[str, Any]:
     from jsbert.encoders import static
 
     config = model.config
@@ -108,7 +114,7 @@ def _bi_encoder_facts(model) -> dict[str, Any]:
     }
 
 
-def _cross_encoder_facts(model) -> dict[str, Any]:
+def _cross_encoder_facts(model: "CrossEncoder") -> dict[str, Any]:
     return {
         "kind": "cross-encoder (CrossEncoder)",
         **_encoder_facts(model, model.config.encoder),
@@ -117,7 +123,7 @@ def _cross_encoder_facts(model) -> dict[str, Any]:
     }
 
 
-def _encoder_facts(model, encoder):
+def _encoder_facts(model: "TextModel", encoder: "EncoderConfig") -> dict[str, Any]:
     import jax
 
     sizes = {

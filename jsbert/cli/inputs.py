@@ -1,25 +1,31 @@
-"""Texts from files and stdin, streamed: a text is given out before the next is read."""
+"""Read texts from files and stdin as a stream: each text is yielded before the next is read."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from jsbert.lines import csv_rows, read_lines, read_objects, without_end
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
-"""The endings of the tables that can be read; all but .parquet also with .gz behind."""
+"""The file endings of the tables that can be read. All except .parquet can be followed by .gz."""
+
+
+Rows = Iterator[tuple[str, tuple[Any, ...]]]
+"""Rows of a table: the row's place in the file, for messages, and the values of the columns."""
 
 
 def read_texts(path: str, column: str | None = None) -> Iterator[str]:
-    """The texts of a file: its lines, or a column of a table; each may be compressed (.gz). '-' is
-    stdin.
+    """Yield the texts of a file: the lines of a text file, or a column of a table. The file may be
+    compressed (.gz). '-' is stdin.
 
-    Lines end at a line feed, with or without a carriage return before it, and nowhere else; empty
-    ones count. A byte order mark is left out.
+    Lines end only at a line feed, with or without a carriage return before it. Empty lines count. A
+    byte order mark is left out.
 
     Raises:
-        OSError: for a file that is not there or cannot be read.
-        ValueError: for a table without a column, and a column without a table; and as the texts
-            come, for what is not UTF-8, malformed rows and broken gzip, the line named.
+        OSError: if the file does not exist or cannot be read.
+        ValueError: if a table comes without a column, or a column without a table. Also, during the
+            iteration, for bytes that are not UTF-8, malformed rows and broken gzip; the message
+            names the line.
     """
     if column is not None:
         return (text for (text,) in read_columns(path, [column]))
@@ -29,39 +35,40 @@ def read_texts(path: str, column: str | None = None) -> Iterator[str]:
 
 
 def read_queries(queries: Sequence[str]) -> list[str]:
-    """The queries given as arguments; those on stdin, one a line, if there are none or '-'
-    alone."""
+    """Return the queries given as arguments. If there are none, or only '-', read them from stdin,
+    one on each line."""
     return list(queries) if queries and list(queries) != ["-"] else list(read_texts("-"))
 
 
 def read_columns(path: str, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yields the texts of these columns of a table, a tuple a row.
+    """Yield the texts of these columns of a table, one tuple for each row.
 
-    csv with double quotes (RFC 4180) and tsv without quoting have their columns' names in the first
-    line; jsonl has an object a line. Blank lines are passed over.
+    csv (with double quotes, RFC 4180) and tsv (without quoting) name their columns in the first
+    line. jsonl has one object on each line. Blank lines are skipped.
 
     Raises:
-        OSError: for a file that is not there or cannot be read.
-        ValueError: for another kind of file, a column that is not there, malformed rows and values
-            that are no texts; file, line and column are named.
+        OSError: if the file does not exist or cannot be read.
+        ValueError: for another kind of file, a missing column, a malformed row, or a value that is
+            no text; the message names the file, the line and the column.
     """
     kind = _kind(path)
     if kind is None:
         raise ValueError(
             f"columns can be read from files that end in {', '.join(TABLES)}; given {path!r}"
         )
-    read = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}[
-        kind
-    ]
-    for place, row in read(path, columns):
+    for place, row in READERS[kind](path, columns):
         for column, value in zip(columns, row, strict=True):
             if not isinstance(value, str):
                 raise ValueError(f"{path}, {place}, column {column!r}: {value!r:.40} is no text")
         yield row
 
 
-def import_pyarrow():
-    """(pyarrow, pyarrow.parquet); ImportError naming the extra without them."""
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return the modules (pyarrow, pyarrow.parquet).
+
+    Raises:
+        ImportError: if pyarrow is not installed; the message names the extra that installs it.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -70,15 +77,15 @@ def import_pyarrow():
     return pyarrow, pyarrow.parquet
 
 
-def _tsv_rows(path, columns):
+def _tsv_rows(path: str, columns: Sequence[str]) -> Rows:
     lines = ((number, without_end(line)) for number, line in read_lines(path))
     return _chosen(path, columns, ((number, line.split("\t")) for number, line in lines if line))
 
 
-def _csv_rows(path, columns):
-    read = []
+def _csv_rows(path: str, columns: Sequence[str]) -> Rows:
+    read: list[int] = []  # the number of the last line read, for messages
 
-    def lines():
+    def lines() -> Iterator[str]:
         for number, line in read_lines(path):
             read[:] = [number]
             yield line
@@ -91,7 +98,9 @@ def _csv_rows(path, columns):
         raise ValueError(f"{path}, line {read[0]}: malformed csv ({error})") from None
 
 
-def _chosen(path, columns, rows):
+def _chosen(path: str, columns: Sequence[str], rows: Iterator[tuple[int, Sequence[str]]]) -> Rows:
+    """Yield the chosen columns of rows of which the first names the columns."""
+    header: Sequence[str]
     _, header = next(rows, (1, []))
     _require(columns, header, f"{path}, line 1")
     places = [header.index(column) for column in columns]
@@ -103,13 +112,13 @@ def _chosen(path, columns, rows):
         yield f"line {number}", tuple(row[place] for place in places)
 
 
-def _jsonl_rows(path, columns):
+def _jsonl_rows(path: str, columns: Sequence[str]) -> Rows:
     for number, row in read_objects(path):
         _require(columns, row, f"{path}, line {number}")
         yield f"line {number}", tuple(row[column] for column in columns)
 
 
-def _parquet_rows(path, columns):
+def _parquet_rows(path: str, columns: Sequence[str]) -> Rows:
     pyarrow, parquet = import_pyarrow()
     number = 0
     try:
@@ -126,11 +135,22 @@ def _parquet_rows(path, columns):
         ) from None
 
 
-def _kind(path):
+READERS: Mapping[str, Callable[[str, Sequence[str]], Rows]] = {
+    ".csv": _csv_rows,
+    ".tsv": _tsv_rows,
+    ".jsonl": _jsonl_rows,
+    ".parquet": _parquet_rows,
+}
+"""The function that reads the columns of each kind of table."""
+
+
+def _kind(path: str) -> str | None:
+    """Return the ending in `TABLES` that the path has, or None."""
     return next((kind for kind in TABLES if path.removesuffix(".gz").endswith(kind)), None)
 
 
-def _require(columns, names, where):
+def _require(columns: Sequence[str], names: Collection[str], where: str) -> None:
+    """Raise ValueError if a column is not among `names`."""
     missing = [column for column in columns if column not in names]
     if missing:
         raise ValueError(

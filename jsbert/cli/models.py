@@ -1,4 +1,4 @@
-"""Names from the command line to opened models, of the kind that the command needs."""
+"""Open models by their names on the command line, of the kind that the command needs."""
 
 import os
 import pathlib
@@ -11,7 +11,12 @@ from jsbert.sentence_transformer import SentenceTransformer
 
 
 def find_model(name: str | os.PathLike | None, **options: Any) -> pathlib.Path:
-    """The folder of a model, as `find_folder`; OSError for one without a model too."""
+    """Return the folder of a model, as `find_folder` does.
+
+    Raises:
+        OSError: as `find_folder`, and if the folder holds no model.
+        ValueError: as `find_folder`.
+    """
     folder = find_folder(name, **options)
     if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
         raise FileNotFoundError(
@@ -21,12 +26,18 @@ def find_model(name: str | os.PathLike | None, **options: Any) -> pathlib.Path:
 
 
 def open_bi_encoder(
-    name: str | None, *, device: str | None = None, pooling: str | None = None, **options: Any
+    name: str | os.PathLike | None,
+    *,
+    device: str | None = None,
+    pooling: str | None = None,
+    **options: Any,
 ) -> SentenceTransformer:
-    """The SentenceTransformer of that name; `device` and `pooling` may be lists with commas.
+    """Open the SentenceTransformer of that name. `device` and `pooling` may be lists separated by
+    commas.
 
     Raises:
-        OSError, ValueError: as its constructor; and for a cross-encoder's folder.
+        OSError, ValueError: as the constructor of SentenceTransformer.
+        ValueError: also for the folder of a cross-encoder.
     """
     folder = find_model(name)
     if is_cross_encoder(folder):
@@ -38,12 +49,18 @@ def open_bi_encoder(
 
 
 def open_cross_encoder(
-    name: str, *, device: str | None = None, num_labels: int | None = None, **options: Any
+    name: str | os.PathLike,
+    *,
+    device: str | None = None,
+    num_labels: int | None = None,
+    **options: Any,
 ) -> CrossEncoder:
-    """The CrossEncoder of that name; with `num_labels`, one to be trained on any model's encoder.
+    """Open the CrossEncoder of that name. With `num_labels`, make a cross-encoder from the encoder
+    of any model, to be trained.
 
     Raises:
-        OSError, ValueError: as its constructor; and for a bi-encoder's folder.
+        OSError, ValueError: as the constructor of CrossEncoder.
+        ValueError: also for the folder of a bi-encoder, unless `num_labels` is given.
     """
     folder = find_model(name, organization=ORGANIZATION)
     if num_labels is None and not is_cross_encoder(folder):

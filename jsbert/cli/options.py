@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 import typer
 
@@ -20,11 +20,14 @@ BatchSize = Annotated[
     typer.Option(min=1, help="Cap on the rows of a batch.", show_default="by a budget of tokens"),
 ]
 Dtype = Annotated[
-    Literal["float32", "bfloat16", "int8", "auto"], typer.Option(help="Of the matrix products.")
+    Literal["float32", "bfloat16", "int8", "auto"],
+    typer.Option(help="The dtype of the matrix products."),
 ]
 Precision = Annotated[
     Literal["float32", "int8", "uint8", "binary", "ubinary"],
-    typer.Option(help="Of the vectors: a float, a byte (int8, uint8) or a bit for each dimension."),
+    typer.Option(
+        help="How each dimension of a vector is stored: a float, a byte (int8, uint8) or a bit."
+    ),
 ]
 Device = Annotated[
     str | None,
@@ -37,8 +40,7 @@ Pooling = Annotated[
     str | None,
     typer.Option(
         help="Pooling modes, separated by commas, instead of the model's: mean, cls, max, "
-        "weightedmean, lasttoken, "
-        "mean_sqrt_len_tokens.",
+        "weightedmean, lasttoken, mean_sqrt_len_tokens.",
         show_default="the model's",
     ),
 ]
@@ -83,15 +85,21 @@ LabelNames = Annotated[
 SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave malformed rows out instead of stopping.")
 ]
-TopK = Annotated[int, typer.Option(min=1, help="Results a query.")]
+TopK = Annotated[int, typer.Option(min=1, help="The number of results for each query.")]
 Task = Literal["sts", "binary", "triplet", "retrieval", "reranking"]
 """What a model can be evaluated on."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object on each line.")]
+
+Value = TypeVar("Value")
 
 
+@overload
+def split(values: str) -> list[str]: ...
+@overload
+def split(values: None) -> None: ...
 def split(values: str | None) -> list[str] | None:
-    """The parts of a list with commas; None for None.
+    """Split a list at its commas. Return None for None.
 
     >>> split("sentence1, sentence2")
     ['sentence1', 'sentence2']
@@ -100,19 +108,19 @@ def split(values: str | None) -> list[str] | None:
 
 
 def show_progress() -> bool:
-    """Whether progress bars are wanted: on a terminal only."""
+    """Return whether to show progress bars: only if stderr is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def with_progress(values: Iterable, total: int | None, unit: str) -> Iterable:
-    """`values`, with a progress bar where one is wanted."""
+def with_progress(values: Iterable[Value], total: int | None, unit: str) -> Iterable[Value]:
+    """Yield `values`, with a progress bar if stderr is a terminal."""
     from tqdm.auto import tqdm
 
     return tqdm(values, total=total, unit=unit, disable=not show_progress())
 
 
-def print_hits(hits: Sequence[Mapping]) -> None:
-    """Prints results {"corpus_id", "score", "text"}, a line each; white space in the texts as
+def print_hits(hits: Sequence[Mapping[str, Any]]) -> None:
+    """Print results {"corpus_id", "score", "text"}, one on each line. White space in a text becomes
     single spaces."""
     for hit in hits:
         print(f"  {hit['score']:9.4f}  {hit['corpus_id']:>7}  {' '.join(hit['text'].split())}")

@@ -1,4 +1,4 @@
-"""Result files: complete, or not there."""
+"""Write result files: folders are checked beforehand, and vectors are written as they come."""
 
 import contextlib
 import itertools
@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Num
@@ -14,19 +14,18 @@ from jaxtyping import Num
 from jsbert.cli.inputs import import_pyarrow
 
 ROWS = 8192
-"""Rows written together."""
+"""The number of rows written together."""
 
 
 def check_new(path: pathlib.Path) -> None:
-    """FileExistsError if `path` is a file, or a folder that is not empty."""
+    """Raise FileExistsError if `path` is a file, or a folder that is not empty."""
     path = path.expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} is there already; give a new or empty folder")
 
 
 def prepare_folder(path: pathlib.Path) -> None:
-    """Makes the folder if it is not there, and makes sure that files can be written to it; OSError
-    if not."""
+    """Make the folder if it does not exist. Raise OSError if no files can be written to it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{uuid.uuid4().hex[:8]}"
@@ -39,7 +38,7 @@ def prepare_folder(path: pathlib.Path) -> None:
 
 
 def check_space(folder: pathlib.Path, num_bytes: int) -> None:
-    """OSError unless the disk of `folder` has room for so much."""
+    """Raise OSError unless the disk of `folder` has `num_bytes` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise OSError(
@@ -54,7 +53,7 @@ def write_vectors(
     dtype: np.dtype,
     rows: Iterator[tuple[str, Num[np.ndarray, " dim"]]],
 ) -> None:
-    """Writes texts and their vectors as they come, by the writer for the file's ending."""
+    """Write texts and their vectors as they come, with the writer for the file's ending."""
     with contextlib.closing(WRITERS[path.suffix](path, dim, dtype)) as writer:
         while chunk := list(itertools.islice(rows, ROWS)):
             writer.write([text for text, _ in chunk], np.stack([vector for _, vector in chunk]))
@@ -69,12 +68,12 @@ class NpyWriter:
         self._write_header()
 
     def write(self, texts: Sequence[str], vectors: Num[np.ndarray, "rows dim"]) -> None:
-        """Adds rows; the texts are not kept."""
+        """Add rows. The texts are not written."""
         self._file.write(np.ascontiguousarray(vectors, self._dtype).data)
         self._rows += len(vectors)
 
     def close(self) -> None:
-        """Writes the number of rows into the header and closes the file."""
+        """Write the number of rows into the header and close the file."""
         try:
             self._file.seek(0)
             self._write_header()
@@ -83,13 +82,10 @@ class NpyWriter:
         finally:
             self._file.close()
 
-    def _write_header(self):
-        # NumPy pads it so that the first axis can grow in place.
-        header = {
-            "descr": self._dtype.str,
-            "fortran_order": False,
-            "shape": (self._rows, self._dim),
-        }
+    def _write_header(self) -> None:
+        # NumPy pads the header, so that the number of rows can grow in place.
+        shape = (self._rows, self._dim)
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
@@ -103,16 +99,19 @@ class ParquetWriter:
         self._writer = parquet.ParquetWriter(path, self._schema)
 
     def write(self, texts: Sequence[str], vectors: Num[np.ndarray, "rows dim"]) -> None:
-        """Adds rows."""
+        """Add rows."""
         flat = self._arrow.array(vectors.reshape(-1))
         embeddings = self._arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
         columns = [self._arrow.array(texts, self._arrow.string()), embeddings]
         self._writer.write_table(self._arrow.table(columns, schema=self._schema))
 
     def close(self) -> None:
-        """Writes the footer and closes the file."""
+        """Write the footer and close the file."""
         self._writer.close()
 
 
-WRITERS = {".npy": NpyWriter, ".parquet": ParquetWriter}
-"""What writes the files with each ending."""
+WRITERS: Mapping[str, type[NpyWriter] | type[ParquetWriter]] = {
+    ".npy": NpyWriter,
+    ".parquet": ParquetWriter,
+}
+"""The writer for each file ending."""

@@ -1,4 +1,4 @@
-"""`jsbert rank`: documents sorted by a cross-encoder's score with a query."""
+"""`jsbert rank`: sort documents by a cross-encoder's score with a query."""
 
 import json
 from typing import Annotated
@@ -26,7 +26,7 @@ def rank(
         str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet file.")
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Results printed.", show_default="all")
+        int | None, typer.Option(min=1, help="The number of results to print.", show_default="all")
     ] = None,
     batch_size: options.BatchSize = None,
     dtype: options.Dtype = "float32",
@@ -34,8 +34,7 @@ def rank(
     on_truncate: options.OnTruncate = "warn",
     as_json: options.Json = False,
 ) -> None:
-    """Print documents in the order of their score with the query, best first, by a
-    cross-encoder."""
+    """Print documents sorted by a cross-encoder's score with the query, best first."""
     from jsbert.cli.models import open_cross_encoder
 
     if (file is None) == (not documents):
@@ -44,11 +43,11 @@ def rank(
         )
     if column is not None and file is None:
         raise typer.BadParameter("needs --documents FILE", param_hint="'--column'")
-    documents = documents if file is None else list(read_texts(file, column))
+    texts = list(documents or ()) if file is None else list(read_texts(file, column))
     opened = open_cross_encoder(model, device=device, dtype=dtype)
     hits = opened.rank(
         query,
-        documents,
+        texts,
         top_k,
         return_documents=True,
         batch_size=batch_size,

@@ -1,13 +1,16 @@
-"""`jsbert search`: the nearest texts of a corpus for each query."""
+"""`jsbert search`: find the texts of a corpus that are nearest to each query."""
 
 import json
 import pathlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jsbert.cli import options
 from jsbert.cli.inputs import read_queries, read_texts
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def search(
@@ -43,24 +46,28 @@ def search(
 ) -> None:
     """Print the texts of a corpus that are nearest to each query, best first, ties by position.
 
-    Of the model's prompts, the one named "query" goes before queries and the one named "document",
-    "passage" or "corpus" before the corpus; give `jsbert encode --prompt-name` the same for
-    --embeddings.
+    The model's prompt named "query" is put in front of each query. The prompt named "document",
+    "passage" or "corpus" is put in front of each text of the corpus. If you write the vectors for
+    --embeddings with `jsbert encode`, give it that prompt with --prompt-name.
     """
     from jsbert.cli.models import open_bi_encoder
     from jsbert.search import top_k as nearest
+    from jsbert.sentence_transformer import ToNumpy
 
     texts = list(read_texts(corpus, column))
     if not texts:
         raise ValueError(f"{corpus} holds no texts; there is nothing to search")
+    # Read all inputs before the model is opened, so that errors in them are reported at once.
     vectors = None if embeddings is None else _read_vectors(embeddings, len(texts), corpus)
     queries = read_queries(queries or [])
     opened = open_bi_encoder(
         model, device=device, pooling=pooling, dtype=dtype, similarity_fn_name=similarity_fn
     )
-    encoding = dict(
-        batch_size=batch_size, on_truncate=on_truncate, show_progress_bar=options.show_progress()
-    )
+    encoding: ToNumpy = {
+        "batch_size": batch_size,
+        "on_truncate": on_truncate,
+        "show_progress_bar": options.show_progress(),
+    }
     if vectors is None:
         vectors = opened.encode_document(texts, **encoding)
     elif vectors.shape[1] != opened.get_embedding_dimension():
@@ -88,7 +95,12 @@ def search(
             options.print_hits(hits)
 
 
-def _read_vectors(path, num_texts, corpus):
+def _read_vectors(path: pathlib.Path, num_texts: int, corpus: str) -> "np.ndarray":
+    """Open a .npy file of `num_texts` vectors as a memory map.
+
+    Raises:
+        ValueError: if the file holds something else.
+    """
     import numpy as np
 
     try:
@@ -103,7 +115,7 @@ def _read_vectors(path, num_texts, corpus):
         )
     if len(vectors) != num_texts:
         raise ValueError(
-            f"{path} holds {len(vectors)} vectors, but {corpus} holds {num_texts} texts; encode it "
-            "anew"
+            f"{path} holds {len(vectors)} vectors, but {corpus} holds {num_texts} texts; "
+            "encode it anew"
         )
     return vectors

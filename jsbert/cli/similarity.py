@@ -1,4 +1,4 @@
-"""`jsbert similarity`: how alike two texts are, or each pair of a file."""
+"""`jsbert similarity`: print how similar two texts are, or the texts of each pair of a file."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ from jsbert.cli import options
 from jsbert.cli.inputs import read_columns
 
 ROWS = 8192
-"""Pairs compared together."""
+"""The number of pairs compared together."""
 
 
 def similarity(
@@ -30,22 +30,23 @@ def similarity(
     on_truncate: options.OnTruncate = "warn",
     as_json: options.Json = False,
 ) -> None:
-    """Print the similarity of two texts, or of each pair of a file, a line each in their order."""
+    """Print the similarity of two texts, or of each pair of a file, one line for each pair in the
+    file's order."""
     import numpy as np
 
     from jsbert.cli.models import open_bi_encoder
 
+    texts = texts or []
     if (pairs is None) == (not texts) or (texts and len(texts) != 2):
         raise typer.BadParameter(
-            f"give two texts, or --pairs FILE; given {len(texts or [])} texts", param_hint="TEXTS"
+            f"give two texts, or --pairs FILE; given {len(texts)} texts", param_hint="TEXTS"
         )
     names = options.split(columns)
     if len(names) != 2:
         raise typer.BadParameter(f"{columns!r} must name two columns", param_hint="'--columns'")
     rows = iter([tuple(texts)]) if pairs is None else read_columns(pairs, names)
-    first = list(
-        itertools.islice(rows, 1)
-    )  # a file that cannot be read is found before the model is opened
+    # Read a row now, so that a file that cannot be read is reported before the model is opened.
+    first = list(itertools.islice(rows, 1))
     opened = open_bi_encoder(
         model, device=device, pooling=pooling, dtype=dtype, similarity_fn_name=similarity_fn
     )
@@ -55,6 +56,7 @@ def similarity(
         batch_size=batch_size,
         on_truncate=on_truncate,
     )
+    # `vectors` yields both vectors of a pair in turn, so one step of zip takes a pair.
     scored = zip(kept, vectors, vectors, strict=True)
     while chunk := list(itertools.islice(scored, ROWS)):
         u, v = (np.stack([row[tower] for row in chunk]) for tower in (1, 2))

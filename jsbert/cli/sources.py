@@ -1,10 +1,11 @@
-"""What the options of `jsbert train` name: data sets with their objectives."""
+"""Read the data sets that the options of `jsbert train` name, with their objectives."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from jsbert.cli.evaluators import parted, read_told, unique_name
+from jsbert.cli.evaluators import parted, read_examples_warning, unique_name
+from jsbert.data import Examples
 from jsbert.train import OBJECTIVES, Source, objective
 from jsbert.train.objectives import check_model, names_for
 from jsbert.train.spec import LABELS, Model
@@ -19,30 +20,34 @@ def make_sources(
     label_range: str | None = None,
     **reading: Any,
 ) -> list[Source]:
-    """The sources of a run.
+    """Return the sources of a run.
 
     Args:
         data: files for `read_examples`, or OBJECTIVE:FILE.
         default: the objective of the files that name none.
-        settings: NAME=VALUE, options of the objectives; values as json, or else as they are.
-        cross_encoder: whether the model is one.
+        settings: options of the objectives, NAME=VALUE. A value that is not json is a string.
+        cross_encoder: whether the model is a cross-encoder.
         label_range: "LOW,HIGH" of the scores, for the files whose objectives take numbers.
-        **reading: of `read_examples`.
+        **reading: options of `read_examples`.
 
     Raises:
-        OSError, ValueError: for what does not exist, or does not fit together, such as a label
+        OSError, ValueError: if something does not exist or does not fit together, such as a label
             range without an objective that takes numbers.
     """
-    span, options, sources = _span(label_range), _options(settings), []
+    span, options = _span(label_range), _options(settings)
+    sources: list[Source] = []
     model: Model = "cross-encoder" if cross_encoder else "bi-encoder"
     entries = [parted(entry, tuple(OBJECTIVES), "objective", default) for entry in data]
     for kind, path in entries:
         check_model(kind, model, path)
     if span is not None:
         _check_takes_numbers([kind for kind, _ in entries], model)
+    # Read each file, and make its objective.
     for kind, path in entries:
         row = OBJECTIVES[kind]
-        examples = read_told(path, label_range=span if row.labels == "number" else None, **reading)
+        examples = read_examples_warning(
+            path, label_range=span if row.labels == "number" else None, **reading
+        )
         own = {"num_labels": _num_classes(examples, path)} if row.counts_classes else {}
         sources.append(
             Source(
@@ -55,11 +60,13 @@ def make_sources(
 
 
 def numeric(model: Model) -> tuple[str, ...]:
-    """The objectives for such a model whose labels are numbers: `--label-range` is for these."""
+    """Return the names of the objectives for this kind of model whose labels are numbers.
+    `--label-range` is for these objectives."""
     return tuple(kind for kind in names_for(model) if OBJECTIVES[kind].labels == "number")
 
 
-def _check_takes_numbers(kinds, model):
+def _check_takes_numbers(kinds: Sequence[str], model: Model) -> None:
+    """Raise ValueError unless one of the objectives `kinds` takes numbers."""
     if not set(kinds) & set(numeric(model)):
         takes = {kind: LABELS[OBJECTIVES[kind].labels] for kind in kinds}
         found = "; ".join(f"{kind} takes {labels}" for kind, labels in takes.items())
@@ -69,7 +76,8 @@ def _check_takes_numbers(kinds, model):
         )
 
 
-def _num_classes(examples, path):
+def _num_classes(examples: Examples, path: str) -> int:
+    """Return the number of classes among the labels of `examples`."""
     if examples.labels is None or not len(examples):
         raise ValueError(
             f"{path}: the objective needs labels, and there are none; name their column with "
@@ -78,8 +86,9 @@ def _num_classes(examples, path):
     return len(examples.label_names) if examples.label_names else int(max(examples.labels)) + 1
 
 
-def _options(settings):
-    options = {}
+def _options(settings: Sequence[str]) -> dict[str, Any]:
+    """Read settings NAME=VALUE."""
+    options: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals):
@@ -91,7 +100,8 @@ def _options(settings):
     return options
 
 
-def _span(label_range):
+def _span(label_range: str | None) -> tuple[float, float] | None:
+    """Read "LOW,HIGH"."""
     if label_range is None:
         return None
     try:

@@ -1,13 +1,13 @@
-"""`jsbert train`: a model, data and an objective to a trained model's folder."""
+"""`jsbert train`: train a model on data with an objective, and write the trained model's folder."""
 
 import dataclasses
 import json
 import pathlib
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from typer import BadParameter, Context, Option
-from typer.core import TyperCommand
+from typer import BadParameter, Option
+from typer.core import TyperCommand, TyperOption
 
 from jsbert.cli import options
 
@@ -15,12 +15,14 @@ from jsbert.cli import options
 class TrainCommand(TyperCommand):
     """`jsbert train`, whose help lists the objectives.
 
-    The table of objectives is read only when somebody asks for the help, because `jsbert.train`
-    needs packages that the other commands do without.
+    The table of objectives is imported only when a user asks for the help, because `jsbert.train`
+    needs packages that the other commands do not need.
     """
 
-    def get_help(self, ctx: Context) -> str:
-        """The help, with names of objectives for {bi_encoder}, {cross_encoder} and {numeric}."""
+    # typer has no public name for the class of `ctx`.
+    def get_help(self, ctx: Any) -> str:
+        """Return the help, with the names of the objectives in place of {bi_encoder},
+        {cross_encoder} and {numeric}."""
         from jsbert.cli.sources import numeric
         from jsbert.train.objectives import names_for
 
@@ -30,7 +32,8 @@ class TrainCommand(TyperCommand):
             "numeric": ", ".join(numeric("bi-encoder") + numeric("cross-encoder")),
         }
         for option in self.params:
-            option.help = option.help.format(**names)
+            if isinstance(option, TyperOption) and option.help:
+                option.help = option.help.format(**names)
         return super().get_help(ctx)
 
 
@@ -38,8 +41,8 @@ def train(
     data: Annotated[
         list[str],
         Option(
-            help="A tsv, csv, jsonl or parquet file; may be repeated. OBJECTIVE:FILE names an "
-            "objective of its own.",
+            help="A tsv, csv, jsonl or parquet file; may be repeated. OBJECTIVE:FILE gives the "
+            "file an objective of its own.",
             metavar="[OBJECTIVE:]FILE",
         ),
     ],
@@ -48,7 +51,7 @@ def train(
         Option(
             "--out",
             "-o",
-            help="The folder to make; with the same options again, an unfinished run goes on.",
+            help="The folder to make. The same command again continues an unfinished run.",
         ),
     ],
     model: options.Model = None,
@@ -56,19 +59,20 @@ def train(
     num_labels: Annotated[
         int | None,
         Option(
-            help="Make a cross-encoder of the model's encoder, with a new classifier of so many "
-            "labels.",
+            help="Make a cross-encoder from the model's encoder, with a new classifier for this "
+            "number of labels.",
             min=1,
         ),
     ] = None,
     objective: Annotated[
         str | None,
-        Option(help="What is learned: {bi_encoder}; for cross-encoders {cross_encoder}."),
+        Option(help="The objective: {bi_encoder}; for cross-encoders {cross_encoder}."),
     ] = None,
     objective_option: Annotated[
         list[str] | None,
         Option(
-            help="Of the objective, such as scale=20 or distance=cosine; may be repeated.",
+            help="An option of the objective, such as scale=20 or distance=cosine; may be "
+            "repeated.",
             metavar="NAME=VALUE",
         ),
     ] = None,
@@ -78,8 +82,8 @@ def train(
     label_range: Annotated[
         str | None,
         Option(
-            help="LOWEST,HIGHEST of the scores, such as 0,5. They are scaled to 0..1, for these "
-            "objectives: {numeric}.",
+            help="The lowest and the highest score, such as 0,5. Scores are scaled to 0..1, for "
+            "these objectives: {numeric}.",
             metavar="LOW,HIGH",
         ),
     ] = None,
@@ -87,23 +91,25 @@ def train(
     eval_data: Annotated[
         list[str] | None,
         Option(
-            help="What to score the model on, as for `jsbert eval`: sts, binary, ...; the best is "
-            "kept.",
+            help="Score the model on this task, as `jsbert eval` does: sts, binary, ...; the best "
+            "model is kept.",
             metavar="TASK:FILE",
         ),
     ] = None,
     epochs: Annotated[int, Option(help="Passes over the data.", min=1)] = 1,
-    batch_size: Annotated[int, Option(help="Examples of a batch.", min=1)] = 16,
-    learning_rate: Annotated[float, Option(help="The largest, at the end of the warm-up.")] = 2e-5,
+    batch_size: Annotated[int, Option(help="Examples in a batch.", min=1)] = 16,
+    learning_rate: Annotated[
+        float, Option(help="The largest rate, at the end of the warm-up.")
+    ] = 2e-5,
     warmup: Annotated[
         float, Option(help="Share of the updates over which the rate rises.", min=0, max=1)
     ] = 0.1,
     schedule: Annotated[
-        Literal["linear", "constant"], Option(help="What follows: a decay to 0, or none.")
+        Literal["linear", "constant"], Option(help="After the warm-up: a decay to 0, or none.")
     ] = "linear",
     weight_decay: Annotated[float, Option(help="AdamW's, for matrices.", min=0)] = 0.01,
     max_grad_norm: Annotated[
-        float, Option(help="Longer gradients are scaled to it; 0: never.", min=0)
+        float, Option(help="Scale longer gradients to this norm; 0: never.", min=0)
     ] = 1.0,
     accumulate: Annotated[int, Option(help="Batches whose gradients make one update.", min=1)] = 1,
     chunk_size: Annotated[
@@ -113,35 +119,38 @@ def train(
         ),
     ] = None,
     dtype: Annotated[
-        Literal["float32", "bfloat16"], Option(help="Of the matrix products.")
+        Literal["float32", "bfloat16"], Option(help="The dtype of the matrix products.")
     ] = "float32",
     remat: Annotated[
-        bool, Option("--remat", help="Compute layers anew in the backward pass, to save memory.")
+        bool, Option("--remat", help="Compute layers again in the backward pass, to save memory.")
     ] = False,
     packing: Annotated[
-        bool, Option(help="Put several texts in a row, to compute next to no padding.")
+        bool, Option(help="Put several texts in a row, to compute almost no padding.")
     ] = True,
     frozen: Annotated[
         list[str] | None,
         Option(
-            help="Pattern of params to leave alone, such as encoder/embeddings; may be repeated.",
+            help="Pattern of params that are not trained, such as encoder/embeddings; may be "
+            "repeated.",
             metavar="REGEX",
         ),
     ] = None,
     lora_rank: Annotated[
         int | None,
         Option(
-            help="Train low-rank matrices beside the kernels, not the encoder itself.",
+            help="Train low-rank matrices that are added to the kernels, not the encoder itself.",
             min=1,
             show_default="no",
         ),
     ] = None,
-    lora_alpha: Annotated[float, Option(help="Their product is scaled by alpha / rank.")] = 16.0,
+    lora_alpha: Annotated[
+        float, Option(help="Scale the matrices' product by alpha / rank.")
+    ] = 16.0,
     lora_targets: Annotated[
         list[str] | None,
         Option(
             "--lora-target",
-            help="Pattern of the kernels; may be repeated.",
+            help="Pattern of the kernels that get such matrices; may be repeated.",
             metavar="REGEX",
             show_default="all",
         ),
@@ -149,7 +158,7 @@ def train(
     no_dropout: Annotated[
         bool, Option("--no-dropout", help="No dropout, instead of the model's rates.")
     ] = False,
-    seed: Annotated[int, Option(help="Of order, dropout and new params.")] = 0,
+    seed: Annotated[int, Option(help="The seed of order, dropout and new params.")] = 0,
     mix: Annotated[
         Literal["proportional", "round-robin"], Option(help="How several files take turns.")
     ] = "proportional",
@@ -162,7 +171,7 @@ def train(
         ),
     ] = None,
     max_steps: Annotated[
-        int | None, Option(help="Stop after so many updates.", min=1, show_default="none")
+        int | None, Option(help="Stop after this number of updates.", min=1, show_default="none")
     ] = None,
     eval_steps: Annotated[
         int | None, Option(help="Updates between evaluations.", min=1, show_default="an epoch's")
@@ -174,10 +183,11 @@ def train(
 ) -> None:
     """Train a bi-encoder or a cross-encoder; the defaults are those of the Sentence-BERT paper.
 
-    The recipe is printed to stderr and written into the folder, with the model, a model card,
-    metrics.jsonl and a picture of loss and score. A run that was killed goes on from its last
-    checkpoint when the same command is given again. The folder's path is printed at the end.
+    The command prints the recipe to stderr. It writes the recipe into the folder, with the model, a
+    model card, metrics.jsonl and a picture of loss and score. If a run was killed, the same command
+    continues it from its last checkpoint. At the end the command prints the folder's path.
     """
+    # Most options are fields of `Recipe` by name; the others differ in form from the field.
     given = locals() | {
         "dropout": False if no_dropout else None,
         "max_grad_norm": max_grad_norm or None,
@@ -187,15 +197,14 @@ def train(
     from jsbert.cli.evaluators import make_scorer
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
     from jsbert.cli.sources import make_sources
+    from jsbert.cross_encoder import CrossEncoder
+    from jsbert.sentence_transformer import SentenceTransformer
     from jsbert.train import Recipe, fit
 
-    recipe = Recipe(
-        **{
-            field.name: given[field.name]
-            for field in dataclasses.fields(Recipe)
-            if field.name in given
-        }
-    )
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    recipe = Recipe(**{name: given[name] for name in names if name in given})
+
+    # Read the data, for the kind of model that the folder holds.
     folder = find_model(model)
     is_cross = is_cross_encoder(folder) or num_labels is not None
     if is_cross and pooling is not None:
@@ -212,16 +221,14 @@ def train(
         skip_bad_rows=skip_bad_rows,
     )
     scorer = make_scorer(eval_data or [], cross_encoder=is_cross)
+
+    # Open the model, print the recipe, and train.
+    opened: CrossEncoder | SentenceTransformer
     if is_cross:
         opened = open_cross_encoder(folder, device=device, num_labels=num_labels)
     else:
         opened = open_bi_encoder(folder, device=device, pooling=pooling)
-    print(
-        json.dumps(
-            {"model": str(folder), "objective": objective, "data": data} | recipe.to_json(),
-            indent=2,
-        ),
-        file=sys.stderr,
-    )
+    shown = {"model": str(folder), "objective": objective, "data": data} | recipe.to_json()
+    print(json.dumps(shown, indent=2), file=sys.stderr)
     fit(opened, sources, out, recipe, evaluator=scorer, show_progress_bar=options.show_progress())
     print(out)

@@ -1,4 +1,4 @@
-"""Pairs of one set of vectors that are close to each other."""
+"""Find pairs of vectors in one set that are close to each other."""
 
 from typing import NamedTuple
 
@@ -17,14 +17,14 @@ from jsbert.search.nearest import (
 )
 
 ROWS = 2048
-"""Rows and columns of one block of similarities, 16 MB."""
+"""The number of rows and of columns of one block of similarities, which takes 16 MB."""
 
 NEIGHBOURS = 2**22
-"""Neighbours looked through at a time, which takes some 330 MB."""
+"""The number of neighbours compared at a time, which takes about 330 MB."""
 
 
 class Pair(NamedTuple):
-    """A pair of rows, first < second."""
+    """A pair of rows and their similarity; first < second."""
 
     score: float
     first: int
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows, closest first, firsts < seconds."""
+    """Pairs of rows and their similarities, closest first; firsts < seconds."""
 
     scores: Float[np.ndarray, " pairs"]
     firsts: Int[np.ndarray, " pairs"]
@@ -40,27 +40,26 @@ class Pairs(NamedTuple):
 
 
 def most_similar_pair(embeddings: ArrayLike) -> Pair:
-    """The two rows of `embeddings` (N, D) with the highest cosine; of equals the lowest first, then
-    the lowest second.
+    """Return the two rows of `embeddings` (N, D) with the highest cosine. Ties go to the lowest
+    `first`, then to the lowest `second`.
 
-    N(N-1)/2 cosines, computed block by block above the diagonal.
+    The function computes N(N-1)/2 cosines, block by block above the diagonal.
 
     Raises:
-        ValueError: for fewer than two rows, or entries that are not finite.
+        ValueError: if there are fewer than two rows, or an entry is not finite.
 
     >>> import numpy as np
     >>> most_similar_pair(np.float32([[1, 0], [0, 1], [2, 0]]))
     Pair(score=1.0, first=0, second=2)
     """
-    embeddings = checked_vectors(embeddings, "embeddings")
-    if len(embeddings) < 2:
-        raise ValueError(f"a pair needs two vectors; given {len(embeddings)}")
-    rows = block_rows(len(embeddings), ROWS)
-    blocks = [
-        normalize_block(block(embeddings, start, rows)) for start in range(0, len(embeddings), rows)
-    ]
+    vectors = checked_vectors(embeddings, "embeddings")
+    if len(vectors) < 2:
+        raise ValueError(f"a pair needs two vectors; given {len(vectors)}")
+    rows = block_rows(len(vectors), ROWS)
+    starts = range(0, len(vectors), rows)
+    blocks = [normalize_block(block(vectors, start, rows)) for start in starts]
     found = [
-        _best_in_block(blocks[i], blocks[j], i * rows, j * rows, len(embeddings))
+        _best_in_block(blocks[i], blocks[j], i * rows, j * rows, len(vectors))
         for i in range(len(blocks))
         for j in range(i, len(blocks))
     ]
@@ -71,53 +70,56 @@ def most_similar_pair(embeddings: ArrayLike) -> Pair:
 def close_pairs(
     embeddings: ArrayLike, *, k: int = 100, max_pairs: int = 500_000, similarity: str = "cosine"
 ) -> Pairs:
-    """The closest pairs among the `k` nearest neighbours of every row: at most `max_pairs`, ties by
-    lower indices.
+    """Return the closest pairs among the `k` nearest neighbours of every row. Ties go to the lower
+    indices.
 
     Memory: `NEIGHBOURS` neighbours at a time, and the best pairs so far.
 
     Args:
         embeddings: (N, D).
-        k: neighbours looked at for each row.
-        max_pairs: pairs returned at most.
-        similarity: as for `top_k`; must be symmetric, as all of these are.
+        k: the number of neighbours of each row that are considered.
+        max_pairs: the largest number of pairs returned.
+        similarity: as for `top_k`. It must be symmetric, as all of them are.
 
     Raises:
         ValueError: as `top_k`.
     """
-    embeddings = checked_vectors(embeddings, "embeddings")
+    vectors = checked_vectors(embeddings, "embeddings")
+    num_vectors = len(vectors)
     check_count("k", k)
-    if len(embeddings) < 2:
+    if num_vectors < 2:
         return Pairs(np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int32))
-    num_rows = max(1, NEIGHBOURS // min(k + 1, len(embeddings)))
-    best, codes = (
-        np.zeros(0, np.float32),
-        np.zeros(0, np.int64),
-    )  # a pair's code is first * N + second
-    for start in range(0, len(embeddings), num_rows):
-        rows = embeddings[start : start + num_rows]
-        scores, neighbours = top_k(rows, embeddings, k + 1, similarity=similarity)
+    num_rows = max(1, NEIGHBOURS // min(k + 1, num_vectors))
+    # The best pairs so far: their scores, and their codes first * N + second.
+    best, codes = np.zeros(0, np.float32), np.zeros(0, np.int64)
+    for start in range(0, num_vectors, num_rows):
+        # Find the k nearest other rows of each row. One more is searched, because a row is its own
+        # neighbour. A row whose own index lost a tie has one neighbour too many.
+        rows = vectors[start : start + num_rows]
+        scores, neighbours = top_k(rows, vectors, k + 1, similarity=similarity)
         itself = np.arange(start, start + len(rows))[:, None]
         others = neighbours != itself
-        others &= (
-            np.cumsum(others, axis=1) <= k
-        )  # a row whose own index fell out among equals has one too many
-        found = np.minimum(itself, neighbours) * len(embeddings) + np.maximum(itself, neighbours)
+        others &= np.cumsum(others, axis=1) <= k
+        found = np.minimum(itself, neighbours) * num_vectors + np.maximum(itself, neighbours)
+        # Add the pairs to the best so far, and keep each pair once.
         best, codes = np.append(best, scores[others]), np.append(codes, found[others])
         order = np.lexsort((codes, -best))
-        # Of a pair found from both its rows the better score counts: so what was left out before
-        # changes nothing.
+        # A pair that was found from both rows keeps the better score. So a pair that was dropped
+        # before cannot change the result.
         once = np.sort(np.unique(codes[order], return_index=True)[1])[:max_pairs]
         best, codes = best[order[once]], codes[order[once]]
-    firsts, seconds = np.divmod(codes, len(embeddings))
+    firsts, seconds = np.divmod(codes, num_vectors)
     return Pairs(best, firsts.astype(np.int32), seconds.astype(np.int32))
 
 
 @jax.jit
-def _best_in_block(a, b, row_start, column_start, num_rows):
+def _best_in_block(
+    a: jax.Array, b: jax.Array, row_start: int, column_start: int, num_rows: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return (score, first, second) of the best pair in a block above the diagonal."""
     scores = jnp.matmul(a, b.T, precision="highest")
     rows = row_start + jnp.arange(len(a))[:, None]
     columns = column_start + jnp.arange(len(b))[None]
     scores = jnp.where((rows < columns) & (columns < num_rows), scores, -jnp.inf)
-    place = jnp.argmax(scores)  # the first of equals, row by row
+    place = jnp.argmax(scores)  # argmax takes the first of equal scores, row by row
     return scores.reshape(-1)[place], row_start + place // len(b), column_start + place % len(b)

@@ -1,6 +1,7 @@
-"""The k nearest of a corpus of codes, with float queries."""
+"""Search for the k nearest vectors in a corpus of codes, with float queries."""
 
 import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +22,12 @@ from jsbert.search.nearest import TopK, block, block_rows, check_count, checked_
 from jsbert.similarity import dot_score
 
 BIT_ROWS = 64, 16_384
-"""Queries and rows of a corpus of bits in one block. Comparing bits takes no longer than choosing
-the best, of which wide blocks leave less to do: of eight shapes the fastest on two cores, in a
-third of the time of `top_k`'s."""
+"""The number of queries and of corpus rows in one block of bits. Choosing the best rows takes as
+long as comparing the bits, and wide blocks leave fewer rows to choose from. Of eight shapes this
+one was the fastest on two cores: it took a third of the time of `top_k`'s shape."""
 
 RESCORED = 64
-"""Queries whose candidates are rescored together."""
+"""The number of queries whose candidates are rescored together."""
 
 
 def top_k_quantized(
@@ -39,33 +40,37 @@ def top_k_quantized(
     rescore_multiplier: int = 4,
     corpus_float: Float[AnyArray, "corpus dim"] | None = None,
 ) -> TopK:
-    """The `k` rows of a corpus of codes with the highest dot products with each of `queries`, ties
-    by lower index.
+    """Return the `k` rows of a corpus of codes with the highest dot products with each of
+    `queries`, ties by lower index.
 
-    First all of the corpus is looked at: bytes by the dot product of the query with the vectors
-    that they stand for, bits by the Hamming distance from the query's own. Of what is best by that,
-    k * `rescore_multiplier`, the best are taken by the dot product of the query with the vectors in
-    `corpus_float`; without these, bits by that with the vectors of 1 and -1 that they stand for,
-    and bytes as they are. With vectors of length 1 the scores are cosines, but for bits without
-    `corpus_float`: sqrt(D) times the cosine with the vector of signs.
+    The search has two passes:
+
+    1. Score the whole corpus. Bytes are scored by the dot product of the query with the dequantised
+       vectors, bits by the Hamming distance to the query's bits.
+    2. Rescore the best k * `rescore_multiplier` rows by the dot product of the query with the
+       vectors in `corpus_float`. Without `corpus_float`, bits are rescored with their vectors of 1
+       and -1, and bytes are not rescored.
+
+    If all vectors have length 1, the scores are cosines. The exception is bits without
+    `corpus_float`: their scores are sqrt(D) times the cosine with the vector of signs.
 
     Args:
         queries: float vectors (Q, D), or one (D,).
-        corpus: codes of `quantize_embeddings`, (N, D) or (N, ceil(D / 8)), NumPy (a memory map too:
-            it is read block by block) or JAX.
-        k: matches wanted; with k > N all N come back.
-        precision: that of the corpus: "int8", "uint8", "binary" or "ubinary".
-        ranges: those of the corpus, (2, D); for "int8" and "uint8".
-        rescore_multiplier: how many times k are looked at twice.
-        corpus_float: the vectors that were coded, (N, D); of a memory map only the rows that are
-            looked at twice are read.
+        corpus: codes of `quantize_embeddings`, (N, D) or (N, ceil(D / 8)), NumPy or JAX. A memory
+            map is read block by block.
+        k: the number of matches wanted; with k > N all N are returned.
+        precision: the precision of the corpus: "int8", "uint8", "binary" or "ubinary".
+        ranges: for "int8" and "uint8": the ranges of the corpus, (2, D).
+        rescore_multiplier: the number of rows to rescore, as a multiple of k.
+        corpus_float: the vectors from which the codes were made, (N, D). Of a memory map only the
+            rows to rescore are read.
 
     Returns:
         scores (Q, min(k, N)) float32 and indices (Q, min(k, N)) int32, best first.
 
     Raises:
-        ValueError: for shapes, dtypes or ranges that do not fit each other, k or rescore_multiplier
-            < 1, or entries that are not finite.
+        ValueError: if shapes, dtypes or ranges do not fit each other, k or rescore_multiplier is
+            below 1, or an entry is not finite.
 
     >>> import numpy as np
     >>> corpus = quantize_embeddings(np.float32([[1, 2], [-1, -2], [1, -2]]), "ubinary")
@@ -79,62 +84,73 @@ def top_k_quantized(
     if corpus_float is not None:
         corpus_float = _checked_originals(corpus_float, (len(corpus), queries.shape[1]))
     k, num_candidates = int(k), int(k * rescore_multiplier)
+    # First pass: score the whole corpus.
+    search = functools.partial(scan, queries=queries, corpus=corpus, dtype=corpus.dtype)
     if precision in ("int8", "uint8"):
-        ranges = jnp.asarray(checked_ranges(ranges, queries.shape[1], precision))
-        score, how = BYTE_SCORES[precision], {"prepare": lambda rows: (rows, ranges)}
-        if corpus_float is None:
-            return scan(score, queries, corpus, k, dtype=corpus.dtype, **how)
-    else:
-        score, how = (
-            _minus_hamming,
-            {"prepare": functools.partial(_coded, precision=precision), "rows": BIT_ROWS},
+        spans = jnp.asarray(checked_ranges(ranges, queries.shape[1], precision))
+        search = functools.partial(
+            search, BYTE_SCORES[precision], prepare=lambda rows: (rows, spans)
         )
-    candidates = scan(score, queries, corpus, num_candidates, dtype=corpus.dtype, **how).indices
+        if corpus_float is None:
+            return search(k=k)
+    else:
+        coded = functools.partial(_coded, precision=precision)
+        search = functools.partial(search, _minus_hamming, prepare=coded, rows=BIT_ROWS)
+    candidates = search(k=num_candidates).indices
+    # Second pass: rescore the candidates.
     if corpus_float is None:
         return _best_of(candidates, queries, corpus, precision, k)
     return _best_of(candidates, queries, corpus_float, "float32", k)
 
 
-def _byte_score(precision, prepared, codes):
+def _byte_score(
+    precision: Precision, prepared: tuple[jax.Array, jax.Array], codes: jax.Array
+) -> jax.Array:
     queries, ranges = prepared
     return dot_score(queries, dequantize_embeddings(codes, precision, ranges))
 
 
-BYTE_SCORES = {
-    precision: functools.partial(_byte_score, precision) for precision in ("int8", "uint8")
+BYTE_SCORES: Mapping[str, Callable] = {
+    "int8": functools.partial(_byte_score, "int8"),
+    "uint8": functools.partial(_byte_score, "uint8"),
 }
-"""Scores of (queries, ranges) and a block of codes. On two cores, with jax 0.10 and 0.12, the
-product of int8 took two to three times as long as this one of float32, that of bfloat16 as long."""
+"""The functions that score (queries, ranges) with a block of codes. The product is computed in
+float32. On two cores, with jax 0.10 and 0.12, a product in int8 took two to three times as long,
+and a product in bfloat16 took as long."""
 
 _coded = jax.jit(quantize_embeddings, static_argnames="precision")
 
 
-def _minus_hamming(queries, codes):
-    """Minus the number of differing bits, one query at a time over words of 32: on a CPU an eighth
-    of the time of the product of matrices of 1 and -1."""
+def _minus_hamming(queries: jax.Array, codes: jax.Array) -> jax.Array:
+    """Return minus the number of differing bits. The function compares one query at a time, in
+    words of 32 bits. On a CPU this takes an eighth of the time of a product of matrices of 1 and
+    -1."""
     corpus = _words(codes).T
 
-    def distances(query):
+    def distances(query: jax.Array) -> jax.Array:
         return jnp.sum(jax.lax.population_count(query[:, None] ^ corpus), axis=0)
 
     return -jax.lax.map(distances, _words(queries)).astype(jnp.float32)
 
 
-def _words(codes):
-    """Bytes (N, W) as uint32 (N, ceil(W / 4))."""
+def _words(codes: jax.Array) -> jax.Array:
+    """Return bytes (N, W) as uint32 (N, ceil(W / 4))."""
     padded = jnp.pad(codes, ((0, 0), (0, -codes.shape[1] % 4)))
     return jax.lax.bitcast_convert_type(padded.reshape(len(codes), -1, 4), jnp.uint32)
 
 
-def _best_of(candidates, queries, held, precision, k):
-    """The `k` of each query's candidates (Q, C) with the highest dot products with it; `held` has
-    the vectors, in codes of `precision`."""
+def _best_of(
+    candidates: np.ndarray, queries: AnyArray, held: AnyArray, precision: Precision, k: int
+) -> TopK:
+    """Return the `k` candidates (Q, C) of each query with the highest dot products with the query.
+    `held` holds the vectors of the corpus as codes of `precision`."""
     num_queries, k = len(queries), min(k, candidates.shape[1])
     results = TopK(np.zeros((num_queries, k), np.float32), np.zeros((num_queries, k), np.int32))
     rows = block_rows(num_queries, RESCORED)
     for start in range(0, num_queries, rows):
         stop = min(start + rows, num_queries)
-        places = np.sort(candidates[start:stop], axis=1)  # `lax.top_k` takes the first of equals
+        # Sorted, because `lax.top_k` takes the first of equal scores: that is the lower index.
+        places = np.sort(candidates[start:stop], axis=1)
         filled = np.pad(places, ((0, rows - len(places)), (0, 0)))
         vectors = jnp.asarray(held[filled], code_dtype(precision))
         if precision == "float32" and not jnp.isfinite(vectors).all():
@@ -148,12 +164,16 @@ def _best_of(candidates, queries, held, precision, k):
 
 
 @functools.partial(jax.jit, static_argnames=("k", "precision"))
-def _chosen(queries, vectors, k, precision):
+def _chosen(
+    queries: jax.Array, vectors: jax.Array, k: int, precision: Precision
+) -> tuple[jax.Array, jax.Array]:
+    """Return (scores, columns) of the k best of each query's candidate vectors (Q, C, D)."""
     vectors = dequantize_embeddings(vectors, precision, dim=queries.shape[1])
     return jax.lax.top_k(jnp.einsum("qd,qcd->qc", queries, vectors, precision="highest"), k)
 
 
-def _check_codes(queries, corpus, precision):
+def _check_codes(queries: AnyArray, corpus: AnyArray, precision: Precision) -> None:
+    """Raise ValueError unless the corpus holds codes of `precision` that fit the queries."""
     if precision == "float32":
         raise ValueError("a float32 corpus is searched by jsbert.search.top_k")
     if np.issubdtype(queries.dtype, np.integer):
@@ -164,12 +184,13 @@ def _check_codes(queries, corpus, precision):
     if corpus.dtype != wanted or corpus.shape[1] != width:
         raise ValueError(
             f"the corpus is {corpus.dtype} of shape {corpus.shape}; queries of {queries.shape[1]} "
-            "dimensions and "
-            f"{precision!r} need {wanted} of shape (N, {width}), as quantize_embeddings gives"
+            f"dimensions and {precision!r} need {wanted} of shape (N, {width}), as "
+            "quantize_embeddings gives"
         )
 
 
-def _checked_originals(vectors, shape):
+def _checked_originals(vectors: AnyArray, shape: tuple[int, int]) -> AnyArray:
+    """Return the float vectors as an array. Raise ValueError if they have another shape."""
     vectors = vectors if isinstance(vectors, (np.ndarray, jax.Array)) else np.asarray(vectors)
     if vectors.shape != shape:
         raise ValueError(
