@@ -11,8 +11,9 @@ from jsbert.shortcut import encode
 from jsbert.version import VERSION as __version__
 
 _LAZY = (
-    "cross data encoders engine evaluate export losses metrics pooling quantization similarity train"
-).split()
+    "cross", "data", "encoders", "engine", "evaluate", "export", "losses", "metrics", "pooling",
+    "quantization", "similarity", "train",
+)  # fmt: skip
 """The modules that are imported at their first use: some need an extra, and all take time."""
 
 __all__ = [

@@ -252,7 +252,7 @@ class SentenceTransformer(TextModel):
 
     @property
     def config(self) -> Config:
-        """The config for the pure functions, which take `params` too. It cannot be set: make another
+        """The config for the pure functions, which take `params` too. Cannot be set: make another
         model instead."""
         return self._config
 

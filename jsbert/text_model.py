@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import jax
@@ -141,8 +141,8 @@ def resolve_compute(
     dtype: str,
     attn_implementation: str,
 ) -> tuple[EncoderConfig, tuple[jax.Device, ...]]:
-    """Resolve device, dtype and attention. Return the config with dtype and attention filled in, and
-    the devices.
+    """Resolve device, dtype and attention. Return the config with dtype and attention filled in,
+    and the devices.
 
     Raises:
         ValueError, TypeError: if a device does not exist, or cannot do what is asked for.
@@ -154,6 +154,6 @@ def resolve_compute(
     return dataclasses.replace(encoder, compute=compute), devices
 
 
-def _in_dtype(params: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+def _in_dtype(params: dict[str, Any], dtype: str) -> dict[str, Any]:
     """Return the params with the encoder's matrices in `dtype`. The heads stay in float32."""
     return params | {"encoder": in_dtype(params["encoder"], dtype)}

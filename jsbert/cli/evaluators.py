@@ -61,8 +61,8 @@ def make_evaluator(
     if len(examples.texts) != num_texts or (task != "triplet" and examples.labels is None):
         raise ValueError(
             f"{data}: the task {task!r} needs {num_texts} columns of texts"
-            f"{'' if task == 'triplet' else ' and a label'}; found {len(examples.texts)} columns and "
-            f"{'no' if examples.labels is None else 'a'} label: choose with --columns and --label"
+            f"{'' if task == 'triplet' else ' and a label'}; found {len(examples.texts)} columns "
+            f"and {'no' if examples.labels is None else 'a'} label: choose with --columns and --label"
         )
     if cross_encoder:
         pairs = list(zip(*examples.texts, strict=True))

@@ -18,8 +18,8 @@ def communities(
     batch_size: int = 1024,
     show_progress_bar: bool = False,
 ) -> list[list[int]]:
-    """Find disjoint groups of rows whose cosine to a central row is at least `threshold`. Return the
-    groups' row indices, largest group first.
+    """Find disjoint groups of rows whose cosine to a central row is at least `threshold`. Return
+    the groups' row indices, largest group first.
 
     Every row is a possible centre. Centres with larger neighbourhoods form their groups first, and
     each row joins one group. A group lists its centre first, then the other rows by falling cosine.

@@ -23,8 +23,8 @@ from jsbert.similarity import dot_score
 
 BIT_ROWS = 64, 16_384
 """The number of queries and of corpus rows in one block of bits. Choosing the best rows takes as
-long as comparing the bits, and wide blocks leave fewer rows to choose from. Of eight shapes this one
-was the fastest on two cores: it took a third of the time of `top_k`'s shape."""
+long as comparing the bits, and wide blocks leave fewer rows to choose from. Of eight shapes this
+one was the fastest on two cores: it took a third of the time of `top_k`'s shape."""
 
 RESCORED = 64
 """The number of queries whose candidates are rescored together."""
@@ -40,8 +40,8 @@ def top_k_quantized(
     rescore_multiplier: int = 4,
     corpus_float: Float[AnyArray, "corpus dim"] | None = None,
 ) -> TopK:
-    """Return the `k` rows of a corpus of codes with the highest dot products with each of `queries`,
-    ties by lower index.
+    """Return the `k` rows of a corpus of codes with the highest dot products with each of
+    `queries`, ties by lower index.
 
     The search has two passes:
 
@@ -115,8 +115,8 @@ BYTE_SCORES: Mapping[str, Callable] = {
     "uint8": functools.partial(_byte_score, "uint8"),
 }
 """The functions that score (queries, ranges) with a block of codes. The product is computed in
-float32. On two cores, with jax 0.10 and 0.12, a product in int8 took two to three times as long, and
-a product in bfloat16 took as long."""
+float32. On two cores, with jax 0.10 and 0.12, a product in int8 took two to three times as long,
+and a product in bfloat16 took as long."""
 
 _coded = jax.jit(quantize_embeddings, static_argnames="precision")
 
