@@ -277,7 +277,7 @@ class CrossEncoder(TextModel):
         if apply_softmax and self.num_labels > 1:
             scores = jax.nn.softmax(scores, axis=-1)
         scores = scores[:, 0] if self.num_labels == 1 else scores
-        found: Scores = scores
+        found: np.ndarray | jax.Array | list[jax.Array] = scores
         if not convert_to_tensor:
             found = np.array(scores) if convert_to_numpy else list(scores)
         return found[0] if is_single else found
