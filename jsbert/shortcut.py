@@ -39,6 +39,18 @@ def encode(
     sentences: Texts,
     model: Model | None = None,
     *,
+    output_value: Literal["token_embeddings"],
+    **options: Any,
+) -> np.ndarray | list[np.ndarray]: ...
+@overload
+def encode(
+    sentences: Texts, model: Model | None = None, *, output_value: None, **options: Any
+) -> TextArrays | list[TextArrays]: ...
+@overload
+def encode(
+    sentences: Texts,
+    model: Model | None = None,
+    *,
     convert_to_tensor: Literal[True],
     **options: Any,
 ) -> jax.Array: ...
@@ -51,18 +63,6 @@ def encode(
     convert_to_tensor: Literal[False] = False,
     **options: Any,
 ) -> jax.Array | list[jax.Array]: ...
-@overload
-def encode(
-    sentences: Texts,
-    model: Model | None = None,
-    *,
-    output_value: Literal["token_embeddings"],
-    **options: Any,
-) -> np.ndarray | list[np.ndarray]: ...
-@overload
-def encode(
-    sentences: Texts, model: Model | None = None, *, output_value: None, **options: Any
-) -> TextArrays | list[TextArrays]: ...
 @overload
 def encode(sentences: Texts, model: Model | None = None, **options: Any) -> np.ndarray: ...
 def encode(sentences: Texts, model: Model | None = None, **options: Any) -> Encoded:
