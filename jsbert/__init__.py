@@ -10,20 +10,10 @@ from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.shortcut import encode
 from jsbert.version import VERSION as __version__
 
-_LAZY = [
-    "cross",
-    "data",
-    "encoders",
-    "engine",
-    "evaluate",
-    "export",
-    "losses",
-    "metrics",
-    "pooling",
-    "quantization",
-    "similarity",
-    "train",
-]
+_LAZY = (
+    "cross", "data", "encoders", "engine", "evaluate", "export", "losses", "metrics", "pooling",
+    "quantization", "similarity", "train",
+)  # fmt: skip
 """The modules that are imported at their first use: some need an extra, and all take time."""
 
 __all__ = [

@@ -1,9 +1,9 @@
-"""The cross-encoder: pairs of texts in, scores out."""
+"""The cross-encoder `CrossEncoder`: pairs of texts in, scores out."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -29,14 +29,31 @@ from jsbert.outputs import pair_logits
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
 ORGANIZATION = "cross-encoder"
-"""Whose hub names those of cross-encoders without a slash are, as for sentence-transformers."""
+"""The organisation of cross-encoders' hub names without a slash, as in sentence-transformers."""
+
+Pairs = Sequence[tuple[str, str]] | np.ndarray
+"""Several pairs of strings."""
+
+Scores = np.ndarray | np.float32 | jax.Array | list[jax.Array]
+"""What `predict` can return; the options decide."""
+
+
+class PredictOptions(TypedDict, total=False):
+    """The options of `CrossEncoder.predict` that do not change the type of the result."""
+
+    batch_size: int | None
+    show_progress_bar: bool | None
+    activation_fn: str | Callable[[jax.Array], jax.Array] | None
+    apply_softmax: bool
+    on_truncate: OnTruncate
 
 
 class CrossEncoder(TextModel):
-    """A model that reads two texts at once and scores the pair: more exact than comparing vectors,
-    and one pass a pair.
+    """A model that reads two texts at once and scores the pair. This is more exact than comparing
+    vectors, and needs one pass for each pair.
 
-    Names and results follow sentence_transformers.CrossEncoder. Safe to call from several threads.
+    Names and results follow sentence_transformers.CrossEncoder. Several threads can call the same
+    object.
 
     Attributes:
         activation_fn: name of the activation applied to the logits, a key of
@@ -59,17 +76,18 @@ class CrossEncoder(TextModel):
         seed: int = 0,
         attn_implementation: str = "auto",
     ):
-        """Opens a sequence-classification model.
+        """Open a sequence-classification model.
 
         Args:
-            model_name_or_path: a folder or a hub name; without a slash it is "cross-encoder"'s, but
-                for names such as "bert-base-uncased".
-            num_labels: scores a pair. For a folder without a classifier, a plain BERT or a
-                bi-encoder, it makes a new one, random until it is trained (drawn from `seed`); for
-                others it must be their number.
-            max_length: tokens kept of a pair; by default what the folder says.
-            activation_fn: overrules the folder's: "sigmoid" with one label, else "identity", unless
-                its configs name another.
+            model_name_or_path: a folder or a hub name. A hub name without a slash belongs to the
+                organisation "cross-encoder", except names such as "bert-base-uncased".
+            num_labels: the number of scores for each pair. If the folder has no classifier (a plain
+                BERT or a bi-encoder), the model gets a new classifier with random weights drawn
+                from `seed`. Else `num_labels` must be the number of the folder's classifier.
+            max_length: the number of tokens kept of a pair; by default the folder's.
+            activation_fn: overrides the folder's activation. That is the one that its configs name,
+                by default "sigmoid" with one label and "identity" with more.
+            seed: the seed of a new classifier.
             device, dtype, cache_folder, revision, token, local_files_only, attn_implementation: as
                 for `SentenceTransformer`.
 
@@ -120,17 +138,22 @@ class CrossEncoder(TextModel):
         dtype: str = "float32",
         attn_implementation: str = "auto",
     ) -> "CrossEncoder":
-        """The object around config, params and tokenizer that were made elsewhere."""
+        """Make the object from config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
         model._set_up_from(parts, device, dtype, attn_implementation)
         return model
 
-    def _set_up_from(self, parts, device, dtype, attn_implementation):
+    def _set_up_from(
+        self,
+        parts: CrossEncoderParts,
+        device: Device | Sequence[Device] | None,
+        dtype: str,
+        attn_implementation: str,
+    ) -> None:
         encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
-        self._parts = dataclasses.replace(
-            parts, config=dataclasses.replace(parts.config, encoder=encoder), params=None
-        )
+        config = dataclasses.replace(parts.config, encoder=encoder)
+        self._parts = dataclasses.replace(parts, config=config, params={})  # the engine has them
         self.activation_fn = parts.config.activation
         self._set_up(encoder, parts.params, parts.tokenizer, devices)
 
@@ -140,17 +163,62 @@ class CrossEncoder(TextModel):
 
     @property
     def config(self) -> CrossConfig:
-        """What is computed, for the pure functions of `jsbert.cross`; with `params`."""
+        """The config for the pure functions of `jsbert.cross`, which take `params` too."""
         return self._parts.config
 
     @property
     def num_labels(self) -> int:
-        """Scores a pair."""
+        """The number of scores for each pair."""
         return self.config.num_labels
 
+    @overload
     def predict(
         self,
-        pairs: Sequence[tuple[str, str]] | tuple[str, str] | np.ndarray,
+        pairs: Pairs,
+        *,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        **options: Unpack[PredictOptions],
+    ) -> np.ndarray: ...
+    @overload
+    def predict(
+        self,
+        pairs: tuple[str, str],
+        *,
+        convert_to_numpy: Literal[True] = True,
+        convert_to_tensor: Literal[False] = False,
+        **options: Unpack[PredictOptions],
+    ) -> np.float32 | np.ndarray: ...
+    @overload
+    def predict(
+        self,
+        pairs: Pairs | tuple[str, str],
+        *,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: Literal[True],
+        **options: Unpack[PredictOptions],
+    ) -> jax.Array: ...
+    @overload
+    def predict(
+        self,
+        pairs: Pairs | tuple[str, str],
+        *,
+        convert_to_numpy: Literal[False],
+        convert_to_tensor: Literal[False] = False,
+        **options: Unpack[PredictOptions],
+    ) -> jax.Array | list[jax.Array]: ...
+    @overload
+    def predict(
+        self,
+        pairs: Pairs | tuple[str, str],
+        *,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        **options: Unpack[PredictOptions],
+    ) -> Scores: ...
+    def predict(
+        self,
+        pairs: Pairs | tuple[str, str],
         *,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
@@ -159,56 +227,61 @@ class CrossEncoder(TextModel):
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         on_truncate: OnTruncate = "warn",
-    ) -> Any:
-        """The scores of pairs of texts.
+    ) -> Scores:
+        """Return the scores of pairs of texts.
 
         Args:
             pairs: one pair of strings, or several.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
-            show_progress_bar: show the pairs done and the time left.
+            show_progress_bar: show the number of pairs done and the time left.
             activation_fn: applied to the logits (N, num_labels); a name or a function; by default
                 the model's.
-            apply_softmax: softmax over the labels, after the activation; nothing with one label.
-            convert_to_numpy: False gives a list of scores.
-            convert_to_tensor: give a `jax.Array`.
-            on_truncate: what to do if pairs are longer than `max_seq_length`.
+            apply_softmax: apply softmax over the labels after the activation; ignored with one
+                label.
+            convert_to_numpy: False returns a list of scores.
+            convert_to_tensor: return a `jax.Array`.
+            on_truncate: what to do if pairs are longer than `max_seq_length`, as in
+                `SentenceTransformer.encode`.
 
         Returns:
-            float32 of shape (N,) with one label, (N, num_labels) with more; a single pair's without
-            the N.
+            float32 of shape (N,) with one label, (N, num_labels) with more. For a single pair the
+            first axis is left out.
 
         Raises:
-            TypeError: for inputs that are no pairs of strings.
-            ValueError: for options that do not exist, or invalid Unicode.
+            TypeError: if an input is no pair of strings.
+            ValueError: if an option does not exist, or a text is invalid Unicode.
         """
         check_positive("batch_size", batch_size)
         activation = self.activation_fn if activation_fn is None else activation_fn
         if isinstance(activation, str):
             activation = ACTIVATIONS[activation_name(activation, where="activation_fn")]
-        pairs, is_single = as_pairs(pairs)
+        checked, is_single = as_pairs(pairs)
+        # Compute the logits of all pairs, in batches.
         truncations = Truncations(on_truncate, self.max_seq_length)
-        scores = np.empty((len(pairs), self.num_labels), np.float32)
+        logits = np.empty((len(checked), self.num_labels), np.float32)
         with tqdm(
-            total=len(pairs), desc="predict", unit="pair", disable=not show_progress_bar
+            total=len(checked), desc="predict", unit="pair", disable=not show_progress_bar
         ) as progress:
             batches = self.engine.stream(
                 pair_logits(self.config),
-                pairs,
+                checked,
                 packs=True,
                 batch_size=batch_size,
                 truncations=truncations,
                 progress=progress,
             )
             for positions, outputs in batches:
-                scores[positions] = outputs
+                logits[positions] = outputs
         truncations.warn(stacklevel=2)
-        scores = activation(jnp.asarray(scores))
+        # Turn the logits into scores, in the form that the caller asked for.
+        scores = activation(jnp.asarray(logits))
         if apply_softmax and self.num_labels > 1:
             scores = jax.nn.softmax(scores, axis=-1)
         scores = scores[:, 0] if self.num_labels == 1 else scores
+        found: np.ndarray | jax.Array | list[jax.Array] = scores
         if not convert_to_tensor:
-            scores = np.array(scores) if convert_to_numpy else list(scores)
-        return scores[0] if is_single else scores
+            found = np.array(scores) if convert_to_numpy else list(scores)
+        return found[0] if is_single else found
 
     def rank(
         self,
@@ -216,22 +289,24 @@ class CrossEncoder(TextModel):
         documents: Sequence[str],
         top_k: int | None = None,
         return_documents: bool = False,
-        **options: Any,
+        **options: Unpack[PredictOptions],
     ) -> list[dict[str, Any]]:
-        """The documents sorted by their score with the query, best first, ties in the given order.
+        """Sort documents by their score with the query, best first, ties in the given order.
 
         Args:
             query: one text.
             documents: the texts to rank.
-            top_k: keep this many; None keeps all.
+            top_k: return this many; None returns all.
             return_documents: add each document under "text".
-            **options: of `predict`: batch_size, show_progress_bar, activation_fn, on_truncate.
+            **options: options of `predict`: batch_size, show_progress_bar, activation_fn,
+                on_truncate.
 
         Returns:
-            [{"corpus_id": its index, "score": its score[, "text": itself]}].
+            A dict for each document: {"corpus_id": index, "score": score[, "text": document]}.
 
         Raises:
-            ValueError: for a model with several labels.
+            TypeError: if `query` is no string, or `documents` is one string.
+            ValueError: if the model has several labels, and as `predict`.
         """
         if self.num_labels != 1:
             raise ValueError(
@@ -244,17 +319,15 @@ class CrossEncoder(TextModel):
             raise TypeError("documents is one string; give a list of strings")
         documents = list(documents)
         scores = self.predict([(query, document) for document in documents], **options)
-        ranked = [
-            {"corpus_id": int(i), "score": float(scores[i])}
-            for i in np.argsort(-np.asarray(scores), kind="stable")
-        ]
-        if return_documents:
-            ranked = [entry | {"text": documents[entry["corpus_id"]]} for entry in ranked]
+        ranked = []
+        for i in np.argsort(-np.asarray(scores), kind="stable"):
+            entry: dict[str, Any] = {"corpus_id": int(i), "score": float(scores[i])}
+            ranked.append(entry | {"text": documents[i]} if return_documents else entry)
         return ranked[:top_k]
 
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
-        """Compiles the programs for pairs of `lengths` tokens, or for every length, ahead of use;
-        returns `num_compilations`."""
+        """Compile the programs that `predict` will use, for pairs of `lengths` tokens or of every
+        length. Return `num_compilations`."""
         self.engine.warmup(
             pair_logits(self.config),
             lengths,
@@ -264,10 +337,10 @@ class CrossEncoder(TextModel):
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
-        """Writes the model as a folder that sentence-transformers opens with the same scores. All
-        of it, or nothing.
+        """Write the model as a folder that sentence-transformers opens with the same scores. An
+        error leaves no half-written folder.
 
-        A README.md is made where there is none, but for `create_model_card=False`.
+        A README.md is written if there is none, unless `create_model_card` is False.
         """
         write_cross_encoder(path, self.parts, create_model_card=create_model_card)
 
@@ -275,7 +348,7 @@ class CrossEncoder(TextModel):
 
     @property
     def parts(self) -> CrossEncoderParts:
-        """Config, params (in float32), tokenizer and settings: what `from_parts` takes."""
+        """Config, params (in float32), tokenizer and settings, as `from_parts` takes them."""
         encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder, activation=self.activation_fn)
         return dataclasses.replace(

@@ -67,8 +67,8 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
 def ragged_from_ids(
     texts: Sequence[Sequence[int]], *, vocab_size: int, max_length: int, first: int = 0
 ) -> Ragged:
-    """Return token ids unchanged, special tokens included, as a `Ragged`. `first` is the position
-    of texts[0], for messages.
+    """Return token ids as a `Ragged`, unchanged and with their special tokens. `first` is the
+    position of texts[0], for messages.
 
     Raises:
         ValueError: if a sequence is empty or longer than `max_length`, or an id is outside 0 ..
@@ -105,8 +105,8 @@ def check_positive(name: str, value: Any, *, or_none: bool = True) -> None:
 
 
 def _as_list(values: Any, wanted: str) -> list[Any]:
-    """Return a sequence as a list. Raise TypeError for anything else: the message says that
-    `wanted` is to be given."""
+    """Return a sequence as a list. Raise TypeError for anything else, with `wanted` in the
+    message."""
     if isinstance(values, (bytes, Mapping, AbstractSet, Iterator)) or not hasattr(
         values, "__len__"
     ):

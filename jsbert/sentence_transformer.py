@@ -252,8 +252,8 @@ class SentenceTransformer(TextModel):
 
     @property
     def config(self) -> Config:
-        """The config for the pure functions, which take `params` too. It cannot be set: make
-        another model instead."""
+        """The config for the pure functions, which take `params` too. Cannot be set: make another
+        model instead."""
         return self._config
 
     @overload

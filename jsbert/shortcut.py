@@ -1,44 +1,83 @@
-"""`encode` in one call, without holding a model."""
+"""The function `encode`: encode texts in one call, without making a model object."""
 
 import collections
 import functools
 import os
 import pathlib
 import threading
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, Literal, cast, overload
+
+import jax
+import numpy as np
 
 from jsbert.checkpoint import find_folder
-from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.sentence_transformer import Encoded, SentenceTransformer, TextArrays, Texts
 
 CONSTRUCTOR_OPTIONS = (
     "device", "prompts", "default_prompt_name", "similarity_fn_name", "cache_folder", "revision",
-    "token",
-    "local_files_only", "dtype", "pooling", "attn_implementation",
+    "token", "local_files_only", "dtype", "pooling", "attn_implementation",
 )  # fmt: skip
-"""The options below that belong to the model's constructor; all others are
-`SentenceTransformer.encode`'s."""
+"""The options of `encode` that belong to the model's constructor. All other options belong to
+`SentenceTransformer.encode`."""
+
+FOLDER_OPTIONS = ("cache_folder", "revision", "token", "local_files_only")
+"""The options of the constructor that say where the model's folder is."""
 
 KEPT = 2
-"""Models kept between calls, the latest used."""
+"""The number of models kept between calls: the ones used last."""
+
+Model = SentenceTransformer | str | os.PathLike
+"""A model, or the name or folder of a model."""
 
 _models: collections.OrderedDict[tuple, SentenceTransformer] = collections.OrderedDict()
 _lock = threading.Lock()
 
 
+@overload
 def encode(
-    sentences: Any, model: SentenceTransformer | str | os.PathLike | None = None, **options: Any
-) -> Any:
-    """The vectors of texts in one call: `SentenceTransformer(model).encode(sentences)`, the model
-    kept between calls.
+    sentences: Texts,
+    model: Model | None = None,
+    *,
+    output_value: Literal["token_embeddings"],
+    **options: Any,
+) -> np.ndarray | list[np.ndarray]: ...
+@overload
+def encode(
+    sentences: Texts, model: Model | None = None, *, output_value: None, **options: Any
+) -> TextArrays | list[TextArrays]: ...
+@overload
+def encode(
+    sentences: Texts,
+    model: Model | None = None,
+    *,
+    convert_to_tensor: Literal[True],
+    **options: Any,
+) -> jax.Array: ...
+@overload
+def encode(
+    sentences: Texts,
+    model: Model | None = None,
+    *,
+    convert_to_numpy: Literal[False],
+    convert_to_tensor: Literal[False] = False,
+    **options: Any,
+) -> jax.Array | list[jax.Array]: ...
+@overload
+def encode(sentences: Texts, model: Model | None = None, **options: Any) -> np.ndarray: ...
+def encode(sentences: Texts, model: Model | None = None, **options: Any) -> Encoded:
+    """Return the vectors of texts in one call: `SentenceTransformer(model).encode(sentences)`. The
+    model is kept between calls.
 
     Args:
         sentences: as for `SentenceTransformer.encode`.
-        model: a model, or a name as for `SentenceTransformer`; None is the default model. A folder
-            whose files have changed is read again.
-        **options: of `SentenceTransformer.encode`, and, with a name, of the constructor.
+        model: a model, or a name as for `SentenceTransformer`; None is the default model. If the
+            files of a folder have changed, the folder is read again.
+        **options: options of `SentenceTransformer.encode`. If `model` is a name, also options of
+            the constructor.
 
     Raises:
-        TypeError, ValueError, OSError: as these two.
+        TypeError, ValueError, OSError: as the constructor and `SentenceTransformer.encode`.
     """
     chosen = {name: options.pop(name) for name in CONSTRUCTOR_OPTIONS if name in options}
     if not isinstance(model, SentenceTransformer):
@@ -50,15 +89,14 @@ def encode(
     return model.encode(sentences, **options)
 
 
-def _opened(name, chosen):
-    with _lock:  # one thread opens it, the others wait for it
-        where = {
-            key: chosen[key]
-            for key in ("cache_folder", "revision", "token", "local_files_only")
-            if key in chosen
-        }
+def _opened(name: str | os.PathLike | None, chosen: dict[str, Any]) -> SentenceTransformer:
+    """Return the model of that name, opened with the options `chosen`. A model that is open already
+    is returned if its files have not changed."""
+    with _lock:  # one thread opens the model, and the others wait for it
+        where = {key: chosen[key] for key in FOLDER_OPTIONS if key in chosen}
         is_folder = name is not None and pathlib.Path(name).expanduser().is_dir()
-        folder = find_folder(name) if is_folder else _find_once(name, **where)
+        folder = find_folder(name) if is_folder else _find_once(cast(Hashable, name), **where)
+        # The key holds the state of the files, so that a changed folder is read again.
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         state = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         key = (state, repr(sorted(chosen.items())))
@@ -72,5 +110,6 @@ def _opened(name, chosen):
 
 
 @functools.lru_cache
-def _find_once(name, **where):
-    return find_folder(name, **where)  # which asks the Hub: once a process is enough
+def _find_once(name: str | os.PathLike | None, **where: Any) -> pathlib.Path:
+    """Call `find_folder`, which asks the Hub, only once in a process."""
+    return find_folder(name, **where)

@@ -143,11 +143,11 @@ def community_detection(
     )
 
 
-def normalize_embeddings(embeddings: ArrayLike) -> jax.Array:
+def normalize_embeddings(embeddings: AnyArray) -> jax.Array:
     """Return the embeddings scaled to length 1; zero vectors stay zero."""
-    if isinstance(embeddings, (jax.Array, np.ndarray)):
-        return normalize(embeddings)
-    return normalize(np.asarray(embeddings, getattr(embeddings, "dtype", np.float32)))
+    return normalize(
+        embeddings if hasattr(embeddings, "dtype") else np.asarray(embeddings, np.float32)
+    )
 
 
 def truncate_embeddings(embeddings: Embeddings, truncate_dim: int | None) -> Embeddings:

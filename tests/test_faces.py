@@ -2,11 +2,13 @@
 process."""
 
 import copy
+import inspect
 import pathlib
 import pickle
 import shutil
 import subprocess
 import sys
+import typing
 
 import jax
 import numpy as np
@@ -14,6 +16,14 @@ import pytest
 
 import jsbert
 from jsbert.search import top_k
+from jsbert.sentence_transformer import (
+    EncodeOptions,
+    ToDicts,
+    ToJax,
+    ToList,
+    ToNumpy,
+    ToTokens,
+)
 from tests import models
 from tests.test_modules import two_encoders
 
@@ -85,6 +95,27 @@ def test_what_a_user_may_use_is_listed_and_there():
         AttributeError, match="module 'jsbert' has no attribute 'loses'; it has CrossEncoder"
     ):
         _ = jsbert.loses
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        jsbert.SentenceTransformer.encode,
+        jsbert.SentenceTransformer.encode_query,
+        jsbert.SentenceTransformer.encode_document,
+        jsbert.CrossEncoder.predict,
+        jsbert.encode,
+    ],
+)
+def test_a_type_checker_knows_what_comes_out(function):
+    found = [typing.get_type_hints(one)["return"] for one in typing.get_overloads(function)]
+    assert {np.ndarray, jax.Array} <= set(found)
+
+
+def test_the_options_that_a_type_checker_knows_are_those_of_encode():
+    options = set(inspect.signature(jsbert.SentenceTransformer.encode).parameters)
+    for kind in (ToNumpy, ToJax, ToList, ToTokens, ToDicts, EncodeOptions):
+        assert {"self", "sentences", "task", *typing.get_type_hints(kind)} == options
 
 
 def test_rooms_are_imported_at_their_first_use():

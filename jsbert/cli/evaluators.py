@@ -62,7 +62,8 @@ def make_evaluator(
         raise ValueError(
             f"{data}: the task {task!r} needs {num_texts} columns of texts"
             f"{'' if task == 'triplet' else ' and a label'}; found {len(examples.texts)} columns "
-            f"and {'no' if examples.labels is None else 'a'} label: choose with --columns and --label"
+            f"and {'no' if examples.labels is None else 'a'} label: choose with --columns and "
+            "--label"
         )
     if cross_encoder:
         pairs = list(zip(*examples.texts, strict=True))

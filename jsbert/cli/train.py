@@ -197,8 +197,6 @@ def train(
     from jsbert.cli.evaluators import make_scorer
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
     from jsbert.cli.sources import make_sources
-    from jsbert.cross_encoder import CrossEncoder
-    from jsbert.sentence_transformer import SentenceTransformer
     from jsbert.train import Recipe, fit
 
     names = [field.name for field in dataclasses.fields(Recipe)]
@@ -223,7 +221,7 @@ def train(
     scorer = make_scorer(eval_data or [], cross_encoder=is_cross)
 
     # Open the model, print the recipe, and train.
-    opened: CrossEncoder | SentenceTransformer
+    opened: Any  # `fit` takes either class, but no union of both
     if is_cross:
         opened = open_cross_encoder(folder, device=device, num_labels=num_labels)
     else:
