@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import jsbert
+from jsbert.data import Examples
 from jsbert.engine import Engine, Placement, placement, rows
 from jsbert.engine.batching import padding_share
 from jsbert.engine.rows import packed_batches, row_lengths, row_shapes
+from jsbert.export.pipeline import pipeline
 from jsbert.tokenizer import Ragged
+from jsbert.train import Recipe, Source, fit
 from tests import models
 
 BUDGET = 32_768
@@ -104,6 +107,33 @@ def test_warmup_compiles_what_encode_will_use(tiny_folder, tpu):
     assert model.warmup() == len(model.engine.shapes()) == 2
     model.encode(texts(500))
     assert model.num_compilations == 2
+
+
+def test_a_run_trains_scanned_layers_to_the_same_vectors(tiny_folder, tpu, tmp_path, monkeypatch):
+    examples = Examples.from_columns(
+        {"a": texts(12), "b": texts(12, seed=1), "label": np.linspace(0, 1, 12).tolist()}
+    )
+    recipe = Recipe(batch_size=4, max_steps=3, learning_rate=1e-3, dropout=False)
+
+    def trained(name):
+        model = jsbert.SentenceTransformer(tiny_folder)
+        return fit(model, Source(examples, "cosine"), tmp_path / name, recipe)
+
+    before = jsbert.SentenceTransformer(tiny_folder).encode(texts(20))
+    scanned = trained("scanned")
+    assert set(scanned.params["encoder"]["layers"]) == {(0, 2, 1)}
+    found = scanned.encode(texts(20))
+    monkeypatch.undo()
+    unrolled = trained("unrolled")
+    # Not the weights: Adam makes steps of a key's bias, which changes no vector, out of rounding.
+    np.testing.assert_allclose(found, unrolled.encode(texts(20)), atol=2e-4)
+    assert np.abs(found - before).max() > 0.005
+
+
+def test_an_exported_program_has_a_tree_for_each_layer(tiny_folder, tpu, monkeypatch):
+    computed = pipeline(jsbert.SentenceTransformer(tiny_folder))
+    monkeypatch.undo()
+    assert computed.params.keys() == pipeline(jsbert.SentenceTransformer(tiny_folder)).params.keys()
 
 
 MIXED = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from jsbert import siamese
 from jsbert.cross import logits
 from jsbert.cross_encoder import CrossEncoder
+from jsbert.encoders import unstacked
 from jsbert.sentence_transformer import SentenceTransformer
 from jsbert.version import VERSION
 
@@ -89,9 +90,9 @@ def pipeline(model: SentenceTransformer | CrossEncoder, task: str | None = None)
 
 def _of_bi_encoder(model, task):
     routed = model if model.router is None else model.router.route(task)
-    config = routed.config.for_task(task)
+    config, params = _written_out(routed.config.for_task(task), routed.params)
     dimension = min(config.embedding_dimension, model.truncate_dim or config.embedding_dimension)
-    params, nested = _named(routed.params)
+    params, nested = _named(params)
 
     def sentence_vectors(params, ids, mask, prompt_length=0):
         return siamese.encode(config, nested(params), ids, mask, prompt_length=prompt_length)[
@@ -116,9 +117,22 @@ def _of_bi_encoder(model, task):
     )
 
 
+def _written_out(config, params):
+    """Config and params for a program that any platform runs: a tree for each layer, no scan, and
+    attention written out unless the model asks for another kind by name."""
+    compute = config.encoder.compute
+    how = compute.attn_implementation
+    compute = dataclasses.replace(
+        compute, platform="cpu", attn_implementation="eager" if how == "auto" else how
+    )
+    encoder = dataclasses.replace(config.encoder, compute=compute)
+    params = params | {"encoder": unstacked(params["encoder"])}
+    return dataclasses.replace(config, encoder=encoder), params
+
+
 def _of_cross_encoder(model):
-    config = model.config
-    params, nested = _named(model.params)
+    config, params = _written_out(model.config, model.params)
+    params, nested = _named(params)
 
     def scores(params, ids, mask, token_types=None):
         return logits(config, nested(params), ids, mask, token_types=token_types)
