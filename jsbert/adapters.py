@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jaxtyping import PyTree
 
@@ -41,7 +41,7 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
         params = parts.params | {
             "encoder": merge_adapter(parts.config.encoder, parts.params["encoder"], found)
         }
-    computed_as = {
+    computed_as: dict[str, Any] = {
         "device": model.devices,
         "dtype": model.dtype,
         "attn_implementation": model.config.encoder.compute.attn_implementation,

@@ -174,8 +174,9 @@ class Router:
             ValueError: if there is none.
         """
         names, tasks = [name for name, _ in self.routes], dict(self.tasks)
-        if task in tasks or None in tasks:
-            return tasks.get(task, tasks.get(None))
+        for asked in (task, None):
+            if asked in tasks:
+                return tasks[asked]
         for name in (task, "text"):
             if name in names:
                 return name
@@ -244,7 +245,7 @@ class Config:
             ValueError: if there are several routes; `for_task` chooses one.
         """
         routes = self._routes
-        if len(routes) > 1:
+        if self.router is not None and len(routes) > 1:
             names = [name for name, _ in self.router.routes]
             raise ValueError(
                 f"the model has the routes {names}; choose one with config.for_task, or encode's "

@@ -76,9 +76,9 @@ def inside(folder: pathlib.Path, relative: Any, *, where: os.PathLike) -> pathli
     Raises:
         ValueError: if the path leaves the folder, or is no string.
     """
-    is_path = isinstance(relative, str) and relative.isprintable()  # no zeros, no lone surrogates
-    path = pathlib.PurePosixPath(relative) if is_path else None
-    leaves = path is None or path.is_absolute() or ".." in path.parts
-    if leaves or "\\" in relative or ":" in relative:
-        raise ValueError(f"{where}: the path {relative!r} leads out of the model's folder; refused")
-    return folder / path
+    # Printable: no zeros, no lone surrogates.
+    if isinstance(relative, str) and relative.isprintable() and not set("\\:") & set(relative):
+        path = pathlib.PurePosixPath(relative)
+        if not path.is_absolute() and ".." not in path.parts:
+            return folder / path
+    raise ValueError(f"{where}: the path {relative!r} leads out of the model's folder; refused")

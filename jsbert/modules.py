@@ -29,6 +29,7 @@ class Module(Protocol):
     Its fields are what config.json says; without fields it needs no config.json.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     TENSORS: ClassVar[Tensors]
     """The name in a folder of each tensor that the module can have, by its path in the params. A
     "kernel" is stored transposed."""
@@ -213,7 +214,7 @@ class Dropout:
     TENSORS: ClassVar[Tensors] = {}
 
     def __call__(self, params: None, vectors: Inputs) -> Outputs:
-        return vectors
+        return jnp.asarray(vectors)
 
     def shapes(self) -> dict[str, PyTree]:
         return {}

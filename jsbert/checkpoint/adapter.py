@@ -151,7 +151,8 @@ def _targets(adapter: AdapterConfig, modules: Modules, file: pathlib.Path) -> li
 
 def _expected(adapter: AdapterConfig, modules: Modules, targets, leaves):
     """(the shape of every tensor that has a place, the names of those that must be there)."""
-    shapes, required = {}, set()
+    shapes: dict[str, tuple[int, ...]] = {}
+    required: set[str] = set()
     for module, parts in modules.items():
         for part, path in parts.items():
             shapes[f"{module}.{part}"] = leaves[path].shape[:: -1 if path[-1] == "kernel" else 1]
@@ -160,7 +161,8 @@ def _expected(adapter: AdapterConfig, modules: Modules, targets, leaves):
     for module in targets:
         path, rank = modules[module]["weight"], adapter.rank(module)
         inputs, outputs = leaves[path].shape
-        own = dict(zip(MATRICES[path[-1]], [(rank, inputs), (outputs, rank)], strict=True))
+        matrices = [(rank, inputs), (outputs, rank)]
+        own: dict[str, tuple[int, ...]] = dict(zip(MATRICES[path[-1]], matrices, strict=True))
         own |= {"lora_magnitude_vector": (outputs,)} if adapter.use_dora else {}
         own |= {"lora_B.bias": (outputs,)} if adapter.lora_bias else {}
         shapes |= {f"{module}.{name}": shape for name, shape in own.items()}

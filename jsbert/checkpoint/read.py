@@ -100,10 +100,11 @@ def read_bi_encoder(
         )
 
     settings = _read_settings(folder)
-    if all(_trunk(route) == _trunk(routes[0]) for route in routes):
+    if router is None or all(_trunk(route) == _trunk(routes[0]) for route in routes):
         return _read_routes(routes, router, pooling, settings)
     router = router.map(lambda route: _read_routes([route], None, pooling, settings))
-    own = dict(router.routes).get(router.default, router.routes[0][1])
+    first = router.routes[0][0]
+    own: BiEncoderParts = dict(router.routes)[router.default or first]
     return dataclasses.replace(own, router=router)
 
 
@@ -161,7 +162,8 @@ def _read_routes(
         base = base_folder(trunk["Transformer"])
         encoder, params = read_encoder(trunk["Transformer"], base)
         tokenizer = read_tokenizer(trunk["Transformer"], base, encoder)
-    modes, include_prompt = ("mean",), True
+    modes: tuple[str, ...] = ("mean",)
+    include_prompt = True
     if "Pooling" in trunk:
         modes, include_prompt = read_pooling(trunk["Pooling"], encoder.hidden_size)
     config, params = Config(encoder, pooling or modes, include_prompt), {"encoder": params}
@@ -176,12 +178,12 @@ def _read_routes(
     for head in heads:
         _check_widths(config.embedding_dimension, [(modules[entry], entry[1]) for entry in head])
     own = [read_params(module, folder) for (_, folder), module in modules.items()]
-    head = {place: found for place, found in enumerate(own) if found is not None}
+    of_modules = {place: found for place, found in enumerate(own) if found is not None}
     if router is not None:
         places = {entry: place for place, entry in enumerate(modules)}
         router = router.map(lambda route: tuple(places[entry] for entry in route[len(trunk) :]))
     config = dataclasses.replace(config, modules=tuple(modules.values()), router=router)
-    params |= {"head": head} if head else {}
+    params |= {"head": of_modules} if of_modules else {}
     return BiEncoderParts(config, params, tokenizer, settings)
 
 

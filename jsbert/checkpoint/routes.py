@@ -3,6 +3,7 @@ config, both ways."""
 
 import ast
 import pathlib
+from typing import Any
 
 from jsbert.checks import check_value, shown, typed
 from jsbert.config import Router
@@ -86,7 +87,10 @@ def write_router(folder: pathlib.Path, router: Router) -> None:
     """Writes the config of a Router whose routes lead to lists of kinds and their folders'
     names."""
     types = {path: _type(kind) for _, route in router.routes for kind, path in route}
-    parameters = {"default_route": router.default, "allow_empty_key": router.default is not None}
+    parameters: dict[str, Any] = {
+        "default_route": router.default,
+        "allow_empty_key": router.default is not None,
+    }
     if router.tasks:  # a key that older versions do not know
         parameters["route_mappings"] = {str((task, None)): name for task, name in router.tasks}
     structure = {name: [path for _, path in route] for name, route in router.routes}

@@ -66,9 +66,13 @@ def read_examples(
     path = pathlib.Path(path)
     needs_label = label_names is not None or label_range is not None
     rows, unit = _rows(path)
-    names, label_name, texts, labels, places, num_bad = None, None, [], [], array("q"), 0
+    names: tuple[str, ...] = ()  # known with the first row that is well formed
+    label_name: str | None = None
+    texts: list[list[str]] = []
+    labels: list[Any] = []
+    places, num_bad = array("q"), 0
     for place, row in rows:
-        if names is None and not isinstance(row, Malformed):
+        if not names and not isinstance(row, Malformed):
             try:
                 names, label_name = choose_columns(
                     tuple(row), columns, label, needs_label=needs_label
@@ -77,12 +81,12 @@ def read_examples(
                 raise ValueError(f"{path}: {error}") from None
             texts = [[] for _ in names]
         problem = row if isinstance(row, Malformed) else _problem(row, names, label_name)
-        if problem is None:
+        if not isinstance(row, Malformed) and problem is None:
             for column, name in zip(texts, names, strict=True):
                 column.append(row[name])
             labels.append(row[label_name] if label_name else None)
             places.append(place)
-        elif skip_bad_rows:
+        elif problem is None or skip_bad_rows:
             num_bad += 1
         else:
             raise _error(path, unit, place, *problem)

@@ -110,5 +110,7 @@ def sts_subsets(
     for subset, columns in subsets.items():
         names = (f"{subset}'s sentences1", f"{subset}'s sentences2", f"{subset}'s scores")
         check_columns(**dict(zip(names, columns, strict=True)))
-    columns = [list(chain.from_iterable(column)) for column in zip(*subsets.values(), strict=True)]
-    return EmbeddingSimilarityEvaluator(*columns, name=name, **options)
+    first, second, scores = (
+        list(chain.from_iterable(column)) for column in zip(*subsets.values(), strict=True)
+    )
+    return EmbeddingSimilarityEvaluator(first, second, scores, name=name, **options)

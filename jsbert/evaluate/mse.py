@@ -39,9 +39,11 @@ class MSEEvaluator(Evaluator):
         check_columns(source_sentences=source_sentences, target_sentences=target_sentences)
         self.name, self.write_csv = name, write_csv
         self.target_sentences = target_sentences
-        self._options = dict(
-            show_progress_bar=show_progress_bar, batch_size=batch_size, truncate_dim=truncate_dim
-        )
+        self._options: dict[str, Any] = {
+            "show_progress_bar": show_progress_bar,
+            "batch_size": batch_size,
+            "truncate_dim": truncate_dim,
+        }
         self.source_embeddings = embed(teacher_model, source_sentences, **self._options)
 
     @property

@@ -46,7 +46,8 @@ class SequentialEvaluator(Evaluator):
         Raises:
             ValueError: for two evaluators with the same key; names keep them apart.
         """
-        results, scores = {}, []
+        results: dict[str, float] = {}
+        scores = []
         for index, evaluator in enumerate(self.evaluators):
             found = evaluator(model, output_path, epoch, steps)
             if not isinstance(found, dict):

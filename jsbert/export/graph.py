@@ -46,7 +46,9 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self._helper = helper
-        self._known, self._sizes, self._lists = {}, {}, {}
+        self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._sizes: dict[str, str] = {}
+        self._lists: dict[tuple[Dim, ...], str] = {}
 
     def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """The name of what a new node computes from tensors; a list of names, if it computes
@@ -90,8 +92,9 @@ class Graph:
 
     def sizes(self, dims: Sequence[Dim]) -> str:
         """The name of a tensor int64 that lists the sizes."""
-        if all(isinstance(dim, int) for dim in dims):
-            return self.axes(*dims)
+        fixed = [dim for dim in dims if isinstance(dim, int)]
+        if len(fixed) == len(dims):
+            return self.axes(*fixed)
         if tuple(dims) not in self._lists:
             self._lists[tuple(dims)] = self.node(
                 "Concat", *(self.size(dim) for dim in dims), axis=0

@@ -15,7 +15,7 @@ def in_batch(loss: Loss) -> Loss:
     >>> is_in_batch(in_batch(lambda embeddings, labels: embeddings[0].sum(axis=-1)))
     True
     """
-    loss.in_batch = True
+    loss.in_batch = True  # type: ignore[attr-defined]  # a mark on a function
     return loss
 
 

@@ -1,6 +1,6 @@
 """Mined negatives as the rows of a data set, and their statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,7 +130,7 @@ def statistics(mined: Mined, skipped: dict[str, tuple[Any, int, float]]) -> str:
     return "\n".join(lines)
 
 
-_METRICS = {
+_METRICS: dict[str, Callable[[np.ndarray], np.floating | float]] = {
     "Mean": np.mean,
     "Median": np.median,
     "Std": lambda column: np.std(column, ddof=1) if len(column) > 1 else np.nan,

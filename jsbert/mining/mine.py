@@ -1,5 +1,6 @@
 """Hard negatives: texts that a model finds near a query though they are no positive of it."""
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -103,13 +104,13 @@ def mine_hard_negatives(
             "output_format 'labeled-list' has lists of texts, which Examples cannot hold; give a "
             "Dataset"
         )
-    limits = {
+    options = {
         "absolute_margin": absolute_margin,
         "relative_margin": relative_margin,
         "max_score": max_score,
         "min_score": min_score,
     }
-    limits = {name: value for name, value in limits.items() if value is not None}
+    limits = {name: value for name, value in options.items() if value is not None}
     anchor, positive, anchors, positives = _read_pairs(
         dataset, anchor_column_name, positive_column_name
     )
@@ -133,10 +134,11 @@ def mine_hard_negatives(
     scores, candidates = top_k(query_vectors, corpus_vectors, num_candidates, similarity=similarity)
     if cross_encoder is not None and limits:
         everyone = np.repeat(np.arange(len(queries)), candidates.shape[1])
-        show = {"batch_size": batch_size, "show_progress_bar": verbose}
-        scores = cross_scores(cross_encoder, queries, everyone, corpus, candidates.ravel(), **show)
-        scores = scores.reshape(candidates.shape)
-        positive_scores = cross_scores(cross_encoder, queries, owners, corpus, documents, **show)
+        rescore = functools.partial(
+            cross_scores, cross_encoder, batch_size=batch_size, show_progress_bar=verbose
+        )
+        scores = rescore(queries, everyone, corpus, candidates.ravel()).reshape(candidates.shape)
+        positive_scores = rescore(queries, owners, corpus, documents)
     else:
         positive_scores = similarities(similarity, query_vectors, owners, corpus_vectors, documents)
     if not include_positives:
@@ -154,12 +156,10 @@ def mine_hard_negatives(
     mined = Mined(queries, corpus, owners, documents, positive_scores, negatives, negative_scores)
     if verbose:
         print(statistics(mined, left_out))
-    columns = FORMATS[output_format](mined, anchor, positive, output_scores)
-    return (
-        Examples.from_columns(columns)
-        if isinstance(dataset, Examples)
-        else type(dataset).from_dict(columns)
-    )
+    rows = FORMATS[output_format](mined, anchor, positive, output_scores)
+    if isinstance(dataset, Examples):
+        return Examples.from_columns(rows)
+    return type(dataset).from_dict(rows)
 
 
 def _read_pairs(dataset, anchor, positive):

@@ -107,7 +107,7 @@ def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any
 def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> dict[str, str]:
     """The special tokens that are in the vocabulary, by kind, as `special_names` has them."""
     found = {
-        kind: [name for name in special_names(settings, kind) if name in vocabulary]
+        kind: [name for name in special_names(settings, kind) if name and name in vocabulary]
         for kind in ANGLED_NAMES
     }
     return {kind: names[0] for kind, names in found.items() if names}

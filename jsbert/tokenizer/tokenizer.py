@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 from tokenizers import normalizers, processors
 
-from jsbert.tokenizer.backend import UNLIMITED, load_backend, read_backend
+from jsbert.tokenizer.backend import UNLIMITED, PythonBackend, load_backend, read_backend
 from jsbert.tokenizer.ragged import Ragged
 from jsbert.tokenizer.settings import BERT_CLASSES, SETTINGS, read_settings, special_tokens
 
@@ -76,7 +76,7 @@ class Tokenizer:
         if lower_case and isinstance(backend, tokenizers.Tokenizer):
             first = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
             backend.normalizer = normalizers.Sequence(first)
-        elif lower_case:
+        elif lower_case and isinstance(backend, PythonBackend):
             backend = dataclasses.replace(backend, lower_case=True)
         tokenizer = cls(backend, UNLIMITED, files, settings, limit, lower_case)
         return tokenizer.with_max_length(max_length or limit or UNLIMITED)
@@ -139,7 +139,9 @@ class Tokenizer:
         """
         try:
             encodings = self.backend.encode_batch_fast(
-                [prompt + text for text in texts] if prompt else list(texts)
+                [prompt + text for text in texts]  # type: ignore[operator]  # no pairs
+                if prompt
+                else list(texts)
             )
         except Exception:
             refuse_surrogates(texts, first)

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -47,9 +47,10 @@ class Source:
         """
         make, more = self._choice(), {}
         if isinstance(make, Choice):
-            is_cross = isinstance(config, CrossConfig)
-            check_model(make.kind, "cross-encoder" if is_cross else "bi-encoder", self.name)
-            if is_cross:
+            kind: Literal["bi-encoder", "cross-encoder"]
+            kind = "cross-encoder" if isinstance(config, CrossConfig) else "bi-encoder"
+            check_model(make.kind, kind, self.name)
+            if isinstance(config, CrossConfig):
                 num_labels = config.num_labels
                 counts_classes = OBJECTIVES[make.kind].counts_classes
                 wanted = make.options.get("num_labels", num_labels) if counts_classes else 1

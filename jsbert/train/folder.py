@@ -40,23 +40,24 @@ def claim(
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder to train into")
     for file in (RECIPE, BEST, OBJECTIVES, METRICS, PICTURE, CARD):
-        for left in leftovers(out / file):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for leftover in leftovers(out / file):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     earlier = read_recipe(out)
     if earlier is None and out.is_dir() and any(out.iterdir()):
         raise ValueError(
             f"{out} holds things that are no run's of jsbert; give a new or empty folder to train "
             "into"
         )
-    is_finished = earlier is not None and earlier["finished"]
-    goes_on = earlier is not None and not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
-    if (is_finished or goes_on) and (
-        differing := _differences(*map(comparable, (earlier["run"], description)))
-    ):
-        raise ValueError(
-            f"{out} holds another run, which differs in {', '.join(differing)}; give a new folder, "
-            "or remove that one"
-        )
+    is_finished = goes_on = False
+    if earlier is not None:
+        is_finished = earlier["finished"]
+        goes_on = not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
+        differing = _differences(comparable(earlier["run"]), comparable(description))
+        if (is_finished or goes_on) and differing:
+            raise ValueError(
+                f"{out} holds another run, which differs in {', '.join(differing)}; give a new "
+                "folder, or remove that one"
+            )
     if not goes_on:
         for left in (CHECKPOINTS, BEST):
             shutil.rmtree(out / left, ignore_errors=True)
