@@ -1,4 +1,4 @@
-"""The configs of encoders, bi-encoders and cross-encoders: frozen, hashable, static under `jit`."""
+"""Configs of encoders, bi-encoders and cross-encoders: frozen, hashable, static under `jit`."""
 
 import dataclasses
 import types
@@ -118,8 +118,8 @@ class EncoderConfig:
         return cls(**chosen)
 
     def to_json(self) -> dict[str, Any]:
-        """The config.json from which transformers builds the same encoder. The key "architectures"
-        is missing; the writer of a folder adds it."""
+        """The config.json from which transformers builds the same encoder. It lacks the key
+        "architectures", which the writer of a folder adds."""
         own = {name: value for name, value in vars(self).items() if name != "compute"}
         values = {self.json_name(name): value for name, value in own.items()}
         return (

@@ -55,7 +55,7 @@ class Config(EncoderConfig):
 
 
 def head(config: Config) -> Head:
-    """The classifier of a BERT cross-encoder."""
+    """The classifier of the family's cross-encoder."""
     return Head(pooler="bert.pooler.dense", activation="tanh")
 
 

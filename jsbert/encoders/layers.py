@@ -205,8 +205,7 @@ def added(
 def vectors_of(
     table: nnx.Embed, ids: Int[Array, "batch length"] | Float[Array, "batch length dim"]
 ) -> Float[Array, "batch length dim"]:
-    """The rows of `table` at `ids`. If `ids` are floats, they are word vectors already and come back
-    as they are."""
+    """The rows of `table` at `ids`. Floats are word vectors already; they come back as they are."""
     return table(ids) if jnp.issubdtype(ids.dtype, jnp.integer) else ids
 
 
