@@ -38,9 +38,9 @@ class Config(gte.Config):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> gte.Config:
-        """See `EncoderConfig.from_json`. `rope_scaling` may be of type "ntk". With factor f and head
-        size d, the base of the rotary angles is then multiplied by f, and the angles are divided by
-        f ** (2/d), for texts of every length.
+        """See `EncoderConfig.from_json`. `rope_scaling` may be of type "ntk". With factor f and
+        head size d, the base of the rotary angles is then multiplied by f, and the angles are
+        divided by f ** (2/d), for texts of every length.
 
         Su 2023, https://kexue.fm/archives/9706, equation 6.
         """

@@ -108,8 +108,8 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
-        """See `EncoderConfig.from_json`. `rope_parameters` and `layer_types` win over the older keys
-        `global_rope_theta`, `local_rope_theta` and `global_attn_every_n_layers`."""
+        """See `EncoderConfig.from_json`. `rope_parameters` and `layer_types` win over the older
+        keys `global_rope_theta`, `local_rope_theta` and `global_attn_every_n_layers`."""
         keys = ("rope_parameters", "rope_scaling")
         ropes, scaling = (typed(values, key, dict, {}, where=where) for key in keys)
         thetas = {
@@ -128,8 +128,8 @@ class Config(EncoderConfig):
         return super().from_json({**values, **thetas, **layers}, where=where)
 
     def to_json(self) -> dict[str, Any]:
-        """See `EncoderConfig.to_json`. The values are written under the new keys and under the older
-        ones, because each version of transformers takes its own default for a key that is missing.
+        """See `EncoderConfig.to_json`. The values are written under the new keys and the older
+        ones: each version of transformers takes its own default for a key that is missing.
         `global_attn_every_n_layers` is None if the kinds of the layers have no period."""
         ropes = {
             kind: {"rope_type": "default", "rope_theta": getattr(self, name)}

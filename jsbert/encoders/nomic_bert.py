@@ -111,8 +111,8 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
-        """See `EncoderConfig.from_json`. Where a file has both the original's key and transformers',
-        transformers' wins. The exception is `n_positions`, which wins over
+        """See `EncoderConfig.from_json`. Where a file has both the original's key and
+        transformers', transformers' wins. The exception is `n_positions`, which wins over
         `max_position_embeddings`: the latter may be the length of the training's longest text."""
         experts = typed(values, "moe_every_n_layers", int, 0, where=where)
         if experts not in (0, -1):
@@ -142,8 +142,8 @@ class Config(EncoderConfig):
         return super().from_json(values | {"rope_theta": theta}, where=where)
 
     def to_json(self) -> dict[str, Any]:
-        """See `EncoderConfig.to_json`. The values are written under transformers' keys and under the
-        original's, because other readers know only the original's."""
+        """See `EncoderConfig.to_json`. The values are written under transformers' keys and
+        the original's, because other readers know only the original's."""
         values = super().to_json()
         original = {theirs: values[name] for name, theirs in ORIGINAL_KEYS.items()}
         return (

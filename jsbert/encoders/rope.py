@@ -39,8 +39,8 @@ def rotated(
     """
     length, size = x.shape[2:]
     places = jnp.arange(length)[None] if positions is None else positions
-    # The same steps in float32 as the reference's: at a far place the angle multiplies even an error
-    # in the last digit of the speed.
+    # The same float32 steps as the reference's: at a far place the angle multiplies any difference
+    # in the last digit of a speed.
     speeds = (
         1
         / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
