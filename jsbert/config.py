@@ -122,9 +122,7 @@ class EncoderConfig:
         "architectures", which the writer of a folder adds."""
         own = {name: value for name, value in vars(self).items() if name != "compute"}
         values = {self.json_name(name): value for name, value in own.items()}
-        return (
-            dict(self.ONLY) | values | {"dtype": "float32"}
-        )  # the dtype of the tensors in the file
+        return dict(self.ONLY) | values | {"dtype": "float32"}  # of the tensors in the file
 
     @property
     def max_tokens(self) -> int:

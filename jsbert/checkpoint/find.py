@@ -43,7 +43,8 @@ NAMES_WITHOUT_OWNER = frozenset({
 })  # fmt: skip
 """Hub names that are complete without an owner. The list is sentence-transformers' (6.2)."""
 
-_MODULE = r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"  # the second folder is that of a route's module, maybe inside that of a Router
+# The second folder is that of a route's module, maybe inside the folder of a Router.
+_MODULE = r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"
 _CONFIGS = re.compile(
     _MODULE
     + r"(modules|config|adapter_config|config_sentence_transformers|router_config|"

@@ -44,10 +44,7 @@ def int8_product(
     if int8_is_fast():
         total = jnp.dot(rounded, kernel, preferred_element_type=jnp.int32).astype(jnp.float32)
     else:
-        operands = (
-            rounded.astype(jnp.bfloat16),
-            kernel.astype(jnp.bfloat16),
-        )  # bfloat16 holds every int8
+        operands = rounded.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)  # holds every int8
         total = jnp.dot(*operands, preferred_element_type=jnp.float32)
     return total * scale * kernel_scale[None]
 

@@ -1,4 +1,4 @@
-"""Read the json files of a model folder that describe its tokenizer, as transformers does (5.23)."""
+"""Read the json files of a folder that describe the tokenizer, as transformers does (5.23)."""
 
 import json
 import pathlib

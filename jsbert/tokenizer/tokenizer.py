@@ -124,7 +124,7 @@ class Tokenizer:
     def __call__(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, prompt: str = "", first: int = 0
     ) -> Ragged:
-        """The token ids of texts or pairs of texts, with special tokens, cut to `max_length` tokens.
+        """The token ids of texts or pairs of texts, with special tokens, cut to `max_length`.
 
         Args:
             texts: strings, or pairs of strings.
@@ -146,7 +146,7 @@ class Tokenizer:
         return Ragged.from_lists(
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings] if has_types else None,
-            # `overflowing` copies the tokens cut off; ask only if the text is as long as the limit.
+            # `overflowing` copies the tokens cut off; ask only if the text reaches the limit.
             [
                 i
                 for i, encoding in enumerate(encodings)
