@@ -154,7 +154,7 @@ def _targets(adapter: AdapterConfig, modules: Modules, file: pathlib.Path) -> li
 
 
 def _expected(adapter: AdapterConfig, modules: Modules, targets, leaves):
-    """({name: shape} of the tensors that the adapter may hold, the names of those it must hold)."""
+    """({name: shape} of the tensors that may be in the file, the names of those that must be)."""
     shapes, required = {}, set()
     for module, parts in modules.items():
         for part, path in parts.items():
@@ -180,8 +180,8 @@ def _fitting(
     *,
     where: pathlib.Path,
 ) -> dict[str, np.ndarray]:
-    """{name: tensor, float32}. Raises ValueError with a list of all tensors that have no place, have
-    the wrong shape, are double, or are missing."""
+    """{name: tensor, float32}. Raises ValueError with a list of all tensors that have no place,
+    have the wrong shape, are double, or are missing."""
     problems, found = [], {}
     for full_name, array in tensors:
         name = full_name.replace(".base_layer.", ".")

@@ -38,7 +38,7 @@ LEFT_ASIDE = frozenset(
     | {
         "fan_in_fan_out",
         "ensure_weight_tying",
-    }  # torch's linear layers lie one way; a trunk ties no weights
+    }  # torch's linear layers have one layout; no encoder ties weights
 )
 """Fields that are ignored: they say who made the adapter and how, not what it computes."""
 

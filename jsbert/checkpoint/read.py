@@ -229,6 +229,7 @@ def read_encoder(folder, base, num_labels=None):
         except ValueError as error:
             raise ValueError(f"{file}: {error} (in {source})") from None
 
+    # Read the tensors and convert them to params, with those of the classifier if there is one.
     tensors, source = read_tensors(base, check=check)
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
     if (

@@ -106,12 +106,14 @@ def write_cross_encoder(
         "sentence_transformers": {"activation_fn": activation},
     }
     with _staged_model(folder) as staging:
+        # What transformers reads: config, weights and tokenizer.
         _write_trunk(staging, values, from_params(model.params, names))
         model.tokenizer.save(staging)
         file = staging / "tokenizer_config.json"  # transformers looks for the limit only here
         write_json(
             file, read_json_if_there(file) | {"model_max_length": model.tokenizer.max_length}
         )
+        # What sentence-transformers reads besides.
         write_json(
             staging / "sentence_bert_config.json",
             {

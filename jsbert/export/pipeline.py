@@ -49,7 +49,7 @@ class Pipeline:
     facts: Mapping[str, Any]
 
     def arguments(self) -> tuple[Any, ...]:
-        """The arguments to trace `function` with: shapes and dtypes. Batch and length are symbols."""
+        """The shapes and dtypes to trace `function` with. Batch and length are symbols."""
         shape = jax.export.symbolic_shape(
             "batch, length", constraints=[f"length <= {self.max_tokens}"]
         )

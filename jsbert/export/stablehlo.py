@@ -66,6 +66,7 @@ def to_stablehlo(
         raise ValueError(f"platforms is {platforms!r}; give some of {list(PLATFORMS)}")
     source = pipeline(model, task)
 
+    # The program takes the params as the file holds them, and converts them back itself.
     def function(params, *inputs):
         dtypes = {name: leaf.dtype for name, leaf in source.params.items()}
         return source.function(

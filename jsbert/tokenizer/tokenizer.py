@@ -156,8 +156,8 @@ class Tokenizer:
 
     @functools.cached_property
     def gives_types(self) -> bool:
-        """Whether pairs come with token types. `model_input_names` of tokenizer_config.json decides;
-        without that key, the rule of transformers for the `tokenizer_class`."""
+        """Whether pairs come with token types. `model_input_names` of tokenizer_config.json
+        decides; without that key, the rule of transformers for the `tokenizer_class`."""
         if self.settings.get("model_input_names"):
             return "token_type_ids" in self.settings["model_input_names"]
         return (self.settings.get("tokenizer_class") or "Bert") in TYPED_CLASSES
