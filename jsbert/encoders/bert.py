@@ -20,7 +20,7 @@ PREFIX = "bert."
 
 DROPPED = (
     r"embeddings\.(position_ids|token_type_ids)",  # buffers
-    r"pooler\.dense\.(weight|bias)",  # for next sentences; sentence vectors do not use it
+    r"pooler\.dense\.(weight|bias)",  # of the next-sentence head; sentence vectors do not use it
     r"(cls|classifier|qa_outputs)\..+",  # heads
 )
 """Patterns of tensor names, without the prefix, that may be in a file although the encoder has no

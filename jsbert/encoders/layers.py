@@ -219,9 +219,9 @@ def counted_positions(
     """RoBERTa's positions: the tokens of a row count from `padding_id` + 1, whether the padding is
     on the left or on the right.
 
-    Padding has the position `padding_id` and is not counted. So has a padding token that a text
-    spells out; the reference (transformers) treats it so, too. Packed rows come with `positions`;
-    there the count begins again at the first token of each text.
+    Padding has the position `padding_id` and is not counted. The same goes for a padding token that
+    a text spells out, as in the reference. Packed rows come with `positions`; there the count begins
+    again at the first token of each text.
     """
     counted = mask != 0
     if jnp.issubdtype(ids.dtype, jnp.integer):

@@ -2,8 +2,8 @@
 biases.
 
 Nussbaum et al. 2024, https://arxiv.org/abs/2402.01613. The reference is transformers'
-NomicBertModel. It computes the same as the original code (nomic-ai/contrastors), but has other keys
-in config.json.
+NomicBertModel. NomicBertModel computes the same as the original code (nomic-ai/contrastors), but
+has other keys in config.json.
 """
 
 import dataclasses
