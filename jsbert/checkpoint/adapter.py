@@ -154,7 +154,7 @@ def _targets(adapter: AdapterConfig, modules: Modules, file: pathlib.Path) -> li
 
 
 def _expected(adapter: AdapterConfig, modules: Modules, targets, leaves):
-    """({name: shape} of the tensors that may be in the file, the names of those that must be)."""
+    """(the shape of every tensor that has a place, the names of those that must be there)."""
     shapes, required = {}, set()
     for module, parts in modules.items():
         for part, path in parts.items():

@@ -188,7 +188,7 @@ def _check(config, file):
     ):
         try:
             re.compile(pattern)
-            re.compile(rf"(.*\.)?(?P<layer>{pattern})(\..*)?$")  # as it is used
+            re.compile(rf"(.*\.)?(?P<layer>{pattern})(\..*)?$")  # inside parentheses, as used
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{file}: {pattern!r} is no regular expression: {error}") from None
 

@@ -85,7 +85,7 @@ def write_router(folder: pathlib.Path, router: Router) -> None:
     """Write the config of a Router. The targets are lists of (kind, name of its folder)."""
     types = {path: _type(kind) for _, route in router.routes for kind, path in route}
     parameters = {"default_route": router.default, "allow_empty_key": router.default is not None}
-    if router.tasks:  # older versions do not know this key
+    if router.tasks:  # a key that older versions do not know
         parameters["route_mappings"] = {str((task, None)): name for task, name in router.tasks}
     structure = {name: [path for _, path in route] for name, route in router.routes}
     values = {"types": types, "structure": structure, "parameters": parameters}

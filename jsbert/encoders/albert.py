@@ -46,8 +46,8 @@ NAMES = {
 class Config(bert.Config):
     """ALBERT's sizes; see `EncoderConfig`.
 
-    A group is `inner_group_num` layers. A forward pass runs a group `num_hidden_layers` times. These
-    runs are spread evenly over the `num_hidden_groups` groups, in the order of the groups.
+    A group is `inner_group_num` layers. A forward pass is `num_hidden_layers` runs of a
+    group. The runs are spread evenly over the `num_hidden_groups` groups, in their order.
     """
 
     RENAMED: ClassVar = {"classifier_dropout": "classifier_dropout_prob"}

@@ -33,9 +33,9 @@ class Dropout:
     """The dropout of one forward pass. Each call draws a mask of its own.
 
     The bits of an entry are a hash of the key, the layer, the number of the call and the
-    coordinates of the entry. So the mask does not depend on the shape of the array. The hash takes a dozen integer
-    operations an entry; JAX's generator takes a hundred. It is "lowbias32" (Wellons 2018,
-    https://nullprogram.com/blog/2018/07/31/), applied twice.
+    coordinates of the entry. So the mask does not depend on the shape of the array. The hash takes
+    a dozen integer operations an entry; JAX's generator takes a hundred. The hash is "lowbias32"
+    (Wellons 2018, https://nullprogram.com/blog/2018/07/31/), applied twice.
     """
 
     def __init__(

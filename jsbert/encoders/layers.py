@@ -220,8 +220,8 @@ def counted_positions(
     on the left or on the right.
 
     Padding has the position `padding_id` and is not counted. The same goes for a padding token that
-    a text spells out, as in the reference. Packed rows come with `positions`; there the count begins
-    again at the first token of each text.
+    a text spells out, as in the reference. Packed rows come with `positions`; there the count
+    begins again at the first token of each text.
     """
     counted = mask != 0
     if jnp.issubdtype(ids.dtype, jnp.integer):

@@ -87,7 +87,7 @@ class Graph:
         return self._sizes[dim]
 
     def sizes(self, dims: Sequence[Dim]) -> str:
-        """Return the name of an int64 tensor that lists the sizes."""
+        """The name of a tensor int64 that lists the sizes."""
         if all(isinstance(dim, int) for dim in dims):
             return self.axes(*dims)
         if tuple(dims) not in self._lists:
