@@ -11,8 +11,8 @@ _tanh_gelu = partial(jax.nn.gelu, approximate=True)
 
 
 def _gelu(x):
-    # By erf, as HuggingFace and torch. jax.nn.gelu takes erfc, which is exact far below zero, too,
-    # where nobody looks, and twice as long.
+    # By erf, as in HuggingFace and torch. jax.nn.gelu uses erfc, which takes twice as long. erfc is
+    # more exact far below zero, where the result is almost 0.
     return 0.5 * x * (1 + jax.lax.erf(x * x.dtype.type(0.5**0.5)))
 
 
@@ -29,8 +29,8 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType(
         "sigmoid": jax.nn.sigmoid,
     }
 )
-"""Activation functions, elementwise, keyed by lower-case name: HuggingFace's `hidden_act`, torch's
-class names."""
+"""Elementwise activation functions by lower-case name: the values of HuggingFace's `hidden_act`,
+and torch's class names."""
 
 TORCH_ACTIVATIONS = {
     "identity": "torch.nn.modules.linear.Identity",
@@ -41,19 +41,19 @@ TORCH_ACTIVATIONS = {
     "swish": "torch.nn.modules.activation.SiLU",
     "tanh": "torch.nn.modules.activation.Tanh",
 }
-"""The torch class that json files name for each activation that has one."""
+"""{activation: the torch class that json files name}, for the activations that have a class."""
 
 
 def activation_name(name: str, *, where: str) -> str:
-    """Key of `ACTIVATIONS` for a config's activation.
+    """The key of `ACTIVATIONS` for the activation that a config names.
 
     Args:
         name: a HuggingFace name ("gelu_new") or a dotted torch class
-            ("torch.nn.modules.activation.Tanh"), of which the last segment counts.
-        where: what is being read, for the message.
+            ("torch.nn.modules.activation.Tanh"), whose last segment counts.
+        where: the file that is read, for the message.
 
     Raises:
-        ValueError: for a name that is not known.
+        ValueError: for an unknown name.
 
     >>> activation_name("torch.nn.modules.activation.Tanh", where="2_Dense")
     'tanh'
@@ -70,7 +70,7 @@ def torch_activation(name: str) -> str:
     """The torch class of an activation, the inverse of `activation_name`.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if torch has no class for the activation.
     """
     if name not in TORCH_ACTIVATIONS:
         raise ValueError(

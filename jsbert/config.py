@@ -1,4 +1,4 @@
-"""What a sentence encoder is made of: frozen, hashable, static under `jit`."""
+"""Configs of encoders, bi-encoders and cross-encoders: frozen, hashable, static under `jit`."""
 
 import dataclasses
 import types
@@ -14,36 +14,36 @@ from jsbert.modules import Module
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """What the configs of all encoder families share: sizes and rates, under the names that BERT's
-    config.json has for them.
+    """The sizes and rates that all encoder families share, under their names in BERT's config.json.
 
-    A family's config adds fields, sets transformers' defaults, and says how its config.json
-    differs. `compute` says how the encoder is computed; no config.json holds it.
+    The config of a family adds fields, sets transformers' defaults, and declares in the class
+    variables how its config.json differs. `compute` says how the encoder is computed; it is never
+    in a config.json.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
-    """config.json's names for fields, where they are not ours."""
+    """{field: its name in config.json}, for the fields whose name there is another."""
 
     ONLY: ClassVar[Mapping[str, Any]] = {}
-    """Keys of config.json that have one supported value."""
+    """Keys of config.json with only one supported value, and that value."""
 
     ALLOWED: ClassVar[Mapping[str, Allowed]] = {
         "num_hidden_layers": Range(1, 1001, "an integer from 1 to 1,000"),
         "hidden_act": tuple(ACTIVATIONS),
         "pad_token_id": COUNT,
     }
-    """What a field may be, if it is not like most of its type: an int is a `SIZE`, a float a
-    `RATE`, a string may be any. Layers have a bound of their own, because ALBERT's weights do not
-    show how many there are."""
+    """The allowed values of fields that differ from the rule for their type. The rule: an int is a
+    `SIZE`, a float is a `RATE`, a string is anything. The number of layers has an upper bound
+    because ALBERT's tensors do not show how many layers there are."""
 
     IN_TENSORS: ClassVar[tuple[str, ...]] = ("vocab_size", "hidden_size", "intermediate_size")
-    """Fields that are the length of an axis of some tensor."""
+    """Fields that equal the length of an axis of some tensor."""
 
     LAYERS: ClassVar[tuple[str, ...]] = ("num_hidden_layers",)
     """Fields whose product is the number of layers with params of their own."""
 
     DROPS_BEHIND: ClassVar[tuple[str, ...]] = ("attention", "output")
-    """Behind which parts of a post-norm layer there is dropout."""
+    """The parts of a post-norm layer that are followed by dropout."""
 
     model_type: str = ""
     vocab_size: int = 30522
@@ -66,7 +66,8 @@ class EncoderConfig:
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> None:
-        """ValueError for values, one for each field, that no encoder of this family can have."""
+        """Raise ValueError for values that no encoder of this family can have; `values` holds every
+        field."""
         for field in dataclasses.fields(cls):
             if field.name != "compute":
                 cls.check_field(field.name, values[field.name], cls.json_name(field.name))
@@ -79,19 +80,19 @@ class EncoderConfig:
 
     @classmethod
     def check_field(cls, name: str, value: Any, key: str) -> None:
-        """ValueError for a value that the field `name` cannot have; `key` is its name for
-        messages."""
+        """Raise ValueError for a value that the field `name` cannot have. `key` is the name of the
+        field in the message."""
         kinds = cls._kinds(name)
         usual = SIZE if int in kinds else RATE if float in kinds else None
         check_value(value, kinds, name=key, allowed=cls.ALLOWED.get(name, usual))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> "EncoderConfig":
-        """The config that a HuggingFace config.json describes; keys that do not change the vectors
-        are left aside.
+        """The config that a HuggingFace config.json describes. Keys that do not change the vectors
+        are ignored.
 
         Raises:
-            ValueError: for sizes, activations or variants that cannot be computed here; the message
+            ValueError: for sizes, activations or variants that are not supported; the message
                 names `where`.
         """
         for name, allowed in cls.ONLY.items():
@@ -117,20 +118,20 @@ class EncoderConfig:
         return cls(**chosen)
 
     def to_json(self) -> dict[str, Any]:
-        """The config.json from which transformers builds the same encoder, but for
-        "architectures"."""
+        """The config.json from which transformers builds the same encoder. It lacks the key
+        "architectures", which the writer of a folder adds."""
         own = {name: value for name, value in vars(self).items() if name != "compute"}
         values = {self.json_name(name): value for name, value in own.items()}
         return dict(self.ONLY) | values | {"dtype": "float32"}  # of the tensors in the file
 
     @property
     def max_tokens(self) -> int:
-        """The longest text, special tokens included."""
+        """The number of tokens of the longest possible text, special tokens included."""
         return self.max_position_embeddings
 
     @property
     def num_layers(self) -> int:
-        """The layers that a text goes through: one less than its hidden states."""
+        """The number of layers that a text passes: one less than the number of hidden states."""
         return self.num_hidden_layers
 
     @property
@@ -153,14 +154,14 @@ class EncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Router:
-    """Several routes for a text, one of which the task chooses: sentence-transformers' Router,
-    formerly Asym.
+    """Several routes for a text; the task chooses one. sentence-transformers' Router, formerly
+    Asym.
 
     Attributes:
-        routes: each route's name, and what it leads to.
-        default: the route without a task; None if there has to be one.
-        tasks: the routes of tasks that are not called like their route; that of None is for all
-            other tasks.
+        routes: (name, target) of each route. `Config` and the readers say what a target is.
+        default: the name of the route for texts without a task; None if a task is required.
+        tasks: (task, name of its route) for tasks whose route has another name. The task None
+            matches all tasks that are not listed.
     """
 
     routes: tuple[tuple[str, Any], ...]
@@ -168,10 +169,12 @@ class Router:
     tasks: tuple[tuple[str | None, str], ...] = ()
 
     def route_name(self, task: str | None) -> str:
-        """The name of the route for `task`, found as sentence-transformers finds it for texts.
+        """The name of the route for `task`, by sentence-transformers' rules for texts: first
+        `tasks`, then the route named like the task, then the route "text", and without a task the
+        default.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if the task has no route.
         """
         names, tasks = [name for name, _ in self.routes], dict(self.tasks)
         for asked in (task, None):
@@ -187,11 +190,11 @@ class Router:
         )
 
     def route(self, task: str | None) -> Any:
-        """What the route for `task` leads to."""
+        """The target of the route for `task`."""
         return dict(self.routes)[self.route_name(task)]
 
     def map(self, change: Callable[[Any], Any]) -> "Router":
-        """The router whose routes lead to `change` of what they lead to here."""
+        """A router with the same names, in which each target is `change(target)`."""
         return dataclasses.replace(
             self, routes=tuple((name, change(route)) for name, route in self.routes)
         )
@@ -199,23 +202,23 @@ class Router:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A bi-encoder from token ids to vectors: encoder, pooling, and what follows the pooling.
+    """A bi-encoder from token ids to vectors: encoder, pooling, and the modules behind the pooling.
 
     Its params are a dict. Only "encoder" is always there:
-        encoder: the encoder's.
+        encoder: the params of the encoder.
         head: {i: params of `modules[i]`}, for the modules that have params.
         pooling: {mode: params of that pooling}, for the poolings that have params.
         layer_weights: the weights of the layers, if there is a `layer_start`.
 
     Attributes:
-        encoder: the encoder family's config.
-        pooling: the pooling modes, concatenated in this order; names as in `pooling.POOLINGS`.
+        encoder: the config of the encoder family.
+        pooling: keys of `pooling.POOLINGS`. The pooled vectors are concatenated in this order.
         include_prompt: False leaves the prompt's tokens out of the pooling.
         modules: the modules behind the pooling.
-        layer_start: given, what is pooled is the weighted mean of the hidden states from this one
-            on, of which the embeddings are number 0 (WeightedLayerPooling); else the last layer.
-        router: its routes lead to places in `modules`, through which the vectors go in that order;
-            None: through all.
+        layer_start: None pools the last layer. A number pools the weighted mean of the hidden
+            states from this number on; number 0 is the embeddings (WeightedLayerPooling).
+        router: each target is a tuple of places in `modules`; the vectors pass these modules in
+            that order. None: the vectors pass all modules.
     """
 
     encoder: EncoderConfig
@@ -226,8 +229,8 @@ class Config:
     router: Router | None = None
 
     def for_task(self, task: str | None) -> "Config":
-        """The config with one route, that of `task`; itself without a router. The params are the
-        same.
+        """The config with the route of `task` alone; without a router, the config itself. The
+        params stay the same.
 
         Raises:
             ValueError: if there is no route for the task.
@@ -239,7 +242,7 @@ class Config:
 
     @property
     def active(self) -> tuple[int, ...]:
-        """The places in `modules` through which the vectors go, in order.
+        """The places in `modules` of the modules that the vectors pass, in order.
 
         Raises:
             ValueError: if there are several routes; `for_task` chooses one.
@@ -255,8 +258,8 @@ class Config:
 
     @property
     def embedding_dimension(self) -> int:
-        """Length of the vectors that `siamese.encode` returns; of several routes, the first
-        one's."""
+        """The length of the vectors that `siamese.encode` returns; with several routes, the length
+        for the first route."""
         width = len(self.pooling) * self.encoder.hidden_size
         for index in self._routes[0]:
             width = self.modules[index].width(width)
@@ -264,7 +267,7 @@ class Config:
 
     @property
     def is_normalized(self) -> bool:
-        """Whether the vectors come out with length 1, whichever route they take."""
+        """Whether the vectors have length 1, on all routes."""
         return all(self._normalizes(route) for route in self._routes)
 
     def _normalizes(self, route):
@@ -287,8 +290,8 @@ class CrossConfig:
     """A cross-encoder from token ids to scores. Its params are {"encoder": ..., "head": ...}.
 
     Attributes:
-        encoder: the encoder family's config, which also says how the family's classifier looks.
-        num_labels: scores a pair.
+        encoder: the config of the encoder family; the family also defines the classifier.
+        num_labels: the number of scores of a pair.
         activation: what `CrossEncoder.predict` applies to the raw scores; a key of
             `activations.ACTIVATIONS`.
     """

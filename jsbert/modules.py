@@ -1,7 +1,7 @@
 """The modules behind the pooling. Each class holds everything about its module.
 
-A new module is one class with the members of `Module`, and one line in `MODULES`. `dense` and
-`layer_norm` are also for losses and the heads of cross-encoders.
+A new module is one class with the members of `Module`, and one line in `MODULES`. Losses and the
+classifiers of cross-encoders use `dense` and `layer_norm`, too.
 Reference: sentence-transformers' modules of these names.
 """
 
@@ -24,15 +24,16 @@ Tensors = Mapping[tuple[str, ...], str]
 
 @runtime_checkable
 class Module(Protocol):
-    """What each module has. A module is also a frozen dataclass: hashable, static under `jit`.
+    """The members of every module. A module is also a frozen dataclass: hashable, static under
+    `jit`.
 
-    Its fields are what config.json says; without fields it needs no config.json.
+    The fields hold the values of config.json. A module without fields needs no config.json.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     TENSORS: ClassVar[Tensors]
-    """The name in a folder of each tensor that the module can have, by its path in the params. A
-    "kernel" is stored transposed."""
+    """{path in the params: name in a folder} of each tensor that the module can have. A "kernel" is
+    stored transposed."""
 
     def __call__(self, params: PyTree | None, vectors: Inputs) -> Outputs:
         """Compute the outputs. Pure; `params` is None if `shapes` is empty."""
@@ -44,11 +45,11 @@ class Module(Protocol):
         """The width of the outputs, for inputs of width `inputs`.
 
         Raises:
-            ValueError: if the module takes another width.
+            ValueError: if the module takes inputs of another width.
         """
 
     def normalizes(self, inputs: bool) -> bool:
-        """Whether the outputs have length 1; `inputs` says whether the inputs have."""
+        """Whether the outputs have length 1; `inputs` says whether the inputs have length 1."""
 
     def to_json(self) -> dict[str, Any]:
         """The config.json from which sentence-transformers builds the module."""
@@ -152,7 +153,8 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class LayerNorm:
-    """Mean 0 and variance 1 over the dimensions, then a scale and a shift for each."""
+    """Shift and scale a vector to mean 0 and variance 1, then apply a scale and a bias for each
+    dimension."""
 
     dimension: int
 
@@ -181,7 +183,7 @@ class LayerNorm:
 
 @dataclasses.dataclass(frozen=True)
 class Normalize:
-    """Scaling to Euclidean length 1."""
+    """Scale a vector to Euclidean length 1."""
 
     TENSORS: ClassVar[Tensors] = {}
 
@@ -207,7 +209,8 @@ class Normalize:
 
 @dataclasses.dataclass(frozen=True)
 class Dropout:
-    """Dropout while sentence-transformers trains. jsbert only keeps the rate for the folder."""
+    """Does nothing here. It is dropout when sentence-transformers trains; jsbert keeps the rate for
+    the folder."""
 
     rate: float = 0.2
 
@@ -239,7 +242,7 @@ MODULES: dict[str, type[Module]] = {
     "Normalize": Normalize,
     "Dropout": Dropout,
 }
-"""Each module under its name in sentence-transformers, which is the class's name here."""
+"""The modules under their names in sentence-transformers. The classes have the same names."""
 
 
 def _float32(*shape):

@@ -1,9 +1,9 @@
 """Pooling: token vectors to one sentence vector.
 
-The poolings take `hidden` (B, L, D) and `mask` (B, L), where a nonzero mask entry counts, compute
-in at least float32, and return (B, D). Padding may stand on either side. A row whose mask is all
-zero gives a zero vector. A pooling with params, such as a learned query, takes them first:
-`(params, hidden, mask)`. Reference: sentence-transformers' Pooling and WeightedLayerPooling.
+A pooling takes `hidden` (B, L, D) and `mask` (B, L), and returns (B, D), at least float32. Tokens
+with a nonzero mask entry count. Padding may be on either side. A row whose mask is all zero gives a
+zero vector. A pooling with params, such as a learned query, is called as
+`pooling(params, hidden, mask)`. Reference: sentence-transformers' Pooling and WeightedLayerPooling.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,9 +57,9 @@ def weighted_mean_pool(
     Args:
         hidden: the token vectors.
         mask: which tokens count.
-        first: the position that weighs 1; by default each row's first unmasked token. It differs
-            from that where a prompt is left out of the pooling: the tokens behind the prompt keep
-            the weights of their places.
+        first: the position that weighs 1; by default each row's first unmasked token. If a prompt
+            is left out of the pooling, `first` is the position of the prompt's first token: the
+            tokens behind the prompt keep the weights of their places.
     """
     first = jnp.argmax(mask != 0, axis=1) if first is None else first
     weights = (jnp.arange(1, mask.shape[1] + 1)[None] - first[:, None]) * (mask != 0)
@@ -77,8 +77,8 @@ POOLINGS: Mapping = MappingProxyType(
         "lasttoken": last_token_pool,
     }
 )
-"""The pooling functions under sentence-transformers' names, in the order in which a legacy config
-concatenates them."""
+"""The pooling functions under sentence-transformers' names. Older configs concatenate poolings in
+this order."""
 
 
 def pool(
@@ -95,8 +95,8 @@ def pool(
         hidden: token vectors (B, L, D).
         mask: (B, L), nonzero where there is a token.
         modes: keys of `POOLINGS`.
-        prompt_length: how many tokens at each row's start to leave out.
-        params: the params of each pooling that has some, by its mode.
+        prompt_length: the number of tokens at the start of each row to leave out.
+        params: {mode: params}, for the poolings that have params.
 
     >>> import jax.numpy as jnp
     >>> hidden = jnp.array([[[1.0, 4.0], [3.0, 2.0], [9.0, 9.0]]])
@@ -118,8 +118,7 @@ def pool(
 def mean_of_layers(
     weights: Float[AnyArray, " layers"], layers: Sequence[Float[Array, "batch length dim"]]
 ) -> Float[Array, "batch length dim"]:
-    """The mean of the layers' token vectors by weight: the sum of weight times layer over the sum
-    of the weights."""
+    """The weighted mean of the layers' token vectors: sum(weight * layer) / sum(weights)."""
     total = sum(
         weight * at_least_float32(layer) for weight, layer in zip(weights, layers, strict=True)
     )

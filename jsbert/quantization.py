@@ -1,7 +1,7 @@
-"""Vectors in fewer bits: a byte or a bit for each dimension, and back.
+"""Vectors to codes of a byte or a bit for each dimension, and back.
 
-Codes as in sentence_transformers.util.quantization, value for value. NumPy arrays give NumPy
-arrays, JAX arrays give JAX arrays, under `jit` too.
+The codes are the same as in sentence_transformers.util.quantization, value for value. NumPy arrays
+give NumPy arrays. JAX arrays give JAX arrays, under `jit` too.
 """
 
 from typing import Any, Literal, get_args
@@ -17,12 +17,12 @@ Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 Ranges = Float[AnyArray, "2 dim"]
-"""The smallest and the largest entry of each dimension, between which lie the 256 buckets of int8
-and uint8."""
+"""The smallest (row 0) and the largest (row 1) entry of each dimension. The 256 buckets of int8 and
+uint8 divide the range between them."""
 
 OFFSET = np.uint8(128)
-"""The bit in which the bytes of "int8" and "binary" differ from those of "uint8" and "ubinary": 128
-less."""
+"""Codes of "uint8" and "ubinary" are those of "int8" and "binary" plus 128. As bytes, the
+codes differ in this bit alone."""
 
 
 def quantize_embeddings(
@@ -33,26 +33,28 @@ def quantize_embeddings(
 ) -> Any:
     """The codes of vectors.
 
-    "int8" and "uint8" give a byte a dimension: floor((x - lowest) / step) with step = (highest -
-    lowest) / 255, less 128 for "int8". What lies outside the range is clipped. "binary" and
-    "ubinary" give a bit, 1 above 0: eight to a byte, the first highest, the last byte filled up
-    with zeros; "binary" has the same bytes less 128.
+    "uint8" gives a byte for each dimension: floor((x - lowest) / step), where step = (highest -
+    lowest) / 255. Entries outside the range are clipped. "int8" gives the same less 128.
+
+    "ubinary" gives a bit for each dimension, which is 1 if the entry is above 0. Eight bits make a
+    byte; the first bit is the highest; zeros fill the last byte. "binary" gives the same bytes less
+    128.
 
     Args:
-        embeddings: float vectors (N, D), or one (D,); or a list of matrices (L, D), which gives a
-            list.
+        embeddings: float vectors (N, D), or one vector (D,); or a list of matrices (L, D), which
+            gives a list.
         precision: "float32", "int8", "uint8", "binary" or "ubinary".
-        ranges: for "int8" and "uint8": (2, D), lowest and highest of each dimension, see
-            `calibration_ranges`; or "batch" for those of `embeddings` themselves: codes made with
+        ranges: only for "int8" and "uint8": (2, D), lowest and highest entry of each dimension (see
+            `calibration_ranges`); or "batch" for the ranges of `embeddings`. Codes made with
             different ranges cannot be compared.
-        calibration_embeddings: vectors of the same kind, of which the ranges are taken where
-            `ranges` is None.
+        calibration_embeddings: vectors of the same kind. If `ranges` is None, the ranges are those
+            of these vectors.
 
     Returns:
         float32 or codes (N, D); (N, ceil(D / 8)) for "binary" and "ubinary".
 
     Raises:
-        ValueError: for an unknown precision, vectors that are no floats or not finite, "int8" and
+        ValueError: for an unknown precision, vectors that are not floats or not finite, "int8" and
             "uint8" without ranges, or ranges that do not fit.
 
     >>> import numpy as np
@@ -62,6 +64,7 @@ def quantize_embeddings(
     >>> quantize_embeddings(np.float32([[-1, 0, 9]]), "ubinary").tolist()
     [[32]]
     """
+    # A list of matrices shares its ranges.
     dtype = code_dtype(precision)
     if isinstance(embeddings, (list, tuple)) and len(embeddings) and np.ndim(embeddings[0]) == 2:
         if isinstance(ranges, str) and precision in ("int8", "uint8"):
@@ -71,6 +74,7 @@ def quantize_embeddings(
             quantize_embeddings(matrix, precision, ranges, calibration_embeddings)
             for matrix in embeddings
         ]
+    # Codes as unsigned bytes; the last line turns them into signed ones.
     embeddings = _floats(embeddings)
     if precision == "float32":
         return embeddings.astype(np.float32)
@@ -81,7 +85,7 @@ def quantize_embeddings(
         if ranges is None and calibration_embeddings is not None:
             ranges = calibration_ranges(calibration_embeddings)
         lowest, step = _buckets(_resolved_ranges(ranges, embeddings, precision), embeddings.ndim)
-        step = module.where(step == 0, 1, step)  # all are alike: bucket 0
+        step = module.where(step == 0, 1, step)  # all entries are equal: bucket 0
         codes = module.clip(module.floor((embeddings - lowest) / step), 0, 255).astype(np.uint8)
     return (codes ^ OFFSET).view(np.int8) if dtype == np.int8 else codes
 
@@ -89,19 +93,19 @@ def quantize_embeddings(
 def dequantize_embeddings(
     codes: Any, precision: Precision, ranges: Ranges | None = None, dim: int | None = None
 ) -> Any:
-    """The float32 vectors that codes stand for: (..., D) of codes (..., D) or (..., ceil(D / 8)).
+    """The float32 vectors (..., D) that codes represent, for codes (..., D) or (..., ceil(D / 8)).
 
-    For "int8" and "uint8" the middle of each bucket, at most half a bucket from what was coded
-    unless that lay outside the ranges; for "binary" and "ubinary" 1 and -1.
+    "int8" and "uint8" give the middle of each bucket. It is at most half a bucket away from the
+    original entry, unless that was outside the ranges. "binary" and "ubinary" give 1 and -1.
 
     Args:
         codes: from `quantize_embeddings`.
-        precision: that of the codes.
-        ranges: those of the codes, (2, D); for "int8" and "uint8".
-        dim: D, for "binary" and "ubinary"; by default eight times the bytes.
+        precision: the precision of the codes.
+        ranges: only for "int8" and "uint8": the ranges (2, D) that the codes were made with.
+        dim: only for "binary" and "ubinary": D; by default eight times the number of bytes.
 
     Raises:
-        ValueError: for codes of another dtype than the precision's, and missing ranges or ranges
+        ValueError: for codes whose dtype is not that of the precision, missing ranges, or ranges
             that do not fit.
 
     >>> import numpy as np
@@ -117,7 +121,7 @@ def dequantize_embeddings(
         return codes
     codes = codes.view(np.uint8) ^ OFFSET if wanted == np.int8 else codes
     if precision in ("binary", "ubinary"):
-        if codes.size == 0:  # which jnp.unpackbits does not take
+        if codes.size == 0:  # jnp.unpackbits does not take empty arrays
             return module.zeros(
                 (*codes.shape[:-1], 8 * codes.shape[-1] if dim is None else dim), np.float32
             )
@@ -127,10 +131,11 @@ def dequantize_embeddings(
 
 
 def calibration_ranges(embeddings: Float[AnyArray, "rows dim"]) -> Any:
-    """The ranges (2, D) of vectors (N, D): float32, the smallest of each dimension and the largest.
+    """The ranges of vectors (N, D): (2, D) float32, the smallest and the largest entry of each
+    dimension.
 
-    The vectors should be like those that are to be coded: of the same model, truncated and
-    normalised alike.
+    The vectors should be like those to be coded: from the same model, truncated and normalised in
+    the same way.
 
     Raises:
         ValueError: for fewer than two vectors, or entries that are not finite.
@@ -152,7 +157,7 @@ def calibration_ranges(embeddings: Float[AnyArray, "rows dim"]) -> Any:
 
 
 def code_dtype(precision: Precision) -> np.dtype:
-    """The dtype of a precision's codes; ValueError for an unknown precision."""
+    """The dtype of the codes of a precision. Raises ValueError for an unknown precision."""
     if precision not in PRECISIONS:
         raise ValueError(
             f"precision is {precision!r}; choose one of {', '.join(map(repr, PRECISIONS))}"
@@ -161,12 +166,12 @@ def code_dtype(precision: Precision) -> np.dtype:
 
 
 def code_width(dim: int, precision: Precision) -> int:
-    """How many codes a vector of `dim` dimensions has."""
+    """The number of codes of a vector of `dim` dimensions."""
     return -(-dim // 8) if precision in ("binary", "ubinary") else dim
 
 
 def checked_ranges(ranges: Ranges | None, dim: int, precision: Precision) -> Any:
-    """`ranges` as float32 (2, D); ValueError if there are none, or they do not fit."""
+    """`ranges` as float32 (2, D). Raises ValueError if they are None or do not fit."""
     if ranges is None:
         raise ValueError(
             f"precision {precision!r} needs the ranges of the dimensions: give "
@@ -199,7 +204,7 @@ def _resolved_ranges(ranges, embeddings, precision):
 
 
 def _buckets(ranges, ndim):
-    """(lowest, width of a bucket), to stand beside arrays of `ndim` axes."""
+    """(lowest, width of a bucket), in shapes that broadcast with arrays of `ndim` axes."""
     lowest, highest = ranges.reshape(2, *[1] * (ndim - 1), -1)
     return lowest, (highest - lowest) / 255
 

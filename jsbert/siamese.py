@@ -1,4 +1,4 @@
-"""The siamese pass: the same encoder, with the same params, over each tower's sentences.
+"""The siamese pass: one encoder, with the same params for the sentences of each tower.
 
 Reimers & Gurevych 2019, https://arxiv.org/abs/1908.10084, section 3.
 """
@@ -28,17 +28,18 @@ def encode(
     *,
     prompt_length: Int[ArrayLike, ""] = 0,
 ) -> Float[Array, "batch embedding"]:
-    """Sentence vectors: encoder, pooling, and the modules behind it.
+    """Sentence vectors: encoder, pooling, and the modules behind the pooling.
 
     Args:
-        config: static; changing it compiles anew. With several routes, `config.for_task` chooses
-            one first.
-        params: as `Config` says.
-        ids: token ids, or word vectors in their place (to differentiate by).
+        config: static; another config compiles again. If it has several routes, choose one with
+            `config.for_task` first.
+        params: the dict that `Config` describes.
+        ids: token ids; or word vectors in place of ids, so that one can differentiate by the word
+            vectors.
         mask: nonzero where there is a token.
-        key: for dropout; None for none. See `encoders.forward`.
-        prompt_length: tokens at the start of each row to leave out of the pooling (`include_prompt:
-            false`).
+        key: draws the dropout; None: no dropout. See `encoders.forward`.
+        prompt_length: the number of tokens at the start of each row to leave out of the pooling
+            (`include_prompt: false`).
     """
     hidden = token_vectors(config, params, ids, mask, key)
     return pool_and_finish(config, params, hidden, mask, prompt_length=prompt_length)
@@ -47,8 +48,8 @@ def encode(
 def token_vectors(
     config: Config, params: PyTree, *args: Any, **options: Any
 ) -> Float[Array, "batch length dim"]:
-    """The first part of `encode`: the vectors that are pooled. Further arguments as for
-    `encoders.forward`."""
+    """The first part of `encode`: the token vectors that are pooled. The further arguments are
+    those of `encoders.forward`."""
     if config.layer_start is None:
         return encoders.forward(config.encoder, params["encoder"], *args, **options)
     states = encoders.hidden_states(config.encoder, params["encoder"], *args, **options)
@@ -80,13 +81,14 @@ def encode_rows(
     *,
     prompt_length: Int[ArrayLike, ""] = 0,
 ) -> Float[Array, "batch texts embedding"]:
-    """`encode` of rows that hold several texts side by side, from the left: the same vectors.
+    """`encode` of rows that hold several texts side by side, from the left. The vectors are the
+    same as with one text in each row.
 
     Args:
         config, params, prompt_length: as for `encode`.
         ids: token ids.
-        lengths: tokens of each row's texts in their order; 0 where there is no text, whose vector
-            means nothing.
+        lengths: the number of tokens of each text, in the order of the row; 0 for no text. The
+            vector of no text means nothing.
     """
     segment_ids, positions = segments(lengths, ids.shape[1])
     hidden = token_vectors(config, params, ids, segment_ids, positions=positions)
@@ -102,11 +104,10 @@ def encode_towers(
     mask: Int[AnyArray, "towers batch length"] | Bool[AnyArray, "towers batch length"],
     key: Key[Array, ""] | Key[Array, " batch"] | UInt32[Array, "..."] | None = None,
 ) -> Float[Array, "towers batch embedding"]:
-    """`encode` vmapped over the towers (anchor and positive, say), which share `params`: that is
-    all "siamese" means.
+    """`encode` vmapped over the towers, for example anchor and positive. The towers share `params`:
+    that is all "siamese" means.
 
-    With a `key`, or a batch of keys, each example draws its own dropout, and so does each of its
-    towers.
+    With a key, or a batch of keys, each tower of each example draws its own dropout.
     """
     tower = jax.custom_batching.custom_vmap(
         lambda params, ids, mask, keys: encode(config, params, ids, mask, keys)
@@ -114,10 +115,10 @@ def encode_towers(
 
     @tower.def_vmap
     def as_rows(num_towers, batched, params, ids, mask, keys):
-        # What vmap means where params are shared: one batch of all towers' rows. The matrix
-        # products stay plain, and so does the kernels' gradient, which costs 1.2 times as much
-        # where it sums over a towers' axis (XLA on the CPU). Rows of one example stay together,
-        # hence on one device.
+        # With shared params, vmap over towers is one pass over the rows of all towers. Flattened
+        # rows keep the matrix products plain; with an axis of towers the gradient of a kernel costs
+        # 1.2 times as much (XLA on the CPU). The rows of an example are neighbours, so that they
+        # are on one device.
         del num_towers, batched
         rows = jax.tree.map(
             lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), (ids, mask, keys)
@@ -136,14 +137,16 @@ def encode_packed(
     lengths: Int[AnyArray, " texts"],
     keys: Key[Array, " texts"] | None = None,
 ) -> Float[Array, "texts embedding"]:
-    """`encode` of N texts that lie side by side in `rows`, as `jsbert.engine.packed` returns them;
-    the same vectors.
+    """`encode` of N texts that are packed side by side into rows. The vectors are the same as with
+    one text in each row.
 
     Args:
         config, params: as for `encode`.
-        rows: `ids`, `segment_ids`, `positions` (R, L) and `starts` (N,).
-        lengths: tokens of each text.
-        keys: for dropout, one a text; an example draws what it draws in a row of its own.
+        rows: `ids`, `segment_ids`, `positions` (R, L) and `starts` (N,), as `jsbert.engine.packed`
+            returns them.
+        lengths: the number of tokens of each text.
+        keys: draw the dropout, one key for each text; a text draws the same masks as in a row of
+            its own.
     """
     hidden, mask = _unpacked(functools.partial(token_vectors, config, params), rows, lengths, keys)
     return pool_and_finish(config, params, hidden, mask)
@@ -156,15 +159,15 @@ def packed_hidden(
     lengths: Int[AnyArray, " texts"],
     keys: Key[Array, " texts"] | None = None,
 ) -> tuple[Float[Array, "texts length dim"], Bool[Array, "texts length"]]:
-    """An encoder's token vectors of packed texts, a row a text again, and their mask."""
+    """(token vectors, mask) of packed texts, unpacked to one row for each text."""
     return _unpacked(functools.partial(encoders.forward, config, params), rows, lengths, keys)
 
 
 def tower_keys(
     key: Key[Array, "..."], x: Shaped[AnyArray, "towers batch ..."]
 ) -> Key[Array, "towers batch"]:
-    """The keys of each example's towers in `x`: its own, or its share of a single one, folded with
-    the tower's number."""
+    """A key for each tower of each example in `x`: the key of the example, folded with the number
+    of the tower. A single key is first split over the examples."""
     keys = row_keys(key, x[0])
     return jax.vmap(lambda tower: jax.vmap(lambda key: jax.random.fold_in(key, tower))(keys))(
         jnp.arange(len(x))
@@ -180,7 +183,7 @@ def _unpacked(forward, rows, lengths, keys):
         positions=rows["positions"],
     )
     mask = jnp.arange(hidden.shape[1])[None] < lengths[:, None]
-    # Each text's tokens from its own row on; those beyond the text's length are others', and
+    # Take L tokens from the start of each text. Those beyond its length are of other texts, and
     # masked.
     places = rows["starts"][:, None] + jnp.arange(hidden.shape[1])[None]
     return jnp.take(hidden.reshape(-1, hidden.shape[-1]), places, axis=0, mode="clip"), mask

@@ -1,7 +1,7 @@
-"""Similarities of vectors, as matrices and pairwise; larger means more similar.
+"""Similarities of vectors, as matrices and pairwise. Larger means more similar.
 
-Names and results as in sentence_transformers.util. Inputs: anything that becomes a float array; one
-vector counts as a batch of one.
+Names and results are those of sentence_transformers.util. The functions take anything that becomes
+a float array. One vector counts as a batch of one.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,8 +18,8 @@ Column = Float[Array, " rows"]
 
 
 def cos_sim(a, b) -> Matrix:
-    """Cosine of each row of `a` (Q, D) with each of `b` (N, D): (Q, N), in -1 to 1; 0 with a zero
-    vector.
+    """Cosine of each row of `a` (Q, D) with each of `b` (N, D): (Q, N), from -1 to 1. The cosine
+    with a zero vector is 0.
 
     >>> cos_sim([[1.0, 0.0]], [[2.0, 0.0], [0.0, 3.0], [0.0, 0.0]]).tolist()
     [[1.0, 0.0, 0.0]]
@@ -80,7 +80,7 @@ SIMILARITIES: Mapping[str, tuple[Callable, Callable]] = MappingProxyType(
 
 
 def similarity_name(function: Callable) -> str:
-    """The name under which `SIMILARITIES` holds a matrix function.
+    """The name in `SIMILARITIES` of a matrix function.
 
     Raises:
         ValueError: for another function.
@@ -121,7 +121,7 @@ def _same_shape(a, b):
 
 
 def _by_row(compare, a, b):
-    # One row of `a` at a time: the differences take (N, D), not (Q, N, D), and nothing cancels as
-    # in a^2 - 2ab + b^2.
+    # One row of `a` at a time: the differences then take (N, D), not (Q, N, D). The formula
+    # a^2 - 2ab + b^2 would lose digits by cancellation.
     a, b = _same_width(_rows(a), _rows(b))
     return jax.lax.map(lambda row: compare(row, b), a)

@@ -1,5 +1,4 @@
-"""Model folders in the sentence-transformers layout, to params and back; and where folders come
-from."""
+"""Read and write model folders in the sentence-transformers layout, and find a folder by name."""
 
 from jsbert.checkpoint.adapter import merge_adapter
 from jsbert.checkpoint.classifier import (

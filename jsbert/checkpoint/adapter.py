@@ -1,4 +1,4 @@
-"""LoRA adapters as PEFT keeps them, read and merged into params.
+"""Read LoRA adapters in PEFT's format, and merge them into params.
 
 Hu et al. 2021, https://arxiv.org/abs/2106.09685; DoRA: Liu et al. 2024,
 https://arxiv.org/abs/2402.09353. The reference is peft 0.21.
@@ -24,7 +24,7 @@ from jsbert.json_files import has_file, read_json
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 PEFT_PREFIX = "base_model.model."
-"""What peft puts in front of every name."""
+"""The prefix that peft puts in front of every name."""
 
 MATRICES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -32,25 +32,24 @@ MATRICES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "embedding": ("lora_embedding_A", "lora_embedding_B"),
     }
 )
-"""How peft calls A and B of our linear layers and our embeddings."""
+"""{our name of a matrix: peft's names of its A and B}, for linear layers and embeddings."""
 
 Modules = Mapping[str, Mapping[str, tuple]]
-"""For each module, by peft's name for it, the paths of its "weight" and its "bias" in the
-params."""
+"""{peft's name of a module: {"weight" or "bias": path in the params}}."""
 
 
 def is_adapter(folder: pathlib.Path) -> bool:
-    """Whether a folder holds an adapter, alone or beside its base model."""
+    """Whether a folder holds an adapter, alone or together with its base model."""
     return has_file(folder / CONFIG)
 
 
 def base_folder(folder: pathlib.Path) -> pathlib.Path:
-    """The folder with config.json and weights of the model that an adapter is for; of other
-    folders, the folder itself.
+    """The folder with config.json and weights: the folder of the base model if `folder` holds an
+    adapter alone, else `folder` itself.
 
     Raises:
-        OSError: if the base model is not to be found.
-        ValueError: if the adapter names none.
+        OSError: if the base model is not found.
+        ValueError: if the adapter names no base model.
     """
     file = folder / CONFIG
     if not has_file(file) or has_file(folder / "config.json"):
@@ -71,9 +70,10 @@ def base_folder(folder: pathlib.Path) -> pathlib.Path:
 
 
 def full_names(config: EncoderConfig, *, head: bool) -> dict[tuple, str]:
-    """For each path in the params the tensor's name in a model with a head, prefix and all.
+    """For each path in the params, the name of the tensor with the family's prefix.
 
-    The params are the encoder's; with `head` they are {"encoder", "head"} of a cross-encoder.
+    The params are those of the encoder; with `head`, {"encoder": ..., "head": ...} of a
+    cross-encoder.
     """
     module = family(config)
     names = {path: module.PREFIX + name for path, name in tensor_names(config).items()}
@@ -86,19 +86,22 @@ def full_names(config: EncoderConfig, *, head: bool) -> dict[tuple, str]:
 def merge_adapter(
     config: EncoderConfig, params: PyTree, folder: pathlib.Path, *, head: bool = False
 ) -> PyTree:
-    """The params with a folder's adapter merged: W + scale * B A for its targets, its other tensors
-    in their place.
+    """Return the params with the adapter of a folder merged. The weight of a target becomes
+    W + scale * B A; other tensors of the adapter replace those of the model.
 
     Args:
-        config: the encoder's.
-        params: the encoder's, float32; with `head` a cross-encoder's, {"encoder", "head"}.
-        folder: with adapter_config.json and adapter_model.safetensors.
+        config: the config of the encoder.
+        params: the params of the encoder, float32; with `head`, {"encoder": ..., "head": ...} of a
+            cross-encoder.
+        folder: the folder with adapter_config.json and adapter_model.safetensors.
+        head: whether `params` are those of a cross-encoder.
 
     Raises:
         OSError: for files that are not there.
-        ValueError: for an adapter that cannot be merged, naming the field; for tensors that fit
-            neither its config nor the model, with all their names.
+        ValueError: for an adapter that cannot be merged, with the name of the field; and for
+            tensors that do not fit, with all their names.
     """
+    # Our params under the names that the adapter's file uses.
     adapter, prefix = read_adapter_config(folder), family(config).PREFIX
     tensors, source = read_tensors(folder, WEIGHTS)
     tensors = [(name.removeprefix(PEFT_PREFIX), array) for name, array in tensors]
@@ -120,6 +123,7 @@ def merge_adapter(
         )
         return any(re.fullmatch(pattern, bare) for pattern in family(config).DROPPED)
 
+    # Check every tensor against config and model, then merge.
     targets = _targets(adapter, modules, folder / CONFIG)
     shapes, required = _expected(adapter, modules, targets, leaves)
     found = _fitting(tensors, shapes, required, is_dropped, where=source)
@@ -127,8 +131,8 @@ def merge_adapter(
 
 
 def _wrapping(names, prefix):
-    """(what a SentenceTransformer around the model puts in front of names, whether the family's
-    prefix follows)."""
+    """(the prefix of a SentenceTransformer around the model, or ""; whether the family's prefix
+    follows)."""
     match = re.match(r"0\.(auto_)?model\.", names[0]) if names else None
     wrapper = match[0] if match else ""
     return wrapper, any(name.startswith(wrapper + prefix) for name in names)
@@ -178,12 +182,12 @@ def _fitting(
     *,
     where: pathlib.Path,
 ) -> dict[str, np.ndarray]:
-    """The tensors by name, float32; ValueError with a list of all that have no place, the wrong
-    shape, or are not there."""
+    """{name: tensor, float32}. Raises ValueError with a list of all tensors that have no place,
+    have the wrong shape, are double, or are missing."""
     problems, found = [], {}
     for full_name, array in tensors:
         name = full_name.replace(".base_layer.", ".")
-        # bias="all" brings copies of what modules_to_save wraps.
+        # With bias="all" the file holds copies of the modules in modules_to_save.
         if re.search(r"\.(modules_to_save|original_module)\.", name):
             continue
         if name in found:

@@ -1,7 +1,7 @@
-"""What an adapter_config.json asks for: which of a model's modules PEFT's LoRA changes, and by how
-much.
+"""Read an adapter_config.json: which modules PEFT's LoRA changes, and by how much.
 
-The reference is peft 0.21's LoraConfig. Modules are called as in the torch model that peft wrapped.
+The reference is LoraConfig of peft 0.21. Names of modules are those of the torch model that peft
+wrapped.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from jsbert.json_files import read_json
 CONFIG = "adapter_config.json"
 
 LEFT_ASIDE = frozenset(
-    {"peft_type", "init_lora_weights"}  # checked by themselves
+    {"peft_type", "init_lora_weights"}  # checked separately
     | {
         "base_model_name_or_path",
         "revision",
@@ -34,21 +34,21 @@ LEFT_ASIDE = frozenset(
         "lora_ga_config",
         "runtime_config",
     }
-    | {"megatron_core", "qalora_group_size"}  # nothing without megatron_config, use_qalora
+    | {"megatron_core", "qalora_group_size"}  # without effect unless megatron_config, use_qalora
     | {
         "fan_in_fan_out",
         "ensure_weight_tying",
-    }  # torch's linear layers lie one way; a trunk ties no weights
+    }  # torch's linear layers have one layout; no encoder ties weights
 )
-"""Fields that say who made the adapter and how, not what it computes."""
+"""Fields that are ignored: they say who made the adapter and how, not what it computes."""
 
 STARTS = (True, False, None, "gaussian", "orthogonal", "eva", "mica")
-"""The values of init_lora_weights that leave the base model's weights as they are."""
+"""The values of init_lora_weights with which peft does not change the base model's weights."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AdapterConfig:
-    """The fields of LoraConfig that say what is computed, with peft's defaults."""
+    """The fields of LoraConfig that determine what is computed, with peft's defaults."""
 
     r: int = 8
     lora_alpha: float = 8
@@ -73,34 +73,34 @@ class AdapterConfig:
         if isinstance(self.target_modules, str):
             is_all = self.target_modules.lower() == "all-linear"
             return is_linear if is_all else _is_named(self.target_modules, module)
-        # A module's whole name is stronger than the choice of layers.
+        # A module listed by its whole name is a target in whichever layer it is.
         return module in self.target_modules or (
             _is_named(self.target_modules, module) and self._is_in_layers(module)
         )
 
     def is_saved(self, module: str) -> bool:
-        """Whether the adapter has a module's own tensors, trained along."""
+        """Whether the adapter holds all tensors of a module, trained with the adapter."""
         ends = [dot.start() for dot in re.finditer(r"\.|$", module)]
         return any(module[:end].endswith(saved) for end in ends for saved in self.modules_to_save)
 
     def has_bias(self, is_target: bool) -> bool:
-        """Whether the adapter has the biases of targets, or of other modules, trained along."""
+        """Whether the adapter holds the biases of targets, or those of other modules."""
         return self.bias == "all" or (self.bias == "lora_only" and is_target)
 
     def rank(self, module: str) -> int:
-        """The rank of a module's matrices."""
+        """The rank of the matrices of a module."""
         return _by_pattern(self.rank_pattern, module, self.r)
 
     def scale(self, module: str) -> float:
-        """What the matrices' product is multiplied by."""
+        """The factor of the product of the matrices."""
         alpha, rank = _by_pattern(self.alpha_pattern, module, self.lora_alpha), self.rank(module)
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
     def _is_in_layers(self, module):
         if not _as_list(self.layers_to_transform):
             return True
-        # Its layer is the first number behind a pattern; without patterns, the first behind two
-        # names.
+        # The number of the layer is the first number behind a pattern; without patterns, the first
+        # number behind two names.
         starts = [rf"(?:.*?\.)?{pattern}" for pattern in _as_list(self.layers_pattern)] or [
             r".*?\.[^.]*"
         ]
@@ -111,11 +111,11 @@ class AdapterConfig:
 
 
 def read_adapter_config(folder: pathlib.Path) -> AdapterConfig:
-    """What a folder's adapter_config.json asks for.
+    """Read the adapter_config.json of a folder.
 
     Raises:
-        OSError: if it is not there.
-        ValueError: if it is broken, or asks for what is not a matter of plain weights; the message
+        OSError: if the file is not there.
+        ValueError: if the file is broken, or asks for something that is not supported; the message
             names the field.
     """
     file = folder / CONFIG
@@ -161,7 +161,7 @@ TYPES: Mapping[str, Any] = {
     "layers_to_transform": int | list[int],
     "layers_pattern": str | list[str],
 }
-"""What json has for each field of `AdapterConfig`."""
+"""The type in json of each field of `AdapterConfig`."""
 
 ALPHA = Range(-1e30, 1e30, "a number from -1e30 to 1e30")
 
@@ -172,7 +172,7 @@ ALLOWED: Mapping[str, Allowed] = {
     "alpha_pattern": ALPHA,
     "bias": ("none", "all", "lora_only"),
 }
-"""What these may be, not only of what type; a dict's values each."""
+"""The allowed values of fields; for a dict, of each of its values."""
 
 
 def _check(config, file):
@@ -188,7 +188,7 @@ def _check(config, file):
     ):
         try:
             re.compile(pattern)
-            re.compile(rf"(.*\.)?(?P<layer>{pattern})(\..*)?$")  # in the parentheses, as it is used
+            re.compile(rf"(.*\.)?(?P<layer>{pattern})(\..*)?$")  # inside parentheses, as used
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{file}: {pattern!r} is no regular expression: {error}") from None
 

@@ -1,4 +1,4 @@
-"""The README of a saved model: what it is, and how to call it."""
+"""The README.md of a saved model: facts about the model, and an example of a call."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,9 @@ def model_card(
     """A model card for the Hub, in Markdown.
 
     Args:
-        facts: the rows of its table, name to value.
+        facts: the rows of the table, {name: value}.
         is_cross_encoder: whether the model scores pairs.
-        origin: follows the title, such as " trained with jsbert".
+        origin: text behind the title, such as " trained with jsbert".
         sections: Markdown that follows the example of a call.
     """
     kind, task, title = "SentenceTransformer", "sentence-similarity", "A sentence encoder"

@@ -1,4 +1,4 @@
-"""Cross-encoders' folders: an encoder with a classifier on it, read, or made new to be trained."""
+"""Read the folder of a cross-encoder, or make a new cross-encoder from a bi-encoder."""
 
 import dataclasses
 import os
@@ -28,18 +28,18 @@ from jsbert.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class CrossEncoderParts:
-    """What a cross-encoder's folder holds. Params: {"encoder": ..., "head": ...}."""
+    """What a cross-encoder's folder holds. The params are {"encoder": ..., "head": ...}."""
 
     config: CrossConfig
     params: dict[str, Any] = dataclasses.field(repr=False)
     tokenizer: Tokenizer
     labels: tuple[str, ...] = ()
-    """The labels' names, where the folder has any."""
+    """The names of the labels; () if the folder has none."""
 
 
 def is_cross_encoder(folder: str | os.PathLike) -> bool:
-    """Whether a model's folder holds a cross-encoder: its own word for it, else the architecture of
-    a plain folder."""
+    """Whether a folder holds a cross-encoder. config_sentence_transformers.json decides; without an
+    answer there and without modules.json, the architecture in config.json."""
     folder = pathlib.Path(folder)
     file = folder / "config_sentence_transformers.json"
     kind = typed(read_json_if_there(file), "model_type", str, None, where=file)
@@ -53,18 +53,18 @@ def is_cross_encoder(folder: str | os.PathLike) -> bool:
 
 
 def brings_classifier(folder: pathlib.Path) -> bool:
-    """Whether a folder holds an adapter with the classifier that its base model lacks."""
+    """Whether a folder holds an adapter with a classifier, for a base model without one."""
     if not is_adapter(folder) or read_json(folder / CONFIG).get("task_type") != "SEQ_CLS":
         return False
     return not is_cross_encoder(base_folder(folder))
 
 
 def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
-    """A folder with a sequence-classification model, as sentence-transformers' CrossEncoder reads
-    it.
+    """Read a folder with a sequence-classification model, as sentence-transformers' CrossEncoder
+    does.
 
     Raises:
-        OSError, ValueError: as `read_bi_encoder`.
+        OSError, ValueError: as for `read_bi_encoder`.
     """
     modules = read_modules(folder)
     if modules is not None and [kind for kind, _ in modules] != ["Transformer"]:
@@ -101,8 +101,9 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
 def new_cross_encoder(
     trunk: BiEncoderParts, num_labels: int, key: Key[Array, ""]
 ) -> CrossEncoderParts:
-    """A bi-encoder's encoder under a new classifier, drawn as transformers draws it: what training
-    begins with. Its pooling and head are left behind."""
+    """Return a cross-encoder to be trained: the encoder of the bi-encoder `trunk`, with a new
+    classifier. The params of the classifier are drawn as transformers draws them. The bi-encoder's
+    pooling and modules are not used."""
     encoder = trunk.config.encoder
     shapes = family(encoder).head(encoder).shapes(encoder, num_labels)
     keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
@@ -121,7 +122,7 @@ def new_cross_encoder(
 
 
 def _label_names(values, file):
-    """The labels' names in the order of their numbers; () without any."""
+    """The names of the labels in the order of their numbers; () if there are none."""
     labels = typed(values, "id2label", (dict, list), (), where=file)
     if isinstance(labels, dict):
         try:

@@ -1,4 +1,4 @@
-"""A name to a folder: local, bundled, or from the Hugging Face Hub."""
+"""Find the folder of a model by name: local, bundled, or from the Hugging Face Hub."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ from jsbert.checkpoint.tensors import FLAX
 from jsbert.tokenizer import FILES
 
 DEFAULT_ORGANIZATION = "sentence-transformers"
-"""Whose hub names those without a slash are, as for sentence-transformers."""
+"""The organisation of hub names without a slash, as in sentence-transformers."""
 
 NAMES_WITHOUT_OWNER = frozenset({
     "albert-base-v1", "albert-base-v2", "albert-large-v1", "albert-large-v2", "albert-xlarge-v1",
@@ -41,11 +41,10 @@ NAMES_WITHOUT_OWNER = frozenset({
     "xlm-roberta-large-finetuned-conll03-german", "xlm-roberta-large", "xlnet-base-cased",
     "xlnet-large-cased",
 })  # fmt: skip
-"""Hub names that are whole without an owner; the list is sentence-transformers' (6.2)."""
+"""Hub names that are complete without an owner. The list is sentence-transformers' (6.2)."""
 
-_MODULE = (
-    r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"  # the second is a route's, maybe in a Router's own
-)
+# The second folder is that of a route's module, maybe inside the folder of a Router.
+_MODULE = r"(\d+_[^/]+/)?([^/]+_[A-Z][A-Za-z]+/)?"
 _CONFIGS = re.compile(
     _MODULE
     + r"(modules|config|adapter_config|config_sentence_transformers|router_config|"
@@ -70,26 +69,27 @@ def find_folder(
     local_files_only: bool = False,
     organization: str | None = DEFAULT_ORGANIZATION,
 ) -> pathlib.Path:
-    """The folder of a model.
+    """Find the folder of a model; download the model if need be.
 
-    A folder's path is taken as it is, without any network. Other names are looked up among the
-    bundled models, then on the Hub.
+    The path of a folder is returned as it is, without any network. Other names are looked up first
+    among the bundled models, then on the Hub.
 
     Args:
         name: a path, a bundled model's name or a hub name; None is the default model.
-        revision: branch, tag or commit on the Hub; given one, bundled models are passed over.
+        revision: branch, tag or commit on the Hub. With a revision, bundled models are skipped.
         token: hub token, or True for the stored one.
-        cache_folder: where hub files are kept; by default SENTENCE_TRANSFORMERS_HOME, else the
-            Hub's own cache.
+        cache_folder: where hub files are kept; by default the folder that the environment variable
+            SENTENCE_TRANSFORMERS_HOME names, else the Hub's own cache.
         local_files_only: take hub files from the cache alone. HF_HUB_OFFLINE does the same.
-        organization: whose hub names those without a slash are, but for those of
-            `NAMES_WITHOUT_OWNER`; None: nobody's.
+        organization: put in front of hub names without a slash, except those in
+            `NAMES_WITHOUT_OWNER`. None: names stay as they are.
 
     Raises:
         OSError: if there is no such folder or model (FileNotFoundError, NotADirectoryError), or it
             cannot be fetched.
         TypeError: for a name that is neither a string nor a path.
     """
+    # The default model, or a local folder.
     if name is None:
         return _bundled_folder(_manifest()["default"])
     if not isinstance(name, (str, os.PathLike)):
@@ -110,12 +110,14 @@ def find_folder(
         raise FileNotFoundError(
             f"no folder {text!r}; give an existing folder, a bundled model's name or a hub name"
         )
+    # A bundled model. The error for one whose package is missing is kept for the Hub's message.
     hint = ""
     if revision is None and text in bundled_models():
         try:
             return _bundled_folder(bundled_models()[text])
         except FileNotFoundError as error:
             hint = f"; {error}"
+    # The Hub.
     is_whole = "/" in text or organization is None or text.lower() in NAMES_WITHOUT_OWNER
     repository = text if is_whole else f"{organization}/{text}"
     cache_folder = cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
@@ -123,8 +125,8 @@ def find_folder(
 
 
 def bundled_models() -> dict[str, str]:
-    """Names under which bundled models are found, each with its entry in
-    `weights/manifest.json`."""
+    """{name: its entry in `weights/manifest.json`} for all names of bundled models, aliases
+    included."""
     return {
         name: key
         for key, entry in _manifest()["models"].items()
@@ -133,7 +135,7 @@ def bundled_models() -> dict[str, str]:
 
 
 def _weights_folder() -> pathlib.Path:
-    # In a wheel the weights lie inside the package, in a checkout beside it.
+    # The weights are inside the package in a wheel, and next to the package in a checkout.
     package = pathlib.Path(__file__).parents[1]
     for folder in (package / "weights", package.parent / "weights"):
         if (folder / "manifest.json").is_file():
@@ -161,7 +163,7 @@ def _bundled_folder(key: str) -> pathlib.Path:
 
 
 def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=""):
-    import huggingface_hub.constants  # half a second that local folders need not spend
+    import huggingface_hub.constants  # takes half a second, which local folders save
     import huggingface_hub.errors
 
     offline = local_files_only or huggingface_hub.constants.HF_HUB_OFFLINE
@@ -182,7 +184,7 @@ def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=
             return pathlib.Path(folder)
         except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError):
             raise  # the Hub has answered
-        except Exception as error:  # it has not: no network, say
+        except Exception as error:  # the Hub has not answered: no network, perhaps
             try:
                 return _cached_snapshot(repository, revision, cache_folder)
             except FileNotFoundError:
@@ -201,7 +203,7 @@ def _from_hub(repository, revision, token, cache_folder, local_files_only, hint=
 
 
 def _cached_snapshot(repository, revision, cache_folder):
-    # snapshot_download would call a snapshot incomplete that lacks files which nobody asked for.
+    # snapshot_download would call a snapshot incomplete although only unneeded files are missing.
     import huggingface_hub
 
     for name in ("modules.json", "config.json", "adapter_config.json"):
@@ -214,12 +216,12 @@ def _cached_snapshot(repository, revision, cache_folder):
 
 
 def needed_files(files: list[str]) -> list[str]:
-    """Those of a repository's files that jsbert reads: configs, tokenizer, and one form of the
+    """The files of a repository that jsbert reads: configs, tokenizer, and one form of the
     weights."""
     wanted = [file for file in files if _CONFIGS.fullmatch(file) or _TOKENIZERS.fullmatch(file)]
     weights: dict[
         str, tuple[re.Pattern, list[str]]
-    ] = {}  # of each module, in the first form that there is
+    ] = {}  # {folder of a module: its weights, in the first form found}
     for pattern in (_SAFETENSORS, _PICKLES, _FLAX):
         for file in filter(pattern.fullmatch, files):
             form, chosen = weights.setdefault(file.rpartition("/")[0], (pattern, []))

@@ -1,18 +1,19 @@
-"""The checkpoints that transformers' Flax models left behind: `flax_model.msgpack`."""
+"""Read the checkpoints of transformers' former Flax models: `flax_model.msgpack`."""
 
 import flax.serialization
 import flax.traverse_util
 import numpy as np
 
 LEAVES = {"kernel": "weight", "embedding": "weight", "scale": "weight"}
-"""torch's names of Flax's leaves; others are the same."""
+"""{Flax's name of a leaf: torch's name}. Other leaves have the same name in both."""
 
 
 def torch_tensors(content: bytes) -> list[tuple[str, np.ndarray]]:
-    """The tensors in such a file, under torch's names and in torch's layout: kernels transposed.
+    """The tensors in the content of a file, under torch's names and in torch's layout: kernels are
+    transposed.
 
     Raises:
-        ValueError: for content that is no such file.
+        ValueError: if the content is not a Flax checkpoint.
     """
     try:
         tree = flax.serialization.msgpack_restore(content)

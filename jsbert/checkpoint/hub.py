@@ -1,4 +1,4 @@
-"""A model's folder to the Hugging Face Hub."""
+"""Upload the folder of a model to the Hugging Face Hub."""
 
 import pathlib
 
@@ -17,18 +17,17 @@ def upload_folder(
     revision: str | None = None,
     create_pr: bool = False,
 ) -> str:
-    """The address of the commit, or pull request, by which a folder's files went to the Hub.
+    """Upload the files of a folder to the Hub. Return the address of the commit or pull request.
 
     Args:
-        folder: whose files to upload.
+        folder: the folder to upload.
         repo_id: "owner/name".
         token: hub token, or True for the stored one.
-        private: whether a repository that is made now is private; None leaves it to the owner's
-            settings.
+        private: whether a new repository is private; None: as the owner's settings say.
         commit_message: by default it says that a model was added.
-        exist_ok: go on where the repository exists already.
-        replace_model_card: replace a README.md that the repository has.
-        revision: the branch to commit to, made if it is not there.
+        exist_ok: allow a repository that exists already.
+        replace_model_card: replace the README.md of the repository.
+        revision: the branch to commit to; a missing branch is created.
         create_pr: open a pull request instead of committing.
 
     Raises:

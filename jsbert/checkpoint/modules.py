@@ -1,4 +1,4 @@
-"""The modules around a Transformer, each from its folder to config and params, and back."""
+"""Read and write the folders of the modules around a Transformer: their configs and params."""
 
 import dataclasses
 import pathlib
@@ -22,20 +22,20 @@ LEGACY_POOLING_KEYS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""The flags of pooling configs written before sentence-transformers 5.4, in the order in which the
-poolings are concatenated."""
+"""The flags in pooling configs that were written before sentence-transformers 5.4. The poolings are
+concatenated in this order."""
 
 _LAYERS = {("layer_weights",): "layer_weights"}
-"""WeightedLayerPooling's tensor, by its path in the params."""
+"""{path in the params: name} of WeightedLayerPooling's tensor."""
 
 _WIDTHS = ("word_embedding_dimension", "embedding_dimension")
 
 
 def read_module(kind: str, folder: pathlib.Path) -> Module:
-    """Read the config of a module that stands behind the pooling.
+    """Read the config of a module behind the pooling.
 
     Raises:
-        OSError, ValueError: for files that are missing, wrong, or ask for what is not computed.
+        OSError, ValueError: for files that are missing, wrong, or ask for what is not supported.
     """
     file = folder / "config.json"
     values = read_json_if_there(file)
@@ -50,7 +50,7 @@ def read_module(kind: str, folder: pathlib.Path) -> Module:
 
 
 def read_params(module: Module, folder: pathlib.Path) -> dict[str, Any] | None:
-    """The params of a module in its folder; None if it has none.
+    """Read the params of a module from its folder. None for a module without params.
 
     Raises:
         OSError, ValueError: for tensors that are missing, or do not fit the config.
@@ -64,14 +64,14 @@ def read_params(module: Module, folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def write_module(folder: pathlib.Path, module: Module, params: dict[str, Any] | None) -> None:
-    """Writes what `read_module` and `read_params` read."""
+    """Write the files that `read_module` and `read_params` read."""
     write_json(folder / "config.json", module.to_json())
     if params is not None:
         write_tensors(folder / "model.safetensors", from_params(params, module.TENSORS))
 
 
 def read_pooling(folder: pathlib.Path, hidden_size: int) -> tuple[tuple[str, ...], bool]:
-    """A Pooling's modes, and whether it includes the prompt."""
+    """Read the config of a Pooling: (its modes, whether it includes the prompt)."""
     file = folder / "config.json"
     values = read_json(file)
     unknown = set(values) - {*_WIDTHS, "pooling_mode", "include_prompt", *LEGACY_POOLING_KEYS}
@@ -87,8 +87,8 @@ def read_pooling(folder: pathlib.Path, hidden_size: int) -> tuple[tuple[str, ...
 
 
 def write_pooling(folder: pathlib.Path, config: Config) -> None:
-    """Writes a Pooling's config, with the older keys, which every version knows, where they can say
-    it."""
+    """Write the config of a Pooling. Uses the older keys, which every version of
+    sentence-transformers reads, unless the order of the modes needs the new ones."""
     values: dict[str, Any] = {"include_prompt": config.include_prompt}
     legacy_order = [mode for mode in LEGACY_POOLING_KEYS.values() if mode in config.pooling]
     if list(config.pooling) == legacy_order:
@@ -106,7 +106,7 @@ def pooling_modes(modes: Any, *, where: Any) -> tuple[str, ...]:
     """`modes` as a tuple of names.
 
     Raises:
-        TypeError, ValueError: for what is no pooling, or none.
+        TypeError, ValueError: for an unknown pooling, or no pooling at all.
     """
     if not isinstance(modes, (str, list, tuple)):
         raise TypeError(
@@ -123,11 +123,15 @@ def pooling_modes(modes: Any, *, where: Any) -> tuple[str, ...]:
 def read_layer_weights(
     folder: pathlib.Path, transformer: pathlib.Path, config: Config
 ) -> tuple[int, dict[str, Any]]:
-    """A WeightedLayerPooling's `layer_start`, and {"layer_weights": ...}; for the Transformer in
-    its folder.
+    """Read a WeightedLayerPooling: (`layer_start`, {"layer_weights": ...}).
+
+    Args:
+        folder: the folder of the module.
+        transformer: the folder of the Transformer in front of the module.
+        config: the bi-encoder's config so far.
 
     Raises:
-        OSError, ValueError: as `read_module`; also where sentence-transformers would pass over the
+        OSError, ValueError: as for `read_module`; also if sentence-transformers would skip the
             module.
     """
     file, hidden_states = folder / "config.json", config.encoder.num_layers + 1
@@ -154,8 +158,8 @@ def read_layer_weights(
 
 
 def write_layer_weights(folder: pathlib.Path, config: Config, weights: Any) -> None:
-    """Writes a WeightedLayerPooling; the Transformer's config.json has to say
-    `output_hidden_states`."""
+    """Write a WeightedLayerPooling. The caller has to set `output_hidden_states` in the
+    Transformer's config.json."""
     values = {
         "word_embedding_dimension": config.encoder.hidden_size,
         "num_hidden_layers": config.encoder.num_layers,

@@ -1,4 +1,4 @@
-"""Model folders to configs, params, tokenizers and settings."""
+"""Read model folders: config, params, tokenizer and settings."""
 
 import dataclasses
 import math
@@ -27,25 +27,27 @@ from jsbert.similarity import SIMILARITIES
 from jsbert.tokenizer import FILES, SHORTEST, Tokenizer
 
 OTHER_INPUT = ("query_length", "document_length", "query_expansion", "config_args", "config_kwargs")
-"""Settings of sentence-transformers' Transformer by which the same text makes other tokens, or
-another encoder."""
+"""Settings of sentence-transformers' Transformer that change the tokens of a text, or the
+encoder."""
 
 STATIC = ["StaticEmbedding"]
-"""The trunk of a model without attention."""
+"""The modules in front of `modules.MODULES` in a model of static embeddings."""
 
 TRANSFORMER_CONFIGS = [
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 ]
-"""The names under which a folder keeps `max_seq_length` and `do_lower_case`."""
+"""The possible names of the file with `max_seq_length` and `do_lower_case`; the first found
+counts."""
 
 LIMIT = Range(SHORTEST, math.inf, f"at least {SHORTEST}, an integer")
-"""The tokens that may be kept of a text."""
+"""The allowed values of `max_seq_length`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What config_sentence_transformers.json says of use, not of computation."""
+    """The values of config_sentence_transformers.json. They are defaults for calls, and do not
+    change what the model computes."""
 
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     default_prompt_name: str | None = None
@@ -57,8 +59,9 @@ class Settings:
 class BiEncoderParts:
     """What a sentence-transformers folder holds.
 
-    Where its routes have encoders of their own, `router` leads to the parts of each. These are then
-    those of the default route, or the first.
+    `router` is only there if the routes have encoders of their own: each target is then a
+    `BiEncoderParts`, and the other fields are those of the default route, or of the first route
+    without a default.
     """
 
     config: Config
@@ -71,19 +74,20 @@ class BiEncoderParts:
 def read_bi_encoder(
     folder: pathlib.Path, *, pooling: str | Sequence[str] | None = None
 ) -> BiEncoderParts:
-    """A sentence-transformers folder, or a plain HuggingFace folder with pooling on top. An adapter
-    in place of the weights, or beside them, is merged.
+    """Read a sentence-transformers folder, or a plain HuggingFace folder, to which a pooling is
+    added. An adapter in place of the weights, or next to them, is merged.
 
     Args:
         folder: the model's folder.
-        pooling: pooling modes to use instead of the folder's; for a folder without `modules.json`,
-            instead of "mean".
+        pooling: pooling modes to use instead of those of the folder. A folder that names none is
+            read with mean pooling, and a warning.
 
     Raises:
         OSError: for files that are not there.
         ValueError: for files that are broken, contradict each other or ask for what is not
             supported; the message names the file.
     """
+    # Which modules does each route have? Without a Router there is one route.
     if pooling is not None:
         pooling = pooling_modes(pooling, where="pooling=")
     modules = read_modules(folder) or _without_modules(folder)
@@ -99,6 +103,7 @@ def read_bi_encoder(
             stacklevel=3,
         )
 
+    # Routes that share the encoder become one model with a `config.router`; others one model each.
     settings = _read_settings(folder)
     if router is None or all(_trunk(route) == _trunk(routes[0]) for route in routes):
         return _read_routes(routes, router, pooling, settings)
@@ -151,8 +156,9 @@ def _check_order(route, file):
 def _read_routes(
     routes: Sequence[Modules], router: Router | None, pooling, settings
 ) -> BiEncoderParts:
-    """The parts of a model whose routes share a trunk, and differ in what stands behind the
-    pooling."""
+    """The parts of a model whose routes share encoder and pooling (the trunk), and differ in the
+    modules behind the pooling."""
+    # The trunk: encoder, tokenizer, pooling and the weights of layers.
     trunk = dict(_trunk(routes[0]))
     if [*trunk] == STATIC:
         if pooling not in (None, ("mean",)):
@@ -173,6 +179,7 @@ def _read_routes(
         )
         config, params = dataclasses.replace(config, layer_start=start), params | weights
 
+    # The modules behind the pooling, each read once, although several routes may pass it.
     heads = [route[len(trunk) :] for route in routes]
     modules = {entry: read_module(*entry) for head in heads for entry in head}
     for head in heads:
@@ -203,9 +210,11 @@ def read_config(folder):
 
 
 def read_encoder(folder, base, num_labels=None):
-    """(config, params) of a Transformer's folder, with the adapter merged if there is one; `base`
-    is its `base_folder`. With `num_labels` it holds a cross-encoder, whose params are {"encoder",
-    "head"}."""
+    """(config, params) of a Transformer's folder. An adapter, if there is one, is merged.
+
+    `base` is `base_folder(folder)`. With `num_labels` the folder holds a cross-encoder, and the
+    params are {"encoder": ..., "head": ...}.
+    """
     file, values = base / "config.json", read_config(base)
     if not isinstance(values.get("model_type"), str):
         raise ValueError(f"{file}: lacks 'model_type'; is this a HuggingFace config?")
@@ -215,18 +224,19 @@ def read_encoder(folder, base, num_labels=None):
         raise ValueError(f"{file}: {error}") from None
     config = module.Config.from_json(values, where=str(file))
 
-    # Before a module is made, and before the tensors are read.
+    # Check the sizes before any tensor is read and before `encoders.shapes` makes the modules.
     def check(shapes, source):
         try:
             _check_sizes(config, module, shapes)
         except ValueError as error:
             raise ValueError(f"{file}: {error} (in {source})") from None
 
+    # Read the tensors and convert them to params, with those of the classifier if there is one.
     tensors, source = read_tensors(base, check=check)
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
     if (
         num_labels is not None
-    ):  # of the folder's own family, which need not be the config's: "new" is read as "gte"
+    ):  # `module` is the folder's family, not the config's: "new" is read as "gte"
         head = module.head(config)
         names = {("encoder", *path): name for path, name in names.items()}
         names |= {
@@ -243,11 +253,11 @@ def read_encoder(folder, base, num_labels=None):
 
 
 def _check_sizes(config, module, shapes):
-    """Raise ValueError for sizes far above those of the tensors. A module of such sizes would take
-    minutes to make, before `to_params` compares each shape."""
+    """Raise ValueError for sizes far above those of the tensors. Without this check, making modules
+    of such sizes would take minutes; `to_params` compares the shapes only afterwards."""
     modules = sum(
         "{}" in name for name in module.NAMES.values()
-    )  # in a layer; each has a tensor at least
+    )  # the modules of a layer; each has at least one tensor
     layers = math.prod(getattr(config, name) for name in config.LAYERS)
     if layers * modules > len(shapes):
         raise ValueError(
@@ -264,8 +274,8 @@ def _check_sizes(config, module, shapes):
 
 
 def read_tokenizer(folder, base, encoder):
-    """The tokenizer of a Transformer's folder; of its base model's, if it is an adapter without
-    one."""
+    """The tokenizer of a Transformer's folder, with its limit. An adapter's folder without
+    tokenizer files takes the tokenizer of the base model."""
     if encoder.max_tokens < SHORTEST:
         raise ValueError(
             f"{base / 'config.json'}: max_position_embeddings is {encoder.max_position_embeddings} "
@@ -293,7 +303,7 @@ def read_tokenizer(folder, base, encoder):
 
 
 def _refuse_other_input(settings, file):
-    """ValueError where sentence-transformers would give the encoder other tokens than a text's."""
+    """Raise ValueError for settings with which sentence-transformers would change the tokens."""
     changed = [name for name in OTHER_INPUT if settings.get(name)]
     options = typed(settings, "processing_kwargs", dict, {}, where=file)
     changed += [name for name in ("text", "common") if options.get(name)]

@@ -1,5 +1,4 @@
-"""Which modules a folder has, in what order, and by which routes: modules.json and a Router's
-config, both ways."""
+"""Read and write the list of a folder's modules, modules.json, and the config of a Router."""
 
 import ast
 import pathlib
@@ -11,17 +10,17 @@ from jsbert.json_files import has_file, inside, read_json, write_json
 from jsbert.modules import MODULES
 
 ROUTERS = ("Router", "Asym")
-"""The names of the module that has routes."""
+"""The new and the old name of the module with routes."""
 
 TRUNK = ("Transformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling")
 """The modules in front of those in `modules.MODULES`."""
 
 Modules = list[tuple[str, pathlib.Path]]
-"""Modules in the order in which they compute: the last segment of the type, and the folder."""
+"""[(the last segment of the type, the folder)], in the order of computation."""
 
 
 def read_modules(folder: pathlib.Path) -> Modules | None:
-    """The modules in a folder's modules.json; None without it.
+    """Read a folder's modules.json. None if there is none.
 
     Raises:
         OSError, ValueError: for a folder that is not there, and for modules that are not supported.
@@ -48,7 +47,7 @@ def read_modules(folder: pathlib.Path) -> Modules | None:
 
 
 def supported_order() -> str:
-    """What a list of modules can be, for messages."""
+    """A description of the supported lists of modules, for messages."""
     return (
         f"supported: Transformer, Pooling, then any of {', '.join(MODULES)}; a "
         "WeightedLayerPooling between the first "
@@ -58,7 +57,7 @@ def supported_order() -> str:
 
 
 def write_modules(folder: pathlib.Path, modules: list[tuple[str, str]]) -> None:
-    """Writes modules.json for kinds and their folders' names."""
+    """Write modules.json. `modules` are (kind, name of its folder)."""
     entries = [
         {"idx": i, "name": str(i), "path": path, "type": _type(kind)}
         for i, (kind, path) in enumerate(modules)
@@ -67,8 +66,8 @@ def write_modules(folder: pathlib.Path, modules: list[tuple[str, str]]) -> None:
 
 
 def find_router(modules: Modules) -> Router | None:
-    """The Router among the modules, its routes leading to all the modules of a route, from the
-    first to the last.
+    """The Router among the modules; None if there is none. The target of a route is the list of all
+    modules that a text passes on that route, those before and behind the Router included.
 
     Raises:
         OSError, ValueError: for a Router's config that is missing or wrong, or asks for what is not
@@ -84,8 +83,7 @@ def find_router(modules: Modules) -> Router | None:
 
 
 def write_router(folder: pathlib.Path, router: Router) -> None:
-    """Writes the config of a Router whose routes lead to lists of kinds and their folders'
-    names."""
+    """Write the config of a Router. The targets are lists of (kind, name of its folder)."""
     types = {path: _type(kind) for _, route in router.routes for kind, path in route}
     parameters: dict[str, Any] = {
         "default_route": router.default,
@@ -99,6 +97,7 @@ def write_router(folder: pathlib.Path, router: Router) -> None:
 
 
 def _read_router(folder):
+    # The modules of each route.
     file = folder / "router_config.json"
     file = (
         file if has_file(file) else folder / "config.json"
@@ -120,6 +119,7 @@ def _read_router(folder):
         problem = f"the Router {nested[0]!r} inside a Router" if nested else "no routes"
         raise ValueError(f"{file}: {problem}; {supported_order()}")
 
+    # The default route, and the tasks whose route has another name.
     parameters = typed(values, "parameters", dict, {}, where=file)
     unknown = sorted(parameters.keys() - {"default_route", "allow_empty_key", "route_mappings"})
     if unknown:
@@ -135,7 +135,8 @@ def _read_router(folder):
 
 
 def _tasks(mappings, file):
-    """{task: route} of {"(task, modality)": route}, as they are for texts."""
+    """{task: route} from {"(task, modality)": route}. A mapping for the modality "text" wins over
+    one for None, which is for all modalities."""
     found = {}
     for key, route in mappings.items():
         try:

@@ -1,4 +1,4 @@
-"""StaticEmbedding modules and model2vec's folders, to a static encoder and back."""
+"""Read and write static embeddings: StaticEmbedding modules, and folders of model2vec."""
 
 import pathlib
 from typing import Any
@@ -13,7 +13,7 @@ from jsbert.tokenizer import Tokenizer
 
 
 def is_model2vec(folder: pathlib.Path) -> bool:
-    """Whether a folder without modules.json is one of model2vec's."""
+    """Whether a folder without modules.json was written by model2vec."""
     file = folder / "config.json"
     return has_file(file) and read_json(file).get("model_type") == "model2vec"
 
@@ -26,10 +26,10 @@ def normalizes(folder: pathlib.Path) -> bool:
 
 
 def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], Tokenizer]:
-    """(config, params, tokenizer) of a folder with one vector a token.
+    """Read (config, params, tokenizer) from a folder with one vector for each token.
 
-    The table is "embedding.weight", or model2vec's "embeddings", whose rows "mapping" assigns to
-    the tokens and "weights" scales.
+    The table is the tensor "embedding.weight", or model2vec's "embeddings". model2vec's "mapping"
+    is the row of each token, and "weights" the factor of each token.
 
     Raises:
         OSError: for files that are missing.
@@ -59,14 +59,14 @@ def read_static(folder: pathlib.Path) -> tuple[static.Config, dict[str, Any], To
 def write_static(
     folder: pathlib.Path, config: static.Config, params: Any, tokenizer: Tokenizer
 ) -> None:
-    """Writes what sentence-transformers' StaticEmbedding reads."""
+    """Write a folder that sentence-transformers' StaticEmbedding reads."""
     folder.mkdir(exist_ok=True)
     write_tensors(folder / "model.safetensors", from_params(params, tensor_names(config)))
     tokenizer.save(folder, with_limit=True)
 
 
 def _folded(named, source):
-    """A row for each token."""
+    """model2vec's tensors as one table with a row for each token."""
     unknown = sorted(named.keys() - {"embeddings", "mapping", "weights"})
     if unknown:
         raise ValueError(f"{source}: unknown tensors {unknown} beside 'embeddings'")

@@ -1,6 +1,7 @@
-"""Tensors on disk to params and back. One table, a family's `tensor_names`, is read both ways.
+"""Read tensors from disk as params, and write params as tensors. One table, `tensor_names` of the
+family, serves for both.
 
-safetensors is imported only here, and no pickle is loaded but by torch with `weights_only=True`.
+safetensors is imported only here. A pickle is loaded only by torch with `weights_only=True`.
 """
 
 import collections
@@ -27,10 +28,10 @@ SAFE_TORCH = (2, 6)
 """The first torch whose `weights_only=True` keeps a pickle from running code (CVE-2025-32434)."""
 
 Named = list[tuple[str, np.ndarray]]
-"""Tensors with their names, in file order; a name may stand twice."""
+"""[(name, tensor)], in the order of the file. A name may occur twice."""
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""The shapes of a checkpoint's tensors, by name."""
+"""{name: shape} of the tensors of a checkpoint."""
 
 
 def read_tensors(
@@ -39,17 +40,21 @@ def read_tensors(
     *,
     check: Callable[[Shapes, pathlib.Path], None] = lambda shapes, source: None,
 ) -> tuple[Named, pathlib.Path]:
-    """All tensors of a folder, and the file that holds or lists them. The first there of:
-    safetensors, sharded safetensors, `.bin`, `flax_model.msgpack`; `files` are the names of the
-    first and the third.
+    """Read the tensors of a folder: (tensors, the file that holds or lists them).
 
-    `check` is called with the tensors' shapes and that file: of safetensors before a tensor is
-    read, of the others, which have no header, before they are returned.
+    The first of these forms that is there is read: safetensors, sharded safetensors, `.bin`,
+    sharded `.bin`, `flax_model.msgpack`.
+
+    Args:
+        folder: the folder of the weights.
+        files: the names of the safetensors file and of the `.bin`.
+        check: called with the shapes of the tensors and the file, to refuse them. safetensors have
+            a header: they are checked before a tensor is read; others are checked after reading.
 
     Raises:
-        FileNotFoundError: if there is none of them, or a shard is missing.
-        ValueError: for a file that cannot be read; and for `.bin` without a safe torch, saying how
-            to convert.
+        FileNotFoundError: if there are no weights, or a shard is missing.
+        ValueError: for a file that cannot be read; and for `.bin` without a safe torch, with advice
+            on how to convert the file.
     """
     read, parts, source = _find_weights(folder, files)
     if read is _read_safetensors:
@@ -69,20 +74,22 @@ def to_params(
     prefix: str = "",
     dropped: Iterable[str] = (),
 ) -> dict:
-    """Float32 params from checkpoint tensors.
+    """The float32 params in the tensors of a checkpoint.
 
     Args:
         tensors: names and arrays.
-        names: each params path's tensor name without prefix. A path that ends in "kernel" is stored
+        names: {path in the params: name of the tensor, without prefix}. A "kernel" is stored
             transposed.
-        shapes: the params tree's shapes.
+        shapes: the tree of params with a shape for each.
         where: the file, for messages.
-        prefix: taken off names that have it.
-        dropped: patterns of names, without prefix, that may be in the file and are not wanted.
+        prefix: removed from names that begin with it.
+        dropped: patterns of names, without prefix, of tensors that may be in the file and are not
+            used.
 
     Raises:
-        ValueError: one message with all tensors that are unknown, double, misshapen or missing.
+        ValueError: with a list of all tensors that are unknown, double, misshapen or missing.
     """
+    # Find the place of each tensor, and collect all problems.
     expected = {name: path for path, name in names.items()}
     wanted_shape = {
         _keys(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
@@ -110,6 +117,7 @@ def to_params(
             )
         found[path] = array
     problems += [f"missing: {name}" for name, path in expected.items() if path not in found]
+    # Report all problems at once; else build the tree.
     if problems:
         count = collections.Counter(problem.partition(":")[0] for problem in problems)
         summary = ", ".join(f"{number} {kind}" for kind, number in count.items())
@@ -128,8 +136,7 @@ def to_params(
 def from_params(
     params: Any, names: Mapping[tuple, str], *, prefix: str = ""
 ) -> dict[str, np.ndarray]:
-    """Checkpoint tensors of params, float32, under their HuggingFace names: the inverse of
-    `to_params`."""
+    """The float32 tensors of params, by HuggingFace name: the inverse of `to_params`."""
     tensors = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         keys = _keys(path)
@@ -141,18 +148,18 @@ def from_params(
 
 
 def write_tensors(file: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
-    """Writes a safetensors file that transformers takes as its own, readable by whoever may read a
-    new file here."""
+    """Write a safetensors file that transformers reads. Its permissions are those of any new file
+    in the folder."""
     file.touch()
     mode = file.stat().st_mode
     safetensors.numpy.save_file(
         tensors, file, metadata={"format": "pt"}
-    )  # which leaves it to its owner alone
+    )  # sets permissions for the owner alone
     file.chmod(mode)
 
 
 def write_tree(file: pathlib.Path, params: Any) -> None:
-    """Writes a nested dict of arrays as it is, its tensors named by their paths: "train/kernel"."""
+    """Write a nested dict of arrays. The name of a tensor is its path: "train/kernel"."""
     flat = {
         "/".join(map(str, _keys(path))): leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
@@ -161,7 +168,7 @@ def write_tree(file: pathlib.Path, params: Any) -> None:
 
 
 def read_tree(file: pathlib.Path) -> dict[str, Any]:
-    """The nested dict that `write_tree` wrote.
+    """Read the nested dict that `write_tree` wrote.
 
     Raises:
         ValueError: for a file that cannot be read.
@@ -181,7 +188,7 @@ def _keys(path):
 
 
 def _modern_name(name):
-    # TensorFlow's names of LayerNorm's scale and bias, in checkpoints converted before 2020
+    # Checkpoints converted before 2020 have TensorFlow's names of LayerNorm's scale and bias.
     return re.sub(
         r"LayerNorm\.(gamma|beta)$",
         lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}",
@@ -190,7 +197,7 @@ def _modern_name(name):
 
 
 def _find_weights(folder, files):
-    """(what reads the weights, their files, the file that holds or lists all)."""
+    """(the function that reads the weights, their files, the file that holds or lists them)."""
     for stem, read in zip(files, (_read_safetensors, _read_pickle), strict=True):
         if has_file(folder / stem):
             return read, [folder / stem], folder / stem
@@ -230,7 +237,7 @@ def _read_safetensors(file):
 
 
 def _open_safetensors(file, get):
-    """[(name, what `get` takes of the tensor)]."""
+    """[(name, `get(opened file, name)`)] for all tensors."""
     try:
         with safetensors.safe_open(os.fspath(file), framework="numpy") as opened:
             return [(name, get(opened, name)) for name in opened.keys()]  # noqa: SIM118
@@ -241,7 +248,7 @@ def _open_safetensors(file, get):
 
 
 def _read_pickle(file):
-    # no name of torch in jsbert: the core never needs it
+    # Imported by name: jsbert has no import of torch, because its core never needs torch.
     torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
     if torch is None or tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
         needed, found = (

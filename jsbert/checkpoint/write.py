@@ -1,4 +1,4 @@
-"""Configs, params and tokenizers to model folders that sentence-transformers opens."""
+"""Write configs, params and tokenizers to model folders that sentence-transformers opens."""
 
 import contextlib
 import dataclasses
@@ -31,12 +31,12 @@ from jsbert.version import VERSION
 def write_bi_encoder(
     folder: str | os.PathLike, model: BiEncoderParts, *, create_model_card: bool = True
 ) -> None:
-    """Writes a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer,
+    """Write a sentence-transformers folder: float32 weights under HuggingFace names, tokenizer,
     configs.
 
-    All files are complete before the first reaches `folder`; an existing folder keeps its other
-    files, but for those of a model's tokenizer that would overrule the new one's, and its
-    README.md. Without one there, `create_model_card` writes it.
+    All files are complete before the first reaches `folder`. An existing folder keeps its other
+    files, its README.md included. Exception: tokenizer files of an older model that would overrule
+    the new ones are removed. `create_model_card` writes a README.md if `folder` has none.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -44,6 +44,7 @@ def write_bi_encoder(
     _refuse_adapter(folder)
     settings = model.settings
     with _staged_model(folder) as staging:
+        # The modules. Only routes with encoders of their own need a Router in front.
         if model.router is None:
             write_modules(staging, _write_pipeline(staging, model))
         else:
@@ -66,6 +67,7 @@ def write_bi_encoder(
                 {"truncate_dim": settings.truncate_dim} if settings.truncate_dim is not None else {}
             ),
         )
+        # The README.md.
         if create_model_card:
             prompts = [f"`{name}`: {text!r}" for name, text in settings.prompts.items() if text]
             facts = {
@@ -86,8 +88,8 @@ def write_bi_encoder(
 def write_cross_encoder(
     folder: str | os.PathLike, model: CrossEncoderParts, *, create_model_card: bool = True
 ) -> None:
-    """Writes a folder that sentence-transformers' CrossEncoder and transformers' class for sequence
-    classification open; a README.md as `write_bi_encoder`.
+    """Write a folder that sentence-transformers' CrossEncoder opens, and transformers' class for
+    sequence classification. Other files and README.md: as for `write_bi_encoder`.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -104,12 +106,14 @@ def write_cross_encoder(
         "sentence_transformers": {"activation_fn": activation},
     }
     with _staged_model(folder) as staging:
+        # What transformers reads: config, weights and tokenizer.
         _write_trunk(staging, values, from_params(model.params, names))
         model.tokenizer.save(staging)
-        file = staging / "tokenizer_config.json"  # the limit's only place for transformers
+        file = staging / "tokenizer_config.json"  # transformers looks for the limit only here
         write_json(
             file, read_json_if_there(file) | {"model_max_length": model.tokenizer.max_length}
         )
+        # What sentence-transformers reads besides.
         write_json(
             staging / "sentence_bert_config.json",
             {
@@ -143,20 +147,21 @@ def write_adapter(
     head: PyTree | None = None,
     base: str | None = None,
 ) -> None:
-    """Writes an adapter that peft opens on the base model.
+    """Write an adapter that peft opens on the base model.
 
     Args:
-        folder: where to.
-        config: the encoder's.
-        lora: a tree like the encoder's params, with {"lora_A" (I, r), "lora_B" (r, O)} for a linear
-            layer.
-        alpha: the layer's kernel is W + alpha / r * A B.
-        head: a cross-encoder's other params, written whole.
-        base: what the adapter calls its base model: a folder or a hub name.
+        folder: the folder to write.
+        config: the config of the encoder.
+        lora: a tree like the encoder's params, with {"lora_A" (I, r), "lora_B" (r, O)} for each
+            linear layer that the adapter changes.
+        alpha: the kernel of such a layer is W + alpha / r * A B.
+        head: the classifier's params of a cross-encoder, written whole.
+        base: the adapter's name for its base model: a folder or a hub name.
 
     Raises:
         OSError: if the folder cannot be written.
     """
+    # The low-rank matrices, under peft's names.
     prefix, names = family(config).PREFIX, full_names(config, head=head is not None)
     tensors, ranks = {}, {}
     for path, matrix in jax.tree_util.tree_flatten_with_path(lora)[0]:
@@ -169,12 +174,14 @@ def write_adapter(
             np.asarray(matrix, np.float32).T
         )
         ranks[module] = matrix.shape[1 if kind == "lora_A" else 0]
+    # The classifier.
     own = (
         {}
         if head is None
         else {path[1:]: name for path, name in names.items() if path[0] == "head"}
     )
-    # A module outside the trunk is saved with all that it consists of, as peft does by itself.
+    # peft saves a module outside the encoder whole, with all its parts; so `modules_to_save` names
+    # the outermost module.
     saved = {
         name.rpartition(".")[0] if name.startswith(prefix) else name.partition(".")[0]
         for name in own.values()
@@ -202,8 +209,8 @@ def write_adapter(
 
 @contextlib.contextmanager
 def _staged_model(folder):
-    """`staged_folder`; where `folder` held a model, those of its tokenizer's files go that would
-    overrule ours."""
+    """`staged_folder`. If `folder` held a model, remove those of its tokenizer files that would
+    overrule the new ones."""
     folder = pathlib.Path(folder).expanduser()
     held_model = any((folder / name).is_file() for name in ("modules.json", "config.json"))
     with staged_folder(folder) as staging:
@@ -212,7 +219,7 @@ def _staged_model(folder):
     for place in {path.parent for path in ours} if held_model else ():
         unread = (
             VOCABULARIES if place / "tokenizer.json" in ours else ()
-        )  # they may be anybody's, so they stay
+        )  # not read next to tokenizer.json, and maybe not a tokenizer's: they stay
         for file in {place / name for name in FILES if name not in unread} - ours:
             (folder / file).unlink(missing_ok=True)
 
@@ -237,8 +244,11 @@ def _write_trunk(folder, config, tensors):
 
 
 def _write_pipeline(folder, model, first=None):
-    """Writes a model's modules, and returns their kinds and their folders' names. The names are
-    numbered from `first`; without it from 0, and the first goes into `folder` itself."""
+    """Write the modules of a model and return [(kind, name of its folder)].
+
+    The names are numbered from `first`. Without `first` they are numbered from 0, and the first
+    module is written into `folder` itself.
+    """
     config, modules = model.config, []
 
     def place(kind):
@@ -246,6 +256,7 @@ def _write_pipeline(folder, model, first=None):
         modules.append((kind, path))
         return folder / path
 
+    # Encoder and pooling.
     if isinstance(config.encoder, static.Config):
         write_static(
             place("StaticEmbedding"), config.encoder, model.params["encoder"], model.tokenizer
@@ -263,6 +274,7 @@ def _write_pipeline(folder, model, first=None):
                 "no place; save model.params in a file of your own"
             )
         write_pooling(place("Pooling"), config)
+    # The modules behind the pooling, inside a Router if there are routes.
     if config.router is None:
         paths = [place(type(module).__name__) for module in config.modules]
     else:

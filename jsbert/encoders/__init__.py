@@ -1,8 +1,11 @@
 """The encoder families, and the pure functions that are the same for all of them.
 
-A family is a file of its own and a line in `FAMILIES`. The file has: `Config`; `Encoder`, the Flax
-module; `NAMES`, its modules' names in checkpoints; `PREFIX` and `DROPPED`, what checkpoints hold
-besides; `head(config)`, its cross-encoder's.
+A family is a file of its own and a line in `FAMILIES`. The file has:
+    Config: the family's sizes and rates.
+    Encoder: the Flax module.
+    NAMES: the names of the modules in checkpoints.
+    PREFIX, DROPPED: the prefix of these names, and the tensors that are not the encoder's.
+    head(config): the classifier of the family's cross-encoder.
 """
 
 import functools
@@ -51,15 +54,15 @@ FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
         static.MODEL_TYPE: (static, ""),
     }
 )
-"""For each supported `model_type` of config.json its file, and what the names of transformers'
-classes begin with."""
+"""For each supported `model_type` of config.json: the family's file, and how the names of
+transformers' classes begin."""
 
 
 def family(model: EncoderConfig | str) -> ModuleType:
-    """The file that knows `model`, a config or a `model_type`.
+    """The file of the family of `model`, a config or a `model_type`.
 
     Raises:
-        ValueError: for a model_type that no file here knows.
+        ValueError: for a model_type that is not supported.
     """
     model_type = model if isinstance(model, str) else model.model_type
     if model_type not in FAMILIES:
@@ -70,8 +73,7 @@ def family(model: EncoderConfig | str) -> ModuleType:
 
 
 def class_name(config: EncoderConfig) -> str:
-    """What the names of transformers' classes for this model_type begin with: "Bert" of
-    BertModel."""
+    """How the names of transformers' classes for this model_type begin: "Bert" for BertModel."""
     return FAMILIES[config.model_type][1]
 
 
@@ -85,26 +87,26 @@ def forward(
     token_types: Int[AnyArray, "batch length"] | None = None,
     positions: Int[AnyArray, "batch length"] | None = None,
 ) -> Float[Array, "batch length dim"]:
-    """The token vectors of the last layer, at least float32; those at masked positions mean
+    """The token vectors of the last layer, at least float32. Vectors at masked positions mean
     nothing.
 
     Pure: composes with `jit` (config static), `vmap`, `grad` and shardings.
 
     Args:
-        config: a family's; with the dtype of the matrix products. With "float32" they are computed
-            in float32 on every device.
+        config: a family's config. `config.compute` holds the dtype of the matrix products; with
+            "float32" the products are computed in float32 on every device.
         params: as `init` or `checkpoint.read_bi_encoder` return them.
-        ids: token ids below `config.vocab_size` (others give NaN), or word vectors in their place,
-            to differentiate by.
+        ids: token ids below `config.vocab_size` (others give NaN); or word vectors in place of
+            ids, so that one can differentiate by the word vectors.
         mask: nonzero where there is a token.
-        key: draws the dropout; a batch of keys gives each example its own, one key is split over
-            the rows. None: no dropout.
+        key: draws the dropout. One key is split over the rows; a batch of keys gives each example
+            its own. None: no dropout.
         token_types: 0 for a pair's first text, 1 for its second; all 0 by default. Families without
-            types ignore them.
-        positions: given, a row holds several texts side by side (see `jsbert.engine.packing`). Then
-            these are the tokens' places in their texts, and `mask` says which text a token belongs
-            to: 1, 2, 3, ... through the whole batch, 0 where there is none. Texts do not see each
-            other. A batch of keys has one for each text.
+            token types ignore them.
+        positions: only for packed rows, which hold several texts side by side (see
+            `jsbert.engine.packing`): the place of each token in its own text. `mask` then says
+            which text a token belongs to: 1, 2, 3, ... through the whole batch, 0 where there is
+            none. Texts do not see each other. A batch of keys then has one key for each text.
     """
     return hidden_states(
         config, params, ids, mask, key, token_types=token_types, positions=positions
@@ -121,9 +123,9 @@ def hidden_states(
     token_types: Int[AnyArray, "batch length"] | None = None,
     positions: Int[AnyArray, "batch length"] | None = None,
 ) -> tuple[Float[Array, "batch length dim"], ...]:
-    """The token vectors at every stage: the embeddings', then each layer's.
+    """The token vectors of the embeddings, then those of each layer.
 
-    Pure; the arguments are those of `forward`.
+    Pure. The arguments are those of `forward`.
     """
     ids, mask, token_types, positions = jax.tree.map(
         jnp.asarray, (ids, mask, token_types, positions)
@@ -137,12 +139,12 @@ def hidden_states(
 
 
 def stacked(config: EncoderConfig, params: PyTree) -> PyTree:
-    """The params with those of layers that repeat as one array for all of them, which
-    `jax.lax.scan` reads without a copy: "layers" holds {(start, stop, step): params of the layers
-    range(start, stop, step), each leaf with an axis of the layers in front}.
+    """The params in a second form, in which the layers that repeat share their arrays.
+    `jax.lax.scan` reads these arrays without a copy.
 
-    `forward`, `hidden_states` and all that call them take both forms. Families that share their
-    layers' params (ALBERT), or have no layers, stay as they are.
+    "layers" becomes {(start, stop, step): params of the layers range(start, stop, step)}; each leaf
+    has an axis of the layers in front. `forward`, `hidden_states` and their callers take both
+    forms. Params without layers, and params that the layers share (ALBERT), stay as they are.
     """
     layers = params.get("layers")
     if not layers or not _is_listed(layers):
@@ -159,7 +161,8 @@ def stacked(config: EncoderConfig, params: PyTree) -> PyTree:
 
 
 def unstacked(params: PyTree) -> PyTree:
-    """The params with a tree for each layer again; what `stacked` has not changed stays."""
+    """The inverse of `stacked`: the params with a tree for each layer. Params that are not stacked
+    come back as they are."""
     layers = params.get("layers")
     if not layers or _is_listed(layers):
         return params
@@ -172,21 +175,22 @@ def unstacked(params: PyTree) -> PyTree:
 
 
 def init(config: EncoderConfig, key: Key[Array, ""]) -> PyTree:
-    """Random params (float32), as before any training."""
+    """Return random params (float32), as before any training."""
     return nnx.to_pure_dict(nnx.state(family(config).Encoder(config, nnx.Rngs(key)), nnx.Param))
 
 
 def shapes(config: EncoderConfig) -> PyTree:
     """The tree of params with a `jax.ShapeDtypeStruct` for each."""
-    # The caller's own, and without the sharding of another caller's mesh.
+    # New objects: the cached ones may carry the sharding of another caller's mesh, and the caller
+    # may change the tree.
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _graphdef_and_shapes(config)[1]
     )
 
 
 def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
-    """For each path in params, the tensor's HuggingFace name without prefix. A "kernel" is stored
-    transposed."""
+    """For each path in the params, the HuggingFace name of the tensor, without the prefix. A
+    "kernel" is stored transposed."""
     names, leaves = (
         family(config).NAMES,
         {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"},
@@ -207,14 +211,14 @@ def _is_listed(layers):
 
 @functools.lru_cache
 def repetition_of(config: EncoderConfig) -> tuple[int, int, int]:
-    """Which of a family's layers repeat: (start, period, times), as `layers.repetition` says."""
+    """Which layers repeat: (start, period, times), as `layers.repetition` returns them."""
     encoder = nnx.eval_shape(lambda: family(config).Encoder(config, _OneKey(0)))
     return repetition(list(encoder.layers))
 
 
 class _OneKey(nnx.Rngs):
-    """The same key for each parameter, where nothing is drawn. Under tracing, counting keys takes
-    most of the time."""
+    """One key for all parameters, for `nnx.eval_shape`, which draws nothing. Counting keys would
+    take most of the time of the tracing."""
 
     def params(self):
         return self.default.key[...]

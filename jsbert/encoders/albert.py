@@ -1,6 +1,7 @@
-"""ALBERT: BERT whose layers share their params, with embeddings narrower than they are.
+"""ALBERT: a BERT whose layers share their params, and whose embeddings are narrower than the
+layers.
 
-Lan et al. 2020, https://arxiv.org/abs/1909.11942; the reference is transformers' AlbertModel.
+Lan et al. 2020, https://arxiv.org/abs/1909.11942. The reference is transformers' AlbertModel.
 """
 
 import dataclasses
@@ -43,8 +44,11 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config(bert.Config):
-    """ALBERT's sizes; see `EncoderConfig`. A group is `inner_group_num` layers in turn; the
-    `num_hidden_layers` runs of groups are spread evenly over the `num_hidden_groups`."""
+    """ALBERT's sizes; see `EncoderConfig`.
+
+    A group is `inner_group_num` layers. A forward pass is `num_hidden_layers` runs of a
+    group. The runs are spread evenly over the `num_hidden_groups` groups, in their order.
+    """
 
     RENAMED: ClassVar = {"classifier_dropout": "classifier_dropout_prob"}
     IN_TENSORS: ClassVar = (*bert.Config.IN_TENSORS, "embedding_size")
@@ -74,17 +78,17 @@ class Config(bert.Config):
 
     @property
     def num_layers(self) -> int:
-        """Of the groups' layers, each as often as it runs."""
+        """The number of layers that a text passes; a layer counts as often as it runs."""
         return self.num_hidden_layers * self.inner_group_num
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(pooler="albert.pooler", activation="tanh")
 
 
 class Encoder(nnx.Module):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         self.embeddings = bert.Embeddings(config, rngs, width=config.embedding_size)

@@ -1,4 +1,4 @@
-"""Attention as XLA computes it fast, shared by the families."""
+"""Attention, shared by the families, in forms that XLA computes fast."""
 
 import dataclasses
 
@@ -15,14 +15,14 @@ from jsbert.encoders.product import product
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """Which tokens of its row a token attends to.
+    """Which tokens of its row a token attends to ("sees").
 
     Attributes:
         mask: nonzero where there is a token; in packed rows the number of the token's text.
         packed: whether a row holds several texts, which do not see each other.
         causal: whether a token sees only itself and the tokens before it.
-        window: given, how far away a token may be.
-        made: the biases, if they are computed before the layers.
+        window: the largest distance at which a token sees another; None for no limit.
+        made: the biases, if `of` has computed them before the layers run; else ().
     """
 
     mask: Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"]
@@ -41,15 +41,15 @@ class Seen:
         causal: bool = False,
         window: int | None = None,
     ) -> "Seen":
-        """What is seen in the rows of a forward pass, for all layers.
+        """Which tokens are seen in the rows of a forward pass, for all layers.
 
-        Without a scan the biases are computed here, once. In a scan each layer computes them again
-        from the mask, which takes less memory traffic than reading them.
+        If layers are not scanned, the biases are computed here, once. In a scan each layer computes
+        the biases again from the mask: that takes less memory traffic than reading them.
 
         Args:
             mask, positions: as for `encoders.forward`.
-            compute: of the config.
-            causal, window: as for the attributes.
+            compute: the `compute` of the config.
+            causal, window: the attributes of these names.
         """
         seen = cls(mask, positions is not None, causal, window)
         if compute.scans:
@@ -57,8 +57,9 @@ class Seen:
         return dataclasses.replace(seen, made=seen.biases(compute.sum_dtype))
 
     def biases(self, dtype: DTypeLike) -> tuple[Float[Array, "#batch 1 #queries length"], ...]:
-        """What to add to the scores of a query (axis 2) and a key (axis 3): 0 where the query sees
-        the key, else the smallest number. Not -inf, so that a row of padding has finite vectors."""
+        """The biases, one for each condition; all are added to the scores of queries (axis 2) and
+        keys (axis 3). An entry is 0 where the query sees the key, else the smallest finite number:
+        with -inf a row of padding would have no finite vectors."""
         if self.made:
             return self.made
         if self.packed:
@@ -85,30 +86,31 @@ def attention(
     dropout: Dropout,
     bias: Float[Array, "#batch heads length length"] | None = None,
 ) -> Float[Array, "batch heads length size"]:
-    """Each token's mixture of the values: the softmax, over the tokens that it sees, of
-    query * key / sqrt(size) + bias.
+    """For each token, a weighted mean of the values of the tokens that it sees. The weights are the
+    softmax of query * key / sqrt(size) + bias.
 
     Args:
         query, key, value: by heads, as `layers.in_heads` returns them.
         seen: which tokens a token sees.
         config: says how attention is computed, and the rate of the dropout.
-        dropout: of the softmax's weights.
+        dropout: drops weights.
         bias: added to the scores.
     """
     compute = config.compute
     how = "eager" if dropout.words is not None else compute.attention(query.shape[2])
     if how == "flash" and bias is None and seen.window is None:
         return _flash(query, key, value, seen, config)
-    # "auto" makes no array of (B, H, L, L) for a fused kernel.
+    # With "auto" a bias of (1 or B, H, L, L) means eager: a fused kernel needs it as one array.
     if how in ("xla", "cudnn") and (bias is None or compute.attn_implementation != "auto"):
         return _dot_product_attention(query, key, value, seen, bias, config, how)
     dtype = compute.attention_dtype
     scores = product("bhqd,bhkd->bhqk", query * query.shape[-1] ** -0.5, key, dtype)
     scores = scores.astype(compute.activation_dtype)
-    # One by one: XLA adds the biases within the softmax's pass. Their sum would be another array.
+    # Add the biases one by one: XLA then adds them within the pass of the softmax. Their sum would
+    # be one more array.
     for one in (*(() if bias is None else (bias,)), *seen.biases(compute.sum_dtype)):
         scores = scores + one
-    # A softmax whose sum divides the mixture: L * d numbers a head in place of L * L.
+    # Divide the mixture by the softmax's sum, not the weights: L * d numbers a head, not L * L.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     dropped = dropout.weights(weights, config.attention_probs_dropout_prob)
     mixed = product("bhqk,bhkd->bhqd", dropped, value, dtype)
@@ -117,8 +119,7 @@ def attention(
 
 
 LEAST = -(2.0**41)
-"""The smallest bias that cuDNN is given: it subtracts two of them, and -inf - -inf is not a
-number."""
+"""The smallest bias that cuDNN is given. cuDNN subtracts two biases, and -inf - -inf is NaN."""
 
 
 def _dot_product_attention(query, key, value, seen, bias, config, implementation):
@@ -138,7 +139,7 @@ def _dot_product_attention(query, key, value, seen, bias, config, implementation
 
 
 def _flash(query, key, value, seen, config):
-    """`attention` by the flash attention kernel for TPUs, which knows segments and causality."""
+    """`attention` by the flash attention kernel for TPUs, which takes segments and `causal`."""
     from jax.experimental.pallas.ops.tpu import flash_attention as flash  # only on TPUs
 
     segments = (seen.mask if seen.packed else seen.mask != 0).astype(jnp.int32)

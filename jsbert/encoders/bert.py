@@ -1,7 +1,7 @@
-"""BERT: every checkpoint of `model_type` "bert": BERT base and large, MiniLM, bge, e5, gte (old),
-LaBSE.
+"""BERT: every checkpoint of `model_type` "bert", such as BERT base and large, MiniLM, bge, e5, gte
+(old) and LaBSE.
 
-Devlin et al. 2019, https://arxiv.org/abs/1810.04805; the reference is transformers' BertModel.
+Devlin et al. 2019, https://arxiv.org/abs/1810.04805. The reference is transformers' BertModel.
 """
 
 import dataclasses
@@ -16,14 +16,15 @@ from jsbert.encoders.layers import embedding, in_turn, layer_norm, vectors_of
 from jsbert.encoders.post_norm import Layer
 
 PREFIX = "bert."
-"""What some checkpoints put in front of every name of the trunk."""
+"""The prefix that some checkpoints put in front of every tensor name of the encoder."""
 
 DROPPED = (
     r"embeddings\.(position_ids|token_type_ids)",  # buffers
-    r"pooler\.dense\.(weight|bias)",  # the next-sentence head's; sentence vectors do not use it
+    r"pooler\.dense\.(weight|bias)",  # of the next-sentence head; sentence vectors do not use it
     r"(cls|classifier|qa_outputs)\..+",  # heads
 )
-"""Patterns of tensor names, without the prefix, that a trunk rightly leaves in the file."""
+"""Patterns of tensor names, without the prefix, that may be in a file although the encoder has no
+place for them."""
 
 NAMES = {
     "embeddings.word": "embeddings.word_embeddings",
@@ -39,7 +40,8 @@ NAMES = {
     "layers.{}.output": "encoder.layer.{}.output.dense",
     "layers.{}.output_norm": "encoder.layer.{}.output.LayerNorm",
 }
-"""Our modules' names in checkpoints, without the prefix; {} is a number."""
+"""The name in checkpoints of each of our modules, without the prefix. {} is the number of the
+layer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +55,13 @@ class Config(EncoderConfig):
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(pooler="bert.pooler.dense", activation="tanh")
 
 
 class Embeddings(nnx.Module):
-    """Word, position and, in families that have them, token-type vectors, summed and normalised."""
+    """The sum of word, position and token-type vectors, normalised. Some families have no token
+    types."""
 
     def __init__(self, config: EncoderConfig, rngs: nnx.Rngs, *, width: int | None = None):
         width = width or config.hidden_size
@@ -89,8 +92,10 @@ class Embeddings(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors. Positions count from 0 at the left,
-    padded or not."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors.
+
+    Positions count from 0 at the left end of the row, even if the row begins with padding.
+    """
 
     def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs)

@@ -1,4 +1,4 @@
-"""An encoder's matrices in the dtype of its products, and back in float32."""
+"""Casts of an encoder's matrices: to the dtype of its products, and back to float32."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -10,12 +10,12 @@ from jaxtyping import Array, Float, Int8, PyTree
 
 
 def in_dtype(params: PyTree, dtype: str) -> PyTree:
-    """An encoder's float params as a model of `dtype` holds them: matrices in `dtype`, all else as
-    it is.
+    """An encoder's float params in the form that a model of `dtype` holds: the kernels of linear
+    layers in `dtype`, all else unchanged.
 
-    With "int8" a linear layer's {"kernel" (I, O)[, "bias"]} gets an int8 kernel and beside it
-    "kernel_scale" (O,), float32, by which the kernel's columns are to be multiplied. A kernel that
-    is int8 already stays.
+    With "int8" the params of a linear layer, {"kernel" (I, O)[, "bias"]}, get an int8 kernel and a
+    new entry "kernel_scale" (O,), float32: the real kernel is kernel * kernel_scale, column by
+    column. A kernel that is int8 already stays.
     """
     if dtype == "float32":
         return params
@@ -25,23 +25,23 @@ def in_dtype(params: PyTree, dtype: str) -> PyTree:
 
 
 def in_float32(params: PyTree) -> PyTree:
-    """The params with every matrix in float32: the values that a model of any dtype computes
-    with."""
+    """The params with every kernel in float32. The values stay those that the model computes with:
+    an int8 kernel is multiplied by its scale."""
     return _map_linear(_widened, params)
 
 
 def round_to_int8(
     x: Float[Array, "*rows width"],
 ) -> tuple[Int8[Array, "*rows width"], Float[Array, "*rows 1"]]:
-    """(q, scale): `x` is about q * scale, each row with the scale that makes its largest entry
+    """(q, scale): `x` is about q * scale. The scale of a row makes its largest absolute entry
     127."""
     scale = jnp.max(jnp.abs(x), axis=-1, keepdims=True) / 127
-    scale = jnp.where(scale == 0, 1.0, scale)  # a row of zeros
+    scale = jnp.where(scale == 0, 1.0, scale)  # a row of zeros stays zero
     return jnp.round(x / scale).astype(jnp.int8), scale
 
 
 def _map_linear(change: Callable[[Mapping], Mapping], params: Any) -> Any:
-    """The tree with `change` applied to each linear layer's params."""
+    """The tree with `change` applied to the params of each linear layer."""
     if not isinstance(params, Mapping):
         return params
     if "kernel" in params:

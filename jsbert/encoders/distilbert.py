@@ -1,7 +1,7 @@
-"""DistilBERT: BERT without token types, under names of its own.
+"""DistilBERT: a BERT without token types, whose keys and tensors have other names.
 
-Sanh et al. 2019, https://arxiv.org/abs/1910.01108; the reference is transformers' DistilBertModel.
-The trunk of distiluse-base-multilingual-cased, with a Dense behind the pooling.
+Sanh et al. 2019, https://arxiv.org/abs/1910.01108. The reference is transformers' DistilBertModel.
+distiluse-base-multilingual-cased is a DistilBERT with a Dense behind the pooling.
 """
 
 import dataclasses
@@ -56,5 +56,5 @@ class Config(EncoderConfig):
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(pooler="pre_classifier", activation="relu")

@@ -1,8 +1,8 @@
-"""Dropout whose masks depend on an example's key and a token's place in its text, and on nothing
-else.
+"""Dropout whose masks depend only on the key of the example, the layer and call that drops, and
+the place of the token in its text.
 
-Neither the other rows, nor the padding, nor the packing of several texts into a row changes what an
-example draws: so the full batch, its chunks, and any number of devices train alike.
+The masks of an example do not depend on the other rows, on padding, or on packing. So the full
+batch, its chunks, and any number of devices train alike.
 """
 
 import copy
@@ -14,14 +14,14 @@ from jaxtyping import Array, Float, Int, Key, Shaped, UInt32
 from jsbert.arrays import AnyArray
 
 IN_LAYER = 64
-"""More than the places of use in any layer."""
+"""Upper bound of the number of calls of dropout in a layer."""
 
 
 def row_keys(
     key: Key[Array, "..."] | UInt32[Array, "..."] | None, x: Shaped[AnyArray, "rows ..."]
 ) -> Key[Array, " examples"] | UInt32[Array, "examples words"] | None:
-    """A key for each example: those given, or a single one split over the rows of `x`; None for
-    None."""
+    """A key for each example. A single key is split over the rows of `x`; a batch of keys, or None,
+    comes back as it is."""
     return (
         jax.random.split(key, x.shape[0])
         if key is not None and jax.random.key_data(key).ndim == 1
@@ -30,12 +30,12 @@ def row_keys(
 
 
 class Dropout:
-    """The dropout of one forward pass; each call is another place of use, with draws of its own.
+    """The dropout of one forward pass. Each call draws a mask of its own.
 
-    Bits come from hashing the key, the place of use and the entry's own coordinates: a dozen
-    integer operations an entry, where JAX's generator takes a hundred, and shapes of the caller's
-    choosing. The hash is "lowbias32" (Wellons 2018, https://nullprogram.com/blog/2018/07/31/),
-    twice.
+    The bits of an entry are a hash of the key, the layer, the number of the call and the
+    coordinates of the entry. So the mask does not depend on the shape of the array. The hash takes
+    a dozen integer operations an entry; JAX's generator takes a hundred. The hash is "lowbias32"
+    (Wellons 2018, https://nullprogram.com/blog/2018/07/31/), applied twice.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Dropout:
     ):
         """
         Args:
-            keys: one an example; None for no dropout.
+            keys: one for each example; None for no dropout.
             examples: the example that each token belongs to; by default row i is example i.
-            positions: each token's place in its text; by default its place in the row.
+            positions: the place of each token in its text; by default its place in the row.
         """
         self.words, self.places = None, 0
         self.layer: int | Int[Array, ""] = 0
@@ -59,8 +59,8 @@ class Dropout:
         self.positions = positions
 
     def of_layer(self, number: int | Int[Array, ""]) -> "Dropout":
-        """The dropout of a layer, whose places of use are counted apart from those of other layers.
-        So it does not matter whether layers are traced one by one or as the body of a loop."""
+        """The dropout of a layer. Its calls are counted separately from those of other layers, so
+        the masks are the same whether layers are traced one by one or as the body of a loop."""
         own = copy.copy(self)
         own.places, own.layer = 0, number + 1
         return own
@@ -68,7 +68,8 @@ class Dropout:
     def hidden(
         self, x: Float[Array, "batch length dim"], rate: float
     ) -> Float[Array, "batch length dim"]:
-        """Token vectors with entries dropped, the others scaled up."""
+        """Token vectors with a share `rate` of the entries dropped, and the rest scaled up by
+        1 / (1 - rate)."""
         if self.words is None or rate == 0.0:
             return x
         length, dim = x.shape[1:]
@@ -78,13 +79,14 @@ class Dropout:
     def weights(
         self, x: Float[Array, "batch heads length length"], rate: float
     ) -> Float[Array, "batch heads length length"]:
-        """Attention weights with entries dropped, the others scaled up."""
+        """Attention weights with a share `rate` of the entries dropped, and the rest scaled up by
+        1 / (1 - rate)."""
         if self.words is None or rate == 0.0:
             return x
         heads, length = x.shape[1:3]
         places = self._positions(length)
-        # The distance of key from query, modulo 2^32, in place of the key's position: no limit to
-        # the length is needed.
+        # Hash the distance of key from query, modulo 2^32, not the position of the key. Then the
+        # length needs no limit.
         distance = places[:, None, :] - places[:, :, None]
         entry = distance[:, None] * jnp.uint32(heads) + _count(heads)[None, :, None, None]
         entry = entry ^ _mixed(places)[:, None, :, None]

@@ -1,6 +1,6 @@
-"""ELECTRA's discriminator: BERT, whose embeddings may be narrower than its layers.
+"""ELECTRA's discriminator: a BERT whose embeddings may be narrower than the layers.
 
-Clark et al. 2020, https://arxiv.org/abs/2003.10555; the reference is transformers' ElectraModel.
+Clark et al. 2020, https://arxiv.org/abs/2003.10555. The reference is transformers' ElectraModel.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Config(bert.Config):
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(
         pooler="classifier.dense",
         activation="gelu",
@@ -45,7 +45,7 @@ def head(config: Config) -> Head:
 
 
 class Encoder(bert.Encoder):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         super().__init__(config, rngs)

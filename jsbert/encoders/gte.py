@@ -1,8 +1,8 @@
-"""GTE of 2024: rotary positions and gated perceptrons in BERT's order: gte-base-en-v1.5,
-gte-multilingual-base, their rerankers.
+"""GTE of 2024: gte-base-en-v1.5, gte-multilingual-base and their rerankers. Rotary positions and
+gated perceptrons, in layers with BERT's order of norms.
 
-Zhang et al. 2024, https://arxiv.org/abs/2407.19669; the reference is transformers' GteModel.
-Alibaba's own folders call it "new", see `new`. (gte-base of 2023 is a BERT.)
+Zhang et al. 2024, https://arxiv.org/abs/2407.19669. The reference is transformers' GteModel.
+Alibaba's own folders have the `model_type` "new"; see `gte_alibaba`. gte-base of 2023 is a BERT.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ NAMES = {
 }
 
 FACTOR = Range(1, 1e6, "a number from 1 to 1e6")
-"""By what the rotary angles can be divided."""
+"""The allowed divisors of the rotary angles."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Config(EncoderConfig):
     Attributes:
         type_vocab_size: 0 for no token types.
         rope_theta: the base of the rotary angles.
-        rope_factor: what the angles are divided by ("linear" scaling).
+        rope_factor: the divisor of the rotary angles ("linear" scaling).
     """
 
     ALLOWED: ClassVar = {
@@ -100,7 +100,7 @@ class Config(EncoderConfig):
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(pooler="gte.pooler.dense", activation="tanh")
 
 
@@ -135,6 +135,6 @@ class Layer(nnx.Module):
 
 
 class Encoder(nomic_bert.Encoder):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     LAYER: ClassVar[Callable[..., nnx.Module]] = Layer

@@ -1,7 +1,8 @@
-"""GTE in Alibaba's own folders: `model_type` "new", whose code is remote (Alibaba-NLP/new-impl) and
-is never run here.
+"""GTE in Alibaba's own folders: `model_type` "new".
 
-What is read is a GTE, and written it is transformers' "gte", which opens there without remote code.
+transformers opens such a folder only with remote code (Alibaba-NLP/new-impl); jsbert never runs it.
+jsbert reads the folder as a GTE, and writes it with the `model_type` "gte", which transformers
+opens without remote code.
 """
 
 from collections.abc import Mapping
@@ -22,11 +23,11 @@ DEFAULTS = {
     "pad_token_id": None,
     "rope_theta": 10000.0,
 }
-"""The original's values for keys that config.json leaves out, where they are not transformers'."""
+"""The defaults of the remote code, for keys whose default in transformers is another."""
 
 
 class Config(gte.Config):
-    """Reads the original's config.json as a `gte.Config`."""
+    """Reads a config.json of `model_type` "new" as a `gte.Config`."""
 
     ONLY: ClassVar = {
         "position_embedding_type": "rope",
@@ -37,9 +38,9 @@ class Config(gte.Config):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> gte.Config:
-        """See `EncoderConfig.from_json`. The rotary angles may be scaled by "ntk", for all lengths
-        alike: with factor f and head size d, the base is f times as large, and the angles are
-        divided by f ** (2/d).
+        """See `EncoderConfig.from_json`. `rope_scaling` may be of type "ntk". With factor f and
+        head size d, the base of the rotary angles is then multiplied by f, and the angles are
+        divided by f ** (2/d), for texts of every length.
 
         Su 2023, https://kexue.fm/archives/9706, equation 6.
         """
@@ -68,5 +69,5 @@ class Config(gte.Config):
 
 
 def head(config: gte.Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(pooler="new.pooler.dense", activation="tanh")

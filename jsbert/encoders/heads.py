@@ -1,4 +1,4 @@
-"""What cross-encoders have on top of the encoder: token vectors to one score a label."""
+"""The classifiers on top of cross-encoders: token vectors to one score for each label."""
 
 import dataclasses
 from typing import Any
@@ -14,22 +14,23 @@ from jsbert.modules import dense, layer_norm
 from jsbert.pooling import POOLINGS
 
 DRAWS = 2**31 - 1
-"""Folded into an example's key: what the head draws is unrelated to what the encoder drew. No tower
-has this number."""
+"""Folded into the key of an example, so that the draws of the head are unrelated to those of the
+encoder. No tower has this number."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A pooling, then `activation(dense(x))`, then LayerNorm, then the classifier; the two in the
-    middle where they have a name.
+    """Four steps: a pooling; the pooler, `activation(dense(x))`; the norm, a LayerNorm; and the
+    classifier, a linear layer. The pooler and the norm are left out if their attribute is None.
 
-    Its params are {"pooler", "norm", "classifier"}, of those that there are.
+    The params are {"pooler": ..., "norm": ..., "classifier": ...}, without the steps left out.
 
     Attributes:
-        classifier: name of the last linear layer in checkpoints, prefix and all; and so are
-            `pooler` and `norm`.
-        biased: those of the layers that have a bias.
-        dropped: those of the layers whose input has dropout, at the config's `classifier_rate`.
+        classifier, pooler, norm: names of the layers in checkpoints, with the prefix.
+        activation: the pooler's; a key of `activations.ACTIVATIONS`.
+        pooling: a key of `pooling.POOLINGS`.
+        biased: the layers that have a bias.
+        dropped: the layers whose input has dropout, at the config's `classifier_rate`.
     """
 
     classifier: str = "classifier"
@@ -41,7 +42,7 @@ class Head:
     dropped: frozenset[str] = frozenset({"classifier"})
 
     def tensor_names(self) -> dict[tuple, str]:
-        """For each path in params, the tensor's HuggingFace name."""
+        """For each path in the params, the HuggingFace name of the tensor."""
         names = {
             name: getattr(self, name)
             for name in ("pooler", "norm", "classifier")

@@ -1,5 +1,5 @@
-"""What all families are built of: linear layers, LayerNorms, embeddings, and running layers in
-turn."""
+"""The parts that all encoder families share: linear layers, LayerNorms, embeddings, and the
+function that runs layers one after the other."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -20,8 +20,8 @@ from jsbert.encoders.product import int8_product, product
 class Linear(nnx.Linear):
     """A linear layer over the tokens of all rows at once: (B, L, D) as (B * L, D).
 
-    With one contracted axis the kernel's gradient is a plain matrix product. With two, XLA on the
-    CPU first copies an operand transposed, and takes twice as long.
+    With one contracted axis the gradient of the kernel is a plain matrix product. With two
+    contracted axes XLA on the CPU first copies an operand transposed, and takes twice as long.
     """
 
     kernel_scale: nnx.Param
@@ -40,8 +40,9 @@ def joined(
 ) -> tuple[Float[Array, "batch length outputs"], ...]:
     """The outputs of linear layers of one width that read the same input.
 
-    Where layers are scanned it is one product with all kernels: one product compiles faster than
-    several, and reads `x` once. On a CPU the joint kernel would be a copy too many.
+    If layers are scanned, `joined` computes one product with all kernels: one product compiles
+    faster than several, and reads `x` once. Elsewhere (on a CPU) the layers run one by one, because
+    stacking the kernels would copy them.
     """
     compute = layers[0].compute
     if not compute.scans or compute.dtype == "int8":
@@ -55,10 +56,10 @@ def joined(
 def in_heads(
     layers: Sequence["Linear"], x: Float[Array, "batch length inputs"], size: int
 ) -> tuple[Float[Array, "batch heads length size"], ...]:
-    """`joined`, with each output cut into heads of `size` entries. The heads are in front of the
-    tokens, so that both products of attention are plain ones.
+    """`joined`, with each output cut into heads of `size` entries. The axis of the heads is in
+    front of the axis of the tokens, so that both products of attention are plain ones.
 
-    Where layers are scanned the product itself puts the heads there. A product followed by a
+    If layers are scanned, the product itself writes this order of axes. A product followed by a
     transposition would write each array twice.
     """
     compute = layers[0].compute
@@ -98,11 +99,12 @@ def from_heads(
 
 
 def _cut(x, size):
+    # (B, L, heads * size) -> (B, heads, L, size)
     return x.reshape(*x.shape[:2], -1, size).transpose(0, 2, 1, 3)
 
 
 def _kernels(layers):
-    """The kernels of layers, stacked, and their biases or None."""
+    """(the kernels of the layers, stacked; their biases, stacked, or None without biases)."""
     has_bias = layers[0].bias is not None
     bias = jnp.stack([layer.bias[...] for layer in layers]) if has_bias else None
     return jnp.stack([layer.kernel[...] for layer in layers]), bias
@@ -159,8 +161,8 @@ def layer_norm(
     config: EncoderConfig, width: int, rngs: nnx.Rngs, *, use_bias: bool = True
 ) -> LayerNorm:
     """A LayerNorm with the config's epsilon."""
-    # The fast variance, E[x^2] - E[x]^2, loses two digits where the mean is large.
-    # It is as good as the slow one where what comes in has bfloat16's three digits.
+    # The fast variance, E[x^2] - E[x]^2, loses two digits if the mean is large.
+    # For inputs in bfloat16, which has three digits, it is as good as the slow one.
     fast = config.compute.activation_dtype == jnp.bfloat16
     options = {"epsilon": config.layer_norm_eps, "use_bias": use_bias, "use_fast_variance": fast}
     layer = LayerNorm(width, **options, rngs=rngs)
@@ -203,7 +205,7 @@ def added(
 def vectors_of(
     table: nnx.Embed, ids: Int[Array, "batch length"] | Float[Array, "batch length dim"]
 ) -> Float[Array, "batch length dim"]:
-    """The rows of `table` at `ids`; floats are word vectors already, and come back as they are."""
+    """The rows of `table` at `ids`. Floats are word vectors already; they come back as they are."""
     return table(ids) if jnp.issubdtype(ids.dtype, jnp.integer) else ids
 
 
@@ -214,12 +216,12 @@ def counted_positions(
     *,
     padding_id: int,
 ) -> Int[Array, "batch length"]:
-    """RoBERTa's positions: a row's tokens are counted from `padding_id` + 1, wherever the padding
-    stands.
+    """RoBERTa's positions: the tokens of a row count from `padding_id` + 1, whether the padding is
+    on the left or on the right.
 
-    A token that is the padding token itself, which a text can spell out, has the position
-    `padding_id` and is not counted: so the reference does. In packed rows, which have `positions`,
-    the count begins at the first token of each text.
+    Padding has the position `padding_id` and is not counted. The same goes for a padding token that
+    a text spells out, as in the reference. Packed rows come with `positions`; there the count
+    begins again at the first token of each text.
     """
     counted = mask != 0
     if jnp.issubdtype(ids.dtype, jnp.integer):
@@ -239,16 +241,16 @@ def in_turn(
     dropout: Dropout,
     **context: Any,
 ) -> tuple[Float[Array, "batch length dim"], ...]:
-    """Run layers one after the other: `hidden`, then the result of each.
+    """Run layers one after the other and return `hidden`, then the output of each layer.
 
-    Layers that repeat run in `jax.lax.scan` where `compute.scans`. Then one repetition is compiled,
-    not each layer.
+    If `compute.scans`, the layers that repeat run in `jax.lax.scan`. Then one repetition is
+    compiled, not each layer.
 
     Args:
-        layers: called with (hidden, dropout=, **context).
-        hidden: what the first layer reads.
-        compute: with its `remat` a gradient recomputes what is inside a layer.
-        dropout: each layer draws its own.
+        layers: each is called as layer(hidden, dropout=..., **context).
+        hidden: the input of the first layer.
+        compute: if its `remat` is set, the gradient recomputes what is inside a layer.
+        dropout: each layer draws its own masks.
         context: further arguments of each layer.
     """
     layers = list(layers)
@@ -260,11 +262,13 @@ def in_turn(
         once = functools.partial(run, layer, number)
         return (jax.checkpoint(once) if compute.remat else once)(hidden)
 
+    # The layers before the repetition, one by one; without a scan, all of them.
     start, period, times = repetition(layers) if compute.scans else (len(layers), 1, 0)
     end = start + period * times
     stages = [hidden.astype(compute.activation_dtype)]
     for number in range(start):
         stages.append(step(layers[number], number, stages[-1]))
+    # The repetition. The scan steps over the turns; a turn runs `period` layers.
     if times:
         graphs, params = zip(
             *(_stacked(layers[start + i : end : period]) for i in range(period)), strict=True
@@ -282,6 +286,7 @@ def in_turn(
         last, outputs = jax.lax.scan(repeat, stages[-1], (jnp.arange(start, end, period), params))
         stages += [outputs[i][turn] for turn in range(times) for i in range(period)]
         stages[-1] = last
+    # The layers behind it.
     for number in range(end, len(layers)):
         stages.append(step(layers[number], number, stages[-1]))
     return tuple(stages)
@@ -290,8 +295,9 @@ def in_turn(
 def repetition(layers: Sequence[nnx.Module]) -> tuple[int, int, int]:
     """(start, period, times): from `start` on, `period` layers repeat `times` times.
 
-    Of all ways to see the layers so, the one with the fewest layers outside the repetition, and in
-    one turn of it: (0, 1, 12) for BERT, (1, 3, 7) for ModernBERT.
+    Several such triples can describe the layers. The one returned needs the fewest layers to be
+    compiled: those outside the repetition plus those of one turn. It is (0, 1, 12) for BERT and
+    (1, 3, 7) for ModernBERT.
     """
     kinds = [nnx.graphdef(layer) for layer in layers]
     best = (len(layers), len(layers), 1, 0)
@@ -310,14 +316,14 @@ def repetition(layers: Sequence[nnx.Module]) -> tuple[int, int, int]:
 
 
 def _stacked(layers):
-    """(the graph of layers that are alike, their params, each with an axis of the layers). Without
-    params, if it is the same layer each time."""
+    """(the graph that equal layers share; their params, stacked along a new first axis). If all
+    layers are one object: (that layer, None)."""
     if all(layer is layers[0] for layer in layers):
         return layers[0], None
     graphs, states = zip(*(nnx.split(layer) for layer in layers), strict=True)
     return graphs[0], jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-@functools.cache  # the same object each time, so that layers that are alike compare as equal
+@functools.cache  # one object for each deviation; else the graphs of like layers would differ
 def _normal(deviation):
     return nnx.initializers.normal(deviation)

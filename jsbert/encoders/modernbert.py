@@ -1,7 +1,7 @@
-"""ModernBERT: rotary positions, gated perceptrons, norms in front of the layers' halves, and most
-layers local.
+"""ModernBERT: rotary positions, gated perceptrons, and norms in front of attention and perceptron.
+In most layers a token sees only its neighbours.
 
-Warner et al. 2024, https://arxiv.org/abs/2412.13663; the reference is transformers'
+Warner et al. 2024, https://arxiv.org/abs/2412.13663. The reference is transformers'
 ModernBertModel.
 """
 
@@ -45,7 +45,7 @@ NAMES = {
 }
 
 THETAS = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
-"""The two kinds of layers, and the field with the base of their rotary angles."""
+"""For each of the two kinds of layers, the field with the base of its rotary angles."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Config(EncoderConfig):
     """ModernBERT's sizes; see `EncoderConfig`.
 
     Attributes:
-        layer_types: each layer's kind, "full_attention" or "sliding_attention"; if empty, every
-            `global_attn_every_n_layers`th is full, from the first on.
-        local_attention: the window of sliding layers: a token sees half of it to each side.
+        layer_types: the kind of each layer, "full_attention" or "sliding_attention". If empty, the
+            first layer and every `global_attn_every_n_layers`th after it are full.
+        local_attention: the window of sliding layers; a token sees half of the window to each side.
     """
 
     RENAMED: ClassVar = {
@@ -108,8 +108,8 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
-        """See `EncoderConfig.from_json`. Of `rope_parameters` and `layer_types`, and the older keys
-        that say the same, the former count where both are there."""
+        """See `EncoderConfig.from_json`. `rope_parameters` and `layer_types` win over the older
+        keys `global_rope_theta`, `local_rope_theta` and `global_attn_every_n_layers`."""
         keys = ("rope_parameters", "rope_scaling")
         ropes, scaling = (typed(values, key, dict, {}, where=where) for key in keys)
         thetas = {
@@ -128,9 +128,9 @@ class Config(EncoderConfig):
         return super().from_json({**values, **thetas, **layers}, where=where)
 
     def to_json(self) -> dict[str, Any]:
-        """See `EncoderConfig.to_json`. In the new keys and the older ones: each version of
-        transformers would take its defaults for those it misses. The period is None where the
-        layers have none."""
+        """See `EncoderConfig.to_json`. The values are written under the new keys and the older
+        ones: each version of transformers takes its own default for a key that is missing.
+        `global_attn_every_n_layers` is None if the kinds of the layers have no period."""
         ropes = {
             kind: {"rope_type": "default", "rope_theta": getattr(self, name)}
             for kind, name in THETAS.items()
@@ -148,7 +148,7 @@ class Config(EncoderConfig):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Each layer's kind of attention."""
+        """The kind of each layer: keys of `THETAS`."""
         return self.layer_types or self._kinds_of_period(self.global_attn_every_n_layers)
 
     def _kinds_of_period(self, every):
@@ -159,7 +159,7 @@ class Config(EncoderConfig):
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     biased = {"pooler": config.classifier_bias, "norm": config.norm_bias, "classifier": True}
     return Head(
         pooler="head.dense",
@@ -173,7 +173,7 @@ def head(config: Config) -> Head:
 
 
 class Embeddings(nnx.Module):
-    """Word vectors, normalised; positions come in with the layers."""
+    """Word vectors, normalised. The layers add the positions."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
@@ -186,8 +186,8 @@ class Embeddings(nnx.Module):
 
 
 class Layer(nnx.Module):
-    """Attention and a gated perceptron (GeGLU), each added to what comes in, and reading it
-    normalised; but for the first layer's attention, behind the embeddings' own norm."""
+    """Attention and a gated perceptron (GeGLU). Each reads its input normalised, and is added to
+    the input. The attention of the first layer has no norm: the embeddings are normalised."""
 
     def __init__(self, config: Config, index: int, rngs: nnx.Rngs):
         width = config.hidden_size
@@ -224,7 +224,7 @@ class Layer(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         self.embeddings = Embeddings(config, rngs)

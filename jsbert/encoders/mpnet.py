@@ -1,8 +1,7 @@
-"""MPNet: RoBERTa's positions without token types, and a bias for the distance of two tokens in
-every attention.
+"""MPNet: a RoBERTa without token types. Every attention adds a bias for the distance of two tokens.
 
-Song et al. 2020, https://arxiv.org/abs/2004.09297; the reference is transformers' MPNetModel. The
-trunk of all-mpnet-base-v2 and multi-qa-mpnet-base-dot-v1.
+Song et al. 2020, https://arxiv.org/abs/2004.09297. The reference is transformers' MPNetModel.
+all-mpnet-base-v2 and multi-qa-mpnet-base-dot-v1 are MPNets.
 """
 
 import dataclasses
@@ -40,11 +39,12 @@ NAMES = {
 }
 
 PADDING_ID = 1
-"""The reference counts positions from here whatever its config says."""
+"""The position of padding; the first token has the next one. The reference uses this number,
+whatever its config says."""
 
 BUCKETS, FARTHEST = 32, 128
-"""Buckets of distances, and where they end. The reference takes 32, too, whatever its config
-says."""
+"""The number of buckets of distances, and the distance at which the last bucket has begun. The
+reference uses 32 buckets, whatever its config says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,17 +59,18 @@ class Config(EncoderConfig):
 
     @property
     def max_tokens(self) -> int:
-        """The longest text: positions are counted from behind the padding's."""
+        """The number of tokens of the longest possible text. Positions count from
+        `PADDING_ID` + 1."""
         return self.max_position_embeddings - PADDING_ID - 1
 
     @property
     def classifier_rate(self) -> float:
-        """See `EncoderConfig.classifier_rate`. The reference knows no `classifier_dropout`."""
+        """See `EncoderConfig.classifier_rate`. The reference ignores `classifier_dropout`."""
         return self.hidden_dropout_prob
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(
         pooler="classifier.dense",
         activation="tanh",
@@ -79,7 +80,7 @@ def head(config: Config) -> Head:
 
 
 class Encoder(nnx.Module):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         self.embeddings = bert.Embeddings(config, rngs)
@@ -88,7 +89,7 @@ class Encoder(nnx.Module):
         self.config = config
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        # In a packed row, too, the distance of two tokens of a text is that of their columns.
+        # The distance of two tokens is that of their columns, in a packed row, too.
         buckets = distance_buckets(jnp.arange(ids.shape[1])[None])
         of_distance = self.distances(buckets).transpose(0, 3, 1, 2)  # (1, H, L, L)
         places = counted_positions(ids, mask, positions, padding_id=PADDING_ID)
@@ -98,9 +99,12 @@ class Encoder(nnx.Module):
 
 
 def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch length length"]:
-    """For each token (first axis) and each that it looks at the number of their distance's bucket:
-    half of the buckets for those to the left and itself, half for those to the right; in a half,
-    one for each small distance, then wider and wider ones."""
+    """The bucket of the distance of each query (axis 1) and key (axis 2).
+
+    The first half of the buckets is for keys to the left and the token itself, the second half for
+    keys to the right. In a half, each small distance has a bucket of its own; the further buckets
+    are wider and wider.
+    """
     distance = places[:, :, None] - places[:, None, :]
     buckets = jnp.sum(jnp.abs(distance)[..., None] >= bucket_bounds()[None, None, None], axis=-1)
     return buckets + jnp.where(distance < 0, BUCKETS // 2, 0)
@@ -108,10 +112,10 @@ def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch le
 
 @functools.lru_cache
 def bucket_bounds() -> np.ndarray:
-    """The least distance of each bucket of a half but the first."""
+    """The least distance of each bucket of a half, without the first bucket."""
     num_buckets, exact = BUCKETS // 2, BUCKETS // 4
     distances = np.arange(exact, FARTHEST + 1)
-    # Rounded down, with room for what a logarithm of a power of two is off by.
+    # Round down; 1e-6 makes up for the rounding error of the logarithm of a power of two.
     steps = np.log(distances / exact) / np.log(FARTHEST / exact) * (num_buckets - exact)
     buckets = np.minimum(exact + np.floor(steps + 1e-6).astype(int), num_buckets - 1)
     wide = [distances[np.argmax(buckets == bucket)] for bucket in range(exact + 1, num_buckets)]

@@ -1,9 +1,9 @@
-"""Nomic BERT: BERT with rotary positions, gated perceptrons and no biases: nomic-embed-text-v1 and
--v1.5.
+"""Nomic BERT: nomic-embed-text-v1 and -v1.5. A BERT with rotary positions, gated perceptrons and no
+biases.
 
-Nussbaum et al. 2024, https://arxiv.org/abs/2402.01613; the reference is transformers'
-NomicBertModel. It computes what the original's code does (nomic-ai/contrastors), and has keys of
-its own in config.json.
+Nussbaum et al. 2024, https://arxiv.org/abs/2402.01613. The reference is transformers'
+NomicBertModel. NomicBertModel computes the same as the original code (nomic-ai/contrastors), but
+has other keys in config.json.
 """
 
 import dataclasses
@@ -55,10 +55,10 @@ ORIGINAL_KEYS = {
     "layer_norm_eps": "layer_norm_epsilon",
     "rope_theta": "rotary_emb_base",
 }
-"""The original repository's keys of config.json, for fields."""
+"""{field: its key in a config.json of the original code}."""
 
 GATES = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}
-"""The original's `activation_function`: what the gate goes through."""
+"""{the original's `activation_function`: the activation of the gate}."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,9 @@ class Config(EncoderConfig):
 
     Attributes:
         rope_theta: the base of the rotary angles.
-        rotary_scaling_factor: given, the original bends the angles of batches longer than
-            `max_trained_positions`, by the batch's length. That is not computed: texts end there.
+        rotary_scaling_factor: if given, the original changes the angles in batches longer than
+            `max_trained_positions`, depending on the length of the batch. jsbert does not compute
+            this: `max_tokens` ends at `max_trained_positions`.
     """
 
     ONLY: ClassVar = {
@@ -110,9 +111,9 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
-        """See `EncoderConfig.from_json`. Of the original's keys and transformers' the latter count
-        where both are there, but for `n_positions`: beside it `max_position_embeddings` may be the
-        longest text of the training."""
+        """See `EncoderConfig.from_json`. Where a file has both the original's key and
+        transformers', transformers' wins. The exception is `n_positions`, which wins over
+        `max_position_embeddings`: the latter may be the length of the training's longest text."""
         experts = typed(values, "moe_every_n_layers", int, 0, where=where)
         if experts not in (0, -1):
             raise ValueError(
@@ -125,7 +126,7 @@ class Config(EncoderConfig):
                 f"{where}: activation_function is {gate!r}; supported: {', '.join(GATES)}"
             )
         for name, theirs in (*ORIGINAL_KEYS.items(), ("max_position_embeddings", "n_positions")):
-            if theirs in values:  # under the key that the file has
+            if theirs in values:  # errors name the file's own key
                 cls.check_field(name, values[theirs], f"{where}: {theirs}")
         ours = {name: values[theirs] for name, theirs in ORIGINAL_KEYS.items() if theirs in values}
         values = {"hidden_act": GATES[gate]} | ours | dict(values)
@@ -141,8 +142,8 @@ class Config(EncoderConfig):
         return super().from_json(values | {"rope_theta": theta}, where=where)
 
     def to_json(self) -> dict[str, Any]:
-        """See `EncoderConfig.to_json`. In transformers' keys and the original's: other readers know
-        only these."""
+        """See `EncoderConfig.to_json`. The values are written under transformers' keys and
+        the original's, because other readers know only the original's."""
         values = super().to_json()
         original = {theirs: values[name] for name, theirs in ORIGINAL_KEYS.items()}
         return (
@@ -159,19 +160,19 @@ class Config(EncoderConfig):
 
     @property
     def max_tokens(self) -> int:
-        """The longest text whose angles are not bent by the batch's length."""
+        """The number of tokens of the longest text whose angles do not depend on the batch."""
         limits = (self.max_position_embeddings, self.max_trained_positions)
         return min(limits) if self.rotary_scaling_factor else limits[0]
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(pooler="nomic_bert.pooler.dense", activation="tanh")
 
 
 class Embeddings(nnx.Module):
-    """Word and, where there are types, token-type vectors, summed and normalised; positions come in
-    with the layers."""
+    """The sum of word and token-type vectors, normalised. Without token types, the word vectors
+    alone. The layers add the positions."""
 
     def __init__(self, config: Any, rngs: nnx.Rngs):
         self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
@@ -224,7 +225,7 @@ class Layer(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     LAYER: ClassVar[Callable[..., nnx.Module]] = Layer
 

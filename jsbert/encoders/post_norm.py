@@ -1,5 +1,5 @@
-"""The layer of the original Transformer encoder: attention and a two-layer perceptron, each added
-to its input and then normalised. BERT's, and that of most families since."""
+"""The layer of the original Transformer encoder, BERT and most families since: attention and a
+two-layer perceptron, each added to its input and then normalised."""
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -36,7 +36,7 @@ class Attention(nnx.Module):
 
 
 class Layer(nnx.Module):
-    """Attention and a two-layer perceptron."""
+    """Attention and a two-layer perceptron, each added to its input and then normalised."""
 
     def __init__(self, config: EncoderConfig, rngs: nnx.Rngs):
         self.attention = Attention(config, rngs)

@@ -1,5 +1,5 @@
-"""Matrix products in the model's dtype, with sums in float32; but for int8, forwards and
-backwards."""
+"""Matrix products of operands in the model's dtype, with sums in float32. All have gradients,
+except the product of int8."""
 
 import functools
 import pathlib
@@ -15,12 +15,12 @@ from jsbert.encoders.casting import round_to_int8
 def product(
     spec: str, a: Float[AnyArray, "..."], b: Float[AnyArray, "..."], dtype: DTypeLike
 ) -> Float[Array, "..."]:
-    """`jnp.einsum(spec, a, b)` of operands rounded to `dtype`; the result, and both gradients, at
-    least float32.
+    """`jnp.einsum(spec, a, b)` of operands rounded to `dtype`. The sums and the result are at least
+    float32.
 
-    In bfloat16 the gradient that comes back is rounded as well, so that the two products of the
-    backward pass are as fast as the forward one: JAX's own rule would multiply float32 with
-    bfloat16, in float32.
+    In bfloat16 the incoming gradient is rounded as well, so that the two products of the backward
+    pass are as fast as the forward one. JAX's own rule would multiply float32 with bfloat16, in
+    float32. The gradients have the dtypes of `a` and `b`.
     """
     dtype = jnp.dtype(dtype)
     sum_dtype = jnp.promote_types(dtype, jnp.float32)
@@ -35,10 +35,10 @@ def int8_product(
     kernel: Int8[Array, "inputs outputs"],
     kernel_scale: Float[Array, " outputs"],
 ) -> Float[Array, "rows outputs"]:
-    """`rows @ (kernel * kernel_scale)`, each row rounded to int8 by its own largest entry.
+    """`rows @ (kernel * kernel_scale)`, with each row rounded to int8 by its own scale.
 
     Raises:
-        TypeError: under differentiation. Rounding has the gradient 0, which is nobody's wish.
+        TypeError: under differentiation. The gradient of rounding is 0, which nobody wants.
     """
     rounded, scale = round_to_int8(rows)
     if int8_is_fast():
@@ -50,15 +50,16 @@ def int8_product(
 
 
 def int8_is_fast() -> bool:
-    """Whether XLA on this machine's CPU multiplies int8 with instructions for it: since jax 0.12
-    with all that there are, before with AMX's alone. Elsewhere bfloat16 operands take two thirds of
-    the time. Accelerators do the same as their host; which is faster there is not measured."""
+    """Whether XLA multiplies int8 with special instructions of this machine's CPU. Before jax 0.12
+    XLA used only those of AMX; since then it uses all kinds. Without such instructions bfloat16
+    operands take two thirds of the time of int8. Accelerators follow the CPU of their host; which
+    form is faster on accelerators is not measured."""
     return jax.__version_info__ >= (0, 12) or "amx_int8" in cpu_features()
 
 
 @functools.cache
 def cpu_features() -> frozenset[str]:
-    """The processor's features under Linux's names ("avx2", "avx512_bf16", ...); none where they
+    """The features of the processor under Linux's names ("avx2", "avx512_bf16", ...); empty if they
     cannot be read."""
     try:
         lines = (

@@ -1,8 +1,8 @@
-"""Qwen3 as an embedder: a decoder, whose tokens see those before them only, so the last one's
-vector is the text's.
+"""Qwen3 as an embedder: a decoder. A token sees only itself and the tokens before it, so the vector
+of the last token is the vector of the text.
 
 Yang et al. 2025, https://arxiv.org/abs/2505.09388, and Zhang et al. 2025,
-https://arxiv.org/abs/2506.05176 (Qwen3-Embedding); the reference is transformers' Qwen3Model.
+https://arxiv.org/abs/2506.05176 (Qwen3-Embedding). The reference is transformers' Qwen3Model.
 """
 
 import dataclasses
@@ -56,9 +56,9 @@ class Config(EncoderConfig):
     """Qwen3's sizes; see `EncoderConfig`. Only attention has dropout.
 
     Attributes:
-        num_key_value_heads: heads of keys and values; each serves as many heads of queries, side by
-            side.
-        head_dim: entries of a head, whatever the width of the token vectors.
+        num_key_value_heads: the number of heads of keys and values. Each serves equally many
+            neighbouring heads of queries.
+        head_dim: entries of a head; it need not follow from the width of the token vectors.
     """
 
     RENAMED: ClassVar = {
@@ -99,8 +99,8 @@ class Config(EncoderConfig):
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
-        """See `EncoderConfig.from_json`. `rope_theta` stands in `rope_parameters` or, in older
-        files, beside `rope_scaling`."""
+        """See `EncoderConfig.from_json`. `rope_theta` is in `rope_parameters`; in older files it is
+        a key of its own, next to `rope_scaling`."""
         others = set(typed(values, "layer_types", list[str], (), where=where)) - {"full_attention"}
         if others:
             raise ValueError(
@@ -118,21 +118,24 @@ class Config(EncoderConfig):
         return super().from_json(values, where=where)
 
     def to_json(self) -> dict[str, Any]:
-        """See `EncoderConfig.to_json`. `rope_theta` stands in both places."""
+        """See `EncoderConfig.to_json`. `rope_theta` is written in both places."""
         return super().to_json() | {
             "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta}
         }
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's, on the last token by the mask. transformers takes the last that is not
-    `pad_token_id`: the one before, where a tokenizer ends texts with the padding token."""
+    """The classifier of the family's cross-encoder. It reads the last token by the mask.
+
+    transformers reads the last token that is not `pad_token_id`. That is another token if a
+    tokenizer ends texts with the padding token.
+    """
     return Head(classifier="score", pooling="lasttoken", biased=frozenset(), dropped=frozenset())
 
 
 class Attention(nnx.Module):
-    """Causal self-attention with rotary positions, each head of queries and keys normalised before
-    it is turned."""
+    """Causal self-attention with rotary positions. Each head of queries and keys is normalised
+    before it is turned."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         def project(inputs, outputs):
@@ -151,7 +154,7 @@ class Attention(nnx.Module):
         key, value = in_heads((self.key, self.value), hidden, config.head_dim)
         query = rotated(self.query_norm(query), positions, theta=config.rope_theta)
         key = rotated(self.key_norm(key), positions, theta=config.rope_theta)
-        # Each head of keys and values serves several of queries.
+        # Each head of keys and values serves several heads of queries.
         times = config.num_attention_heads // config.num_key_value_heads
         key, value = (jnp.repeat(x, times, axis=1) for x in (key, value))
         mixed = attention(query, key, value, seen, config=config, dropout=dropout)
@@ -159,8 +162,8 @@ class Attention(nnx.Module):
 
 
 class Layer(nnx.Module):
-    """Attention and a gated perceptron (SwiGLU), each added to what comes in, and reading it
-    normalised."""
+    """Attention and a gated perceptron (SwiGLU). Each reads its input normalised, and is added to
+    the input."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
@@ -191,7 +194,7 @@ class Layer(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     def __init__(self, config: Config, rngs: nnx.Rngs):
         self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)

@@ -1,8 +1,8 @@
-"""RoBERTa, XLM-RoBERTa and CamemBERT: BERT with positions that padding does not move.
+"""RoBERTa, XLM-RoBERTa and CamemBERT: a BERT whose positions do not count padding.
 
-Liu et al. 2019, https://arxiv.org/abs/1907.11692; the reference is transformers' RobertaModel.
-XLM-R is the trunk of paraphrase-multilingual-mpnet-base-v2 and bge-m3, RoBERTa that of
-all-distilroberta-v1.
+Liu et al. 2019, https://arxiv.org/abs/1907.11692. The reference is transformers' RobertaModel.
+paraphrase-multilingual-mpnet-base-v2 and bge-m3 are XLM-RoBERTas; all-distilroberta-v1 is a
+RoBERTa.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ NAMES = bert.NAMES
 
 @dataclasses.dataclass(frozen=True)
 class Config(bert.Config):
-    """RoBERTa's sizes; see `EncoderConfig`. The first tokens' position is `pad_token_id` + 1, so
-    that of 514 positions 512 can be used."""
+    """RoBERTa's sizes; see `EncoderConfig`. The first token has the position `pad_token_id` + 1, so
+    514 positions are enough for 512 tokens."""
 
     model_type: str = "roberta"
     vocab_size: int = 50265
@@ -39,12 +39,13 @@ class Config(bert.Config):
 
     @property
     def max_tokens(self) -> int:
-        """The longest text: positions are counted from behind the padding's."""
+        """The number of tokens of the longest possible text. Positions count from
+        `pad_token_id` + 1."""
         return self.max_position_embeddings - self.pad_token_id - 1
 
 
 def head(config: Config) -> Head:
-    """The cross-encoder's."""
+    """The classifier of the family's cross-encoder."""
     return Head(
         pooler="classifier.dense",
         activation="tanh",
@@ -54,7 +55,7 @@ def head(config: Config) -> Head:
 
 
 class Encoder(bert.Encoder):
-    """The whole trunk: (B, L) ids to (B, L, D) token vectors."""
+    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
 
     def __call__(self, ids, mask, token_types, positions, dropout):
         places = counted_positions(ids, mask, positions, padding_id=self.config.pad_token_id)

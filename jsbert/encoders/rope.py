@@ -1,7 +1,7 @@
-"""Rotary positions: queries and keys turned by angles that grow with a token's place.
+"""Rotary positions: queries and keys are turned by angles that grow with the place of the token.
 
-Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: entry i turns with i
-+ d/2.
+Su et al. 2021, https://arxiv.org/abs/2104.09864, in HuggingFace's arrangement: entries i and
+i + d/2 are a pair.
 """
 
 from collections.abc import Mapping
@@ -25,19 +25,22 @@ def rotated(
     theta: float,
     factor: float = 1.0,
 ) -> Float[Array, "batch heads length size"]:
-    """Queries or keys by heads, each turned by its token's place.
+    """Queries or keys by heads, each turned by the place of its token.
+
+    Pair i of d/2 turns by the angle place * theta ** (-2i/d) / factor; d is the size of a head.
 
     Args:
-        x: any float dtype, which the result has too; the angles are float32.
-        positions: each token's place; None counts from 0 at the left. Only differences of places
-            matter.
-        theta: the base of the angles: entry i of size/2 turns by place * theta ** (-2i/d) / factor.
-        factor: by what the angles are divided ("linear" scaling).
+        x: queries or keys of any float dtype; the result has the same dtype. The angles are
+            float32.
+        positions: the place of each token; None counts from 0 at the left. Only differences of
+            places matter.
+        theta: the base of the angles.
+        factor: the divisor of the angles ("linear" scaling).
     """
     length, size = x.shape[2:]
     places = jnp.arange(length)[None] if positions is None else positions
-    # The reference's own steps in float32: far into a text, an angle shows the last digit of its
-    # speed.
+    # The same float32 steps as the reference's: at a far place the angle multiplies any difference
+    # in the last digit of a speed.
     speeds = (
         1
         / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
@@ -78,7 +81,7 @@ class Attention(nnx.Module):
 
 
 def check_head_size(values: Mapping[str, Any]) -> None:
-    """ValueError where rotary positions find no pairs of entries."""
+    """Raise ValueError if the size of a head is odd: rotary positions need pairs of entries."""
     if values["hidden_size"] // values["num_attention_heads"] % 2:
         raise ValueError(
             f"hidden_size {values['hidden_size']} over num_attention_heads "
@@ -88,17 +91,16 @@ def check_head_size(values: Mapping[str, Any]) -> None:
 
 
 def theta_of(parameters: Any, default: Any, *, where: str) -> float:
-    """The base of the angles that a config.json's `rope_parameters`, or older `rope_scaling`,
-    describes.
+    """The base of the rotary angles that a config.json names.
 
     Args:
-        parameters: what stands under that key, or None.
-        default: the base where `parameters` names none.
+        parameters: the value of `rope_parameters`, or of the older `rope_scaling`; None if missing.
+        default: the base if `parameters` names none.
         where: the file and the key, for messages.
 
     Raises:
-        ValueError: for a scaling of the angles, none of which is computed here; and for a base that
-            is no positive number.
+        ValueError: for a `rope_type` other than "default", because scaled angles are not supported;
+            and for a base that is not a positive number.
     """
     parameters = {} if parameters is None else check_value(parameters, dict, name=where)
     kind = parameters.get("rope_type", parameters.get("type", "default"))

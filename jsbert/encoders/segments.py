@@ -14,8 +14,8 @@ def segments(
 ) -> tuple[Int[Array, "batch row_length"], Int[Array, "batch row_length"]]:
     """(segment ids, positions) of rows of `row_length` tokens.
 
-    The segment ids count a row's texts from 1 and are 0 behind the last text. The positions are the
-    tokens' places in their texts.
+    The segment ids number the texts of a row from 1, and are 0 behind the last text. The positions
+    are the places of the tokens in their texts.
 
     >>> ids, positions = segments(jnp.array([[2, 3, 0]]), 6)
     >>> ids.tolist(), positions.tolist()
@@ -40,7 +40,8 @@ def each_segment(
     """`function(hidden, mask)` for each text of each row, with the mask of the text's tokens.
 
     Args:
-        function: rows of token vectors and a mask (B, L) to vectors (B, D): a pooling, say.
+        function: takes token vectors (B, L, D) and a mask (B, L), and returns vectors (B, outputs);
+            for example, a pooling.
         hidden: token vectors.
         segment_ids: as `segments` returns them.
         num_segments: how many texts a row can hold.

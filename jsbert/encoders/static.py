@@ -1,5 +1,5 @@
-"""Static embeddings: a vector a token, whatever stands beside it (sentence-transformers'
-StaticEmbedding, model2vec).
+"""Static embeddings: the vector of a token does not depend on the other tokens
+(sentence-transformers' StaticEmbedding, model2vec).
 
 Tulkens & van Dongen 2024, https://github.com/MinishLab/model2vec.
 """
@@ -16,7 +16,7 @@ from jsbert.encoders.layers import embedding, vectors_of
 from jsbert.tokenizer import UNLIMITED
 
 MODEL_TYPE = "static-embedding"
-"""Stands in no config.json: modules.json says what such a folder is."""
+"""A name of our own, which no config.json holds: such a folder is recognised by modules.json."""
 
 PREFIX = ""
 DROPPED = ()
@@ -25,7 +25,7 @@ NAMES = {"word": "embedding"}
 
 @dataclasses.dataclass(frozen=True)
 class Config(EncoderConfig):
-    """`vocab_size` and `hidden_size`; nothing else means anything here."""
+    """The sizes of the table. Only `vocab_size` and `hidden_size` have a meaning here."""
 
     ALLOWED: ClassVar = {
         **EncoderConfig.ALLOWED,
@@ -41,7 +41,7 @@ class Config(EncoderConfig):
 
 
 def head(config: Config) -> Head:
-    """Raises ValueError: there is no cross-encoder of static embeddings."""
+    """Raise ValueError: static embeddings have no cross-encoder."""
     raise ValueError("static embeddings cannot be a cross-encoder: no token sees another")
 
 

@@ -1,7 +1,8 @@
-"""JAX's elementwise primitives as ONNX nodes.
+"""Write JAX's elementwise primitives as ONNX nodes.
 
-A writer takes the graph, the operands, what comes out (its shape and dtype) and the equation's
-params.
+A writer is called as writer(graph, operands, out, params), where `out` has the shape and dtype of
+the result, and `params` are those of the equation. It adds nodes to the graph, and returns the
+result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from jsbert.export.graph import Graph, Value
 def elementwise(
     graph: Graph, kind: str, operands: Sequence[Value], dtype: DTypeLike, **attributes: Any
 ) -> Value:
-    """The node `kind` over operands that broadcast against each other."""
+    """Add the node `kind` over operands that broadcast against each other; return its result."""
     rank = max(len(operand.shape) for operand in operands)
     shapes = [(1,) * (rank - len(operand.shape)) + operand.shape for operand in operands]
     shape = tuple(
@@ -31,7 +32,7 @@ def elementwise(
 
 
 def plain(kind: str, **attributes: Any) -> Callable:
-    """The one node `kind`."""
+    """A writer that adds the one node `kind`."""
 
     def write(graph, operands, out, params):
         return elementwise(graph, kind, operands, out.dtype, **attributes)
@@ -40,7 +41,7 @@ def plain(kind: str, **attributes: Any) -> Callable:
 
 
 def logical(of_bools: str, of_integers: str) -> Callable:
-    """One node for bools, another for integers."""
+    """A writer that adds one node for bools, another for integers."""
 
     def write(graph, operands, out, params):
         return elementwise(
@@ -51,7 +52,8 @@ def logical(of_bools: str, of_integers: str) -> Callable:
 
 
 def total_order(kind: str) -> Callable:
-    """The node `kind`, but for floats, where JAX tells zeros apart by their sign."""
+    """A writer that adds the node `kind` for integers. Floats are not supported: JAX orders -0.0
+    before 0.0, ONNX does not."""
 
     def write(graph, operands, out, params):
         if not np.issubdtype(operands[0].dtype, np.integer):
@@ -88,7 +90,7 @@ def power_of_two(graph, operands, out, params):
 
 
 def number(graph: Graph, value: float, dtype: DTypeLike) -> Value:
-    """A number as a tensor ()."""
+    """A number as a constant tensor ()."""
     return Value(graph.constant(np.asarray(value, dtype)), (), np.dtype(dtype))
 
 
@@ -106,7 +108,7 @@ def select(graph, operands, out, params):
     no, yes = cases
     if out.dtype != bool:
         return elementwise(graph, "Where", [which, yes, no], out.dtype)
-    # onnxruntime has no Where of bools
+    # onnxruntime has no Where of bools.
     chosen = [("And", which, yes), ("And", elementwise(graph, "Not", [which], bool), no)]
     return elementwise(
         graph, "Or", [elementwise(graph, kind, pair, bool) for kind, *pair in chosen], bool
@@ -119,7 +121,7 @@ def cast(graph, operands, out, params):
 
 
 def converted(graph: Graph, value: Value, dtype: DTypeLike) -> Value:
-    """The value in another dtype."""
+    """The value, cast to `dtype` if need be."""
     return (
         value
         if value.dtype == dtype
@@ -175,4 +177,4 @@ ELEMENTWISE: Mapping[str, Callable] = MappingProxyType(
         "xor": logical("Xor", "BitwiseXor"),
     }
 )
-"""The elementwise primitives; their operands may have size 1 where JAX has broadcast them."""
+"""{primitive: its writer}. Operands may have size 1 where JAX's operands are broadcast."""

@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: values, nodes, constants, and sizes that are known only when it
+"""Build an ONNX graph: values, nodes, constants, and sizes that are known only when the graph
 runs."""
 
 import ast
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import DTypeLike, Shaped
 
 Dim = int | str
-"""The size of an axis: a number, or an expression of the graph's own sizes as JAX prints it:
+"""The size of an axis: a number, or an expression of the input sizes as JAX prints it:
 "batch*length"."""
 
 
@@ -24,8 +24,8 @@ def as_dim(size: Any) -> Dim:
 class Value:
     """A tensor of the graph.
 
-    Its `shape` may have a 1 where JAX's value has more: what JAX broadcasts is left to the
-    operators that do so themselves, and widened only for the others; see `Graph.widened`.
+    `shape` may have a 1 where the shape of JAX's value has a larger number. Most ONNX operators
+    broadcast by themselves; for the others see `Graph.widened`.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Value:
 
 
 class Graph:
-    """Nodes, and the constants that they use.
+    """The nodes of a graph, and the constants that they use.
 
     Attributes:
-        nodes: in the order of computation.
-        constants: arrays by name.
+        nodes: the nodes in the order of computation.
+        constants: {name: array}.
     """
 
     def __init__(self, helper: Any):
@@ -51,8 +51,8 @@ class Graph:
         self._lists: dict[tuple[Dim, ...], str] = {}
 
     def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """The name of what a new node computes from tensors; a list of names, if it computes
-        several."""
+        """Add a node that reads the tensors `inputs`. Return the name of its output; with several
+        outputs, a list of names."""
         names = [f"{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(self._helper.make_node(kind, inputs, names, **attributes))
         return names[0] if outputs == 1 else names
@@ -62,7 +62,7 @@ class Graph:
         return self._helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
     def constant(self, array: Shaped[np.ndarray, "..."]) -> str:
-        """The name of a constant tensor; equal ones are kept once."""
+        """Return the name of a constant tensor, which is added if no equal one is there."""
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
             self._known[key] = f"constant_{len(self._known)}"
@@ -70,23 +70,21 @@ class Graph:
         return self._known[key]
 
     def axes(self, *numbers: int) -> str:
-        """The name of a constant list of integers, such as operators take for axes and sizes."""
+        """Return the name of a constant list of integers, for operators that take axes or sizes."""
         return self.constant(np.asarray(numbers, np.int64).reshape(-1))
 
     def add_sizes(self, name: str, shape: Sequence[Dim]) -> None:
-        """Notes that the input `name` has these sizes, from which all expressions of them are
-        computed."""
+        """Declare the sizes of the input `name`. Expressions of sizes are computed from these."""
         for axis, size in enumerate(shape):
             if isinstance(size, str) and size not in self._sizes:
                 self._sizes[size] = self.node("Shape", name, start=axis, end=axis + 1)
 
     def size(self, dim: Dim) -> str:
-        """The name of a tensor (1,) int64 that holds the size."""
+        """Return the name of a tensor (1,) int64 that holds the size."""
         if isinstance(dim, int):
             return self.axes(dim)
         if dim not in self._sizes:
-            # JAX documents how it prints such expressions, and reads them back: it is what
-            # symbolic_shape takes.
+            # The format is documented: jax.export.symbolic_shape reads what JAX prints.
             self._sizes[dim] = self._computed(ast.parse(dim.replace("^", "**"), mode="eval").body)
         return self._sizes[dim]
 
@@ -102,13 +100,13 @@ class Graph:
         return self._lists[tuple(dims)]
 
     def widened(self, value: Value, shape: Sequence[Dim]) -> Value:
-        """The value with all its sizes as in `shape`."""
+        """Return the value broadcast to `shape`."""
         if value.shape == tuple(shape):
             return value
         return Value(self.node("Expand", value.name, self.sizes(shape)), tuple(shape), value.dtype)
 
     def used(self, outputs: Sequence[str]) -> list[Any]:
-        """The nodes without which the outputs cannot be computed."""
+        """Return the nodes that the outputs need."""
         needed, kept = set(outputs), []
         for node in reversed(self.nodes):
             if needed & set(node.output):
@@ -139,7 +137,7 @@ class Graph:
     def _divided(self, name, left, right):
         if name in ("max", "min"):
             return self.node(name.capitalize(), left, right)
-        rest = self.node("Mod", left, right)  # has the divisor's sign, as in Python
+        rest = self.node("Mod", left, right)  # the sign is the divisor's, as in Python
         return rest if name == "mod" else self.node("Div", self.node("Sub", left, rest), right)
 
 

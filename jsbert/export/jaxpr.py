@@ -1,4 +1,4 @@
-"""A jaxpr, what JAX traces a function to, written as nodes of an ONNX graph."""
+"""Write a jaxpr, JAX's trace of a function, as nodes of an ONNX graph."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from jsbert.export.graph import Graph, Value, as_dim
 from jsbert.export.shapes import BROADCASTING, WHOLE
 
 CALLS = ("jit", "remat2", "custom_jvp_call", "custom_vjp_call", "custom_vmap_call")
-"""Primitives that stand for other functions, whose nodes are written in their place."""
+"""Primitives that call another function. The nodes of that function are written in their place."""
 
 
 def written(graph: Graph, closed: ClosedJaxpr, inputs: Sequence[Value]) -> list[Value]:
-    """The outputs of a jaxpr of these inputs, whose nodes are added to the graph.
+    """Add the nodes of a jaxpr with these inputs to the graph, and return the outputs.
 
     Raises:
-        ValueError: for a primitive that has no writer, or not for this use of it.
+        ValueError: for a primitive without a writer, or one whose writer does not support this use.
     """
     values = dict(zip(closed.jaxpr.invars, inputs, strict=True))
     for variable, array in zip(closed.jaxpr.constvars, closed.consts, strict=True):

@@ -1,10 +1,9 @@
-"""ONNX: the whole pipeline as a graph of standard operators, for onnxruntime and whatever else
-reads it.
+"""ONNX: the whole pipeline as a graph of standard operators, for onnxruntime and other readers.
 
-The graph is written here from the jaxpr, a primitive at a time, so that every family is covered at
-once. jax2onnx 0.17.1 does not convert these pipelines where batch and length are free (its `arange`
-of a symbolic length cannot be indexed), swaps JAX's own functions while it traces, and would bring
-equinox, netron and an orbax older than ours.
+The graph is written from the jaxpr, one primitive after the other, so that every family is covered.
+We do not use jax2onnx (0.17.1): it does not convert these pipelines if batch and length are free
+(its `arange` of a symbolic length cannot be indexed), it replaces functions of JAX while it traces,
+and it would install equinox, netron and an orbax older than ours.
 """
 
 import json
@@ -23,11 +22,11 @@ from jsbert.files import staged_folder
 from jsbert.sentence_transformer import SentenceTransformer
 
 OPSET = 18
-"""The first in which every operator used here has its present form; onnxruntime reads it since 1.14
-(2023)."""
+"""The first version of ONNX's operators in which every operator used here has its present form.
+onnxruntime reads it since 1.14 (2023)."""
 
 LARGEST = 2**31 - 2**20
-"""Bytes of params up to which all is one file: protobuf's limit is 2^31."""
+"""The most bytes of params in a single file. protobuf's limit for the whole file is 2^31."""
 
 
 def to_onnx(
@@ -37,21 +36,21 @@ def to_onnx(
     opset: int = OPSET,
     task: str | None = None,
 ) -> None:
-    """Writes the model from token ids to its final vector (of a CrossEncoder: to its logits) as an
-    ONNX file.
+    """Write the model as an ONNX file: from token ids to the final vector, or to the logits of a
+    CrossEncoder.
 
-    The inputs are int64: input_ids and attention_mask (batch, length), then token_type_ids for
-    cross-encoders whose encoder has types, or prompt_length () for models that leave the prompt out
-    of the pooling. The output, sentence_embedding or logits, is float32. Ids out of range are an
-    error when it runs. The facts that `to_stablehlo` writes as json are in the file's metadata,
-    under "jsbert". From 2 GB of params on, these are in a second file, `path` with ".data" behind.
-    All is complete before the first file reaches its place.
+    The inputs are int64: input_ids and attention_mask (batch, length); then token_type_ids (batch,
+    length) for cross-encoders whose encoder has token types, or prompt_length () for models that
+    leave the prompt out of the pooling. The output, sentence_embedding or logits, is float32. Ids
+    out of range are an error of the runtime. The file's metadata hold, under "jsbert", the facts
+    that `to_stablehlo` writes as json. From 2 GB on, the params are in a second file, whose name is
+    that of `path` plus ".data". All files are complete before the first reaches its place.
 
     Args:
-        model: with dtype "float32".
-        path: the file.
+        model: an opened model with dtype "float32".
+        path: the file to write.
         opset: the version of ONNX's operators, from 18.
-        task: for a model with several routes, the one to take.
+        task: chooses a route, for a model with several routes.
 
     Raises:
         ImportError: without onnx (the extra `onnx`).
@@ -92,7 +91,8 @@ def _import_onnx():
 
 
 def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
-    """The pipeline as an `onnx.ModelProto`; `onnx` is the module."""
+    """The pipeline as an `onnx.ModelProto`. `onnx` is the module of that name."""
+    # Declare params and inputs as values of the graph. Inside, integers are int32, as in JAX.
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     arguments = source.arguments()
     closed = jax.make_jaxpr(source.function)(*arguments)
@@ -105,11 +105,13 @@ def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
         graph.add_sizes(name, SHAPES[name])
         narrow = graph.node("Cast", name, to=graph.code(np.int32))
         inputs.append(Value(narrow, SHAPES[name], np.dtype(np.int32)))
+    # Write the computation, and give the result the output's name.
     (vectors,) = written(graph, closed, jax.tree.leaves((params, *inputs)))
     shape = tuple(map(as_dim, closed.out_avals[0].shape))
     graph.nodes.append(
         helper.make_node("Identity", [graph.widened(vectors, shape).name], [source.output])
     )
+    # Keep only what the output needs, and assemble the model.
     nodes = graph.used([source.output])
     names = {name for node in nodes for name in node.input}
     arrays = {name: np.asarray(leaf) for name, leaf in source.params.items()} | graph.constants

@@ -1,4 +1,4 @@
-"""What is exported: a model from token ids to its final vector, as a pure function of arrays."""
+"""The model to export as a pure function of arrays: from token ids to the final vector."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "prompt_length": (),
     }
 )
-"""Every input that a pipeline can have, with its axes."""
+"""{name: axes} of every input that a pipeline can have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +32,13 @@ class Pipeline:
     """A model as a function.
 
     Attributes:
-        function: `function(params, *inputs)` is the output.
-        params: arrays by name, as the model holds them: "encoder.layers.0.attention.query.kernel".
-        inputs: the inputs' names, in order; keys of `SHAPES`. All are integers.
-        output: the output's name.
-        max_tokens: the largest length that can be computed.
-        facts: what a reader of the file wants to know, for json.
+        function: `function(params, *inputs)` returns the output.
+        params: {name: array}; a name is the path in the model's params:
+            "encoder.layers.0.attention.query.kernel".
+        inputs: the names of the inputs, in order; keys of `SHAPES`. All inputs are integers.
+        output: the name of the output.
+        max_tokens: the largest supported length of a row.
+        facts: facts about the model for the readers of the file; fit for json.
     """
 
     function: Callable
@@ -48,8 +49,7 @@ class Pipeline:
     facts: Mapping[str, Any]
 
     def arguments(self) -> tuple[Any, ...]:
-        """What to trace `function` with: shapes and dtypes, in which batch and length are
-        symbols."""
+        """The shapes and dtypes to trace `function` with. Batch and length are symbols."""
         shape = jax.export.symbolic_shape(
             "batch, length", constraints=[f"length <= {self.max_tokens}"]
         )
@@ -65,16 +65,15 @@ class Pipeline:
 
 
 def pipeline(model: SentenceTransformer | CrossEncoder, task: str | None = None) -> Pipeline:
-    """The model's computation, with its params.
+    """The computation of a model, with its params.
 
     Args:
-        model: of a SentenceTransformer everything but the tokenizer is computed, `truncate_dim`
-            too; of a CrossEncoder everything but the tokenizer and the activation behind the
-            logits.
-        task: for a SentenceTransformer with several routes, the one to take.
+        model: a SentenceTransformer, computed from token ids to the end, `truncate_dim` included;
+            or a CrossEncoder, computed from token ids to the logits, without the activation.
+        task: chooses a route, for a SentenceTransformer with several routes.
 
     Raises:
-        TypeError: for what is no model.
+        TypeError: if `model` is neither.
         ValueError: if there is no route for the task.
     """
     if isinstance(model, CrossEncoder):
@@ -118,8 +117,8 @@ def _of_bi_encoder(model, task):
 
 
 def _written_out(config, params):
-    """Config and params for a program that any platform runs: a tree for each layer, no scan, and
-    attention written out unless the model asks for another kind by name."""
+    """(config, params) for a program that runs on every platform: params with a tree for each
+    layer, no scan, and "eager" attention in place of "auto"."""
     compute = config.encoder.compute
     how = compute.attn_implementation
     compute = dataclasses.replace(
@@ -168,7 +167,7 @@ def _pipeline(model, function, params, inputs, output, width, encoder, facts):
 
 
 def _named(tree):
-    """Params by name, and the function from these back to the nested tree."""
+    """({name: leaf} of a tree of params, the function that makes the tree from them again)."""
     leaves, form = jax.tree_util.tree_flatten_with_path(tree)
     named = {".".join(str(entry.key) for entry in path): leaf for path, leaf in leaves}
     names = tuple(named)

@@ -1,4 +1,4 @@
-"""The two of JAX's primitives that have many forms: matrix products and indexing."""
+"""Write the two primitives of JAX with many forms as ONNX nodes: matrix products and indexing."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def dot_general(graph, operands, out, params):
-    """A MatMul where there is one; an Einsum for vectors, and for axes that a MatMul cannot
-    have."""
+    """Write a MatMul if the product has its form; else, such as for vectors, an Einsum."""
     left, right = operands
     (left_summed, right_summed), (left_batch, right_batch) = params["dimension_numbers"]
     left_kept = _others(left, left_summed, left_batch)
@@ -21,6 +20,7 @@ def dot_general(graph, operands, out, params):
         left = transposed(graph, left, (*left_batch, *left_kept, *left_summed))
         right = transposed(graph, right, (*right_batch, *right_summed, *right_kept))
         return Value(graph.node("MatMul", left.name, right.name), out.shape, out.dtype)
+    # An Einsum: a letter for each axis; axes that are summed or of the batch share theirs.
     letters = iter(LETTERS)
     of_left = {axis: next(letters) for axis in range(len(left.shape))}
     pairs = zip((*right_summed, *right_batch), (*left_summed, *left_batch), strict=True)
@@ -37,7 +37,7 @@ def dot_general(graph, operands, out, params):
 
 
 def transposed(graph: Graph, value: Value, order: Sequence[int]) -> Value:
-    """The value with its axes in this order."""
+    """The value with the axes in this order."""
     if list(order) == sorted(order):
         return value
     name = graph.node("Transpose", value.name, perm=[int(axis) for axis in order])
@@ -45,8 +45,8 @@ def transposed(graph: Graph, value: Value, order: Sequence[int]) -> Value:
 
 
 def gather(graph, operands, out, params):
-    """Entries, or one window, at places that are computed. An index out of bounds, for which JAX
-    has NaN or the nearest entry, is an error of the ONNX runtime."""
+    """Write the indexing of entries, or of one window, at computed places. An index out of bounds
+    is an error of the ONNX runtime; JAX would return NaN or the nearest entry."""
     operand, indices = operands
     numbers, sizes = params["dimension_numbers"], [as_dim(size) for size in params["slice_sizes"]]
     indexed = numbers.start_index_map
@@ -72,8 +72,8 @@ def _window(graph, operand, indices, sizes, numbers, out):
 
 def _entries(graph, operand, indices, whole, numbers, out):
     indexed, batching = numbers.start_index_map, numbers.operand_batching_dims
-    # What each axis of the result is: an axis of `indices`, ("index", i), or one of the operand's,
-    # ("operand", axis).
+    # Each axis of the result is an axis of `indices`, ("index", i), or one of the operand,
+    # ("operand", axis). `found` is their order behind the ONNX node, `wanted` their order in JAX.
     places = [("index", i) for i in range(len(indices.shape) - 1)]
     kept = [("operand", axis) for axis in whole]
     if len(indexed) == 1 and not batching:
@@ -88,7 +88,7 @@ def _entries(graph, operand, indices, whole, numbers, out):
         operand = transposed(graph, operand, (*batching, *indexed, *whole))
         wide = graph.node(
             "Cast", indices.name, to=graph.code(np.dtype(np.int64))
-        )  # all that GatherND takes
+        )  # GatherND takes only int64
         name = graph.node("GatherND", operand.name, wide, batch_dims=len(batching))
         found = places + kept
     else:
@@ -104,7 +104,7 @@ def _entries(graph, operand, indices, whole, numbers, out):
         name = graph.node("Transpose", name, perm=order)
     ones = [
         i for i, entry in enumerate(wanted) if entry not in found
-    ]  # indexed, and kept with size 1
+    ]  # axes that are indexed and kept with size 1
     if ones:
         name = graph.node("Unsqueeze", name, graph.axes(*ones))
     return Value(name, out.shape, out.dtype)

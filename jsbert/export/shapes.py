@@ -1,4 +1,4 @@
-"""JAX's reductions and changes of shape as ONNX nodes; and the tables of all primitives."""
+"""Write JAX's reductions and changes of shape as ONNX nodes; and the tables of all primitives."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +11,8 @@ from jsbert.export.products import dot_general, gather, transposed
 
 
 def reduction(kind: str) -> Callable:
-    """The node `kind` over some axes, which go; bools as integers, which these nodes take."""
+    """A writer of the node `kind`, which removes axes. The nodes do not take bools, so bools become
+    integers."""
 
     def write(graph, operands, out, params):
         (value,) = operands
@@ -23,7 +24,7 @@ def reduction(kind: str) -> Callable:
 
 
 def arg_reduction(kind: str) -> Callable:
-    """The place of the first extreme along an axis."""
+    """A writer of the node `kind`: the place of the first extreme along an axis."""
 
     def write(graph, operands, out, params):
         (value,), (axis,) = operands, params["axes"]
@@ -58,7 +59,7 @@ def broadcast(graph, operands, out, params):
 
 
 def placed(graph: Graph, value: Value, places: Sequence[int], rank: int) -> Value:
-    """The value with its axes at `places` of `rank` axes, the others of size 1."""
+    """The value with `rank` axes: its own at `places`, and others of size 1."""
     others = [axis for axis in range(rank) if axis not in places]
     if not others:
         return value
@@ -68,8 +69,8 @@ def placed(graph: Graph, value: Value, places: Sequence[int], rank: int) -> Valu
 
 
 def reshape(graph, operands, out, params):
-    """Sizes that stay where they are, are 0; the first that is not known before the run is -1,
-    "what is left"."""
+    """Write a Reshape. In its list of sizes 0 keeps an axis and -1 infers one: axes that keep their
+    place and size get 0, the first other axis of unknown size gets -1."""
     (value,) = operands
     sizes = [
         0 if i < len(value.shape) and value.shape[i] == size else size
@@ -144,7 +145,7 @@ def split(graph, operands, outs, params):
 BROADCASTING: Mapping[str, Callable] = MappingProxyType(
     {**ELEMENTWISE, "broadcast_in_dim": broadcast, "transpose": transpose}
 )
-"""Primitives whose operands may have size 1 where JAX has broadcast them."""
+"""{primitive: its writer}, for operands that may have size 1 where JAX's are broadcast."""
 
 WHOLE: Mapping[str, Callable] = MappingProxyType(
     {
@@ -170,4 +171,4 @@ WHOLE: Mapping[str, Callable] = MappingProxyType(
         "stack": stack,
     }
 )
-"""Primitives whose operands must have the sizes that JAX says."""
+"""{primitive: its writer}, for operands that must have the same sizes as in JAX."""

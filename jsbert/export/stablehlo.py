@@ -1,11 +1,11 @@
-"""StableHLO by jax.export: one program for every batch, length and platform, read by JAX alone.
+"""StableHLO by jax.export: one program for every batch, length and platform. Only JAX reads it.
 
-The params lie beside the program, not in it: each batch and length is compiled anew, and every
-compiled program would hold its own copy of constants. So the folder is as large as the params, 4
-bytes each (matrices of bfloat16 2, of int8 1), and the program adds some 10 kB a layer, whatever
-the number of platforms. JAX reads what was written up to six months before its release and three
-weeks after it, see "compatibility guarantees" in https://docs.jax.dev/en/latest/export/export.html.
-Without jsbert:
+The params are in a file of their own, not in the program. Each batch and length is compiled
+separately, and every compiled program would hold its own copy of constants. A param takes 4 bytes
+(2 in a matrix of bfloat16, 1 in a matrix of int8). The program adds some 10 kB for each layer,
+whatever the number of platforms. JAX reads programs that were written up to six months before its
+release and up to three weeks after it; see "compatibility guarantees" in
+https://docs.jax.dev/en/latest/export/export.html. To call a program without jsbert:
 
     program = jax.export.deserialize(bytearray(open("model/program.jax_export", "rb").read()))
     vectors = jax.jit(program.call)(dict(numpy.load("model/params.npz")), input_ids, attention_mask)
@@ -29,10 +29,10 @@ from jsbert.files import staged_folder
 from jsbert.sentence_transformer import SentenceTransformer
 
 PROGRAM, PARAMS, FACTS = "program.jax_export", "params.npz", "export.json"
-"""The folder's files."""
+"""The files of the folder."""
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-"""What jax.export knows."""
+"""The platforms that jax.export supports."""
 
 
 def to_stablehlo(
@@ -42,19 +42,20 @@ def to_stablehlo(
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     task: str | None = None,
 ) -> None:
-    """Writes the model from token ids to its final vector (of a CrossEncoder: to its logits) as a
-    folder for `load`.
+    """Write the model as a folder for `load`: from token ids to the final vector, or to the logits
+    of a CrossEncoder.
 
-    The inputs are int32: input_ids and attention_mask (batch, length), then token_type_ids for
-    cross-encoders whose encoder has types, or prompt_length () for models that leave the prompt out
-    of the pooling. The output is float32. All files are complete before the first reaches `path`;
-    an existing folder keeps its other files.
+    The inputs are int32: input_ids and attention_mask (batch, length); then token_type_ids (batch,
+    length) for cross-encoders whose encoder has token types, or prompt_length () for models that
+    leave the prompt out of the pooling. The output is float32. All files are complete before the
+    first reaches `path`. An existing folder keeps its other files.
 
     Args:
-        model: of any dtype; float32, bfloat16 and int8 matrices are written as they are.
-        path: the folder.
-        platforms: where the program shall run; of "cpu", "cuda", "rocm", "tpu".
-        task: for a model with several routes, the one to take.
+        model: an opened model of any dtype; float32, bfloat16 and int8 matrices are written as they
+            are.
+        path: the folder to write.
+        platforms: the platforms that the program runs on: some of `PLATFORMS`.
+        task: chooses a route, for a model with several routes.
 
     Raises:
         OSError: if the folder cannot be written.
@@ -65,6 +66,7 @@ def to_stablehlo(
         raise ValueError(f"platforms is {platforms!r}; give some of {list(PLATFORMS)}")
     source = pipeline(model, task)
 
+    # The program takes the params as the file holds them, and converts them back itself.
     def function(params, *inputs):
         dtypes = {name: leaf.dtype for name, leaf in source.params.items()}
         return source.function(
@@ -86,12 +88,12 @@ def to_stablehlo(
 
 
 class Program:
-    """What `to_stablehlo` wrote, to be called. A batch and length that are new are compiled first.
+    """A program that `to_stablehlo` wrote. Call it; each new batch and length is compiled first.
 
     Attributes:
-        facts: the folder's export.json: inputs, output, "max_tokens", "embedding_dimension",
+        facts: the content of export.json: inputs, output, "max_tokens", "embedding_dimension",
             versions.
-        params: the arrays by name.
+        params: {name: array}.
     """
 
     def __init__(
@@ -106,10 +108,10 @@ class Program:
     def __call__(
         self, *inputs: Int[AnyArray, "..."], **named: Int[AnyArray, "..."]
     ) -> Float[Array, "batch width"]:
-        """The vectors, or logits; inputs in the order of `facts["inputs"]`, or by name.
+        """The vectors or logits. Give the inputs in the order of `facts["inputs"]`, or by name.
 
         Raises:
-            TypeError: for other inputs than these.
+            TypeError: for missing or unknown inputs.
             ValueError: for shapes that do not fit, and texts of more than `facts["max_tokens"]`
                 tokens.
         """
@@ -137,11 +139,11 @@ class Program:
 
 
 def load(path: str | os.PathLike) -> Program:
-    """The program that `to_stablehlo` wrote to this folder, on JAX's first device.
+    """Load the program that `to_stablehlo` wrote to this folder, on JAX's first device.
 
     Raises:
-        FileNotFoundError: if one of its files is not there.
-        ValueError: if JAX is too new or too old for it.
+        FileNotFoundError: if a file of the folder is missing.
+        ValueError: if JAX is too new or too old for the program.
     """
     folder = pathlib.Path(path).expanduser()
     facts = json.loads((folder / FACTS).read_text(encoding="utf8"))
@@ -151,7 +153,7 @@ def load(path: str | os.PathLike) -> Program:
 
 
 def _to_bits(leaf):
-    """NumPy's file format knows no bfloat16: its 16 bits go there as an integer."""
+    """The leaf for NumPy's file format, which has no bfloat16: its 16 bits become a uint16."""
     return leaf.view(np.uint16) if leaf.dtype == jnp.bfloat16 else leaf
 
 

@@ -1,7 +1,7 @@
 """Texts to token ids: ragged, truncated to a limit, never padded.
 
-`tokenizers` is used directly, from `tokenizer.json` or `vocab.txt`; `transformers.AutoTokenizer`
-(imported only then) reads the rest.
+The library `tokenizers` reads `tokenizer.json` and `vocab.txt`. All other files are read by
+`transformers.AutoTokenizer`, which is imported only then.
 """
 
 from jsbert.tokenizer.ragged import Ragged

@@ -1,5 +1,5 @@
-"""What splits texts: a `tokenizers.Tokenizer` built from a folder's files, or transformers behind
-the same calls."""
+"""Backends split texts into tokens: a `tokenizers.Tokenizer` built from a folder's files, or a
+tokenizer of transformers behind the same calls."""
 
 import dataclasses
 import pathlib
@@ -13,14 +13,14 @@ from tokenizers.models import WordPiece
 from jsbert.tokenizer.settings import BERT_CLASSES, CLASSES, FILES, special_names, special_tokens
 
 UNLIMITED = 1_000_000
-"""A `model_max_length` above this means that the tokenizer knows no limit (transformers writes 1e30
-or 2**63 - 1)."""
+"""A `model_max_length` above this number means no limit: transformers then writes 1e30 or
+2**63 - 1."""
 
 
 def load_backend(
     folder: pathlib.Path, files: Mapping[str, bytes], settings: Mapping[str, Any]
 ) -> "tokenizers.Tokenizer | PythonBackend":
-    """What splits texts, by the files and settings that `read_settings` returns.
+    """Load the backend of a folder, from the files and settings that `read_settings` returns.
 
     Raises:
         OSError: without tokenizer files.
@@ -30,10 +30,10 @@ def load_backend(
     if "tokenizer.json" in files:
         file = folder / "tokenizer.json"
         backend = read_backend(file, files["tokenizer.json"])
-        # transformers takes the vocabulary alone from the file for these classes.
+        # For these classes transformers takes only the vocabulary from the file.
         is_rebuilt = kind in BERT_CLASSES | {"MPNet"} and isinstance(backend.model, WordPiece)
         return _with_bert_steps(backend, settings, file) if is_rebuilt else backend
-    # Tokens beside the vocabulary's are transformers' business.
+    # Only transformers reads tokens that are added to a vocab.txt.
     plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
     if "vocab.txt" in files and plain and kind in BERT_CLASSES:
         return _read_vocabulary(folder / "vocab.txt", settings)
@@ -46,10 +46,10 @@ def load_backend(
 
 
 def read_backend(file: pathlib.Path, content: bytes) -> tokenizers.Tokenizer:
-    """The tokenizer of a tokenizer.json's `content`.
+    """The tokenizer that the `content` of a tokenizer.json describes.
 
     Raises:
-        ValueError: if it is none; the message names the file.
+        ValueError: if `content` is not a tokenizer; the message names the file.
     """
     try:
         return tokenizers.Tokenizer.from_buffer(content)
@@ -59,8 +59,8 @@ def read_backend(file: pathlib.Path, content: bytes) -> tokenizers.Tokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class PythonBackend:
-    """A tokenizer that transformers runs in Python, behind the calls of a
-    `tokenizers.Tokenizer`."""
+    """A tokenizer that transformers runs in Python, with the methods of a `tokenizers.Tokenizer`
+    that jsbert calls."""
 
     tokenizer: Callable
     max_length: int = UNLIMITED
@@ -69,7 +69,7 @@ class PythonBackend:
     def encode(self, text):
         parts = (text,) if isinstance(text, str) else text
         for part in parts:
-            part.encode()  # a lone surrogate must not pass
+            part.encode()  # raises for a lone surrogate
         parts = [part.lower() if self.lower_case else part for part in parts]
         options = {"return_special_tokens_mask": True, "return_token_type_ids": True}
         whole = self.tokenizer(*parts, **options)
@@ -127,8 +127,8 @@ def _read_vocabulary(file, settings):
 
 
 def _with_bert_steps(backend, settings, file):
-    """`backend` with the steps around its vocabulary that transformers builds for BERT's classes
-    and MPNet's."""
+    """Set the normaliser, pre-tokeniser and post-processor of `backend` as transformers does for
+    the tokenizer classes of BERT and MPNet, and return `backend`."""
     special = special_tokens(settings, backend.get_vocab())
     missing = [
         special_names(settings, kind)[0] for kind in ("unk", "sep", "cls") if kind not in special

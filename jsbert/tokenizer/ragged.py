@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Ragged(NamedTuple):
-    """Token ids of N texts, one behind the other, without padding."""
+    """The token ids of N texts, one text after the other, without padding."""
 
     ids: np.ndarray  # (total,) int32
     starts: np.ndarray  # (N + 1,) int64: text i is ids[starts[i]:starts[i + 1]]
@@ -16,14 +16,14 @@ class Ragged(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text, (N,) int64."""
+        """The number of tokens of each text, (N,) int64."""
         return np.diff(self.starts)
 
     @classmethod
     def from_lists(
         cls, ids: Sequence, token_types: Sequence | None = None, truncated: Sequence[int] = ()
     ) -> "Ragged":
-        """Ragged tokens from one sequence of ids a text."""
+        """The ragged tokens of texts, given one sequence of ids for each text."""
         starts = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(row) for row in ids], out=starts[1:])
         return cls(
@@ -31,7 +31,7 @@ class Ragged(NamedTuple):
         )
 
     def take(self, indices: np.ndarray) -> "Ragged":
-        """The texts at `indices`, in that order; which of them were cut is left out."""
+        """The texts at `indices`, in that order. `truncated` of the result is empty."""
         sizes = self.lengths[indices]
         ends = np.cumsum(sizes)
         source = np.repeat(self.starts[indices] - (ends - sizes), sizes) + np.arange(sizes.sum())
@@ -40,8 +40,8 @@ class Ragged(NamedTuple):
 
     @classmethod
     def join(cls, parts: Sequence["Ragged"]) -> "Ragged":
-        """The texts of all parts, one part behind the other; token types are 0 where a part has
-        none."""
+        """The texts of all parts, one part after the other. If only some parts have token types,
+        those of the others are 0."""
         sizes = np.asarray([len(part.ids) for part in parts], np.int64)
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         starts = [part.starts[:-1] + offset for part, offset in zip(parts, offsets, strict=False)]

@@ -1,4 +1,4 @@
-"""What the json files of a model folder say of its tokenizer, read as transformers does (5.23)."""
+"""Read the json files of a folder that describe the tokenizer, as transformers does (5.23)."""
 
 import json
 import pathlib
@@ -15,15 +15,15 @@ VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model",
     "tokenizer.model", "bpe.codes",
 )  # fmt: skip
-"""The names under which tokenizers keep what stands in `tokenizer.json`, beside which it is not
-read."""
+"""The names of vocabulary files. They are not read if there is a `tokenizer.json`, which holds the
+vocabulary, too."""
 
 FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "chat_template.jinja",
     *VOCABULARIES,
 )  # fmt: skip
-"""The names under which tokenizers keep their files."""
+"""The names of all files that belong to a tokenizer."""
 
 CLASSES: Mapping[str, str] = MappingProxyType(
     {
@@ -41,12 +41,12 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "xlm-roberta": "XLMRoberta",
     }
 )
-"""The tokenizer class of a `model_type`, where the folder names none."""
+"""{model_type: the tokenizer class}, for folders that name no class."""
 
 BERT_CLASSES = frozenset(
     {"Bert", "DistilBert", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert"}
 )
-"""The tokenizer classes that are BERT's under another name: a `vocab.txt` alone describes them."""
+"""The tokenizer classes that are BERT's under another name. A `vocab.txt` alone describes them."""
 
 TYPES: Mapping[str, Any] = MappingProxyType(
     {
@@ -60,7 +60,7 @@ TYPES: Mapping[str, Any] = MappingProxyType(
     }
     | {f"{kind}_token": str | dict for kind in ("cls", "sep", "pad", "mask", "unk", "bos", "eos")}
 )
-"""The types of what is read in a tokenizer's json files."""
+"""The types of the values that are read from a tokenizer's json files."""
 
 ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -73,17 +73,20 @@ ANGLED_NAMES: Mapping[str, str] = MappingProxyType(
         "eos": "</s>",
     }
 )
-"""Names of special tokens, by kind; the others are like BERT's [CLS]."""
+"""The usual names of special tokens in angle brackets, by kind. The other usual names are in square
+brackets, like BERT's [CLS]."""
 
 
 def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """(the folder's tokenizer files, name to content; what they say).
+    """Read a folder's tokenizer files: ({name: content}, settings).
 
-    A class that config.json alone names is put into tokenizer_config.json, for a model saved again
-    has a config.json made anew. What the files say is tokenizer_config.json's content with the
-    special tokens of special_tokens_map.json, and as "tokenizer_class" the decided one, without
-    "Tokenizer" and "Fast": "Bert". Where no file names it and the `model_type` is unknown, it is ""
-    with a tokenizer.json, which then holds as it stands, and else "Bert".
+    The settings are the content of tokenizer_config.json plus the special tokens of
+    special_tokens_map.json. Their "tokenizer_class" lacks the suffixes "Tokenizer" and "Fast":
+    "Bert". If no file names the class, it follows from the `model_type`. If that is unknown, too,
+    the class is "" with a tokenizer.json, which is then used as it is, and "Bert" without one.
+
+    If only config.json names the class, the class is copied into the returned content of
+    tokenizer_config.json: saving the model writes a new config.json.
 
     Raises:
         OSError: for a folder in a file's place.
@@ -98,14 +101,15 @@ def read_settings(folder: pathlib.Path) -> tuple[dict[str, bytes], dict[str, Any
     if named and not settings.get("tokenizer_class"):
         settings |= {"tokenizer_class": named}
         files[SETTINGS] = json.dumps(settings, ensure_ascii=False).encode()
-    if "added_tokens_decoder" not in settings:  # where it stands, the other file is not asked
+    if "added_tokens_decoder" not in settings:  # if it is there, the other file is not read
         settings |= _read(folder / "special_tokens_map.json", files)
     kind = _tokenizer_class(settings, model_type, "tokenizer.json" in files)
     return files, settings | {"tokenizer_class": kind}
 
 
 def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> dict[str, str]:
-    """The special tokens that are in the vocabulary, by kind, as `special_names` has them."""
+    """{kind: special token}, for the kinds whose token is in the vocabulary. Of several names from
+    `special_names` the first in the vocabulary counts."""
     found = {
         kind: [name for name in special_names(settings, kind) if name and name in vocabulary]
         for kind in ANGLED_NAMES
@@ -114,27 +118,27 @@ def special_tokens(settings: Mapping[str, Any], vocabulary: Collection[str]) -> 
 
 
 def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, ...]:
-    """What a special token is called: as the settings name it, None if they say that there is none;
-    else the usual names, the likelier first."""
+    """The possible names of a special token. If the settings hold the token, its name there alone
+    (None: no such token); else the usual names, the likelier first."""
     if f"{kind}_token" in settings:
         token = settings[f"{kind}_token"]
         return (token.get("content") if isinstance(token, dict) else token,)
     bracketed, angled = f"[{kind.upper()}]", ANGLED_NAMES[kind]
-    # MPNet's vocabulary holds BERT's too, and "[UNK]" is all that it uses of these.
+    # MPNet's vocabulary holds BERT's special tokens, too, but MPNet uses only "[UNK]" of them.
     is_bracketed = settings["tokenizer_class"] in BERT_CLASSES or kind == "unk"
     return (bracketed, angled) if is_bracketed else (angled, bracketed)
 
 
 def _tokenizer_class(settings, model_type, has_json):
     named = settings.get("tokenizer_class")
-    # transformers trusts a ModernBERT's tokenizer.json, not the class that stands beside.
+    # For ModernBERT transformers uses tokenizer.json, and ignores the named class.
     if named and not (has_json and model_type == "modernbert"):
         return str(named).removesuffix("Fast").removesuffix("Tokenizer")
     return CLASSES.get(model_type, "" if has_json else "Bert")
 
 
 def _read(file, files):
-    """The settings in one of `files`, each of its type; {} without the file."""
+    """The settings in one of `files`, with their types checked; {} without the file."""
     if file.name not in files:
         return {}
     values = parse_json(files[file.name], where=file)

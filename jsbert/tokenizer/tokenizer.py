@@ -1,4 +1,4 @@
-"""A tokenizer with its limit, and the folder's files that it came from."""
+"""The tokenizer of a model, with its limit and the files it was read from."""
 
 import dataclasses
 import functools
@@ -17,11 +17,11 @@ from jsbert.tokenizer.ragged import Ragged
 from jsbert.tokenizer.settings import BERT_CLASSES, SETTINGS, read_settings, special_tokens
 
 TYPED_CLASSES = (BERT_CLASSES - {"DistilBert"}) | {"ConvBert", "DebertaV2"}
-"""The tokenizer classes that give transformers' models token types without being asked (5.23)."""
+"""The tokenizer classes that return token types by default in transformers (5.23)."""
 
 SHORTEST = 3
-"""The least sensible limit: one token between two special ones. Below their number `tokenizers`
-does not cut at all."""
+"""The least sensible limit: one token between two special tokens. With a limit below the number of
+special tokens, `tokenizers` does not cut at all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +29,10 @@ class Tokenizer:
     """A tokenizer with its truncation limit. Immutable, and safe to call from several threads.
 
     Attributes:
-        backend: what splits texts: a `tokenizers.Tokenizer`, or an object with its
-            `encode_batch_fast`.
-        max_length: tokens kept of a text, special tokens included.
-        files: the folder's tokenizer files, name to content, to be written back by `save`.
-        settings: what these say, as `read_settings` returns it.
+        backend: splits texts: a `tokenizers.Tokenizer` or a `PythonBackend`.
+        max_length: the number of tokens kept of a text, special tokens included.
+        files: {name: content} of the folder's tokenizer files; `save` writes them back.
+        settings: the settings in these files, as `read_settings` returns them.
         model_max_length: the limit that the files name, or None.
         lower_case: whether texts are lower-cased before anything else.
     """
@@ -53,12 +52,12 @@ class Tokenizer:
         max_length: int | None = None,
         lower_case: bool = False,
     ) -> "Tokenizer":
-        """The tokenizer of a model folder.
+        """Read the tokenizer of a model folder.
 
         Args:
-            folder: holds `tokenizer.json`, or `vocab.txt`, or whatever `AutoTokenizer` reads.
-            max_length: the truncation limit; by default the one that tokenizer_config.json names,
-                or none.
+            folder: holds `tokenizer.json`, or `vocab.txt`, or files that `AutoTokenizer` reads.
+            max_length: the truncation limit; by default the limit in tokenizer_config.json, or no
+                limit.
             lower_case: lower-case the text first (`do_lower_case` of sentence_bert_config.json).
 
         Raises:
@@ -83,12 +82,12 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, file: pathlib.Path) -> "Tokenizer":
-        """The tokenizer of a `tokenizer.json` alone, with the limit that stands there; it puts no
-        special tokens around a text.
+        """Read a `tokenizer.json` that has no other files, with the limit in that file. The
+        tokenizer adds no special tokens to a text.
 
         Raises:
             OSError: without the file.
-            ValueError: if it is no tokenizer's; the message names it.
+            ValueError: if the file is not a tokenizer; the message names the file.
         """
         content = file.read_bytes()
         backend = read_backend(file, content)
@@ -103,12 +102,11 @@ class Tokenizer:
         )
 
     def with_max_length(self, max_length: int) -> "Tokenizer":
-        """The same tokenizer with another truncation limit, as an object of its own."""
+        """A new tokenizer with another truncation limit, and otherwise the same."""
         backend = self.backend
         if isinstance(backend, tokenizers.Tokenizer):
-            # Rust objects must not change while another thread uses them, hence the copy. Padding
-            # and truncation baked into tokenizer.json (all-MiniLM-L6-v2: 128 tokens) are switched
-            # off.
+            # Copy: a Rust object must not change while another thread uses it. A tokenizer.json may
+            # ask for padding and truncation (all-MiniLM-L6-v2: 128 tokens); switch these off.
             backend = tokenizers.Tokenizer.from_str(backend.to_str())
             backend.no_padding()
             backend.enable_truncation(
@@ -120,22 +118,22 @@ class Tokenizer:
 
     @functools.cached_property
     def largest_id(self) -> int:
-        """The largest token id that can come out."""
+        """The largest token id of the vocabulary."""
         return max(self.backend.get_vocab().values())
 
     def __call__(
         self, texts: Sequence[str] | Sequence[tuple[str, str]], *, prompt: str = "", first: int = 0
     ) -> Ragged:
-        """The token ids of texts, or of pairs of texts, with special tokens, cut at `max_length`.
+        """The token ids of texts or pairs of texts, with special tokens, cut to `max_length`.
 
         Args:
             texts: strings, or pairs of strings.
-            prompt: put in front of each text (not of pairs).
+            prompt: put in front of each text; only for texts, not for pairs.
             first: the position of texts[0] among all texts, for messages.
 
         Raises:
-            ValueError: for a text that is no valid Unicode (a lone surrogate); the message says
-                which.
+            ValueError: for a text that is not valid Unicode (a lone surrogate); the message names
+                the text.
         """
         try:
             encodings = self.backend.encode_batch_fast(
@@ -150,7 +148,7 @@ class Tokenizer:
         return Ragged.from_lists(
             [encoding.ids for encoding in encodings],
             [encoding.type_ids for encoding in encodings] if has_types else None,
-            # `overflowing` copies what was cut off, so ask only where something can have been.
+            # `overflowing` copies the tokens cut off; ask only if the text reaches the limit.
             [
                 i
                 for i, encoding in enumerate(encodings)
@@ -160,15 +158,15 @@ class Tokenizer:
 
     @functools.cached_property
     def gives_types(self) -> bool:
-        """Whether pairs come with token types: as `model_input_names` of tokenizer_config.json
-        says; else as transformers does for its `tokenizer_class`."""
+        """Whether pairs come with token types. `model_input_names` of tokenizer_config.json
+        decides; without that key, the rule of transformers for the `tokenizer_class`."""
         if self.settings.get("model_input_names"):
             return "token_type_ids" in self.settings["model_input_names"]
         return (self.settings.get("tokenizer_class") or "Bert") in TYPED_CLASSES
 
     def prompt_length(self, prompt: str) -> int:
-        """Tokens that `prompt` takes at the start of a text: special tokens in front counted, those
-        behind not."""
+        """The number of tokens that `prompt` takes at the start of a text. A special token in front
+        counts, one at the end does not."""
         encoding = self.backend.encode(prompt)
         return len(encoding.ids) - int(
             bool(encoding.special_tokens_mask) and encoding.special_tokens_mask[-1]
@@ -176,9 +174,8 @@ class Tokenizer:
 
     @functools.cached_property
     def description(self) -> str:
-        """64 hexadecimal digits that differ if anything does that the ids of a text depend on: a
-        hash of the backend as it stands, normaliser and limit included, or of the files that
-        transformers reads."""
+        """A hash, 64 hexadecimal digits, of everything that the ids of a text depend on: of the
+        backend with its normaliser and limit, or of the files that transformers reads."""
         digest = hashlib.sha256(repr((self.max_length, self.gives_types)).encode())
         if isinstance(self.backend, tokenizers.Tokenizer):
             digest.update(self.backend.to_str().encode())
@@ -188,19 +185,19 @@ class Tokenizer:
 
     @functools.cached_property
     def special_ids(self) -> Mapping[str, int]:
-        """The ids of the special tokens there are, by kind: "cls", "sep", "pad", "mask", "unk",
-        "bos", "eos"."""
+        """{kind: id} of the special tokens in the vocabulary. The kinds are "cls", "sep", "pad",
+        "mask", "unk", "bos" and "eos"."""
         vocabulary = self.backend.get_vocab()
         names = special_tokens(self.settings, vocabulary)
         return MappingProxyType({kind: vocabulary[name] for kind, name in names.items()})
 
     def save(self, folder: pathlib.Path, *, with_limit: bool = False) -> None:
-        """Writes the tokenizer's files, and a `tokenizer.json` if there was none.
+        """Write the tokenizer's files, and a `tokenizer.json` if there was none.
 
         Args:
-            folder: where to.
-            with_limit: put the limit into `tokenizer.json`: its only place where that file stands
-                alone.
+            folder: the folder to write into.
+            with_limit: write the limit into `tokenizer.json`. A folder that has no other tokenizer
+                file has no other place for the limit.
         """
         for name, content in self.files.items():
             (folder / name).write_bytes(content)
@@ -218,8 +215,8 @@ class Tokenizer:
 
 
 def refuse_surrogates(texts: Sequence, first: int = 0) -> None:
-    """ValueError if a text, or a text of a pair, is no valid Unicode; positions count from
-    `first`."""
+    """Raise ValueError if a text, or a text of a pair, is not valid Unicode. The message names the
+    position of the text, counted from `first`."""
     for index, text in enumerate(texts, first):
         for part in (text,) if isinstance(text, str) else text:
             try:
