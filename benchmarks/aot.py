@@ -76,6 +76,9 @@ CHIPS = {"v5e": ("v5e:2x2", 197e12, 819e9), "v6e": ("v6e:2x2", 918e12, 1640e9)}
 
 SHAPES = ((256, 128), (64, 512))
 
+TRAIN_SHAPES = ((64, 128),)
+"""32 pairs: the activations of 128 pairs take more memory than a v5e has, without `remat`."""
+
 
 def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     """Compile what the options ask for; returns a dict for each program."""
@@ -89,12 +92,15 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
         report.print_circumstances(report.circumstances())
     rows = []
     for job in _jobs(options):
-        row = job | _compiled(job, options, sharding)
+        try:
+            row = job | _compiled(job, options, sharding)
+        except jax.errors.JaxRuntimeError as error:  # the chip's memory is too small
+            row = job | {"chip": options.chip, "error": str(error).splitlines()[0]}
         rows.append(row)
         print(json.dumps(row) if options.json else _line(row), flush=True)
-    if not options.json:
-        values = report.circumstances() | {"chip": options.chip, "rows": rows}
-        print("written:", report.write_json("aot", values, options.out))
+        if not options.json:
+            values = report.circumstances() | {"chip": options.chip, "rows": rows}
+            report.write_json("aot", values, options.out)
     return rows
 
 
@@ -107,7 +113,8 @@ def _jobs(options):
         if what == "search":
             jobs.append({"what": what})
         for model in models if what == "encode" else models[:1] if what == "train" else ():
-            for rows, length in shapes if what == "encode" else shapes[:1]:
+            default = shapes if what == "encode" else TRAIN_SHAPES
+            for rows, length in [options.shape] if options.shape else default:
                 shape = {"rows": rows, "length": length, "dtype": options.dtype}
                 jobs.append({"what": what, "model": model} | shape)
     return jobs
@@ -257,6 +264,8 @@ def _search(job) -> tuple[Callable, tuple, int]:
 def _line(row) -> str:
     name = " ".join(str(row[key]) for key in ("what", "model", "dtype") if key in row)
     shape = f" {row['rows']} x {row['length']}" if "rows" in row else ""
+    if "error" in row:
+        return f"{name}{shape}: not compiled: {row['error']}"
     return (
         f"{name}{shape}: compiled in {row['compile_seconds']:.1f} s; "
         f"{row['flops'] / 1e12:.2f} TFLOP ({row['arithmetic_ms']:.1f} ms), "

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 from tqdm.auto import tqdm
 
 from jsbert.activations import ACTIVATIONS, activation_name
@@ -24,8 +25,9 @@ from jsbert.checkpoint import (
 from jsbert.compute import Compute
 from jsbert.config import CrossConfig
 from jsbert.engine import Device, OnTruncate, Truncations
-from jsbert.inputs import as_pairs, check_choice, check_positive
+from jsbert.inputs import as_pairs, check_choice, check_positive, renamed
 from jsbert.outputs import pair_logits
+from jsbert.pool import Pool
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
 ORGANIZATION = "cross-encoder"
@@ -46,6 +48,9 @@ class PredictOptions(TypedDict, total=False):
     activation_fn: str | Callable[[jax.Array], jax.Array] | None
     apply_softmax: bool
     on_truncate: OnTruncate
+    device: Device | Sequence[Device] | None
+    pool: Pool | None
+    chunk_size: int | None
 
 
 class CrossEncoder(TextModel):
@@ -174,7 +179,7 @@ class CrossEncoder(TextModel):
     @overload
     def predict(
         self,
-        pairs: Pairs,
+        inputs: Pairs,
         *,
         convert_to_numpy: Literal[True] = True,
         convert_to_tensor: Literal[False] = False,
@@ -183,7 +188,7 @@ class CrossEncoder(TextModel):
     @overload
     def predict(
         self,
-        pairs: tuple[str, str],
+        inputs: tuple[str, str],
         *,
         convert_to_numpy: Literal[True] = True,
         convert_to_tensor: Literal[False] = False,
@@ -192,7 +197,7 @@ class CrossEncoder(TextModel):
     @overload
     def predict(
         self,
-        pairs: Pairs | tuple[str, str],
+        inputs: Pairs | tuple[str, str],
         *,
         convert_to_numpy: bool = True,
         convert_to_tensor: Literal[True],
@@ -201,7 +206,7 @@ class CrossEncoder(TextModel):
     @overload
     def predict(
         self,
-        pairs: Pairs | tuple[str, str],
+        inputs: Pairs | tuple[str, str],
         *,
         convert_to_numpy: Literal[False],
         convert_to_tensor: Literal[False] = False,
@@ -210,15 +215,16 @@ class CrossEncoder(TextModel):
     @overload
     def predict(
         self,
-        pairs: Pairs | tuple[str, str],
+        inputs: Pairs | tuple[str, str],
         *,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         **options: Unpack[PredictOptions],
     ) -> Scores: ...
+    @renamed("inputs", "pairs", "sentences")
     def predict(
         self,
-        pairs: Pairs | tuple[str, str],
+        inputs: Pairs | tuple[str, str],
         *,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
@@ -227,11 +233,15 @@ class CrossEncoder(TextModel):
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         on_truncate: OnTruncate = "warn",
+        device: Device | Sequence[Device] | None = None,
+        pool: Pool | None = None,
+        chunk_size: int | None = None,
     ) -> Scores:
         """Return the scores of pairs of texts.
 
         Args:
-            pairs: one pair of strings, or several.
+            inputs: one pair of strings, or several. `pairs` and `sentences` are other names of
+                this argument.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
             show_progress_bar: show the number of pairs done and the time left.
             activation_fn: applied to the logits (N, num_labels); a name or a function; by default
@@ -242,6 +252,7 @@ class CrossEncoder(TextModel):
             convert_to_tensor: return a `jax.Array`.
             on_truncate: what to do if pairs are longer than `max_seq_length`, as in
                 `SentenceTransformer.encode`.
+            device, pool, chunk_size: as in `SentenceTransformer.encode`.
 
         Returns:
             float32 of shape (N,) with one label, (N, num_labels) with more. For a single pair the
@@ -252,27 +263,37 @@ class CrossEncoder(TextModel):
             ValueError: if an option does not exist, or a text is invalid Unicode.
         """
         check_positive("batch_size", batch_size)
+        check_positive("chunk_size", chunk_size)
+        self._check_device(device)
         activation = self.activation_fn if activation_fn is None else activation_fn
         if isinstance(activation, str):
             activation = ACTIVATIONS[activation_name(activation, where="activation_fn")]
-        checked, is_single = as_pairs(pairs)
+        checked, is_single = as_pairs(inputs)
         # Compute the logits of all pairs, in batches.
         truncations = Truncations(on_truncate, self.max_seq_length)
         logits = np.empty((len(checked), self.num_labels), np.float32)
         with tqdm(
             total=len(checked), desc="predict", unit="pair", disable=not show_progress_bar
         ) as progress:
-            batches = self.engine.stream(
-                pair_logits(self.config),
-                checked,
-                packs=True,
-                batch_size=batch_size,
-                truncations=truncations,
-                progress=progress,
-            )
-            for positions, outputs in batches:
-                logits[positions] = outputs
-        truncations.warn(stacklevel=2)
+            if pool is None or not checked:
+                batches = self.engine.stream(
+                    pair_logits(self.config),
+                    checked,
+                    packs=True,
+                    batch_size=batch_size,
+                    truncations=truncations,
+                    progress=progress,
+                )
+                for positions, outputs in batches:
+                    logits[positions] = outputs
+            else:
+                options: PredictOptions = {
+                    "batch_size": batch_size,
+                    "on_truncate": on_truncate,
+                    "activation_fn": "identity",
+                }
+                logits = pool.map("predict", checked, options, chunk_size).reshape(logits.shape)
+        truncations.warn(stacklevel=3)
         # Turn the logits into scores, in the form that the caller asked for.
         scores = activation(jnp.asarray(logits))
         if apply_softmax and self.num_labels > 1:
@@ -324,6 +345,18 @@ class CrossEncoder(TextModel):
             entry: dict[str, Any] = {"corpus_id": int(i), "score": float(scores[i])}
             ranked.append(entry | {"text": documents[i]} if return_documents else entry)
         return ranked[:top_k]
+
+    def tokenize(
+        self, texts: Pairs | tuple[str, str]
+    ) -> dict[str, Int[np.ndarray, "batch length"]]:
+        """Tokenise pairs of texts.
+
+        Returns:
+            Padded `input_ids`, `attention_mask` and, if the model has token types,
+            `token_type_ids`, each (B, L) int32, where L is the longest length.
+        """
+        checked, _ = as_pairs(texts)
+        return self._padded(checked)
 
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compile the programs that `predict` will use, for pairs of `lengths` tokens or of every

@@ -1,12 +1,46 @@
 """Check what callers give as texts or options, with errors that name the position or the option."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jsbert.tokenizer import Ragged
+
+Function = TypeVar("Function", bound=Callable)
+
+
+def renamed(name: str, *others: str) -> Callable[[Function], Function]:
+    """Return a decorator for a method: its argument `name` can also be given under `others`, the
+    names that it has had.
+
+    >>> class Model:
+    ...     @renamed("inputs", "sentences")
+    ...     def encode(self, inputs):
+    ...         return inputs
+    >>> Model().encode(sentences="a")
+    'a'
+    """
+
+    def decorate(method: Function) -> Function:
+        is_first = list(inspect.signature(method).parameters)[1] == name
+
+        @functools.wraps(method)
+        def called(self: Any, *args: Any, **options: Any) -> Any:
+            for other in others:
+                if other in options:
+                    if name in options or (args and is_first):
+                        raise TypeError(f"{other} is another name of {name}; give one of them")
+                    options[name] = options.pop(other)
+            return method(self, *args, **options)
+
+        return called  # type: ignore[return-value]
+
+    return decorate
 
 
 def as_texts(sentences: Any) -> tuple[list, bool]:
@@ -16,6 +50,7 @@ def as_texts(sentences: Any) -> tuple[list, bool]:
     Raises:
         TypeError: for anything else; the message names the position and what to give instead.
     """
+    sentences = _plain(sentences)
     if isinstance(sentences, str) or _is_ids(sentences):
         return [sentences], True
     inputs = _as_list(sentences, "a string, a list of strings, or token ids")
@@ -23,6 +58,7 @@ def as_texts(sentences: Any) -> tuple[list, bool]:
         return inputs, False
     for index, text in enumerate(inputs):
         if not (isinstance(text, str) or _is_ids(text) or _is_empty(text)):
+            _refuse_missing(text, f"text {index}")
             raise TypeError(
                 f"text {index} is {_describe(text)}; give a string, or a sequence of integer token "
                 "ids"
@@ -52,6 +88,8 @@ def as_pairs(pairs: Any) -> tuple[list[tuple[str, str]], bool]:
     for index, pair in enumerate(pairs):
         if isinstance(pair, np.ndarray):
             pair = pair.tolist()
+        for text in pair if isinstance(pair, (list, tuple)) else [pair]:
+            _refuse_missing(text, f"a text of pair {index}")
         if (
             not isinstance(pair, (list, tuple))
             or len(pair) != 2
@@ -107,6 +145,13 @@ def check_positive(name: str, value: Any, *, or_none: bool = True) -> None:
 def _as_list(values: Any, wanted: str) -> list[Any]:
     """Return a sequence as a list. Raise TypeError for anything else, with `wanted` in the
     message."""
+    if hasattr(values, "columns") or hasattr(values, "column_names"):
+        raise TypeError(
+            f"the input is a table, {type(values).__name__}; give one of its columns, such as "
+            "table['text']"
+        )
+    if hasattr(values, "to_pylist"):  # an array of pyarrow: its items are no strings of Python
+        return values.to_pylist()
     if isinstance(values, (bytes, Mapping, AbstractSet, Iterator)) or not hasattr(
         values, "__len__"
     ):
@@ -121,6 +166,23 @@ def _as_list(values: Any, wanted: str) -> list[Any]:
             raise TypeError(f"the input is {_describe(values)}; give {wanted}")
         return list(values) if values.dtype.kind in "iuf" else values.tolist()
     return list(values)
+
+
+def _plain(value: Any) -> Any:
+    """Return the string that an array of no dimensions or a scalar of pyarrow holds; anything else
+    unchanged."""
+    if isinstance(value, np.ndarray) and value.ndim == 0 and isinstance(value.item(), str):
+        return value.item()
+    return value.as_py() if hasattr(value, "as_py") else value
+
+
+def _refuse_missing(value: Any, name: str) -> None:
+    """Raise TypeError for None, NaN and the missing values of pandas."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if value is None or is_nan or type(value).__name__ in ("NAType", "NaTType"):
+        raise TypeError(
+            f"{name} is {value}, a missing value; leave it out, or give '' in its place"
+        )
 
 
 def _is_ids(value: Any) -> bool:

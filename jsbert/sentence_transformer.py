@@ -1,5 +1,6 @@
 """The bi-encoder `SentenceTransformer`: texts in, vectors out."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Any, Literal, Required, TypedDict, Unpack, overload
 
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
 
 from jsbert.checkpoint import (
@@ -20,15 +21,19 @@ from jsbert.checkpoint import (
 )
 from jsbert.compute import Compute
 from jsbert.config import Config, Router
-from jsbert.engine import Batch, Device, OnTruncate, Truncations, pad
-from jsbert.inputs import as_texts, check_choice, check_positive
+from jsbert.engine import Device, OnTruncate, Truncations
+from jsbert.inputs import as_texts, check_choice, check_positive, renamed
 from jsbert.outputs import Encoding, OutputValue, all_vectors, postprocess, sentence_vectors
+from jsbert.pool import Pool
 from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
 from jsbert.similarity import SIMILARITIES
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
 Texts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
 """One text or several, each a string or token ids."""
+
+Vectors = Any
+"""What becomes a float array: an array of NumPy or JAX, a tensor of torch, or lists of these."""
 
 TextArrays = dict[str, np.ndarray]
 """The arrays of one text: input_ids, attention_mask, token_embeddings, sentence_embedding."""
@@ -51,6 +56,9 @@ class SharedOptions(TypedDict, total=False):
     normalize_embeddings: bool
     truncate_dim: int | None
     on_truncate: OnTruncate
+    device: Device | Sequence[Device] | None
+    pool: Pool | None
+    chunk_size: int | None
 
 
 class EncodeOptions(SharedOptions, total=False):
@@ -258,31 +266,32 @@ class SentenceTransformer(TextModel):
 
     @overload
     def encode(
-        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToNumpy]
+        self, inputs: Texts, *, task: str | None = None, **options: Unpack[ToNumpy]
     ) -> np.ndarray: ...
     @overload
     def encode(
-        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToJax]
+        self, inputs: Texts, *, task: str | None = None, **options: Unpack[ToJax]
     ) -> jax.Array: ...
     @overload
     def encode(
-        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToList]
+        self, inputs: Texts, *, task: str | None = None, **options: Unpack[ToList]
     ) -> jax.Array | list[jax.Array]: ...
     @overload
     def encode(
-        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToTokens]
+        self, inputs: Texts, *, task: str | None = None, **options: Unpack[ToTokens]
     ) -> np.ndarray | list[np.ndarray]: ...
     @overload
     def encode(
-        self, sentences: Texts, *, task: str | None = None, **options: Unpack[ToDicts]
+        self, inputs: Texts, *, task: str | None = None, **options: Unpack[ToDicts]
     ) -> TextArrays | list[TextArrays]: ...
     @overload
     def encode(
-        self, sentences: Texts, *, task: str | None = None, **options: Unpack[EncodeOptions]
+        self, inputs: Texts, *, task: str | None = None, **options: Unpack[EncodeOptions]
     ) -> Encoded: ...
+    @renamed("inputs", "sentences")
     def encode(
         self,
-        sentences: Texts,
+        inputs: Texts,
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
@@ -297,12 +306,16 @@ class SentenceTransformer(TextModel):
         truncate_dim: int | None = None,
         on_truncate: OnTruncate = "warn",
         task: str | None = None,
+        device: Device | Sequence[Device] | None = None,
+        pool: Pool | None = None,
+        chunk_size: int | None = None,
     ) -> Encoded:
         """Return the vectors of texts.
 
         Args:
-            sentences: one text or several. A text is a string, or token ids. Token ids include the
-                special tokens and are used unchanged.
+            inputs: one text or several: a list, an array, or a column of pandas, polars, pyarrow or
+                datasets. A text is a string, or token ids. Token ids include the special tokens and
+                are used unchanged. `sentences` is another name of this argument.
             prompt_name: name of the prompt to put in front of each text.
             prompt: the prompt itself; overrides `prompt_name`.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
@@ -314,7 +327,7 @@ class SentenceTransformer(TextModel):
                 normalised, then coded.
             ranges: for "int8" and "uint8": the lowest and the highest value of each dimension, (2,
                 D). `jsbert.quantization.calibration_ranges` computes them from vectors that are
-                truncated and normalised in the same way. "batch" takes the ranges of `sentences`.
+                truncated and normalised in the same way. "batch" takes the ranges of `inputs`.
             convert_to_numpy: False returns a list of vectors, each a `jax.Array`.
             convert_to_tensor: return a `jax.Array`.
             normalize_embeddings: scale the sentence vectors to length 1. This applies with
@@ -325,6 +338,9 @@ class SentenceTransformer(TextModel):
             on_truncate: what to do if texts are longer than `max_seq_length`: "warn" gives one
                 warning with the number of such texts, "error" raises, "ignore" does nothing.
             task: chooses the route of a model that has a Router; other models ignore it.
+            device: the model's own devices; a model on other devices is another model.
+            pool: processes of `start_multi_process_pool`, which encode in place of this one.
+            chunk_size: with `pool`: texts that a process gets at a time.
 
         Returns:
             Sentence vectors: (D,) float32 for one text, (N, D) for several in their order, (0, D)
@@ -346,7 +362,9 @@ class SentenceTransformer(TextModel):
             )
         if isinstance(ranges, str):
             check_choice("ranges", ranges, ("batch",))
-        texts, is_single = as_texts(sentences)
+        self._check_device(device)
+        check_positive("chunk_size", chunk_size)
+        texts, is_single = as_texts(inputs)
         # Encode. With ranges="batch" the vectors stay in float32 until all of them are known.
         code_later = isinstance(ranges, str) and precision != "float32"
         encoding = self._encoding(
@@ -363,57 +381,73 @@ class SentenceTransformer(TextModel):
         with tqdm(
             total=len(texts), desc="encode", unit="text", disable=not show_progress_bar
         ) as progress:
-            found = encoding.of(texts, progress=progress)
+            if pool is None or not texts:
+                found = encoding.of(texts, progress=progress)
+            else:
+                options = {
+                    "prompt": encoding.prompt,
+                    "batch_size": batch_size,
+                    "output_value": output_value,
+                    "precision": "float32" if code_later else precision,
+                    "ranges": None if isinstance(ranges, str) else ranges,
+                    "normalize_embeddings": normalize_embeddings,
+                    "truncate_dim": truncate_dim or self.truncate_dim,
+                    "on_truncate": on_truncate,
+                    "task": task,
+                }
+                found = pool.map("encode", texts, options, chunk_size)
         # Convert the vectors to what the caller asked for.
         found = quantize_embeddings(found, precision, ranges) if code_later else found
-        encoding.truncations.warn(stacklevel=2)
+        encoding.truncations.warn(stacklevel=3)
         if output_value == "sentence_embedding" and (convert_to_tensor or not convert_to_numpy):
             found = jax.device_put(found, self.devices[0])
             found = found if convert_to_tensor else list(found)
         return found[0] if is_single else found
 
     @overload
-    def encode_query(self, sentences: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
+    def encode_query(self, inputs: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
     @overload
-    def encode_query(self, sentences: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
+    def encode_query(self, inputs: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
     @overload
     def encode_query(
-        self, sentences: Texts, **options: Unpack[ToList]
+        self, inputs: Texts, **options: Unpack[ToList]
     ) -> jax.Array | list[jax.Array]: ...
     @overload
     def encode_query(
-        self, sentences: Texts, **options: Unpack[ToTokens]
+        self, inputs: Texts, **options: Unpack[ToTokens]
     ) -> np.ndarray | list[np.ndarray]: ...
     @overload
     def encode_query(
-        self, sentences: Texts, **options: Unpack[ToDicts]
+        self, inputs: Texts, **options: Unpack[ToDicts]
     ) -> TextArrays | list[TextArrays]: ...
     @overload
-    def encode_query(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
-    def encode_query(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
+    def encode_query(self, inputs: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
+    @renamed("inputs", "sentences")
+    def encode_query(self, inputs: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
         """Call `encode` for the task "query", with the prompt of that name unless the caller gives
         another."""
-        return self.encode(sentences, **self._with_prompt(options, "query"), task="query")
+        return self.encode(inputs, **self._with_prompt(options, "query"), task="query")
 
     @overload
-    def encode_document(self, sentences: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
+    def encode_document(self, inputs: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
     @overload
-    def encode_document(self, sentences: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
+    def encode_document(self, inputs: Texts, **options: Unpack[ToJax]) -> jax.Array: ...
     @overload
     def encode_document(
-        self, sentences: Texts, **options: Unpack[ToList]
+        self, inputs: Texts, **options: Unpack[ToList]
     ) -> jax.Array | list[jax.Array]: ...
     @overload
     def encode_document(
-        self, sentences: Texts, **options: Unpack[ToTokens]
+        self, inputs: Texts, **options: Unpack[ToTokens]
     ) -> np.ndarray | list[np.ndarray]: ...
     @overload
     def encode_document(
-        self, sentences: Texts, **options: Unpack[ToDicts]
+        self, inputs: Texts, **options: Unpack[ToDicts]
     ) -> TextArrays | list[TextArrays]: ...
     @overload
-    def encode_document(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
-    def encode_document(self, sentences: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
+    def encode_document(self, inputs: Texts, **options: Unpack[EncodeOptions]) -> Encoded: ...
+    @renamed("inputs", "sentences")
+    def encode_document(self, inputs: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
         """Call `encode` for the task "document", with the prompt of that name unless the caller
         gives another.
 
@@ -422,7 +456,7 @@ class SentenceTransformer(TextModel):
         not replace it. If `prompts` has no "document", the prompt is "passage", then "corpus".
         """
         return self.encode(
-            sentences,
+            inputs,
             **self._with_prompt(options, "document", "passage", "corpus"),
             task="document",
         )
@@ -496,20 +530,21 @@ class SentenceTransformer(TextModel):
         """Return padded `input_ids` and `attention_mask`, each (B, L) int32, where L is the longest
         length. The pure functions take them as ids and mask."""
         texts, _ = as_texts(texts)
-        tokens = self.engine.tokenize(texts)
-        length = int(tokens.lengths.max(initial=1))
-        arrays = pad(tokens, Batch(np.arange(len(texts)), len(texts), length))
-        mask = np.arange(length) < arrays["lengths"][:, None]
-        return {"input_ids": arrays["ids"], "attention_mask": mask.astype(np.int32)}
+        return self._padded(texts)
 
-    def similarity(self, a: ArrayLike, b: ArrayLike) -> Float[Array, "rows columns"]:
-        """Return the model's similarity of each row of `a` with each row of `b`: cosine, unless
-        `similarity_fn_name` is another."""
-        return SIMILARITIES[self.similarity_fn_name][0](a, b)
+    def similarity(
+        self, embeddings1: Vectors, embeddings2: Vectors
+    ) -> Float[Array, "rows columns"]:
+        """Return the model's similarity of each row of `embeddings1` with each row of
+        `embeddings2`: cosine, unless `similarity_fn_name` is another. Takes arrays of NumPy and
+        JAX, tensors of torch, and lists of these."""
+        return SIMILARITIES[self.similarity_fn_name][0](embeddings1, embeddings2)
 
-    def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Float[Array, " rows"]:
-        """Return the model's similarity of a[i] with b[i] for each i."""
-        return SIMILARITIES[self.similarity_fn_name][1](a, b)
+    def similarity_pairwise(
+        self, embeddings1: Vectors, embeddings2: Vectors
+    ) -> Float[Array, " rows"]:
+        """Return the model's similarity of embeddings1[i] with embeddings2[i] for each i."""
+        return SIMILARITIES[self.similarity_fn_name][1](embeddings1, embeddings2)
 
     @property
     def similarity_fn_name(self) -> str:
@@ -528,6 +563,29 @@ class SentenceTransformer(TextModel):
         )
 
     get_sentence_embedding_dimension = get_embedding_dimension
+
+    @contextlib.contextmanager
+    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """Within a `with` block, keep `truncate_dim` dimensions of each vector, or all for None.
+
+        Other threads that use the model meanwhile get vectors of that width, too.
+        """
+        check_positive("truncate_dim", truncate_dim)
+        before, self.truncate_dim = self.truncate_dim, truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
+
+    truncate_sentence_embeddings = truncate_embeddings
+
+    def set_pooling_include_prompt(self, include_prompt: bool) -> None:
+        """Set whether the prompt's tokens take part in the pooling, on all routes."""
+        if not isinstance(include_prompt, bool):
+            raise TypeError(f"include_prompt is {include_prompt!r}; give True or False")
+        models = [self] if self.router is None else [model for _, model in self.router.routes]
+        for model in models:
+            model._config = dataclasses.replace(model._config, include_prompt=include_prompt)
 
     def warmup(self, lengths: Sequence[int] | None = None, *, task: str | None = None) -> int:
         """Compile the programs that `encode` with that `task` will use, for texts of `lengths`

@@ -95,12 +95,23 @@ def similarity_name(function: Callable) -> str:
 
 
 def _rows(x):
+    first = x[0] if isinstance(x, (list, tuple)) and len(x) else x
+    if isinstance(first, str) or getattr(getattr(first, "dtype", None), "kind", "") in ("U", "T"):
+        raise TypeError(
+            f"the similarity is of vectors, such as `encode` returns; given the text {first!r:.40}"
+        )
+    if hasattr(first, "detach"):  # tensors of torch, perhaps with a gradient or on another device
+        x = jnp.stack([_of_tensor(one) for one in x]) if x is not first else _of_tensor(x)
     x = at_least_float32(x)
     if x.ndim not in (1, 2):
         raise ValueError(
             f"vectors have shape {x.shape}; give one vector (D,) or a batch of them (N, D)"
         )
     return jnp.atleast_2d(x)
+
+
+def _of_tensor(tensor):
+    return jnp.asarray(tensor.detach().cpu().float().numpy())
 
 
 def _same_width(a, b):

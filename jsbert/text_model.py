@@ -4,11 +4,12 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Int, PyTree
 
 from jsbert.checkpoint.hub import upload_folder
 from jsbert.compute import Compute
@@ -16,20 +17,26 @@ from jsbert.config import EncoderConfig
 from jsbert.encoders import stacked, unstacked
 from jsbert.encoders.casting import in_dtype, in_float32
 from jsbert.engine import (
+    Batch,
     Device,
     Engine,
     Placement,
+    Text,
     check_attention,
+    pad,
     platform_of,
     resolve_attention,
     resolve_devices,
     resolve_dtype,
 )
 from jsbert.inputs import check_positive
+from jsbert.pool import Pool
 from jsbert.tokenizer import SHORTEST, Tokenizer
 
 Dtype = Literal["float32", "bfloat16", "int8", "auto"]
 """The dtypes in which an encoder can compute matrix products. "auto" chooses one by the device."""
+
+Results = TypeVar("Results")
 
 DTYPES: tuple[str, ...] = get_args(Dtype)
 
@@ -86,6 +93,11 @@ class TextModel:
         return self.engine.placement.devices
 
     @property
+    def device(self) -> jax.Device:
+        """The first of `devices`."""
+        return self.devices[0]
+
+    @property
     def dtype(self) -> str:
         """The dtype of the matrix products, after "auto" was resolved."""
         return self._encoder.compute.dtype
@@ -117,6 +129,62 @@ class TextModel:
         self.engine.tokenizer = self.engine.tokenizer.with_max_length(int(value))
 
     @property
+    def max_length(self) -> int:
+        """The same as `max_seq_length`, which it also sets."""
+        return self.max_seq_length
+
+    @max_length.setter
+    def max_length(self, value: int) -> None:
+        self.max_seq_length = value
+
+    def get_max_seq_length(self) -> int:
+        """Return `max_seq_length`."""
+        return self.max_seq_length
+
+    def evaluate(
+        self, evaluator: Callable[..., Results], output_path: str | os.PathLike | None = None
+    ) -> Results:
+        """Return what an evaluator of `jsbert.evaluate` finds for the model.
+
+        Args:
+            evaluator: called with the model and `output_path`.
+            output_path: a folder for the evaluator's csv file; it is made if it is not there.
+
+        Raises:
+            OSError: if the folder cannot be made.
+        """
+        if output_path is not None:
+            pathlib.Path(output_path).mkdir(parents=True, exist_ok=True)
+        return evaluator(self, output_path)
+
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> Pool:
+        """Start processes that compute for this model on the CPU: `encode(texts, pool=pool)`.
+
+        One process already uses all cores. A pool helps where many short calls or Python's own work
+        is the limit. Accelerators need no pool: open the model with `device=[...]`.
+
+        Args:
+            target_devices: "cpu" for each process; by default one process for each core, at most 4.
+
+        Raises:
+            ValueError: for another device.
+        """
+        devices = (
+            ["cpu"] * min(4, os.cpu_count() or 1) if target_devices is None else target_devices
+        )
+        if isinstance(devices, str) or not len(devices) or set(devices) != {"cpu"}:
+            raise ValueError(
+                f"target_devices is {devices!r}; give a list with 'cpu' for each process. One "
+                "process can use several accelerators: open the model with device=[...]"
+            )
+        return Pool(self, len(devices))
+
+    @staticmethod
+    def stop_multi_process_pool(pool: Pool) -> None:
+        """Close a pool."""
+        pool.close()
+
+    @property
     def num_compilations(self) -> int:
         """The number of programs that this object has compiled or read from JAX's cache on disk."""
         return self.engine.num_compilations
@@ -140,6 +208,24 @@ class TextModel:
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return upload_folder(pathlib.Path(folder), repo_id, **options)
+
+    def _padded(self, texts: Sequence[Text]) -> dict[str, Int[np.ndarray, "batch length"]]:
+        """Return the tokens of texts or pairs under transformers' names, padded to the longest."""
+        tokens = self.engine.tokenize(texts)
+        length = int(tokens.lengths.max(initial=1))
+        arrays = pad(tokens, Batch(np.arange(len(texts)), len(texts), length))
+        mask = np.arange(length) < arrays["lengths"][:, None]
+        found = {"input_ids": arrays["ids"], "attention_mask": mask.astype(np.int32)}
+        types = arrays.get("token_types")
+        return found if types is None else found | {"token_type_ids": types}
+
+    def _check_device(self, device: Device | Sequence[Device] | None) -> None:
+        """Raise ValueError if a call names other devices than the model's."""
+        if device is not None and resolve_devices(device) != self.devices:
+            raise ValueError(
+                f"device is {device!r}, and the model is on {', '.join(map(str, self.devices))}; "
+                "open a model with that device"
+            )
 
     def _computed(self, params: dict[str, Any]) -> dict[str, Any]:
         """The params as they are computed with: matrices in the model's dtype, and on accelerators

@@ -124,3 +124,11 @@ def tiny(tiny_folder):
 def tiny_cross_folder(tmp_path_factory):
     """A folder of a random tiny cross-encoder with one label."""
     return models.write_cross_folder(tmp_path_factory.mktemp("tiny-cross") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_cross(tiny_cross_folder):
+    """The same model, opened."""
+    from jsbert import CrossEncoder
+
+    return CrossEncoder(tiny_cross_folder)

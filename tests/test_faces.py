@@ -115,7 +115,7 @@ def test_a_type_checker_knows_what_comes_out(function):
 def test_the_options_that_a_type_checker_knows_are_those_of_encode():
     options = set(inspect.signature(jsbert.SentenceTransformer.encode).parameters)
     for kind in (ToNumpy, ToJax, ToList, ToTokens, ToDicts, EncodeOptions):
-        assert {"self", "sentences", "task", *typing.get_type_hints(kind)} == options
+        assert {"self", "inputs", "task", *typing.get_type_hints(kind)} == options
 
 
 def test_rooms_are_imported_at_their_first_use():

@@ -20,10 +20,11 @@ ROWS = [
     {"siamese", "cross", "checkpoint", "inputs", "mining"},
     {"engine"},
     {
-        "text_model", "outputs", "sentence_transformer", "cross_encoder", "shortcut", "train",
+        "text_model", "pool", "outputs", "sentence_transformer", "cross_encoder", "shortcut", "train",
         "evaluate", "adapters", "export",
     },
     {"util", "cli"},
+    {"sentence_transformers"},
     {"__init__", "__main__"},
 ]  # fmt: skip
 """The rooms from the bottom up. Each room imports from its own row and the rows below."""

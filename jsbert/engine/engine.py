@@ -24,7 +24,7 @@ from jsbert.arrays import AnyArray
 from jsbert.engine.batching import Batch, pad
 from jsbert.engine.cache import use_compilation_cache
 from jsbert.engine.ladder import length_ladder, row_ladder
-from jsbert.engine.placement import Placement, resolve_devices
+from jsbert.engine.placement import Placement, check_process, resolve_devices
 from jsbert.engine.plans import plan_for
 from jsbert.engine.rows import SLOTS, row_lengths, row_shapes
 from jsbert.engine.truncations import Truncations
@@ -173,6 +173,7 @@ class Engine:
             ValueError: as `tokenize`, and for texts that are cut where `truncations` makes it an
                 error.
         """
+        check_process()
         params = self.params if params is None else params
         values = {name: np.asarray(value, np.int32) for name, value in (scalars or {}).items()}
         in_flight: collections.deque = collections.deque()
@@ -203,6 +204,7 @@ class Engine:
                 the number of devices, and the rest.
             params: by default `self.params`.
         """
+        check_process()
         params = self.params if params is None else params
         rows, length = arrays["ids"].shape
         on_devices = {

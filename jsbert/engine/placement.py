@@ -1,5 +1,6 @@
 """Which devices compute, and where arrays lie on them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -62,6 +63,24 @@ class Placement:
         )
 
 
+_process: int | None = None
+"""The process whose devices the library uses."""
+
+
+def check_process() -> None:
+    """Raise RuntimeError in a process that was forked after the library began to use devices.
+    There JAX has no threads, and its first computation would wait for ever."""
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    if _process != os.getpid():
+        raise RuntimeError(
+            "this process was forked after JAX had started, and JAX cannot compute in it; start "
+            "processes with the method 'spawn' or 'forkserver', such as multiprocessing.get_context"
+            "('spawn'), or use JAX and open the model only in the forked process"
+        )
+
+
 def platform_of(devices: Sequence[jax.Device]) -> str:
     """The platform of devices: "cpu", "gpu" or "tpu". An unknown accelerator counts as "gpu"."""
     platform = devices[0].platform
@@ -76,6 +95,7 @@ def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[ja
             twice, or devices of several platforms; the message lists what there is.
         TypeError: for anything but names, devices and lists of them.
     """
+    check_process()
     if device is None:
         return (jax.devices()[0],)
     if isinstance(device, (str, jax.Device)):

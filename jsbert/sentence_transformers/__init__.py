@@ -1,0 +1,64 @@
+"""The public names of sentence-transformers over what jsbert has: put `jsbert.` in front of the
+import, and a script that encodes, reranks, searches or evaluates goes on as before.
+
+>>> from jsbert.sentence_transformers import SentenceTransformer
+>>> SentenceTransformer().similarity_fn_name
+'cosine'
+
+What is different: `convert_to_tensor=True` returns a `jax.Array`. A name that jsbert does not have
+raises an error that says how jsbert does the same. Nothing else in jsbert imports this room.
+"""
+
+from jsbert.mining import mine_hard_negatives
+from jsbert.quantization import quantize_embeddings
+from jsbert.sentence_transformers.bi_encoder import SentenceTransformer
+from jsbert.sentence_transformers.cross_encoder import CrossEncoder
+from jsbert.sentence_transformers.missing import raise_for
+from jsbert.sentence_transformers.readers import InputExample
+from jsbert.sentence_transformers.similarity_functions import SimilarityFunction
+
+__all__ = [
+    "CrossEncoder",
+    "InputExample",
+    "SentenceTransformer",
+    "SimilarityFunction",
+    "mine_hard_negatives",
+    "quantize_embeddings",
+]
+
+_TRAIN = "train with jsbert.train.fit(model, Source(examples, objective), folder, Recipe(...))"
+_CARD = "save_pretrained writes a model card; edit its README.md"
+_ONNX = "jsbert.export writes ONNX, or use SentenceTransformer(..., dtype='int8')"
+_OTHER = "jsbert has bi-encoders with one vector for each text, and cross-encoders"
+
+__getattr__ = raise_for(
+    __name__,
+    {
+        "CrossEncoderModelCardData": _CARD,
+        "CrossEncoderTrainer": _TRAIN,
+        "CrossEncoderTrainingArguments": _TRAIN,
+        "DefaultBatchSampler": _TRAIN,
+        "LoggingHandler": "use Python's logging",
+        "MultiDatasetDefaultBatchSampler": _TRAIN,
+        "MultiVectorEncoder": _OTHER,
+        "MultiVectorEncoderModelCardData": _OTHER,
+        "MultiVectorEncoderTrainer": _OTHER,
+        "MultiVectorEncoderTrainingArguments": _OTHER,
+        "ParallelSentencesDataset": _TRAIN,
+        "SentenceTransformerModelCardData": _CARD,
+        "SentenceTransformerTrainer": _TRAIN,
+        "SentenceTransformerTrainingArguments": _TRAIN,
+        "SentencesDataset": _TRAIN,
+        "SparseEncoder": _OTHER,
+        "SparseEncoderModelCardData": _OTHER,
+        "SparseEncoderTrainer": _OTHER,
+        "SparseEncoderTrainingArguments": _OTHER,
+        "export_dynamic_quantized_onnx_model": _ONNX,
+        "export_optimized_onnx_model": _ONNX,
+        "export_static_quantized_openvino_model": _ONNX,
+        "losses": "the objectives of jsbert.train and the pure functions of jsbert.losses",
+        "models": "SentenceTransformer.from_parts puts a model together from config and params",
+        "resolve_ids": "search results of jsbert have the positions of the corpus",
+        "training_args": _TRAIN,
+    },
+)

@@ -1,0 +1,34 @@
+"""Names of sentence-transformers that jsbert does not have, and what to use in their place."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def raise_for(module: str, ways: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module that lacks some names of the peer.
+
+    Args:
+        module: the module's name.
+        ways: for each name, what to use in its place.
+    """
+
+    def getattr(name: str) -> Any:
+        if name in ways:  # an ImportError, because `from ... import` hides other messages
+            raise ImportError(f"{module} has no {name}: {ways[name]}", name=name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return getattr
+
+
+def refuse(owner: str, given: Mapping[str, Any], ways: Mapping[str, str]) -> None:
+    """Raise ValueError for the first option in `ways` that the caller gave a value.
+
+    Args:
+        owner: what the options belong to, for the message.
+        given: options by name; None, False and empty ones count as not given.
+        ways: for each option that jsbert does not have, what to do.
+    """
+    for name, way in ways.items():
+        value = given.get(name)
+        if value is not None and value is not False and value != {}:
+            raise ValueError(f"{owner}: {name}={value!r:.60} is not supported; {way}")

@@ -1,0 +1,79 @@
+"""The peer's options of a constructor, in jsbert's terms."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jsbert.checks import shown
+from jsbert.sentence_transformers.missing import refuse
+
+BACKENDS = ("torch", "jax")
+"""The peer's default counts as JAX, so that scripts that name it go on."""
+
+WAYS = {
+    "trust_remote_code": "jsbert never runs code from a checkpoint; leave the option out",
+    "use_auth_token": "use token=",
+    "config_kwargs": "change the config.json of the folder",
+    "model_card_data": "save_pretrained writes a model card; edit its README.md",
+    "modules": "use SentenceTransformer.from_parts, which takes config and params",
+    "keep_in_fp32_modules": "bfloat16 models keep statistics, softmax and heads in float32",
+}
+"""For each option that jsbert does not have, what to do."""
+
+ATTENTIONS = {"eager": "eager", "sdpa": "auto", "flash_attention_2": "auto"}
+"""jsbert's `attn_implementation` for that of transformers."""
+
+
+def constructor_options(
+    model_kwargs: Mapping[str, Any] | None,
+    tokenizer_kwargs: Mapping[str, Any] | None,
+    backend: str,
+    **others: Any,
+) -> tuple[dict[str, Any], int | None]:
+    """Return (jsbert's options, the token limit or None) for the peer's options.
+
+    Args:
+        model_kwargs: "dtype" or "torch_dtype", and "attn_implementation".
+        tokenizer_kwargs: "model_max_length".
+        backend: "torch" or "jax"; both mean JAX.
+        **others: the options of `WAYS`, which must not be given.
+
+    Raises:
+        ValueError: for an option that jsbert does not have; the message names it and says what to
+            do.
+    """
+    refuse("the model", others, WAYS)
+    if backend not in BACKENDS:
+        raise ValueError(
+            f"backend={backend!r} is not supported; jsbert computes with JAX, and jsbert.export "
+            "writes ONNX for other runtimes"
+        )
+    options: dict[str, Any] = {}
+    for name, value in (model_kwargs or {}).items():
+        if name in ("dtype", "torch_dtype"):
+            options["dtype"] = _dtype(value)
+        elif name == "attn_implementation" and value in ATTENTIONS:
+            options["attn_implementation"] = ATTENTIONS[value]
+        else:
+            raise ValueError(
+                f"model_kwargs: {name}={shown(value)} is not supported; allowed are dtype, and "
+                f"attn_implementation {', '.join(map(repr, ATTENTIONS))}"
+            )
+    limit = None
+    for name, value in (tokenizer_kwargs or {}).items():
+        if name != "model_max_length":
+            raise ValueError(
+                f"tokenizer_kwargs: {name}={shown(value)} is not supported; allowed is "
+                "model_max_length. Change tokenizer_config.json for the rest"
+            )
+        limit = value
+    return options, limit
+
+
+def _dtype(value: Any) -> str:
+    name = str(value).removeprefix("torch.")
+    names = {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}
+    if name not in names:
+        raise ValueError(
+            f"model_kwargs: dtype={name} is not supported; choose float32, bfloat16 or auto"
+        )
+    return names[name]
