@@ -69,6 +69,7 @@ def masked(
         places = np.flatnonzero(maskable[row])
         if not places.size:
             continue
+        # A generator for each row: so the draw does not depend on the batch.
         generator = np.random.default_rng([seed, epoch, int(index)])
         count = max(1, round(share * places.size))
         chosen = np.sort(generator.permutation(places)[:count])

@@ -111,6 +111,7 @@ def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
     panels = 2 if scores else 1
     figure = matplotlib.figure.Figure(figsize=(4.5 * panels, 3.6), layout="constrained")
     left, *right = figure.subplots(1, panels, squeeze=False)[0]
+    # The losses of each source, and their running mean over a twentieth of the points.
     for source in dict.fromkeys(entry["source"] for entry in losses):
         own = [entry for entry in losses if entry["source"] == source]
         steps, values = np.array([[entry["step"], entry["loss"]] for entry in own], float).T
