@@ -1,11 +1,12 @@
-"""Training objectives as pure functions: arrays in, one number an example out, (B,); the caller
-takes the mean.
+"""Training objectives as pure functions: they take arrays and return one number for each example,
+(B,). The caller takes the mean.
 
-`loss(embeddings, labels, *, options)`, with embeddings (T, B, D) of T towers;
-`softmax_classification` takes its classifier in front, the losses of cross-encoders take logits.
-Labels are always given: None where a loss has none. The mean equals sentence-transformers' (ST's)
-number. Computed in at least float32, and in float64 where float64 comes in; gradients are finite at
-equal vectors and at zero vectors.
+The signature is `loss(embeddings, labels, *, options)`, with embeddings (T, B, D) of T towers.
+`softmax_classification` takes its classifier before the embeddings, and the losses of
+cross-encoders take logits in place of embeddings. Labels are always an argument: None for a loss
+without labels. The mean equals the loss of sentence-transformers (ST). Losses are computed in
+float32, or in float64 if the embeddings are float64. Gradients are finite at equal vectors and at
+zero vectors.
 """
 
 from jsbert.losses.classification import concatenate, init_classifier, softmax_classification

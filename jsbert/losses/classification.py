@@ -24,19 +24,19 @@ PARTS: Mapping = MappingProxyType(
         "u*v": lambda u, v: u * v,
     }
 )
-"""What the classifier may see of a pair, by name."""
+"""The parts of a pair that the classifier can see, by name."""
 
 CONCATENATION = ("u", "v", "|u-v|")
-"""The paper's choice, the best of its ablation (Table 6)."""
+"""The paper's choice: the best in its ablation (Table 6)."""
 
 
 def concatenate(
     embeddings: Pairs, concatenation: Sequence[str] = CONCATENATION
 ) -> Float[Array, "batch features"]:
-    """The parts of each pair that the classifier sees, side by side in the order given: (B, k * D).
+    """The parts of each pair that the classifier sees, concatenated in the given order: (B, k * D).
 
     Raises:
-        ValueError: for no parts, an unknown one, or one named twice.
+        ValueError: if `concatenation` is empty, or holds an unknown part, or holds a part twice.
 
     >>> concatenate(jnp.array([[[1.0, 2.0]], [[4.0, 0.0]]]), ("u", "|u-v|", "u*v")).tolist()
     [[1.0, 2.0, 3.0, 2.0, 4.0, 0.0]]
@@ -49,8 +49,8 @@ def concatenate(
 def init_classifier(
     key: Key[Array, ""], dim: int, num_labels: int, concatenation: Sequence[str] = CONCATENATION
 ) -> dict[str, Float[Array, "..."]]:
-    """Random {"kernel" (k * D, C), "bias" (C,)}, uniform within 1 / sqrt(k * D) of 0, as
-    torch.nn.Linear begins."""
+    """A random classifier {"kernel" (k * D, C), "bias" (C,)}. Its numbers are uniform between
+    -1 / sqrt(k * D) and 1 / sqrt(k * D), as in a new torch.nn.Linear."""
     _check(concatenation)
     features = len(concatenation) * dim
     kernel, bias = jax.random.split(key)
@@ -68,13 +68,14 @@ def softmax_classification(
     *,
     concatenation: Sequence[str] = CONCATENATION,
 ) -> Float[Array, " batch"]:
-    """Cross-entropy of each pair's class: (B,).
+    """The cross-entropy of each pair's class: (B,).
 
     Args:
-        classifier: {"kernel" (k * D, C), "bias" (C,)}, trained along.
+        classifier: {"kernel" (k * D, C), "bias" (C,)}, trained with the encoder.
         embeddings: u and v, (2, B, D).
-        labels: classes, 0 to C - 1; others give NaN.
-        concatenation: which of "u", "v", "|u-v|" and "u*v" the classifier sees, in its order.
+        labels: classes, 0 to C - 1; any other label gives NaN.
+        concatenation: the parts that the classifier sees, of "u", "v", "|u-v|" and "u*v", in the
+            order of the classifier's kernel.
     """
     features = concatenate(embeddings, concatenation)
     logits = jnp.dot(features, classifier["kernel"], precision="highest") + classifier["bias"][None]

@@ -19,18 +19,18 @@ def margin_mse(
     *,
     similarity: str = "dot",
 ) -> Float[Array, " batch"]:
-    """Mean over the negatives of (s(query, positive) - s(query, negative) - label)^2: (B,).
+    """The mean over the negatives of (s(query, positive) - s(query, negative) - label)^2: (B,).
 
     Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666; as ST's MarginMSELoss.
 
     Args:
         embeddings: query, positive and N negatives, (2 + N, B, D).
-        labels: the teacher's margins, (B,) with one negative or (B, N); or its scores of the
-            positive and then of the negatives, (B, N + 1), whose differences are the margins.
+        labels: the teacher's margins, (B, N), or (B,) with one negative; or the teacher's scores of
+            the positive and then of the negatives, (B, N + 1), whose differences are the margins.
         similarity: s, "dot" or "cosine".
 
     Raises:
-        ValueError: for labels of any other shape.
+        ValueError: if the labels have another shape.
     """
     compare = similarity_named(similarity)[1]
     scores = jax.vmap(compare, in_axes=(None, 0), out_axes=1)(
@@ -43,10 +43,10 @@ def margin_mse(
 def embedding_mse(
     embeddings: Towers, labels: Num[AnyArray, "batch dim"] | Num[AnyArray, "towers batch dim"]
 ) -> Float[Array, " batch"]:
-    """Mean squared difference from the teacher's embeddings, over towers and dimensions: (B,).
+    """The mean squared difference from the teacher's embeddings, over towers and dimensions: (B,).
 
-    Reimers & Gurevych 2020, https://arxiv.org/abs/2004.09813; as ST's MSELoss, whose labels have
-    the towers second.
+    Reimers & Gurevych 2020, https://arxiv.org/abs/2004.09813; as ST's MSELoss, except that the
+    labels of ST have the towers as the second axis.
 
     Args:
         embeddings: the student's, (T, B, D).
@@ -61,11 +61,11 @@ def embedding_mse(
 def similarity_distillation(
     embeddings: Towers, labels: Num[AnyArray, "batch width"] | Num[AnyArray, "towers batch width"]
 ) -> Float[Array, " batch"]:
-    """Mean squared difference between the student's and the teacher's cosines of all T * B vectors
-    with each other.
+    """The mean squared difference between the student's and the teacher's cosine matrices: (B,).
 
-    Each of (B,) is the mean over its example's T rows of that matrix; their mean is that of the
-    whole. The teacher's embeddings may be of another width. Tung & Mori 2019,
+    A cosine matrix has the cosines of all T * B vectors with each other. The number of an example
+    is the mean over its T rows of the matrix of squared differences. The mean of the (B,) numbers
+    is the mean of that matrix. The teacher's embeddings may have another width. Tung & Mori 2019,
     https://arxiv.org/abs/1907.09682, with cosines.
 
     Args:
@@ -78,6 +78,8 @@ def similarity_distillation(
 
 
 def _margins(labels, shape):
+    """The teacher's margins (B, N), from margins or scores; `shape` is that of the student's
+    scores, (B, 1 + N)."""
     batch, scores = shape
     if labels.shape == (batch, scores):
         return labels[:, :1] - labels[:, 1:]
@@ -93,6 +95,7 @@ def _margins(labels, shape):
 
 
 def _for_each_tower(labels, embeddings):
+    """The teacher's embeddings as (T, B, E)."""
     labels = at_least_float32(labels)
     return jnp.broadcast_to(labels, (embeddings.shape[0], *labels.shape[-2:]))
 

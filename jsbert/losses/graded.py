@@ -1,4 +1,5 @@
-"""Losses of pairs whose similarity is graded by a number: cosine regression, CoSENT, AnglE."""
+"""Losses of pairs whose label is a number, the grade of their similarity: cosine regression,
+CoSENT, AnglE."""
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +29,9 @@ def cosent(embeddings: Pairs, labels: Labels, *, scale: float = 20.0) -> Float[A
     """log(1 + sum of exp(scale (s_i - s_j)) over all i, j with label_i < label_j), with s the
     cosines of the pairs.
 
-    One number for the whole batch; each of (B,) is that number, and so is their mean. Equal labels
-    are not compared. Only the order of the labels counts. Su 2022, https://kexue.fm/archives/8847;
-    as ST's CoSENTLoss.
+    This is one number for the whole batch. Each of the (B,) numbers is that number, and so is the
+    mean. Equal labels are not compared. Only the order of the labels counts. Su 2022,
+    https://kexue.fm/archives/8847; as ST's CoSENTLoss.
     """
     return _ranked(pairwise_cos_sim(*embeddings), jnp.asarray(labels), scale, len(labels))
 
@@ -39,21 +40,21 @@ def cosent(embeddings: Pairs, labels: Labels, *, scale: float = 20.0) -> Float[A
 def angle(
     embeddings: Float[AnyArray, "towers batch dim"], labels: Labels | None, *, scale: float = 20.0
 ) -> Float[Array, " batch"]:
-    """`cosent` of the similarity |cos + sin| of vectors taken as complex numbers.
+    """`cosent` with the similarity |cos + sin| of vectors that are read as complex numbers: (B,).
 
-    The first half of the dimensions are the real parts, the second half the imaginary ones; an odd
-    one out gets an imaginary part of 0. Li & Li 2023, https://arxiv.org/abs/2309.12871, in the form
-    of ST's AnglELoss.
+    The first half of the dimensions are the real parts, and the second half are the imaginary
+    parts. If the number of dimensions is odd, the last imaginary part is 0. Li & Li 2023,
+    https://arxiv.org/abs/2309.12871, in the form of ST's AnglELoss.
 
     Args:
-        embeddings: pairs (2, B, D); or anchor, positive and negatives (T, B, D), of which each
-            anchor is paired with its positive and with each of its negatives.
-        labels: the pairs' grades; with negatives those of the positives, 0 to 1, while the
-            negatives get 1 - label. None counts as 1, and needs negatives.
+        embeddings: pairs (2, B, D); or anchor, positive and negatives (T, B, D): each anchor makes
+            a pair with its positive, and a pair with each of its negatives.
+        labels: the grades of the pairs. With negatives, a label is the grade of the positive, 0 to
+            1, and 1 - label is the grade of the negatives. None means 1, and needs negatives.
         scale: the inverse temperature.
 
     Raises:
-        ValueError: for pairs without labels.
+        ValueError: if there are pairs and no labels.
     """
     towers, batch, _ = embeddings.shape
     if towers == 2 and labels is None:
@@ -78,6 +79,7 @@ def _angle_similarity(a, b):
 
 
 def _ranked(similarity, grades, scale, batch):
+    """The formula of `cosent` for any similarity: (batch,) times the same number."""
     scores = scale * similarity
     wrong_by = jnp.where(grades[:, None] < grades[None], scores[:, None] - scores[None], -jnp.inf)
     total = jax.nn.logsumexp(jnp.append(wrong_by, 0.0))  # the 0 is the 1 in log(1 + ...)

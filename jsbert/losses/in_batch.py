@@ -1,4 +1,4 @@
-"""Losses in which the examples of a batch see each other: the mark, and how it is found."""
+"""Mark the losses in which the examples of a batch see each other, and find the mark."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ Loss = Callable[..., Float[Array, " batch"]]
 def in_batch(loss: Loss) -> Loss:
     """Mark `loss` as one in which the examples of a batch see each other, and return it.
 
-    One example alone has no gradient of such a loss.
+    A single example has no gradient of such a loss.
 
     >>> is_in_batch(in_batch(lambda embeddings, labels: embeddings[0].sum(axis=-1)))
     True
@@ -20,13 +20,13 @@ def in_batch(loss: Loss) -> Loss:
 
 
 def is_in_batch(loss: Loss) -> bool:
-    """Whether `loss`, or what it wraps (see `unwrapped`), is marked by `in_batch`."""
+    """Whether `in_batch` marks `loss` or a function that `loss` wraps (see `unwrapped`)."""
     return any(getattr(function, "in_batch", False) for function in unwrapped(loss))
 
 
 def unwrapped(loss: Loss | None) -> Iterator[Loss]:
-    """`loss`, then what it wraps by `functools.partial`, `matryoshka` or `jit`, to the
-    innermost."""
+    """`loss`, then the function that `loss` wraps by `functools.partial`, `matryoshka` or `jit`,
+    and so on to the innermost function."""
     while loss is not None:
         yield loss
         loss = getattr(loss, "func", None) or getattr(loss, "__wrapped__", None)

@@ -1,7 +1,7 @@
-"""Losses of logits, for cross-encoders and whatever else ends in a classifier: one number an
-example, (B,).
+"""Losses of logits, for cross-encoders and other models that end in a classifier: one number for
+each example, (B,).
 
-Computed in at least float32. Reference: sentence-transformers' CrossEncoder losses.
+The losses are computed in at least float32. Reference: sentence-transformers' CrossEncoder losses.
 """
 
 import jax
@@ -22,11 +22,11 @@ def binary_cross_entropy(
 
     Args:
         logits: x, (B, 1).
-        labels: y, 0 to 1: classes, or scores in between.
+        labels: y, 0 to 1: the classes 0 and 1, or scores between them.
         pos_weight: w, the weight of the positive part; 1 by default.
 
     Raises:
-        ValueError: where there is more than one logit an example.
+        ValueError: if an example has more than one logit.
 
     >>> print(binary_cross_entropy(jnp.zeros((2, 1)), jnp.array([0, 1])).round(3))  # log 2
     [0.693 0.693]
@@ -55,7 +55,7 @@ def mse(logits: Logits, labels: Scores) -> Float[Array, " batch"]:
     """(logit - label)^2, for logits (B, 1); as ST's cross-encoder MSELoss.
 
     Raises:
-        ValueError: where there is more than one logit an example.
+        ValueError: if an example has more than one logit.
     """
     return jnp.square(_only(logits) - at_least_float32(labels))
 

@@ -1,6 +1,6 @@
-"""Losses that push vectors apart until a margin is kept: triplet, contrastive, online contrastive.
+"""Losses that push vectors apart up to a margin: triplet, contrastive, online contrastive.
 
-Distances by name: "euclidean", "cosine" (one minus the cosine), "manhattan".
+The names of distances: "euclidean", "cosine" (one minus the cosine), "manhattan".
 """
 
 import jax
@@ -24,8 +24,8 @@ def triplet(
 ) -> Float[Array, " batch"]:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin): (B,).
 
-    Distance and margin are the paper's (https://arxiv.org/abs/1908.10084, section 3); ST's
-    TripletLoss has a margin of 5.
+    The defaults of `distance` and `margin` are the paper's (https://arxiv.org/abs/1908.10084,
+    section 3). The default margin of ST's TripletLoss is 5.
 
     >>> triplet(jnp.array([[[0.0, 0.0]], [[3.0, 4.0]], [[0.0, 5.5]]]), None).tolist()
     [0.5]
@@ -45,10 +45,10 @@ def contrastive(
 
     Args:
         embeddings: the pairs, (2, B, D).
-        labels: y, 1 for a pair that belongs together and 0 for one that does not; in between, a
-            mixture.
+        labels: y: 1 for a pair that belongs together, 0 for a pair that does not; a label between 0
+            and 1 mixes both.
         distance: the name of d.
-        margin: the distance from which a negative pair counts no more.
+        margin: negative pairs with at least this distance have a loss of 0.
     """
     d, y = distance_named(distance)(*embeddings), at_least_float32(labels)
     return 0.5 * (y * jnp.square(d) + (1.0 - y) * jnp.square(jax.nn.relu(margin - d)))
@@ -58,19 +58,21 @@ def contrastive(
 def online_contrastive(
     embeddings: Pairs, labels: Labels, *, distance: str = "cosine", margin: float = 0.5
 ) -> Float[Array, " batch"]:
-    """B d^2 for hard positive pairs, B max(0, margin - d)^2 for hard negative ones, 0 for the
-    others: (B,).
+    """B d^2 for hard positive pairs, B max(0, margin - d)^2 for hard negative pairs, and 0 for the
+    other pairs: (B,).
 
-    Hard are positives farther apart than the nearest negative, and negatives nearer than the
-    farthest positive. In a batch of one kind only: those on the wrong side of its mean distance.
-    ST's OnlineContrastiveLoss is the sum over the batch; the factor B makes it the mean of (B,).
+    A positive pair is hard if its distance is larger than the smallest distance of a negative pair.
+    A negative pair is hard if its distance is smaller than the largest distance of a positive pair.
+    If a batch has only positive or only negative pairs, they are compared with their mean distance
+    instead. ST's OnlineContrastiveLoss is the sum over the batch; with the factor B the mean of
+    (B,) is that sum.
 
     Args:
         embeddings: the pairs, (2, B, D).
-        labels: 1 for a positive pair, 0 for a negative one; pairs with any other label are left
-            out.
+        labels: 1 for a positive pair, 0 for a negative pair. A pair with any other label has a loss
+            of 0.
         distance: the name of d.
-        margin: the distance from which a negative pair counts no more.
+        margin: negative pairs with at least this distance have a loss of 0.
     """
     d, labels = distance_named(distance)(*embeddings), jnp.asarray(labels)
     positive, negative = labels == 1, labels == 0
@@ -86,4 +88,5 @@ def online_contrastive(
 
 
 def _mean(d, chosen):
+    """The mean of the chosen entries of `d`; 0 if none is chosen."""
     return jnp.sum(d, where=chosen) / jnp.maximum(jnp.sum(chosen), 1)

@@ -1,9 +1,8 @@
-"""Masked language modelling: BERT's head over the vectors of chosen tokens, and the loss of its
-guesses.
+"""Masked language modelling: BERT's head over the vectors of masked tokens, and its loss.
 
 Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 3.1. Reference: `cls.predictions` of
-transformers' BertForMaskedLM; of AlbertForMaskedLM, where the word vectors are narrower than the
-token vectors.
+transformers' BertForMaskedLM. If the word vectors are narrower than the token vectors, the
+reference is the head of AlbertForMaskedLM.
 """
 
 from collections.abc import Mapping
@@ -27,9 +26,12 @@ def init_masked_lm_head(
     embedding_size: int | None = None,
     initializer_range: float = 0.02,
 ) -> dict[str, Any]:
-    """A head as BERT begins: {"dense": {"kernel" (D, E), "bias"}, "norm": {"scale", "bias"}, "bias"
-    (V,)}, kernel normal with that standard deviation, scale 1, biases 0. E, the width of the word
-    vectors, is D by default."""
+    """A new head: {"dense": {"kernel" (D, E), "bias" (E,)}, "norm": {"scale" (E,), "bias" (E,)},
+    "bias" (V,)}. As in BERT, the kernel is normal with the standard deviation `initializer_range`,
+    the scale is 1, and the biases are 0.
+
+    `embedding_size` is E, the width of the word vectors; by default E is D.
+    """
     width = embedding_size or dim
     return {
         "dense": {
@@ -53,10 +55,10 @@ def masked_lm_logits(
     bias.
 
     Args:
-        head: as of `init_masked_lm_head`.
+        head: the params that `init_masked_lm_head` makes.
         vectors: token vectors of the last layer.
-        word_embedding: the encoder's own, which the decoder shares.
-        activation: a key of `ACTIVATIONS`, the encoder's `hidden_act`.
+        word_embedding: the word vectors of the encoder; encoder and head share them.
+        activation: a key of `ACTIVATIONS`: the encoder's `hidden_act`.
         layer_norm_eps: the encoder's.
     """
     hidden = dense(
@@ -78,15 +80,16 @@ def masked_lm(
     targets: Int[AnyArray, "batch chosen"],
     weights: Num[AnyArray, "batch chosen"] | Bool[AnyArray, "batch chosen"],
 ) -> Float[Array, " batch"]:
-    """Each example's share of the mean cross-entropy over the batch's chosen tokens, times B: (B,).
+    """The losses of the examples, scaled so that their mean is the mean cross-entropy over all
+    masked tokens of the batch: (B,).
 
-    Their mean is that mean, the loss of BertForMaskedLM, where every token counts the same in
-    whichever example it stands. 0 where no token is chosen.
+    That mean is the loss of BertForMaskedLM: every masked token counts the same, whatever its
+    example. An example without masked tokens has a loss of 0.
 
     Args:
         logits: (B, K, V), at K places of each example.
-        targets: the words that stood there; where the weight is 0, anything.
-        weights: 1 where a token was chosen, 0 where the K places were not all needed.
+        targets: the ids of the words that were masked; where the weight is 0, any number.
+        weights: 1 for a masked token, 0 for a place that the example does not need.
     """
     weights = at_least_float32(weights)
     batch, _, vocab = logits.shape

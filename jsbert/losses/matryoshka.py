@@ -1,4 +1,5 @@
-"""Matryoshka: any loss, at several widths at once, so that vectors can be cut short after training.
+"""Matryoshka: any loss at several widths at once. After training, the vectors can be truncated to
+these widths.
 
 Kusupati et al. 2022, https://arxiv.org/abs/2205.13147. Reference: ST's MatryoshkaLoss.
 """
@@ -14,22 +15,22 @@ from jsbert.losses.in_batch import Loss, unwrapped
 
 
 def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | None = None) -> Loss:
-    """A loss of the same signature: the weighted sum of `loss` of the vectors' first d entries,
-    scaled to length 1, for each d in `dims`.
+    """Return a loss of the same signature: the weighted sum over each d in `dims` of `loss` of the
+    vectors' first d entries, scaled to length 1.
 
-    A loss with params of its own before the embeddings (`softmax_classification`) gets the short
-    vectors filled up with zeros, so that its classifier fits. The labels of `embedding_mse` are cut
-    as the vectors are, but not scaled; those of other losses stay whole.
+    If a loss takes params before the embeddings (`softmax_classification`), the short vectors are
+    padded with zeros, so that they fit the classifier. The labels of `embedding_mse` are truncated
+    too, and not scaled. The labels of other losses stay whole.
 
     Args:
-        loss: any loss of this package on embeddings; options bound by `functools.partial` or given
-            in the call.
-        dims: the widths, usually with the full one among them.
+        loss: any loss of this package on embeddings. Bind its options with `functools.partial`, or
+            give them in the call.
+        dims: the widths, usually with the full width among them.
         weights: a number for each of `dims`; 1 by default.
 
     Raises:
-        ValueError: for no dims, one that is not positive, as many weights as not dims; in the call,
-            for one larger than the embeddings' width.
+        ValueError: if `dims` is empty or holds a value below 1, or if `weights` has another length;
+            and, when the loss is called, if a width exceeds that of the embeddings.
 
     >>> from jsbert.losses import cosine_regression
     >>> # The cosine of the first entries is 1, that of both is -0.28.

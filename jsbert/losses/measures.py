@@ -1,9 +1,8 @@
-"""What the losses measure between vectors, under the names of their options; gradients finite
-everywhere.
+"""The distances and similarities of the losses, under the names of their options.
 
-Rows of `a` (B, D) with those of `b`, in at least float32. Distances are plain: torch's
-`pairwise_distance`, which sentence-transformers' contrastive losses use, adds 1e-6 to every
-difference.
+They compare row i of `a` (B, D) with row i of `b`, in at least float32. Their gradients are finite
+everywhere. The distances add no epsilon. The contrastive losses of sentence-transformers use
+torch's `pairwise_distance`, which adds 1e-6 to every difference.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,21 +19,21 @@ Column = Float[Array, " batch"]
 
 
 def euclidean_distance(a: Vectors, b: Vectors) -> Column:
-    """Euclidean distance of a[i] from b[i]; its gradient is 0 where they are equal."""
+    """The Euclidean distance of a[i] from b[i]. The gradient is 0 where both are equal."""
     squared = jnp.sum(jnp.square(at_least_float32(a) - at_least_float32(b)), axis=-1)
     apart = squared > 0
-    # The root is taken of a 1 in place of a 0: sqrt has no finite slope there, and `where` alone
-    # would pass on the NaN.
+    # Take the root of 1 in place of 0: the slope of sqrt is infinite at 0, and the outer `where`
+    # alone would turn it into NaN in the gradient.
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
 
 
 def manhattan_distance(a: Vectors, b: Vectors) -> Column:
-    """Manhattan distance of a[i] from b[i]."""
+    """The Manhattan distance of a[i] from b[i]."""
     return jnp.sum(jnp.abs(at_least_float32(a) - at_least_float32(b)), axis=-1)
 
 
 def cosine_distance(a: Vectors, b: Vectors) -> Column:
-    """One minus the cosine of a[i] with b[i], 0 to 2; 1 with a zero vector."""
+    """One minus the cosine of a[i] and b[i], 0 to 2. It is 1 if one of them is zero."""
     return 1.0 - pairwise_cos_sim(a, b)
 
 
@@ -50,13 +49,13 @@ PRODUCTS: Mapping[str, tuple[Callable, Callable]] = MappingProxyType(
 
 
 def distance_named(name: str) -> Callable[[Vectors, Vectors], Column]:
-    """The distance of pairs that the option `distance` names."""
+    """The distance of pairs with this name. Raise ValueError for an unknown name."""
     return _named(DISTANCES, "distance", name)
 
 
 def similarity_named(name: str) -> tuple[Callable, Callable]:
-    """The matrix form and the pairwise form of the similarity that the option `similarity`
-    names."""
+    """The matrix form and the pairwise form of the similarity with this name. Raise ValueError for
+    an unknown name."""
     return _named(PRODUCTS, "similarity", name)
 
 

@@ -23,16 +23,17 @@ def multiple_negatives_ranking(
     batch: (B,).
 
     Henderson et al. 2017, https://arxiv.org/abs/1705.00652, section 4.4. As ST's
-    MultipleNegativesRankingLoss; with `symmetric` its MultipleNegativesSymmetricRankingLoss. A text
-    that occurs twice in a batch is its own negative: make batches without duplicates.
+    MultipleNegativesRankingLoss; with `symmetric` as its MultipleNegativesSymmetricRankingLoss. A
+    text that occurs twice in a batch is its own negative: make batches without duplicates.
 
     Args:
-        embeddings: tower 0 the anchors, 1 the positives, 2 and on (if any) hard negatives.
+        embeddings: (T, B, D): tower 0 has the anchors, tower 1 the positives, and the towers from 2
+            on, if any, have hard negatives.
         labels: None.
         scale: the inverse temperature, which multiplies the similarities.
         similarity: "cosine" or "dot".
-        symmetric: the mean of this and of -log softmax of positive i's similarity to anchor i among
-            all anchors.
+        symmetric: whether to take the mean of this loss and of the loss from positives to anchors:
+            -log softmax of positive i's similarity to anchor i, among all anchors.
 
     >>> same = jnp.array([[[1.0, 0.0], [0.0, 1.0]]] * 2)
     >>> print(multiple_negatives_ranking(same, None, scale=1.0).round(2))  # log(1 + exp(-1))

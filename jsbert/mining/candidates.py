@@ -1,5 +1,5 @@
-"""Candidates for hard negatives: (Q, K) scores and places in the corpus. A score of -inf is no
-candidate."""
+"""Candidates for hard negatives: (Q, K) scores and (Q, K) indices into the corpus. A score of -inf
+marks what is no candidate."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 from jsbert.similarity import SIMILARITIES
 
 BLOCK = 8192
-"""Pairs of vectors compared at a time."""
+"""The number of pairs of vectors compared at a time."""
 
 PAIRS = 65_536
-"""Pairs of texts given to a cross-encoder at a time."""
+"""The number of pairs of texts given to a cross-encoder at a time."""
 
 Scores = Float[np.ndarray, "queries candidates"]
 Places = Int[np.ndarray, "queries candidates"]
@@ -25,7 +25,7 @@ Chosen = tuple[Float[np.ndarray, "queries chosen"], Int[np.ndarray, "queries cho
 def similarities(
     similarity: str, a: np.ndarray, rows: np.ndarray, b: np.ndarray, others: np.ndarray
 ) -> Float[np.ndarray, " pairs"]:
-    """The similarity of a[rows[i]] with b[others[i]]: float32 (P,)."""
+    """The similarity of a[rows[i]] to b[others[i]], for each i: float32 (P,)."""
     pairwise = SIMILARITIES[similarity][1]
     scores = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), BLOCK):
@@ -44,10 +44,11 @@ def cross_scores(
     batch_size: int | None = None,
     show_progress_bar: bool = False,
 ) -> Float[np.ndarray, " pairs"]:
-    """A cross-encoder's score of queries[rows[i]] with corpus[others[i]]: float32 (P,).
+    """Score the pair of queries[rows[i]] and corpus[others[i]] with a cross-encoder, for each i:
+    float32 (P,).
 
     Raises:
-        ValueError: for a cross-encoder of several labels.
+        ValueError: if the cross-encoder has several labels.
     """
     scores = np.empty(len(rows), np.float32)
     starts = range(0, len(rows), PAIRS)
@@ -69,20 +70,21 @@ def cross_scores(
 def leave_out(
     scores: Scores, owners: np.ndarray, positive_scores: np.ndarray, limits: Mapping[str, float]
 ) -> dict[str, tuple[float, int, float]]:
-    """Sets the scores that break a limit to -inf; {limit: (its value, candidates it cost, their
-    share)} of those that cost any.
+    """Set the scores that break a limit to -inf, in place. Return {limit: (value, number removed,
+    share removed)} for each limit that removed a candidate.
 
     Args:
-        scores: changed in place.
+        scores: (Q, K), changed in place.
         owners: the query of each positive, (P,).
-        positive_scores: (P,). A query's lowest counts for its margins.
-        limits: of absolute_margin, relative_margin, max_score and min_score those that hold.
+        positive_scores: (P,). The margins count from the lowest score of a query's positives.
+        limits: the values of absolute_margin, relative_margin, max_score and min_score; a limit
+            that is left out does not hold.
     """
     lowest = np.full(len(scores), np.inf, np.float32)
     np.minimum.at(lowest, owners, positive_scores)
     lowest = lowest[:, None]
-    # The size of the positive score is what a share is of: of a negative one, too, the threshold
-    # lies below.
+    # The relative margin is a share of the size of the positive's score: so the threshold is below
+    # the score also if the score is negative.
     breaks = {
         "absolute_margin": lambda margin: scores + margin > lowest,
         "relative_margin": lambda share: scores > lowest - np.abs(lowest) * share,
@@ -101,15 +103,14 @@ def leave_out(
 
 
 def ranked(scores: Scores, candidates: Places, first: int, last: int) -> Chosen:
-    """(scores, candidates) of the ranks first to last - 1, best first, ties in the order they
-    had."""
+    """(scores, candidates) of the ranks first to last - 1, best first. Ties keep their order."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, first:last]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(candidates, order, axis=1)
 
 
 def sampled(scores: Scores, candidates: Places, count: int, seed: int) -> Chosen:
-    """(scores, candidates) of `count` drawn for each query, best first; all of those that have no
-    more."""
+    """(scores, candidates) of `count` candidates drawn for each query, best first. A query with at
+    most `count` candidates keeps all of them."""
     generator = random.Random(seed)
     num_known = np.maximum((scores > -np.inf).sum(axis=1), count)
     drawn = np.array(

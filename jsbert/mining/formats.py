@@ -1,4 +1,4 @@
-"""Mined negatives as the rows of a data set, and their statistics."""
+"""Write mined negatives as the rows of a data set, and show statistics of their scores."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 
 
 class Mined(NamedTuple):
-    """The negatives of each of Q queries. P pairs of a query and a positive; those of a query stand
-    together."""
+    """The negatives of Q queries, and P pairs of a query and a positive. The pairs of a query are
+    neighbours."""
 
     queries: Sequence[str]
     corpus: Sequence[str]
@@ -21,8 +21,8 @@ class Mined(NamedTuple):
 
 
 def triplets(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, positive, negative: a row for each negative of each pair; with the pair of
-    scores if wanted."""
+    """Columns anchor, positive, negative: one row for each negative of each pair. With
+    `output_scores` a column `scores` has [the positive's score, the negative's score]."""
     scores = mined.negative_scores[mined.owners]
     pairs, places = np.nonzero(scores > -np.inf)
     columns = {
@@ -37,8 +37,8 @@ def triplets(mined: Mined, anchor: str, positive: str, output_scores: bool) -> d
 
 
 def n_tuples(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, positive, negative_1, negative_2, ...: a row for each pair that has all its
-    negatives."""
+    """Columns anchor, positive, negative_1, negative_2, ...: one row for each pair that has all
+    negatives. With `output_scores` a column `scores` has the scores of positive and negatives."""
     scores = mined.negative_scores[mined.owners]
     pairs = np.flatnonzero((scores > -np.inf).all(axis=1))
     negatives = mined.negatives[mined.owners[pairs]]
@@ -53,8 +53,8 @@ def n_tuples(mined: Mined, anchor: str, positive: str, output_scores: bool) -> d
 
 
 def labeled_pairs(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, document and label, or score if wanted: for each query its positives, then
-    its negatives."""
+    """Columns anchor, document and label, or score in place of label with `output_scores`: for each
+    query its positives, then its negatives. The column of documents has the name `positive`."""
     owners, places = np.nonzero(mined.negative_scores > -np.inf)
     queries = np.concatenate([mined.owners, owners])
     order = np.argsort(queries, kind="stable")
@@ -73,8 +73,9 @@ def labeled_pairs(mined: Mined, anchor: str, positive: str, output_scores: bool)
 
 
 def labeled_lists(mined: Mined, anchor: str, positive: str, output_scores: bool) -> dict[str, list]:
-    """Columns anchor, documents and labels, or scores if wanted: a row for each pair that has
-    negatives, the positive first."""
+    """Columns anchor, documents and labels, or scores in place of labels with `output_scores`: one
+    row for each pair that has negatives, the positive first. The column of documents has the name
+    `positive`."""
     found = (mined.negative_scores > -np.inf)[mined.owners]
     pairs = np.flatnonzero(found.any(axis=1))
     columns: dict[str, list] = {
@@ -104,8 +105,11 @@ FORMATS = {
 
 
 def statistics(mined: Mined, skipped: dict[str, tuple[Any, int, float]]) -> str:
-    """A table of the positives' and negatives' scores and their differences; then what was skipped,
-    as {option: (value, candidates, share)}, and the pairs that have too few negatives."""
+    """A table of the scores of positives and negatives and of their differences; then the
+    candidates that each limit removed, and the number of pairs with too few negatives.
+
+    `skipped` is {limit: (value, number removed, share removed)}, as `leave_out` returns it.
+    """
     negatives = mined.negative_scores[mined.owners]
     found = negatives > -np.inf
     differences = (mined.positive_scores[:, None] - negatives)[found]

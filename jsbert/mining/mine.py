@@ -1,4 +1,4 @@
-"""Hard negatives: texts that a model finds near a query though they are no positive of it."""
+"""Mine hard negatives: texts that a model finds near a query although they do not answer it."""
 
 import functools
 import hashlib
@@ -48,52 +48,56 @@ def mine_hard_negatives(
     cache_folder: str | os.PathLike | None = None,
     seed: int = 0,
 ) -> Any:
-    """The (anchor, positive) pairs of `dataset` with hard negatives: `datasets.Dataset` in,
-    `datasets.Dataset` out; `Examples` in, `Examples` out. As
-    sentence_transformers.util.mine_hard_negatives.
+    """Mine hard negatives for the (anchor, positive) pairs of `dataset`. Return the pairs with
+    their negatives: a `datasets.Dataset` for a `datasets.Dataset`, `Examples` for `Examples`.
 
-    The candidates of a query are the texts nearest to it by the model's similarity of normalised
-    vectors, without its positives: all of its positives, where an anchor occurs in several rows.
-    Those that break a limit below are left out; the rest is ranked by score, and of the ranks from
-    `range_min` to `range_max` the negatives are taken.
+    The candidates of a query are the texts nearest to the query, by the model's similarity of
+    normalised vectors. The query's positives are no candidates; a query has several positives if
+    its anchor is in several rows. Candidates that break a limit below are left out, and the other
+    candidates are ranked by score. The negatives come from the ranks `range_min` to `range_max` -
+    1; the best candidate has rank 0.
+
+    Reference: sentence_transformers.util.mine_hard_negatives.
 
     Args:
         dataset: the pairs.
         model: a SentenceTransformer.
         anchor_column_name, positive_column_name: by default the first and the second column.
-        corpus: texts that are candidates besides the positives of all rows.
-        cross_encoder: if there is a limit on the scores, a CrossEncoder of one label that scores
-            the candidates and the positives anew.
-        range_min, range_max: ranks. range_max is by default as low as serves num_negatives; ten
-            times that many with limits.
+        corpus: texts that are candidates in addition to the positives of all rows.
+        cross_encoder: a CrossEncoder with one label. If there is a limit, it scores the candidates
+            and the positives again, and its scores replace those of the model.
+        range_min, range_max: ranks. The default of range_max suffices for num_negatives; with
+            limits it leaves room for ten times num_negatives.
         max_score, min_score: limits on a negative's score.
-        absolute_margin: a negative's score must be lower by this than the query's lowest
-            positive's.
-        relative_margin: the same by this share of the positive score's size, 0.05 for 5 %.
-        num_negatives: negatives for each query at most.
-        sampling_strategy: "top" takes the best ranked, "random" any.
+        absolute_margin: a negative's score must be at least this much below the lowest score of the
+            query's positives.
+        relative_margin: a negative's score must be at least this share of the size of that lowest
+            score below it; 0.05 for 5 %.
+        num_negatives: the largest number of negatives for each query.
+        sampling_strategy: "top" takes the best ranks, "random" draws from all ranks of the range.
         query_prompt_name, query_prompt, corpus_prompt_name, corpus_prompt: as for the model's
             `encode_query` and `encode_document`.
-        include_positives: whether positives are candidates too, for the ranking of all; the format
-            is then "n-tuple".
-        output_format: "triplet" (anchor, positive, negative), a row for each negative; "n-tuple"
-            (anchor, positive, negative_1, ...), rows that have all; "labeled-pair" (anchor,
-            document, label 1 or 0); "labeled-list" (anchor, documents, labels), for a
+        include_positives: whether positives are candidates too, to rank both; the format is then
+            "n-tuple".
+        output_format: "triplet" (anchor, positive, negative), one row for each negative; "n-tuple"
+            (anchor, positive, negative_1, ...), only rows that have all negatives; "labeled-pair"
+            (anchor, document, label 1 or 0); "labeled-list" (anchor, documents, labels), for a
             `datasets.Dataset` only.
-        output_scores: whether to give a column `scores` as well ([positive's, negatives' ...]), for
-            the labelled formats in place of the labels.
+        output_scores: whether to add a column `scores` ([the positive's, the negatives' ...]). In
+            the labelled formats the scores replace the labels.
         batch_size: as for the model's `encode`.
-        faiss_batch_size: taken and not needed.
-        use_faiss, use_multi_process: must stay False: the search is exact and in blocks, and one
-            process uses all devices.
+        faiss_batch_size: accepted and not used.
+        use_faiss, use_multi_process: must be False: the search is exact and goes block by block,
+            and one process uses all devices.
         verbose: whether to show progress and print statistics.
-        cache_folder: where vectors are kept for the next call with the same model, texts and
-            prompts.
-        seed: of "random": the draws are those of sentence-transformers after random.seed(seed).
+        cache_folder: a folder that keeps the vectors for the next call with the same model, texts
+            and prompts.
+        seed: for "random": the draws are those of sentence-transformers after random.seed(seed).
 
     Raises:
-        ValueError: for columns or options that cannot be; the message names them.
+        ValueError: if a column or an option is not possible; the message names it.
     """
+    # Check the options, and read the pairs.
     _refuse("use_faiss", use_faiss, "the search is exact and in blocks already")
     _refuse("use_multi_process", use_multi_process, "one process uses all devices of the model")
     _check_choice("sampling_strategy", sampling_strategy, ("top", "random"))
@@ -116,10 +120,13 @@ def mine_hard_negatives(
     )
     most_positives = max(Counter(anchors).values())
     if range_max is None:
+        # The model's scores fall with the rank: min_score alone cuts only the last ranks, and more
+        # candidates would not help.
         spare = 10 if limits.keys() - ({"min_score"} if cross_encoder is None else set()) else 1
         range_max = range_min + spare * num_negatives + most_positives
     _check_range(range_min, range_max, num_negatives)
 
+    # Number the different queries and texts, and encode them.
     queries = list(dict.fromkeys(anchors))
     corpus = list(dict.fromkeys([*(corpus or ()), *positives]))
     owners, documents = _numbered_pairs(anchors, queries, positives, corpus)
@@ -129,9 +136,10 @@ def mine_hard_negatives(
     prompt = {"prompt_name": query_prompt_name, "prompt": query_prompt}
     query_vectors = _vectors(model, "query", queries, prompt, encode, cache_folder)
 
-    # As many more as there may be positives among them, so that range_max candidates are left.
+    # Search for more candidates than range_max, because some may be positives of the query.
     num_candidates, similarity = range_max + most_positives, model.similarity_fn_name
     scores, candidates = top_k(query_vectors, corpus_vectors, num_candidates, similarity=similarity)
+    # Score the candidates and the positives, by the cross-encoder if a limit needs its scores.
     if cross_encoder is not None and limits:
         everyone = np.repeat(np.arange(len(queries)), candidates.shape[1])
         rescore = functools.partial(
@@ -141,11 +149,12 @@ def mine_hard_negatives(
         positive_scores = rescore(queries, owners, corpus, documents)
     else:
         positive_scores = similarities(similarity, query_vectors, owners, corpus_vectors, documents)
+    # A score of -inf marks what is no candidate: the query's positives, and what breaks a limit.
     if not include_positives:
         pairs, columns = np.nonzero(candidates[owners] == documents[:, None])
         scores[owners[pairs], columns] = -np.inf
     left_out = leave_out(scores, owners, positive_scores, limits)
-    # A corpus of few texts leaves the last ranks empty.
+    # With few texts the last ranks are empty: fill them with -inf, then take the ranks.
     empty = ((0, 0), (0, num_candidates - scores.shape[1]))
     scores, candidates = np.pad(scores, empty, constant_values=-np.inf), np.pad(candidates, empty)
     scores, candidates = ranked(scores, candidates, range_min, range_max)
@@ -163,7 +172,8 @@ def mine_hard_negatives(
 
 
 def _read_pairs(dataset, anchor, positive):
-    """(anchor column's name, positive column's, anchors, positives)."""
+    """Read the pairs: (name of the anchors' column, name of the positives' column, anchors,
+    positives)."""
     available = (
         dataset.names
         if isinstance(dataset, Examples)
@@ -213,7 +223,8 @@ def _check_range(range_min, range_max, num_negatives):
 
 
 def _numbered_pairs(anchors, queries, positives, corpus):
-    """(P,) places in `queries`, ascending, and (P,) places in `corpus`, of the different pairs."""
+    """The different pairs as two arrays (P,): indices into `queries`, ascending, and indices into
+    `corpus`."""
     query_places, corpus_places = (
         {text: i for i, text in enumerate(texts)} for texts in (queries, corpus)
     )
@@ -226,7 +237,8 @@ def _numbered_pairs(anchors, queries, positives, corpus):
 
 
 def _vectors(model, role, texts, prompt, options, cache_folder):
-    """The texts' normalised vectors; if there is a cache, from there or left there."""
+    """Encode texts as normalised vectors. With a cache folder, read the vectors from the folder, or
+    write them into it."""
     encode = model.encode_query if role == "query" else model.encode_document
     if cache_folder is None:
         return encode(texts, normalize_embeddings=True, **prompt, **options)
@@ -241,7 +253,8 @@ def _vectors(model, role, texts, prompt, options, cache_folder):
 
 
 def _fingerprint(model, role, prompt, texts):
-    """Hexadecimal digits that differ if anything does that the vectors depend on."""
+    """A hexadecimal digest of everything that the vectors depend on: texts, prompt, settings and
+    params."""
     routed = model if model.router is None else model.router.route(role)
     settings = (
         routed.config,

@@ -1,5 +1,4 @@
-"""From data sets to the batches of a run: which examples make which update, and the arrays that
-they become."""
+"""From data sets to batches: which examples are in which update, and the arrays of an update."""
 
 import dataclasses
 import hashlib
@@ -20,19 +19,19 @@ from jsbert.train.order import epoch_batches, mixed_batches
 from jsbert.train.recipe import Recipe
 
 ROUNDING = 1e-5
-"""How far a label may be out of its objective's range: computed cosines of equal vectors are up to
-1.0000004."""
+"""How far a label may be outside of its objective's range: computed cosines of equal vectors are up
+to 1.0000004."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set and what is learned from it.
+    """A data set and its objective.
 
     Attributes:
         examples: texts and labels, as `data.read_examples` returns them.
         objective: a name of `OBJECTIVES`, or what `objective(name, **options)` returns, or any
             function `(config, *, name) -> Objective`.
-        name: told apart by it in records, where there are several.
+        name: names the source in records and messages. The sources of a run have different names.
     """
 
     examples: Examples
@@ -40,10 +39,11 @@ class Source:
     name: str = "train"
 
     def build(self, config: Config | CrossConfig) -> Objective:
-        """The objective for a bi-encoder's config, or a cross-encoder's.
+        """The objective for the config of a bi-encoder or a cross-encoder.
 
         Raises:
-            ValueError: if it is not for such a model, or the examples have not what it needs.
+            ValueError: if the objective is not for such a model, or if the examples do not have the
+                columns and labels that the objective needs.
         """
         make, more = self._choice(), {}
         if isinstance(make, Choice):
@@ -67,7 +67,8 @@ class Source:
         return built
 
     def description(self) -> dict[str, Any]:
-        """What tells this source from another: the objective with its options, and the data."""
+        """What identifies the source: the objective with its options, the number of examples and
+        their digest."""
         make = self._choice()
         if isinstance(make, Choice):
             options = {name: repr(value) for name, value in make.options.items()}
@@ -80,7 +81,7 @@ class Source:
         return objective(self.objective) if isinstance(self.objective, str) else self.objective
 
     def digest(self) -> str:
-        """sha256 of the data set's size and of up to 1,000 of its rows, spread evenly."""
+        """The sha256 of the data set's size and of up to 1,000 evenly spaced rows."""
         size = len(self.examples)
         columns, labels = self.examples.rows(
             np.unique(np.linspace(0, size - 1, min(size, 1000)).astype(int))
@@ -90,22 +91,21 @@ class Source:
 
 
 class Update(NamedTuple):
-    """One update's place in the run and its examples."""
+    """One update: its epoch, the number of its source, and the rows of its examples."""
 
     epoch: int
     source: int
-    indices: (
-        np.ndarray
-    )  # (rows,); with `accumulate` micro-batches, the i-th has rows i, i + accumulate, ...
-    accumulate: int
+    indices: np.ndarray  # (rows,); micro-batch i has the entries i, i + accumulate, ...
+    accumulate: int  # the number of micro-batches
 
 
 class Collated(NamedTuple):
-    """A batch's arrays and counts for the record.
+    """The arrays of a batch, and counts for the record.
 
-    The arrays: `ids` (B, T, L) and `lengths` (B, T) int32, with `token_types` for pairs; or packed
-    rows in their place; `labels` (B, ...); `hidden_places`, `targets` and `weights` (B, K) for
-    masked language modelling.
+    The arrays: `ids` (B, T, L) and `lengths` (B, T) int32, and `token_types` (B, T, L) for pairs;
+    with packing, packed rows in place of `ids` and `token_types`; `labels` (B, ...) if the
+    objective reads labels; `hidden_places`, `targets` and `weights` (B, K) for masked language
+    modelling.
     """
 
     arrays: dict[str, np.ndarray]
@@ -117,12 +117,14 @@ class Collated(NamedTuple):
 def plan(
     sources: Sequence[Source], objectives: Sequence[Objective], recipe: Recipe
 ) -> list[Update]:
-    """All updates of a run, in order: a function of the sizes, the texts (for `no_duplicates`) and
-    the recipe."""
+    """All updates of a run, in order. They depend on the sizes of the data sets, the recipe and,
+    for `no_duplicates`, the texts."""
     updates = []
     for epoch in range(recipe.epochs):
         groups = []
         for number, (source, learned) in enumerate(zip(sources, objectives, strict=True)):
+            # By default a text is at most once in a batch where the other examples are negatives:
+            # a copy of an example's positive would be its negative too.
             unique = learned.in_batch and learned.labels == "none" and learned.num_texts[0] > 1
             unique = unique if recipe.no_duplicates is None else recipe.no_duplicates
             batches = epoch_batches(
@@ -133,13 +135,14 @@ def plan(
                 texts=source.examples.texts if unique else None,
             )
             groups.append(_groups(batches, recipe.batch_size, recipe.accumulate))
+        # Rows i, i + accumulate, ... of an update are its i-th batch: `make_step` splits them so.
         for number, group in mixed_batches(groups, how=recipe.mix, seed=recipe.seed, epoch=epoch):
             updates.append(Update(epoch, number, np.stack(group, axis=1).ravel(), len(group)))
     return updates[: recipe.max_steps]
 
 
 def _groups(batches, batch_size, accumulate):
-    """Lists of up to `accumulate` full batches; a smaller batch is an update of its own."""
+    """Lists of up to `accumulate` full batches; each smaller batch is in a list of its own."""
     full = [batch for batch in batches if len(batch) == batch_size]
     groups = [full[start : start + accumulate] for start in range(0, len(full), accumulate)]
     return groups + [[batch] for batch in batches if len(batch) != batch_size]
@@ -156,33 +159,40 @@ def collate(
     seed: int = 0,
     epoch: int = 0,
 ) -> Collated:
-    """The arrays of the examples at `indices`, padded to the ladder of lengths.
+    """The arrays of the examples at `indices`, padded to the ladder of lengths or packed.
 
     Args:
-        source, objective, tokenizer: as they are.
-        indices: rows of the data set.
-        pairs: an example's two texts are one sequence, as a cross-encoder reads them: T = 1, and
-            `token_types`.
-        packing: several texts in a row; see `jsbert.engine.packing`.
-        seed, epoch: with an example's index they draw what masked language modelling hides.
+        source: the data set.
+        objective: the objective that `source` has built.
+        tokenizer: the model's tokenizer.
+        indices: rows of the data set, (B,).
+        pairs: whether the two texts of an example are one sequence, as a cross-encoder reads them:
+            then T = 1, and there are `token_types`.
+        packing: whether several texts share a row; see `jsbert.engine.packing`.
+        seed, epoch: with the index of an example they determine which of its tokens masked language
+            modelling hides.
 
     Raises:
-        ValueError: for labels that the objective cannot take.
+        ValueError: if the objective cannot take the labels.
     """
+    # Tokenise the B * T texts as one list: the texts of an example are neighbours.
     columns, labels = source.examples.rows(indices)
     rows = list(zip(*columns, strict=True))
     texts = rows if pairs else [text for row in rows for text in row]
     tokens = tokenizer(texts)
+    # Pad all texts to one length of the ladder, so that a run compiles few programs.
     longest = int(tokens.lengths.max(initial=1))
     ladder = [packed_length(longest)] if packing else training_lengths(tokenizer.max_length)
     length = next(length for length in ladder if length >= longest)
     arrays = pad(tokens, Batch(np.arange(len(texts)), len(texts), length))
+    # Hide words, and check the labels.
     more = {}
     if objective.labels == "words":
         more = _hide_words(arrays, tokenizer, seed, epoch, indices)
         arrays["ids"] = more.pop("ids")
     if objective.reads_labels:
         more["labels"] = _labels(labels, objective, source, indices)
+    # (B * T, L) to packed rows, or to (B, T, L).
     lengths = arrays["lengths"].reshape(len(rows), -1)
     if packing:
         arrays = packed(**arrays)
@@ -195,6 +205,8 @@ def collate(
 
 
 def _check_examples(source, learned):
+    """Raise ValueError unless the examples have the columns and labels that the objective
+    needs."""
     examples, (fewest, most) = source.examples, learned.num_texts
     columns = len(examples.names)
     if columns < fewest or (most is not None and columns > most):
@@ -221,6 +233,8 @@ def _check_examples(source, learned):
 
 
 def _labels(labels, learned, source, indices):
+    """The labels as int32 (classes) or float32 (others). Raise ValueError for a label that the
+    objective cannot take; the message names the first one."""
     if learned.labels in ("number", "class") and labels.ndim != 1:
         raise ValueError(
             f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one "
@@ -246,6 +260,8 @@ def _labels(labels, learned, source, indices):
 
 
 def _hide_words(arrays, tokenizer, seed, epoch, indices):
+    """The arrays of masked language modelling: `ids` with hidden tokens, `hidden_places`,
+    `targets` and `weights`."""
     special = tokenizer.special_ids
     if "mask" not in special:
         raise ValueError(

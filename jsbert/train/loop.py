@@ -1,5 +1,5 @@
-"""The run: batches through steps, scores and checkpoints now and then, and from the last checkpoint
-after a kill."""
+"""`fit`: train a model, score it and write checkpoints; after a kill, go on from the last
+checkpoint."""
 
 import collections
 import contextlib
@@ -31,7 +31,8 @@ Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
 Evaluator = Callable[[Any], dict[str, float]]
 
 UPDATES_IN_FLIGHT = 2
-"""Updates handed to the device before the host reads the measures of the first of them."""
+"""The number of updates that the device is given before the host reads the measures of the first
+of these updates."""
 
 
 def fit(
@@ -43,31 +44,32 @@ def fit(
     evaluator: Evaluator | None = None,
     show_progress_bar: bool | None = None,
 ) -> Model:
-    """The trained model; the one given stays as it is.
+    """Train a model and return the trained model. The given model does not change.
 
     `out` becomes the model's folder, with `recipe.json`, `metrics.jsonl`, `training.png` and a
-    model card. While the run lasts it holds checkpoints: killed or interrupted, the same call goes
-    on from the last, to the same weights to the bit (on one machine, with the same versions and
-    number of threads). Called again when all is done, it opens the folder.
+    model card. During the run `out` holds checkpoints. After a kill or an interrupt, the same call
+    goes on from the last checkpoint. The final weights are the same to the bit as without the kill
+    (on one machine, with the same versions and number of threads). After the run is finished, the
+    same call opens the folder.
 
     Args:
-        model: where to start from, float32; its devices share each batch, and its
-            attn_implementation is the run's.
+        model: the model to start from, float32. Its devices share each batch; the run uses its
+            attn_implementation.
         sources: data sets with their objectives.
-        out: a folder, new or of the same run.
+        out: a new or empty folder, or the folder of the same run.
         recipe: the options; by default the paper's.
-        evaluator: scores the model at times, from `jsbert.evaluate` or any function; the best state
-            is returned, by `evaluator.primary_metric`, or the first number. Without one, the last
-            state is.
+        evaluator: scores the model during the run: an object of `jsbert.evaluate`, or any function
+            of the model. `fit` returns the state with the best score by
+            `evaluator.primary_metric`, or by the first score. Without an evaluator, `fit` returns
+            the last state.
         show_progress_bar: show updates done, loss, tokens a second and the time left.
 
     Raises:
-        ValueError: for examples that do not fit their objective, a model whose routes have encoders
-            of their own, or an `out` that holds something else.
-        OSError: if `out` cannot be written; before the first update, as far as it can be known
-            then.
-        FloatingPointError: if the loss or the gradient is no longer finite; the batch is kept in
-            `out`.
+        ValueError: if the examples do not fit their objective, if the model's routes have encoders
+            of their own, or if `out` holds something else.
+        OSError: if `out` cannot be written. What can be checked before the first update is checked
+            there.
+        FloatingPointError: if the loss or the gradient is not finite; the batch is kept in `out`.
     """
     recipe = recipe or Recipe()
     sources = [sources] if isinstance(sources, Source) else list(sources)
@@ -83,9 +85,12 @@ def fit(
 
 
 def _train(run, out, evaluator, show_progress_bar):
+    """Make all updates of the run that its last checkpoint does not have yet, and write the
+    results into `out`."""
     recipe, updates = run.recipe, run.updates
     use_compilation_cache()
     with contextlib.ExitStack() as stack:
+        # Begin where the last checkpoint ends: at update 0 without a checkpoint.
         checkpoints = Checkpoints(out / folder.CHECKPOINTS)
         stack.callback(checkpoints.close)
         state, notes = checkpoints.restore(run.first_state())
@@ -108,14 +113,15 @@ def _train(run, out, evaluator, show_progress_bar):
                 disable=not show_progress_bar,
             )
         )
+        # Threads collate the next batches while the device computes.
         is_stopping = stack.enter_context(_stop_signals())
         batches = prefetched(updates, run.collate, start=begin, num_threads=recipe.num_workers)
         stack.callback(batches.close)
         pending: collections.deque = collections.deque()
 
         def settle(behind=0):
-            """Reads the measures of all updates but the last `behind`; until then they may be still
-            computing."""
+            """Record the measures of all updates except the last `behind`. Reading a measure waits
+            for its update."""
             while len(pending) > behind:
                 step, batch, measures = pending.popleft()
                 loss, norm = float(measures["loss"]), float(measures["grad_norm"])
@@ -125,6 +131,8 @@ def _train(run, out, evaluator, show_progress_bar):
                 progress.set_postfix(record.add(step, source, batch, loss, norm), refresh=False)
 
         def evaluate(step):
+            """Score the current state, and save it if its score is the best so far. The state
+            before the first update is scored and not saved."""
             if evaluator is None:
                 return
             scores, metric, score = _score(evaluator, run.load_into_model(state)[0])
@@ -136,6 +144,8 @@ def _train(run, out, evaluator, show_progress_bar):
         if begin == 0:
             evaluate(0)
         for step, batch in enumerate(batches, begin + 1):
+            # Start the update on the device. The host waits only for the update
+            # `UPDATES_IN_FLIGHT` before it, so that the device always has work.
             update = updates[step - 1]
             state, measures = run.steps[update.source, update.accumulate](
                 state, run.to_devices(batch.arrays), None if recipe.dropout is False else run.key
@@ -143,6 +153,8 @@ def _train(run, out, evaluator, show_progress_bar):
             pending.append((step, batch, measures))
             settle(UPDATES_IN_FLIGHT)
             progress.update()
+            # Score, and write a checkpoint: first record all updates, so that neither a score nor
+            # a checkpoint follows a loss that is not finite.
             is_last_of_epoch = step == len(updates) or updates[step].epoch > update.epoch
             if (
                 is_last_of_epoch
@@ -155,6 +167,7 @@ def _train(run, out, evaluator, show_progress_bar):
             if step % recipe.checkpoint_steps == 0 or step == len(updates) or stopping:
                 settle()
                 checkpoints.save(state, notes)
+            # After a signal the checkpoint is written: end the run.
             if stopping and step < len(updates):
                 raise KeyboardInterrupt(
                     f"stopped after update {step} of {len(updates)}; the same call goes on from "
@@ -171,7 +184,8 @@ def _train(run, out, evaluator, show_progress_bar):
 
 
 def _write_results(run, out, state, notes):
-    """The folder as it stays: the best model or the last, picture, card; and no checkpoints."""
+    """Write the best model, or else the last, with picture and card into `out`; remove the
+    checkpoints."""
     if notes["best"] is None:
         run.save(state, out / folder.BEST)
     shutil.copytree(out / folder.BEST, out, dirs_exist_ok=True)
@@ -179,13 +193,14 @@ def _write_results(run, out, state, notes):
     draw(entries, out / folder.PICTURE)
     card = training_card(run.description, entries, notes["best"], is_cross_encoder=run.pairs)
     write_text(out / folder.CARD, card)
+    # The recipe says that the run is finished: after this line no later call needs the checkpoints.
     folder.write_recipe(out, run.description, finished=True, best=notes["best"])
     shutil.rmtree(out / folder.CHECKPOINTS)
     shutil.rmtree(out / folder.BEST, ignore_errors=True)
 
 
 def _score(evaluator, model):
-    """(all scores, the name of the one that counts, that one)."""
+    """Score the model: (all scores, the primary metric's name, the primary metric's score)."""
     found = evaluator(model)
     scores = {
         name: float(value)
@@ -196,6 +211,7 @@ def _score(evaluator, model):
 
 
 def _is_better(evaluator, score, best):
+    """Whether a score is better than the best so far. Any number is better than NaN."""
     if best is None or np.isnan(best["score"]) or np.isnan(score):
         return best is None or not np.isnan(score)
     return (
@@ -206,7 +222,7 @@ def _is_better(evaluator, score, best):
 
 
 def _keep_batch(run, out, step, batch, loss, norm):
-    """Writes the batch of a loss that is not finite; returns the message."""
+    """Write the batch whose loss or gradient is not finite to a file. Return the error message."""
     update = run.updates[step - 1]
     file = out / f"not-finite-{step}.npz"
     np.savez(file, indices=update.indices, **batch.arrays)
@@ -221,13 +237,12 @@ def _keep_batch(run, out, step, batch, loss, norm):
 
 @contextlib.contextmanager
 def _stop_signals():
-    """Ctrl-C and SIGTERM (what a machine about to be taken away sends) end the run after the update
-    in work, with a checkpoint; a second Ctrl-C at once. Yields a function that says whether one
-    came."""
+    """Catch Ctrl-C and SIGTERM, which a machine receives before it is shut down. Yield a function
+    that says whether a signal came: the run then ends after the current update, with a checkpoint.
+    A second signal raises KeyboardInterrupt at once."""
     came = []
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # only there can signals be caught
+    # Only the main thread can catch signals.
+    if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 

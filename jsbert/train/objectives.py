@@ -1,7 +1,8 @@
-"""Training objectives: the table of them, and what makes an objective of a row and a config.
+"""Training objectives: the table `OBJECTIVES`, and the functions that make an objective from a row
+and a config.
 
-A new objective is a function in `jsbert.losses` and a row of `OBJECTIVES`. The checks of examples
-and labels, the options, and what `jsbert train` does and says follow from the row.
+A new objective is a function in `jsbert.losses` and a row of `OBJECTIVES`. The row determines the
+checks of examples and labels, the options, and what `jsbert train` does and says.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from jsbert.losses.in_batch import Loss
 from jsbert.train.spec import Init, Model, Objective, Spec
 
 CAUSAL = frozenset({"qwen3", static.MODEL_TYPE})
-"""The families whose tokens do not see those behind them."""
+"""The families whose tokens do not see the tokens after them."""
 
 
 def of_embeddings(
@@ -39,13 +40,13 @@ def of_embeddings(
     in_batch: bool | None = None,
     init: Init | None = None,
 ) -> Objective:
-    """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`: the
-    way to add one.
+    """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`. Use
+    this function to add an objective.
 
-    `in_batch` says whether examples of a batch meet in the loss; by default the mark
-    `losses.in_batch` says it. With `init`, the loss is `loss(params, embeddings, labels)`, with the
-    params that `init` made. Labels (B, T, D) reach the loss as (T, B, D).
-    The other options are `Objective`'s.
+    `in_batch` says whether the examples of a batch see each other in the loss; by default the
+    decorator `losses.in_batch` says it. With `init`, the loss is `loss(params, embeddings,
+    labels)`, with the params that `init` made. Labels (B, T, D) reach the loss as (T, B, D). The
+    other options are those of `Objective`.
     """
 
     def of_batch(params, outputs, batch):
@@ -119,7 +120,7 @@ def _softmax(
     matryoshka_dims=None,
     matryoshka_weights=None,
 ):
-    """The paper's classification objective, with its classifier as params of its own."""
+    """The paper's classification objective. Its own params are the classifier."""
 
     def init(key):
         return losses.init_classifier(key, config.embedding_dimension, num_labels, concatenation)
@@ -129,7 +130,8 @@ def _softmax(
 
 
 def _masked_lm(config, loss, *, name):
-    """Masked language modelling, which trains the encoder itself; its head is params of its own.
+    """Masked language modelling. It trains the encoder without pooling; its own params are the
+    masked-LM head.
 
     The batch's `hidden_places`, `targets` and `weights` (B, K) say which tokens were masked.
     """
@@ -143,6 +145,7 @@ def _masked_lm(config, loss, *, name):
 
     def forward(params, batch, keys):
         hidden, _ = _hidden(encoder, params["encoder"], batch, keys)
+        # (B, L, D) to (B, K, D): the loss reads the masked tokens only.
         return jnp.take_along_axis(hidden, batch["hidden_places"][:, :, None], axis=1)
 
     def of_batch(params, outputs, batch):
@@ -196,7 +199,7 @@ OBJECTIVES: dict[str, Spec] = {
     "cross-entropy": Spec(losses.cross_entropy, labels="class", model="cross-encoder"),
     "mse": Spec(losses.mse, model="cross-encoder"),
 }
-"""The objectives by name, a row each."""
+"""The objectives by name, one row for each."""
 
 
 def names_for(model: Model) -> tuple[str, ...]:
@@ -218,13 +221,14 @@ def check_model(kind: str, model: Model, source: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """An objective by name and options, still without a model."""
+    """The name and options of an objective. A call with a model's config returns the objective."""
 
     kind: str
     options: Mapping[str, Any]
 
     def __call__(self, config: Config | CrossConfig, *, name: str, **more: Any) -> Objective:
-        """The objective for a model's config, under a name of its own, with what its row says."""
+        """The objective for a model's config, with the facts of its row. `name` is the key of its
+        own params, different for each source; `more` are further options."""
         row, options = OBJECTIVES[self.kind], {**self.options, **more}
         make = _maker(row)
         loss = functools.partial(row.loss, **_chosen(options, row.loss))
@@ -239,22 +243,22 @@ class Choice:
 
 
 def objective(kind: str, **options: Any) -> Choice:
-    """The objective named `kind`, still to be given a config and a name of its own: `fit` does
-    that.
+    """Choose the objective `kind` with its options. `fit` gives the choice a config and a name.
 
     Args:
         kind: one of `OBJECTIVES`.
-        options: those of the function in `jsbert.losses`; `num_labels` and `concatenation` for
-            "softmax"; and `matryoshka_dims` and `matryoshka_weights`, for any loss of embeddings.
+        options: the options of the function in `jsbert.losses`; `num_labels` and `concatenation`
+            for "softmax"; `matryoshka_dims` and `matryoshka_weights` for any loss of embeddings.
 
     Raises:
-        ValueError: for a name or an option that does not exist, or an option that is missing.
+        ValueError: if the name or an option does not exist, or an option is missing.
     """
     check_choice("objective", kind, tuple(OBJECTIVES))
     row = OBJECTIVES[kind]
     found = _keywords(row.loss) | _keywords(_maker(row))
     if row.counts_classes:
-        found["num_labels"] = row.model == "bi-encoder"  # a cross-encoder knows its number
+        # Needed for a bi-encoder only: a cross-encoder knows its number of labels.
+        found["num_labels"] = row.model == "bi-encoder"
     found.pop("name", None)
     if unknown := sorted(set(options) - set(found)):
         has = ", ".join(sorted(found)) or "none"
@@ -270,18 +274,18 @@ def _maker(row):
 
 
 def _keywords(function):
-    """The keyword-only arguments of `function`, and whether each must be given."""
+    """{name: whether it must be given} of the keyword-only arguments of `function`."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _chosen(options, function):
-    """Those of the options that `function` has."""
+    """The options that `function` takes."""
     return {name: options[name] for name in _keywords(function) if name in options}
 
 
 def _embeddings(config, params, batch, keys):
-    """(B, T, D): the siamese pass, rows first."""
+    """The sentence vectors (B, T, D) of a batch, by the siamese pass."""
     if is_packed(batch):
         rows, lengths, keys = _texts(batch, keys)
         vectors = siamese.encode_packed(config, params, rows, lengths, keys)
@@ -294,7 +298,7 @@ def _embeddings(config, params, batch, keys):
 
 
 def _hidden(config, params, batch, keys):
-    """Token vectors (B, L, D) and mask (B, L), where an example is one sequence."""
+    """Token vectors (B, L, D) and mask (B, L) of a batch whose examples are one sequence each."""
     if is_packed(batch):
         return siamese.packed_hidden(config, params, *_texts(batch, keys))
     mask = jnp.arange(batch["ids"].shape[-1])[None] < batch["lengths"]
@@ -304,11 +308,12 @@ def _hidden(config, params, batch, keys):
 
 
 def _texts(batch, keys):
-    """(rows, lengths, keys) of a packed batch, its B * T texts one behind the other."""
+    """(rows, lengths, keys) of a packed batch, with lengths and keys for each of its B * T
+    texts."""
     keys = None if keys is None else siamese.tower_keys(keys, batch["lengths"].T).T.ravel()
     return {name: batch[name] for name in PACKED if name in batch}, batch["lengths"].ravel(), keys
 
 
 def _towers_first(x):
-    """(B, T, ...) to (T, B, ...), and back."""
+    """(B, T, ...) to (T, B, ...), or back."""
     return jnp.swapaxes(x, 0, 1)

@@ -1,10 +1,10 @@
-"""One update, pure and jitted: gradients of an objective over a batch, whole, in chunks or
-accumulated.
+"""One update, pure and jitted: the gradient of an objective over a batch, computed whole, in chunks
+or accumulated.
 
-A batch is a dict of arrays with a row an example: `ids` (B, T, L), `lengths` (B, T), `labels`.
-Sharded by rows over any number of devices it is the same program, and in-batch negatives come from
-all of them. In place of `ids` there may be packed rows (see `jsbert.engine.packing`), for a batch
-computed whole on one device.
+A batch is a dict of arrays with one row for each example: `ids` (B, T, L), `lengths` (B, T),
+`labels`. If a batch is sharded by rows over several devices, the program is the same, and in-batch
+negatives come from all devices. A batch that one device computes whole may have packed rows in
+place of `ids` (see `jsbert.engine.packing`).
 """
 
 import functools
@@ -24,14 +24,14 @@ Batch = Mapping[str, Any]
 
 
 class State(NamedTuple):
-    """All that an update changes, and the params that it leaves alone.
+    """Everything that an update changes, and the frozen params.
 
     Attributes:
-        params: those that are trained: {"encoder": ..., "head": ..., "objectives": {name: ...}},
-            float32; and "lora", see `train.lora`.
-        frozen: the others, in a tree of the same form.
-        opt_state: the optimizer's.
-        step: updates made so far.
+        params: the trained params, float32: {"encoder": ..., "head": ..., "objectives": {name:
+            ...}}; with low-rank adaptation also "lora" (see `train.lora`).
+        frozen: the frozen params, in a tree of the same form.
+        opt_state: the state of the optimizer.
+        step: the number of updates made so far.
     """
 
     params: PyTree
@@ -47,12 +47,12 @@ def init_state(
 
     Args:
         params: all params.
-        optimizer: what `make_step` will use.
-        frozen: patterns of the params to leave alone, searched in paths such as
+        optimizer: the optimizer that `make_step` will use.
+        frozen: regular expressions. A param is frozen if one of them is found in its path, such as
             "encoder/layers/0/output/kernel".
 
     Raises:
-        ValueError: for a pattern that fits no param, or if nothing is left to train.
+        ValueError: if a pattern is found in no path, or if nothing is left to train.
     """
     paths = jax.tree_util.tree_map_with_path(
         lambda path, _: "/".join(str(key.key) for key in path), params
@@ -89,21 +89,24 @@ def make_step(
     chunk_size: int | None = None,
     accumulate: int = 1,
 ) -> Callable[[State, Batch, Key[Array, ""] | None], tuple[State, dict[str, Float[Array, ""]]]]:
-    """`step(state, batch, key) -> (state, measures)`, jitted, with the old state's memory given to
-    the new.
+    """Return `step(state, batch, key) -> (state, measures)`, jitted. The step reuses the memory of
+    the old state for the new one (donation).
 
     Args:
-        objective: what is made small.
+        objective: the objective whose mean loss the step makes smaller.
         optimizer: from optax.
-        chunk_size: rows computed at a time; the memory of a large batch becomes that of a chunk,
-            for one more forward pass. The gradient is the whole batch's, in-batch negatives
-            included (GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983).
-        accumulate: micro-batches in a batch, of rows i, i + accumulate, i + 2 * accumulate, ...;
-            their gradients are averaged. In-batch negatives then come from the micro-batch only.
+        chunk_size: the number of rows computed at a time. A large batch then needs the memory of a
+            chunk, at the cost of one more forward pass. The gradient is that of the whole batch,
+            in-batch negatives included (GradCache, Gao et al. 2021,
+            https://arxiv.org/abs/2101.06983).
+        accumulate: the number of micro-batches in a batch. Micro-batch i has the rows i, i +
+            accumulate, i + 2 * accumulate, ... Their gradients are averaged. In-batch negatives
+            come from the micro-batch only.
 
     Returns:
-        The step. `key` draws the dropout, None for none: an example's masks depend on (key, step,
-        row) alone. Measures: "loss", the mean over the batch, and "grad_norm", before any clipping.
+        The step. `key` draws the dropout; None: no dropout. The dropout masks of an example depend
+        on (key, step, row) alone. Measures: "loss", the mean over the batch, and "grad_norm", the
+        gradient's norm before any clipping.
     """
 
     def step(state, batch, key):
@@ -115,6 +118,7 @@ def make_step(
         if accumulate == 1:
             loss, grads = loss_of(state.params, batch, keys)
         else:
+            # Sum loss and gradient over the micro-batches, then divide by their number.
             _refuse_packed(batch)
             micro = _strided((batch, keys), accumulate)
             add = functools.partial(jax.tree.map, jnp.add)
@@ -129,8 +133,8 @@ def make_step(
             loss, grads = jax.tree.map(lambda x: x / accumulate, total)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        # The params of other data sets' objectives, and their moments, wait for batches of their
-        # own.
+        # Keep the params of other objectives, and the moments of these params: they change only
+        # with batches of their own data set.
         new, old = (params, opt_state), (state.params, state.opt_state)
         params, opt_state = jax.tree_util.tree_map_with_path(
             lambda path, new, old: old if _is_others(path, objective.name) else new, new, old
@@ -142,8 +146,8 @@ def make_step(
 
 
 def example_keys(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int) -> Key[Array, " rows"]:
-    """The keys of a batch's examples: a function of (key, step, row), whatever the chunks and the
-    devices."""
+    """One key for each example of a batch. A key depends on (key, step, row) alone, not on the
+    chunks or the devices."""
     key = jax.random.fold_in(key, step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows))
 
@@ -157,8 +161,8 @@ def gradients(
     frozen: PyTree = None,
     chunk_size: int | None = None,
 ) -> tuple[Float[Array, ""], PyTree]:
-    """The mean loss of a batch and its gradient by `params`; `frozen` and `chunk_size` as for
-    `make_step`."""
+    """The mean loss of a batch, and the gradient of the mean loss by `params`. `frozen` are the
+    frozen params of a `State`; `chunk_size` as for `make_step`."""
     whole = functools.partial(all_params, frozen=params if frozen is None else frozen)
     rows = batch["lengths"].shape[0]
 
@@ -174,11 +178,13 @@ def gradients(
         )
     _refuse_packed(batch)
     chunks = -(-rows // chunk_size)
-    # Rows that fill up the last chunk repeat the first ones; nothing is asked of their outputs, so
-    # no gradient comes.
+    # Repeat the first rows to fill up the last chunk. The loss does not see the outputs of the
+    # repeated rows, so that these rows have no gradient.
     filled = jax.tree.map(
         lambda x: jnp.concatenate([x, x[: chunks * chunk_size - rows]]), (batch, keys)
     )
+    # First pass: the outputs of all chunks, without what a gradient needs. Then the loss of the
+    # whole batch, and its gradient by the outputs.
     parts = _strided(filled, chunks)
     outputs = jax.lax.map(lambda part: forward(params, *part), parts)
     outputs, unjoin = jax.vjp(
@@ -186,6 +192,7 @@ def gradients(
     )
     loss, (grads, cotangents) = jax.value_and_grad(mean_loss, argnums=(0, 1))(params, outputs)
 
+    # Second pass: compute each chunk again, and carry the gradient by its outputs to the params.
     def one_more(grads, part):
         inputs, cotangents = part
         _, pull_back = jax.vjp(lambda params: forward(params, *inputs), params)
@@ -196,14 +203,15 @@ def gradients(
 
 
 def per_example_grads(objective: Objective) -> Callable[[PyTree, Batch, Any], PyTree]:
-    """`grads(params, batch, keys=None)`: the gradient of each example's own loss, a leading axis B
-    on every param.
+    """Return `grads(params, batch, keys=None)`: the gradient of each example's own loss, with a
+    leading axis B on every param.
 
-    A `vmap` of `grad`: for selecting data by gradient norm, clipping for privacy, influence. B
-    times the memory of the params. `keys` as from `example_keys`.
+    `grads` is a `vmap` of `grad`. It serves to select data by gradient norm, to clip gradients for
+    privacy, and to measure influence. It takes B times the memory of the params. `keys` are those
+    of `example_keys`.
 
     Raises:
-        ValueError: for an objective whose examples see each other.
+        ValueError: if the examples of a batch see each other in the objective's loss.
     """
     if objective.in_batch:
         raise ValueError(
@@ -224,6 +232,7 @@ def per_example_grads(objective: Objective) -> Callable[[PyTree, Batch, Any], Py
 
 
 def _is_others(path, name):
+    """Whether a param belongs to an objective other than `name`."""
     keys = [getattr(entry, "key", None) for entry in path]
     return "objectives" in keys and keys[keys.index("objectives") + 1] != name
 
@@ -237,11 +246,11 @@ def _refuse_packed(batch):
 
 
 def _strided(tree, parts):
-    """(B, ...) to (parts, B / parts, ...), part i of rows i, i + parts, ...: so each part has rows
-    of every device."""
+    """(B, ...) to (parts, B / parts, ...). Part i has the rows i, i + parts, ..., so that each part
+    has rows of every device."""
     return jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), tree)
 
 
 def _joined(x):
-    """`_strided` undone."""
+    """The inverse of `_strided`."""
     return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
