@@ -80,6 +80,7 @@ class CrossEncoder(TextModel):
         local_files_only: bool = False,
         seed: int = 0,
         attn_implementation: str = "auto",
+        shard_params: bool = False,
     ):
         """Open a sequence-classification model.
 
@@ -93,8 +94,8 @@ class CrossEncoder(TextModel):
             activation_fn: overrides the folder's activation. That is the one that its configs name,
                 by default "sigmoid" with one label and "identity" with more.
             seed: the seed of a new classifier.
-            device, dtype, cache_folder, revision, token, local_files_only, attn_implementation: as
-                for `SentenceTransformer`.
+            device, dtype, cache_folder, revision, token, local_files_only, attn_implementation,
+                shard_params: as for `SentenceTransformer`.
 
         Raises:
             OSError, ValueError: as `SentenceTransformer`.
@@ -130,7 +131,7 @@ class CrossEncoder(TextModel):
             parts = dataclasses.replace(
                 parts, config=dataclasses.replace(parts.config, activation=name)
             )
-        self._set_up_from(parts, device, dtype, attn_implementation)
+        self._set_up_from(parts, device, dtype, attn_implementation, shard_params)
         if max_length is not None:
             self.max_seq_length = max_length
 
@@ -142,11 +143,12 @@ class CrossEncoder(TextModel):
         device: Device | Sequence[Device] | None = None,
         dtype: str = "float32",
         attn_implementation: str = "auto",
+        shard_params: bool = False,
     ) -> "CrossEncoder":
         """Make the object from config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
-        model._set_up_from(parts, device, dtype, attn_implementation)
+        model._set_up_from(parts, device, dtype, attn_implementation, shard_params)
         return model
 
     def _set_up_from(
@@ -155,12 +157,13 @@ class CrossEncoder(TextModel):
         device: Device | Sequence[Device] | None,
         dtype: str,
         attn_implementation: str,
+        shard_params: bool,
     ) -> None:
         encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
         config = dataclasses.replace(parts.config, encoder=encoder)
         self._parts = dataclasses.replace(parts, config=config, params={})  # the engine has them
         self.activation_fn = parts.config.activation
-        self._set_up(encoder, parts.params, parts.tokenizer, devices)
+        self._set_up(encoder, parts.params, parts.tokenizer, devices, shard_params)
 
     def __repr__(self) -> str:
         labels = f"{self.num_labels} label{'s' * (self.num_labels > 1)}"

@@ -143,6 +143,7 @@ class SentenceTransformer(TextModel):
         dtype: Dtype = "float32",
         pooling: str | Sequence[str] | None = None,
         attn_implementation: str = "auto",
+        shard_params: bool = False,
     ):
         """Open a model.
 
@@ -168,6 +169,8 @@ class SentenceTransformer(TextModel):
             pooling: pooling modes; overrides the folder's. See `jsbert.pooling.POOLINGS`.
             attn_implementation: "eager", "xla", or "cudnn" (on NVIDIA GPUs and not in float32); see
                 `jsbert.compute.ATTENTIONS`.
+            shard_params: cut the matrices over the devices of a list, for a model that is too large
+                for one device. Each layer's matrices are gathered when the layer is computed.
 
         Raises:
             OSError: if the model or a file does not exist.
@@ -195,7 +198,11 @@ class SentenceTransformer(TextModel):
             parts.settings, **{name: value for name, value in given.items() if value is not None}
         )
         self._set_up_from(
-            dataclasses.replace(parts, settings=settings), device, dtype, attn_implementation
+            dataclasses.replace(parts, settings=settings),
+            device,
+            dtype,
+            attn_implementation,
+            shard_params,
         )
 
     @classmethod
@@ -206,11 +213,12 @@ class SentenceTransformer(TextModel):
         device: Device | Sequence[Device] | None = None,
         dtype: str = "float32",
         attn_implementation: str = "auto",
+        shard_params: bool = False,
     ) -> "SentenceTransformer":
         """Make the object from config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
-        model._set_up_from(parts, device, dtype, attn_implementation)
+        model._set_up_from(parts, device, dtype, attn_implementation, shard_params)
         return model
 
     def _set_up_from(
@@ -219,6 +227,7 @@ class SentenceTransformer(TextModel):
         device: Device | Sequence[Device] | None,
         dtype: str,
         attn_implementation: str,
+        shard_params: bool,
     ) -> None:
         settings = parts.settings
         if (
@@ -236,14 +245,18 @@ class SentenceTransformer(TextModel):
         self.similarity_fn_name = settings.similarity_fn_name
         check_positive("truncate_dim", settings.truncate_dim)
         self.truncate_dim = settings.truncate_dim
-        self._set_up(encoder, parts.params, parts.tokenizer, devices)
+        self._set_up(encoder, parts.params, parts.tokenizer, devices, shard_params)
 
         # A router's routes are parts: make a model of each, except of this object's own parts.
         def model(route: BiEncoderParts) -> SentenceTransformer:
             if route.params is parts.params:
                 return self
             return self.from_parts(
-                route, device=device, dtype=dtype, attn_implementation=attn_implementation
+                route,
+                device=device,
+                dtype=dtype,
+                attn_implementation=attn_implementation,
+                shard_params=shard_params,
             )
 
         self.router = None if parts.router is None else parts.router.map(model)

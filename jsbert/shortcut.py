@@ -17,6 +17,7 @@ from jsbert.sentence_transformer import Encoded, SentenceTransformer, TextArrays
 CONSTRUCTOR_OPTIONS = (
     "device", "prompts", "default_prompt_name", "similarity_fn_name", "cache_folder", "revision",
     "token", "local_files_only", "dtype", "pooling", "attn_implementation",
+    "shard_params",
 )  # fmt: skip
 """The options of `encode` that belong to the model's constructor. All other options belong to
 `SentenceTransformer.encode`."""

@@ -58,9 +58,10 @@ class TextModel:
         params: PyTree,
         tokenizer: Tokenizer,
         devices: Sequence[jax.Device],
+        shard_params: bool,
     ) -> None:
         self._encoder = encoder
-        placement, vocab_size = Placement(devices), encoder.vocab_size
+        placement, vocab_size = Placement(devices, shard_params=shard_params), encoder.vocab_size
         self.engine = Engine(self._computed(params), tokenizer, placement, vocab_size=vocab_size)
 
     def save_pretrained(self, path: str | os.PathLike) -> None:

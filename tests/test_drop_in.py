@@ -7,14 +7,23 @@ import numpy as np
 import pytest
 
 import jsbert
+from jsbert.data import Examples
 from jsbert.sentence_transformers import (
     CrossEncoder,
+    CrossEncoderTrainer,
+    CrossEncoderTrainingArguments,
     InputExample,
     SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
     SimilarityFunction,
+    losses,
     util,
 )
 from jsbert.sentence_transformers.evaluation import EmbeddingSimilarityEvaluator
+from jsbert.sentence_transformers.losses import TripletDistanceMetric
+from jsbert.sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
+from jsbert.train import Recipe, Source, fit, objective
 
 TEXTS = ["a cat", "the old house", "green hills and rain"]
 PAIRS = [("a cat", "a dog"), ("the old house", "rain")]
@@ -94,8 +103,8 @@ def test_a_method_that_jsbert_lacks_is_refused_by_name(model, cross, tmp_path):
 def test_a_name_that_jsbert_lacks_says_what_to_use():
     with pytest.raises(ImportError, match=r"has no SparseEncoder: jsbert has bi-encoders"):
         from jsbert.sentence_transformers import SparseEncoder  # noqa: F401
-    with pytest.raises(ImportError, match="has no losses: the objectives of jsbert.train"):
-        from jsbert.sentence_transformers import losses  # noqa: F401
+    with pytest.raises(ImportError, match=r"has no GISTEmbedLoss: jsbert\.losses has"):
+        from jsbert.sentence_transformers.losses import GISTEmbedLoss  # noqa: F401
     assert not hasattr(util, "no_such_name")
 
 
@@ -123,3 +132,128 @@ def test_similarity_functions_have_the_peers_names():
 
 def test_an_input_example_holds_texts_and_a_label():
     assert InputExample(texts=["a", "b"], label=0.5) == InputExample("", ["a", "b"], 0.5)
+
+
+def trainer_of(model, folder, loss, columns, **options):
+    dataset = pytest.importorskip("datasets").Dataset.from_dict(columns)
+    options = {
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+    } | options
+    args = SentenceTransformerTrainingArguments(
+        folder, report_to="none", disable_tqdm=True, **options
+    )
+    return SentenceTransformerTrainer(model, args, dataset, loss=loss)
+
+
+ANCHORS = ["a cat", "the old house", "green hills", "rain", "a dog", "the river"]
+SCORES = [0.1, 0.9, 0.4, 0.5, 0.0, 1.0]
+LOSSES = {
+    "CosineSimilarityLoss": ({}, {"score": SCORES}),
+    "CoSENTLoss": ({}, {"score": SCORES}),
+    "AnglELoss": ({}, {"score": SCORES}),
+    "ContrastiveLoss": ({"margin": 0.4}, {"label": [0, 1, 0, 1, 0, 1]}),
+    "OnlineContrastiveLoss": ({}, {"label": [0, 1, 0, 1, 0, 1]}),
+    "SoftmaxLoss": ({"embedding_dimension": 24, "num_labels": 3}, {"label": [0, 1, 2, 0, 1, 2]}),
+    "MultipleNegativesRankingLoss": ({"similarity_fct": util.dot_score, "scale": 1}, {}),
+    "MultipleNegativesSymmetricRankingLoss": ({}, {}),
+    "CachedMultipleNegativesRankingLoss": ({"mini_batch_size": 2}, {}),
+    "TripletLoss": ({"distance_metric": TripletDistanceMetric.COSINE}, {"n": ANCHORS[2:] * 2}),
+    "MarginMSELoss": ({}, {"n": ANCHORS[2:] * 2, "label": SCORES}),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_trainer_trains_the_model_in_place(tiny_folder, tmp_path, name):
+    options, more = LOSSES[name]
+    model = SentenceTransformer(tiny_folder)
+    columns = {"anchor": ANCHORS, "positive": ANCHORS[::-1]} | {
+        column: values[:6] for column, values in more.items()
+    }
+    before = model.encode(TEXTS)
+    trainer = trainer_of(model, tmp_path / "run", getattr(losses, name)(model, **options), columns)
+    output = trainer.train()
+    assert output.global_step == 2
+    assert np.isfinite(output.training_loss)
+    assert np.abs(model.encode(TEXTS) - before).max() > 1e-5
+    np.testing.assert_allclose(
+        jsbert.SentenceTransformer(tmp_path / "run").encode(TEXTS), model.encode(TEXTS), atol=1e-6
+    )
+
+
+def test_a_trainer_gives_the_params_of_fit(tiny_folder, tmp_path):
+    model = SentenceTransformer(tiny_folder)
+    columns = {"a": ANCHORS, "b": ANCHORS[::-1], "score": SCORES}
+    loss = losses.MatryoshkaLoss(model, losses.CosineSimilarityLoss(model), [24, 12], [1, 0.5])
+    trainer_of(
+        model, tmp_path / "run", loss, columns, num_train_epochs=1.5, warmup_ratio=0.5
+    ).train()
+    recipe = Recipe(
+        epochs=2, batch_size=4, learning_rate=1e-3, warmup=0.5, weight_decay=0.0, seed=42,
+        max_steps=3, no_duplicates=False,
+    )  # fmt: skip
+    chosen = objective("cosine", matryoshka_dims=(24, 12), matryoshka_weights=(1.0, 0.5))
+    source = Source(Examples.from_columns(columns), chosen)
+    expected = fit(jsbert.SentenceTransformer(tiny_folder), source, tmp_path / "fit", recipe)
+    np.testing.assert_array_equal(model.encode(TEXTS), expected.encode(TEXTS))
+
+
+def test_a_trainer_of_several_data_sets_and_of_a_cross_encoder(
+    tiny_folder, tiny_cross_folder, tmp_path
+):
+    datasets = pytest.importorskip("datasets")
+    scored = datasets.Dataset.from_dict({"a": ANCHORS, "b": ANCHORS[::-1], "score": SCORES})
+    pairs = scored.remove_columns("score")
+    model = SentenceTransformer(tiny_folder)
+    args = SentenceTransformerTrainingArguments(
+        tmp_path / "two", num_train_epochs=1, disable_tqdm=True, bf16=True, max_steps=2,
+        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.ROUND_ROBIN,
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+    )  # fmt: skip
+    evaluator = EmbeddingSimilarityEvaluator(ANCHORS, ANCHORS[::-1], SCORES)
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=args,
+        train_dataset={"scored": scored, "pairs": pairs},
+        loss={
+            "scored": losses.CoSENTLoss,
+            "pairs": losses.MultipleNegativesRankingLoss(model),
+        },
+        evaluator=evaluator,
+    )
+    assert trainer.train().global_step == 2
+    assert trainer.evaluate() == evaluator(model)
+    cross = CrossEncoder(tiny_cross_folder)
+    before = cross.predict(PAIRS)
+    args = CrossEncoderTrainingArguments(tmp_path / "cross", max_steps=1, disable_tqdm=True)
+    CrossEncoderTrainer(cross, args, scored).train()
+    assert np.abs(cross.predict(PAIRS) - before).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fp16": True}, "fp16=True is not supported; use bf16=True"),
+        ({"report_to": "wandb"}, "losses are in metrics.jsonl"),
+        ({"deepspeed": "x.json"}, "deepspeed='x.json' is not supported"),
+        ({"eval_strategy": "never"}, "choose 'no', 'epoch' or 'steps'"),
+        ({"batch_sampler": "group_by_label"}, "group_by_label"),
+    ],
+)
+def test_a_training_argument_that_jsbert_lacks_is_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        SentenceTransformerTrainingArguments("x", **options)
+
+
+def test_arguments_of_the_trainer_and_the_losses_are_refused_by_name(model):
+    with pytest.raises(ValueError, match="eval_dataset=.* is not supported; give an evaluator"):
+        SentenceTransformerTrainer(model, train_dataset={}, eval_dataset=[1])
+    with pytest.raises(ValueError, match="train_dataset is None"):
+        SentenceTransformerTrainer(model)
+    with pytest.raises(ValueError, match="hardness_mode='hard_negatives' is not supported"):
+        losses.MultipleNegativesRankingLoss(model, hardness_mode="hard_negatives")
+    with pytest.raises(ValueError, match="directions="):
+        losses.MultipleNegativesRankingLoss(model, directions=("doc_to_doc",))
+    with pytest.raises(ValueError, match="similarity_fct="):
+        losses.MarginMSELoss(model, similarity_fct=max)

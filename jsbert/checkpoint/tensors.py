@@ -217,7 +217,8 @@ def _find_weights(folder, files):
     if has_file(folder / FLAX):
         return _read_flax, [folder / FLAX], folder / FLAX
     raise FileNotFoundError(
-        f"{folder}: no weights; expected {files[0]}, its .index.json, or {files[1]}"
+        f"{folder}: no weights; expected {files[0]} or {files[1]}, whole or in shards with an "
+        f".index.json, or {FLAX}"
     )
 
 

@@ -29,13 +29,14 @@ class Placement:
 
     Attributes:
         devices: the devices, of one platform.
+        shard_params: whether each device has a part of the params in place of all of them.
         platform: "cpu", "gpu" or "tpu".
         by_row: the sharding of a batch: its first axis is spread over the devices.
         everywhere: the sharding of arrays that every device has whole.
     """
 
-    def __init__(self, devices: Sequence[jax.Device]):
-        self.devices = tuple(devices)
+    def __init__(self, devices: Sequence[jax.Device], *, shard_params: bool = False):
+        self.devices, self.shard_params = tuple(devices), shard_params
         self.platform = platform_of(self.devices)
         mesh = Mesh(np.asarray(self.devices), ("rows",))
         self.by_row = NamedSharding(mesh, PartitionSpec("rows"))
@@ -53,9 +54,21 @@ class Placement:
         faster."""
         return self.platform != "cpu"
 
-    def put(self, tree: PyTree) -> PyTree:
-        """Copy `tree` to every device."""
-        return jax.device_put(tree, self.everywhere)
+    def put(self, params: PyTree) -> PyTree:
+        """Copy params to every device; with `shard_params`, give each device a part of them."""
+        return jax.device_put(params, jax.tree.map(self._sharding, params))
+
+    def _sharding(self, param: ArrayLike) -> NamedSharding:
+        """The sharding of one param: whole, or with its last axis cut: the outputs of a matrix
+        product.
+
+        A sum over inputs is never cut, so the results are those of one device. XLA gathers the
+        matrices of a layer before it computes the layer.
+        """
+        shape = np.shape(param)
+        if not self.shard_params or len(shape) < 2 or shape[-1] % len(self.devices):
+            return self.everywhere
+        return NamedSharding(self.by_row.mesh, PartitionSpec(*[None] * (len(shape) - 1), "rows"))
 
     def put_rows(self, arrays: Mapping[str, ArrayLike], num_rows: int) -> dict[str, jax.Array]:
         """Spread a batch over the devices by rows. If the number of devices does not divide

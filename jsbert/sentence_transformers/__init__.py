@@ -1,5 +1,5 @@
 """The public names of sentence-transformers over what jsbert has: put `jsbert.` in front of the
-import, and a script that encodes, reranks, searches or evaluates goes on as before.
+import, and a script that encodes, reranks, searches, trains or evaluates goes on as before.
 
 >>> from jsbert.sentence_transformers import SentenceTransformer
 >>> SentenceTransformer().similarity_fn_name
@@ -8,6 +8,9 @@ import, and a script that encodes, reranks, searches or evaluates goes on as bef
 What is different: `convert_to_tensor=True` returns a `jax.Array`. A name that jsbert does not have
 raises an error that says how jsbert does the same. Nothing else in jsbert imports this room.
 """
+
+import importlib
+from typing import Any
 
 from jsbert.mining import mine_hard_negatives
 from jsbert.quantization import quantize_embeddings
@@ -19,8 +22,12 @@ from jsbert.sentence_transformers.similarity_functions import SimilarityFunction
 
 __all__ = [
     "CrossEncoder",
+    "CrossEncoderTrainer",
+    "CrossEncoderTrainingArguments",
     "InputExample",
     "SentenceTransformer",
+    "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments",
     "SimilarityFunction",
     "mine_hard_negatives",
     "quantize_embeddings",
@@ -31,12 +38,23 @@ _CARD = "save_pretrained writes a model card; edit its README.md"
 _ONNX = "jsbert.export writes ONNX, or use SentenceTransformer(..., dtype='int8')"
 _OTHER = "jsbert has bi-encoders with one vector for each text, and cross-encoders"
 
-__getattr__ = raise_for(
+_LAZY = {
+    "CrossEncoderTrainer": "trainer",
+    "CrossEncoderTrainingArguments": "training_args",
+    "SentenceTransformerTrainer": "trainer",
+    "SentenceTransformerTrainingArguments": "training_args",
+    "evaluation": "",
+    "losses": "",
+    "quantization": "",
+    "training_args": "",
+    "util": "",
+}
+"""Names and modules that are imported at their first use: training takes time to import."""
+
+_missing = raise_for(
     __name__,
     {
         "CrossEncoderModelCardData": _CARD,
-        "CrossEncoderTrainer": _TRAIN,
-        "CrossEncoderTrainingArguments": _TRAIN,
         "DefaultBatchSampler": _TRAIN,
         "LoggingHandler": "use Python's logging",
         "MultiDatasetDefaultBatchSampler": _TRAIN,
@@ -46,8 +64,6 @@ __getattr__ = raise_for(
         "MultiVectorEncoderTrainingArguments": _OTHER,
         "ParallelSentencesDataset": _TRAIN,
         "SentenceTransformerModelCardData": _CARD,
-        "SentenceTransformerTrainer": _TRAIN,
-        "SentenceTransformerTrainingArguments": _TRAIN,
         "SentencesDataset": _TRAIN,
         "SparseEncoder": _OTHER,
         "SparseEncoderModelCardData": _OTHER,
@@ -56,9 +72,14 @@ __getattr__ = raise_for(
         "export_dynamic_quantized_onnx_model": _ONNX,
         "export_optimized_onnx_model": _ONNX,
         "export_static_quantized_openvino_model": _ONNX,
-        "losses": "the objectives of jsbert.train and the pure functions of jsbert.losses",
         "models": "SentenceTransformer.from_parts puts a model together from config and params",
         "resolve_ids": "search results of jsbert have the positions of the corpus",
-        "training_args": _TRAIN,
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        return _missing(name)
+    module = importlib.import_module(f"{__name__}.{_LAZY[name] or name}")
+    return getattr(module, name) if _LAZY[name] else module

@@ -1,5 +1,6 @@
 """`CrossEncoder` with the peer's signatures."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -191,15 +192,20 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
     save = save_pretrained
 
 
-_TRAIN = "train with jsbert.train.fit(model, Source(examples, objective), folder, Recipe(...))"
+_LAZY = {"CrossEncoderTrainer": "trainer", "CrossEncoderTrainingArguments": "training_args"}
 
-__getattr__ = raise_for(
+_missing = raise_for(
     __name__,
     {
-        "CrossEncoderDataCollator": _TRAIN,
+        "CrossEncoderDataCollator": "the trainer puts batches together itself",
         "CrossEncoderModelCardData": "save_pretrained writes a model card; edit its README.md",
-        "CrossEncoderTrainer": _TRAIN,
-        "CrossEncoderTrainingArguments": _TRAIN,
-        "losses": "the objectives of jsbert.train and the pure functions of jsbert.losses",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("evaluation", "losses"):
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _LAZY:
+        return _missing(name)
+    return getattr(importlib.import_module(f"jsbert.sentence_transformers.{_LAZY[name]}"), name)

@@ -1,0 +1,267 @@
+"""The peer's `losses`: each names an objective of `jsbert.train`, with its options.
+
+A loss takes the model first, as the peer's does. The trainer gives the objective its model, so the
+argument has no other use.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jsbert.sentence_transformers.missing import raise_for, refuse
+from jsbert.similarity import SIMILARITIES
+from jsbert.train import objective
+
+Factor = float | int
+
+
+class SiameseDistanceMetric(enum.StrEnum):
+    """The distance of a pair. Each member is also the name that jsbert takes."""
+
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
+    COSINE_DISTANCE = "cosine"
+
+
+class TripletDistanceMetric(enum.StrEnum):
+    """The distance of a triplet's texts. Each member is also the name that jsbert takes."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss by name.
+
+    Attributes:
+        kind: the objective's name in `jsbert.train.OBJECTIVES`.
+        options: the objective's options.
+        chunk_size: examples computed at a time; None for the whole batch.
+    """
+
+    kind: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    chunk_size: int | None = None
+
+    def objective(self) -> Callable[..., Any]:
+        """Return the objective for `jsbert.train.Source`."""
+        return objective(self.kind, **self.options)
+
+
+class CosineSimilarityLoss(Loss):
+    """Squared difference of the cosine and the label: "cosine"."""
+
+    def __init__(self, model: Any, loss_fct: Any = None, cos_score_transformation: Any = None):
+        functions = {"loss_fct": loss_fct, "cos_score_transformation": cos_score_transformation}
+        refuse("CosineSimilarityLoss", functions, dict.fromkeys(functions, _OWN))
+        super().__init__("cosine")
+
+
+class SoftmaxLoss(Loss):
+    """The paper's classification of pairs: "softmax"."""
+
+    def __init__(
+        self,
+        model: Any,
+        embedding_dimension: int,
+        num_labels: int,
+        concatenation_sent_rep: bool = True,
+        concatenation_sent_difference: bool = True,
+        concatenation_sent_multiplication: bool = False,
+        loss_fct: Any = None,
+    ):
+        refuse("SoftmaxLoss", {"loss_fct": loss_fct}, {"loss_fct": _OWN})
+        parts = {
+            ("u", "v"): concatenation_sent_rep,
+            ("|u-v|",): concatenation_sent_difference,
+            ("u*v",): concatenation_sent_multiplication,
+        }
+        concatenation = sum((names for names, is_part in parts.items() if is_part), ())
+        super().__init__("softmax", {"num_labels": num_labels, "concatenation": concatenation})
+
+
+class MultipleNegativesRankingLoss(Loss):
+    """In-batch negatives: "multiple-negatives-ranking". With a `mini_batch_size`, so many examples
+    are computed at a time, and the gradient is that of the whole batch."""
+
+    def __init__(
+        self,
+        model: Any,
+        scale: Factor = 20.0,
+        similarity_fct: Callable | str = "cosine",
+        gather_across_devices: bool = False,
+        directions: Sequence[str] = ("query_to_doc",),
+        partition_mode: str = "joint",
+        hardness_mode: str | None = None,
+        hardness_strength: float = 0.0,
+        *,
+        mini_batch_size: int | None = None,
+    ):
+        symmetric = tuple(directions) == ("query_to_doc", "doc_to_query")
+        if tuple(directions) != ("query_to_doc",) and not symmetric:
+            raise ValueError(
+                f"directions={tuple(directions)} is not supported; give ('query_to_doc',) or "
+                "('query_to_doc', 'doc_to_query')"
+            )
+        if symmetric != (partition_mode == "per_direction"):
+            raise ValueError(
+                f"partition_mode={partition_mode!r} is not supported with these directions; give "
+                "'per_direction' with both directions, 'joint' with one"
+            )
+        if hardness_mode is not None or hardness_strength:
+            raise ValueError(
+                f"hardness_mode={hardness_mode!r} is not supported; leave it out, or mine "
+                "hard negatives with mine_hard_negatives"
+            )
+        options = {"scale": float(scale), "similarity": _similarity(similarity_fct)}
+        super().__init__(
+            "multiple-negatives-ranking", options | {"symmetric": symmetric}, mini_batch_size
+        )
+
+
+class MultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
+    """In-batch negatives of the anchors and of the positives."""
+
+    def __init__(self, model: Any, scale: Factor = 20.0, similarity_fct: Callable | str = "cosine"):
+        directions = ("query_to_doc", "doc_to_query")
+        super().__init__(
+            model, scale, similarity_fct, directions=directions, partition_mode="per_direction"
+        )
+
+
+class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
+    """In-batch negatives of a large batch, in the memory of `mini_batch_size` examples."""
+
+    def __init__(
+        self,
+        model: Any,
+        scale: Factor = 20.0,
+        similarity_fct: Callable | str = "cosine",
+        mini_batch_size: int = 32,
+    ):
+        super().__init__(model, scale, similarity_fct, mini_batch_size=mini_batch_size)
+
+
+class TripletLoss(Loss):
+    """Anchor, positive and negative, with a margin: "triplet"."""
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = TripletDistanceMetric.EUCLIDEAN,
+        triplet_margin: Factor = 5,
+    ):
+        distance = str(TripletDistanceMetric(distance_metric))
+        super().__init__("triplet", {"distance": distance, "margin": float(triplet_margin)})
+
+
+class ContrastiveLoss(Loss):
+    """Pairs labelled 0 and 1, with a margin: "contrastive"."""
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = SiameseDistanceMetric.COSINE_DISTANCE,
+        margin: Factor = 0.5,
+        size_average: bool = True,
+    ):
+        if not size_average:
+            raise ValueError("size_average=False is not supported; losses are averaged")
+        distance = str(SiameseDistanceMetric(distance_metric))
+        super().__init__("contrastive", {"distance": distance, "margin": float(margin)})
+
+
+class OnlineContrastiveLoss(Loss):
+    """The hard ones of the pairs of a batch: "online-contrastive"."""
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = SiameseDistanceMetric.COSINE_DISTANCE,
+        margin: Factor = 0.5,
+    ):
+        distance = str(SiameseDistanceMetric(distance_metric))
+        super().__init__("online-contrastive", {"distance": distance, "margin": float(margin)})
+
+
+class CoSENTLoss(Loss):
+    """The order of the pairs' cosines: "cosent"."""
+
+    def __init__(self, model: Any, scale: Factor = 20.0, similarity_fct: Callable | str = "cosine"):
+        if _similarity(similarity_fct) != "cosine":
+            raise ValueError("similarity_fct is not supported; the cosine is used")
+        super().__init__("cosent", {"scale": float(scale)})
+
+
+class AnglELoss(Loss):
+    """The order of the pairs' angles: "angle"."""
+
+    def __init__(self, model: Any, scale: Factor = 20.0):
+        super().__init__("angle", {"scale": float(scale)})
+
+
+class MarginMSELoss(Loss):
+    """A teacher's margins between positive and negatives: "margin-mse"."""
+
+    def __init__(self, model: Any, similarity_fct: Callable | str = "dot"):
+        super().__init__("margin-mse", {"similarity": _similarity(similarity_fct)})
+
+
+class MSELoss(Loss):
+    """A teacher's vectors: "embedding-mse"."""
+
+    def __init__(self, model: Any, projection_dim: int | None = None):
+        refuse("MSELoss", {"projection_dim": projection_dim}, {"projection_dim": "leave it out"})
+        super().__init__("embedding-mse")
+
+
+class MatryoshkaLoss(Loss):
+    """Another loss at several widths of the vectors."""
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Loss,
+        matryoshka_dims: Sequence[int],
+        matryoshka_weights: Sequence[Factor] | None = None,
+        n_dims_per_step: int = -1,
+    ):
+        if n_dims_per_step != -1:
+            raise ValueError(f"n_dims_per_step={n_dims_per_step} is not supported; all are used")
+        options = {**loss.options, "matryoshka_dims": tuple(matryoshka_dims)}
+        if matryoshka_weights is not None:
+            options["matryoshka_weights"] = tuple(map(float, matryoshka_weights))
+        super().__init__(loss.kind, options, loss.chunk_size)
+
+
+def _similarity(function: Callable | str) -> str:
+    """Return the name of a similarity, given as a name or as one of the functions of `util`."""
+    for name, functions in SIMILARITIES.items():
+        if function == name or function in functions:
+            return name
+    raise ValueError(
+        f"similarity_fct={function!r:.60} is not supported; give cos_sim or dot_score of "
+        "jsbert.sentence_transformers.util"
+    )
+
+
+_OWN = "write a function of jsbert.losses' form, and use jsbert.train.of_embeddings"
+
+__getattr__ = raise_for(
+    __name__,
+    dict.fromkeys(
+        [
+            "AdaptiveLayerLoss", "BatchAllTripletLoss", "BatchHardSoftMarginTripletLoss",
+            "BatchHardTripletLoss", "BatchHardTripletLossDistanceFunction",
+            "BatchSemiHardTripletLoss", "CachedGISTEmbedLoss",
+            "CachedMultipleNegativesSymmetricRankingLoss", "ContrastiveTensionDataLoader",
+            "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives",
+            "DenoisingAutoEncoderLoss", "DistillKLDivLoss", "EmbedDistillLoss", "GISTEmbedLoss",
+            "GlobalOrthogonalRegularizationLoss", "Matryoshka2dLoss", "MegaBatchMarginLoss",
+        ],
+        f"jsbert.losses has what there is; or {_OWN}",
+    ),
+)  # fmt: skip

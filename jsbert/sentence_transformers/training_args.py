@@ -1,0 +1,181 @@
+"""The peer's training arguments, in the terms of `jsbert.train.Recipe`."""
+
+import dataclasses
+import enum
+import math
+import os
+from typing import Any
+
+from jsbert.train import Recipe
+
+
+class BatchSamplers(enum.StrEnum):
+    """How batches are drawn from one data set."""
+
+    BATCH_SAMPLER = "batch_sampler"
+    NO_DUPLICATES = "no_duplicates"
+    NO_DUPLICATES_HASHED = "no_duplicates_hashed"
+
+
+class MultiDatasetBatchSamplers(enum.StrEnum):
+    """How several data sets take turns."""
+
+    ROUND_ROBIN = "round_robin"
+    PROPORTIONAL = "proportional"
+
+
+WITHOUT_EFFECT = frozenset(
+    {"run_name", "save_strategy", "save_total_limit", "logging_strategy", "logging_first_step",
+     "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_pin_memory", "do_train"}
+)  # fmt: skip
+"""Arguments that are taken and change nothing: none of them changes the trained model."""
+
+WAYS = {
+    "fp16": "use bf16=True",
+    "prompts": "put the prompts in front of the texts",
+    "report_to": "losses are in metrics.jsonl and training.png of output_dir",
+    "push_to_hub": "call model.push_to_hub after the training",
+    "dataloader_drop_last": "the last batch of an epoch is used",
+    "router_mapping": "models with routes are not trained",
+    "learning_rate_mapping": "use Recipe(frozen=...) of jsbert.train to leave params alone",
+}
+"""For some arguments that jsbert does not have, what to do."""
+
+
+@dataclasses.dataclass(init=False)
+class SentenceTransformerTrainingArguments:
+    """The arguments of a run under the peer's names, with the peer's defaults.
+
+    Attributes:
+        output_dir: the folder of the run: model, metrics, picture, and checkpoints meanwhile. The
+            same call goes on after an interruption.
+        num_train_epochs: also a fraction.
+        max_steps: updates; overrides the epochs if it is positive.
+        warmup_steps: updates of the warm-up; below 1, their share.
+        bf16: matrix products in bfloat16.
+        gradient_checkpointing: compute each layer anew in the backward pass.
+        eval_strategy: "no", "epoch" or "steps", for the trainer's evaluator. With an evaluator the
+            best state is kept, as with `load_best_model_at_end`.
+        The other attributes have the names of the peer.
+    """
+
+    output_dir: str
+    per_device_train_batch_size: int
+    num_train_epochs: float
+    max_steps: int
+    learning_rate: float
+    lr_scheduler_type: str
+    warmup_steps: float
+    weight_decay: float
+    gradient_accumulation_steps: int
+    max_grad_norm: float
+    bf16: bool
+    gradient_checkpointing: bool
+    logging_steps: int
+    eval_strategy: str
+    eval_steps: int | None
+    save_steps: int
+    seed: int
+    disable_tqdm: bool
+    load_best_model_at_end: bool
+    batch_sampler: BatchSamplers
+    multi_dataset_batch_sampler: MultiDatasetBatchSamplers
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike = "trainer_output",
+        per_device_train_batch_size: int = 8,
+        num_train_epochs: float = 3.0,
+        max_steps: int = -1,
+        learning_rate: float = 5e-5,
+        lr_scheduler_type: str = "linear",
+        *,
+        warmup_steps: float = 0,
+        warmup_ratio: float | None = None,
+        weight_decay: float = 0.0,
+        gradient_accumulation_steps: int = 1,
+        max_grad_norm: float = 1.0,
+        bf16: bool = False,
+        gradient_checkpointing: bool = False,
+        logging_steps: int = 500,
+        eval_strategy: str = "no",
+        eval_steps: int | None = None,
+        save_steps: int = 500,
+        seed: int = 42,
+        disable_tqdm: bool = False,
+        load_best_model_at_end: bool = False,
+        batch_sampler: str = BatchSamplers.BATCH_SAMPLER,
+        multi_dataset_batch_sampler: str = MultiDatasetBatchSamplers.PROPORTIONAL,
+        **others: Any,
+    ):
+        """Check the arguments.
+
+        Raises:
+            ValueError: for an argument that jsbert does not have; the message names it.
+        """
+        for name, value in others.items():
+            if name in WITHOUT_EFFECT or value in (None, False, "none", []):
+                continue
+            way = WAYS.get(name, "see jsbert.train.Recipe for what can be chosen")
+            raise ValueError(f"{name}={value!r:.60} is not supported; {way}")
+        if eval_strategy not in ("no", "epoch", "steps"):
+            raise ValueError(f"eval_strategy={eval_strategy!r}; choose 'no', 'epoch' or 'steps'")
+        self.output_dir = os.fspath(output_dir)
+        self.per_device_train_batch_size = per_device_train_batch_size
+        self.num_train_epochs = num_train_epochs
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.lr_scheduler_type = lr_scheduler_type
+        self.warmup_steps = warmup_steps if warmup_ratio is None else warmup_ratio
+        self.weight_decay = weight_decay
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.max_grad_norm = max_grad_norm
+        self.bf16 = bf16
+        self.gradient_checkpointing = gradient_checkpointing
+        self.logging_steps = logging_steps
+        self.eval_strategy = eval_strategy
+        self.eval_steps = eval_steps
+        self.save_steps = save_steps
+        self.seed = seed
+        self.disable_tqdm = disable_tqdm
+        self.load_best_model_at_end = load_best_model_at_end
+        self.batch_sampler = BatchSamplers(batch_sampler)
+        self.multi_dataset_batch_sampler = MultiDatasetBatchSamplers(multi_dataset_batch_sampler)
+
+    def recipe(self, num_examples: int, chunk_size: int | None = None) -> Recipe:
+        """Return the recipe for a data set of `num_examples`.
+
+        Raises:
+            ValueError: for a value out of range.
+        """
+        batches = math.ceil(num_examples / self.per_device_train_batch_size)
+        updates = max(1, batches // self.gradient_accumulation_steps)
+        total = self.max_steps
+        if total <= 0:
+            total = max(1, math.ceil(self.num_train_epochs * updates))
+        epochs = max(1, math.ceil(total / updates))
+        share = self.warmup_steps if self.warmup_steps < 1 else self.warmup_steps / total
+        return Recipe(
+            epochs=epochs,
+            batch_size=self.per_device_train_batch_size,
+            learning_rate=self.learning_rate,
+            warmup=min(1.0, share),
+            schedule=str(self.lr_scheduler_type).removeprefix("constant_with_warmup") or "constant",
+            weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm or None,
+            accumulate=self.gradient_accumulation_steps,
+            chunk_size=chunk_size,
+            dtype="bfloat16" if self.bf16 else "float32",
+            remat=self.gradient_checkpointing,
+            seed=self.seed,
+            mix=self.multi_dataset_batch_sampler.replace("_", "-"),
+            no_duplicates=self.batch_sampler != BatchSamplers.BATCH_SAMPLER,
+            max_steps=None if self.max_steps <= 0 and total == epochs * updates else total,
+            eval_steps=self.eval_steps if self.eval_strategy == "steps" else None,
+            checkpoint_steps=self.save_steps,
+            log_steps=self.logging_steps,
+        )
+
+
+class CrossEncoderTrainingArguments(SentenceTransformerTrainingArguments):
+    """The same for a cross-encoder."""
