@@ -25,7 +25,8 @@ Device: TypeAlias = str | jax.Device
 
 
 class Placement:
-    """How arrays are placed: params whole on every device, a batch's rows spread over the devices.
+    """How arrays are placed: params whole on every device, or cut over the devices; the rows of a
+    batch spread over the devices.
 
     Attributes:
         devices: the devices, of one platform.
@@ -59,10 +60,10 @@ class Placement:
         return jax.device_put(params, jax.tree.map(self._sharding, params))
 
     def _sharding(self, param: ArrayLike) -> NamedSharding:
-        """The sharding of one param: whole, or with its last axis cut: the outputs of a matrix
+        """The sharding of one param: whole, or cut along its last axis, the outputs of a matrix
         product.
 
-        A sum over inputs is never cut, so the results are those of one device. XLA gathers the
+        A sum over inputs is never cut, so that the results are those of one device. XLA gathers the
         matrices of a layer before it computes the layer.
         """
         shape = np.shape(param)
