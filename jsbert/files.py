@@ -1,6 +1,7 @@
 """Write files and folders completely, or not at all."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import shutil
@@ -76,7 +77,8 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 def leftovers(path: pathlib.Path) -> list[pathlib.Path]:
     """The temporary files or folders for `path` that a killed process has left."""
-    return list(path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 8}{path.suffix}"))
+    stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)
+    return list(path.parent.glob(f".{stem}.{'[0-9a-f]' * 8}{suffix}"))
 
 
 def _staging(path, folder):

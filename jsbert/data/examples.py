@@ -53,12 +53,11 @@ class Examples:
             _take(column, indices, name)
             for name, column in zip(self.names, self.texts, strict=True)
         ]
-        if self.labels is None or self.label_name is None:
-            return texts, None
-        if isinstance(self.labels, np.ndarray):
-            return texts, self.labels[indices]
-        labels = as_labels(self.labels[indices], self.label_name)
-        return texts, _checked(labels, self.label_name, indices).array
+        if self.labels is None or isinstance(self.labels, np.ndarray):
+            return texts, None if self.labels is None else self.labels[indices]
+        name = self.label_name or "label"
+        labels = _checked(as_labels(self.labels[indices], name), name, indices)
+        return texts, labels.array
 
     @classmethod
     def from_columns(

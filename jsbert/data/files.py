@@ -84,15 +84,15 @@ def read_examples(
                 raise ValueError(f"{path}: {error}") from None
             texts = [[] for _ in names]
         problem = row if isinstance(row, Malformed) else _problem(row, names, label_name)
-        if not isinstance(row, Malformed) and problem is None:
-            for column, name in zip(texts, names, strict=True):
-                column.append(row[name])
-            labels.append(row[label_name] if label_name else None)
-            places.append(place)
-        elif problem is None or skip_bad_rows:
-            num_bad += 1
-        else:
+        if problem is not None and not skip_bad_rows:
             raise _error(path, unit, place, *problem)
+        if isinstance(row, Malformed) or problem is not None:
+            num_bad += 1
+            continue
+        for column, name in zip(texts, names, strict=True):
+            column.append(row[name])
+        labels.append(row[label_name] if label_name else None)
+        places.append(place)
     # Convert the labels of all rows at once, because only the whole column shows whether they are
     # numbers or classes. Then leave out the rows whose label is malformed.
     converted = None

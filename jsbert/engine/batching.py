@@ -14,10 +14,6 @@ import numpy as np
 from jsbert.engine.ladder import length_ladder, row_ladder
 from jsbert.tokenizer import Ragged
 
-WINDOW = 32_768
-"""The number of texts tokenised, sorted and batched together. Larger windows pad a little less and
-need more memory."""
-
 BATCH_COST = 1 / 8
 """The cost of a batch in addition to its tokens, as a share of the cost of a full batch. Measured
 for all-MiniLM-L6-v2 on two cores: .03 in float32, .12 in bfloat16, .13 in int8. Not measured on

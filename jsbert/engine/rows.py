@@ -85,7 +85,7 @@ def packed_batches(
             counts = [count for count in counts if count <= max_rows] or counts[-1:]
         start = 0
         for count in _cover(len(rows), counts, slack=SLACK * tokens / length):
-            batches.append(_batch(rows[start : start + count], count, length, lengths, slots))
+            batches.append(_batch(rows[start : start + count], count, length, slots))
             start += count
     return batches
 
@@ -143,7 +143,7 @@ def _cover(num_rows, counts, slack):
     return chosen + [counts[0]] * bool(rest)
 
 
-def _batch(rows: Sequence[Sequence[int]], count, length, lengths, slots):
+def _batch(rows: Sequence[Sequence[int]], count, length, slots):
     """The batch of `count` rows, of which the first have the texts `rows`."""
     sizes = [len(row) for row in rows]
     indices = np.asarray([text for row in rows for text in row], np.int64)

@@ -39,14 +39,13 @@ def claim(
         OSError: if `out` is a file or cannot be written, or if the disk lacks room for
             `needed_bytes`.
     """
-    # Remove what a killed run left, then read the recipe of an earlier run.
+    # Read the recipe of an earlier run. Files that a killed run left half-written do not count.
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder to train into")
-    for file in (RECIPE, BEST, OBJECTIVES, METRICS, PICTURE, CARD):
-        for leftover in leftovers(out / file):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    files = (RECIPE, BEST, OBJECTIVES, METRICS, PICTURE, CARD)
+    left_behind = {path for file in files for path in leftovers(out / file)}
     earlier = read_recipe(out)
-    if earlier is None and out.is_dir() and any(out.iterdir()):
+    if earlier is None and out.is_dir() and set(out.iterdir()) - left_behind:
         raise ValueError(
             f"{out} holds things that are no run's of jsbert; give a new or empty folder to train "
             "into"
@@ -57,12 +56,15 @@ def claim(
     if earlier is not None:
         is_finished = earlier["finished"]
         goes_on = not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
+    if earlier is not None and (is_finished or goes_on):
         differing = _differences(comparable(earlier["run"]), comparable(description))
-        if (is_finished or goes_on) and differing:
+        if differing:
             raise ValueError(
                 f"{out} holds another run, which differs in {', '.join(differing)}; give a new "
                 "folder, or remove that one"
             )
+    for path in left_behind:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not goes_on:
         for left in (CHECKPOINTS, BEST):
             shutil.rmtree(out / left, ignore_errors=True)
