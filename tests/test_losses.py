@@ -22,6 +22,7 @@ def draw(*shape):
 SCORES = np.float32([0.9, 0.1, 0.5, 0.5, 0.0, 1.0])
 BINARY = np.array([1, 0, 1, 0, 0, 1])
 CLASS = np.array([3, 0, 1, 2, 1, 0])
+GROUP = np.array([7, 7, -2, 5, -2, 7])
 KERNEL, BIAS = draw(3 * DIM, CLASSES), draw(CLASSES)
 
 BOUND = {
@@ -44,6 +45,20 @@ BOUND = {
         functools.partial(losses.multiple_negatives_ranking, similarity="dot", scale=1.0),
         3,
         None,
+    ),
+    "batch-all": (losses.batch_all_triplet, 1, GROUP),
+    "batch-all-cosine": (
+        functools.partial(losses.batch_all_triplet, distance="cosine", margin=0.5),
+        1,
+        GROUP,
+    ),
+    "batch-hard": (losses.batch_hard_triplet, 1, GROUP),
+    "batch-hard-soft": (losses.batch_hard_soft_margin_triplet, 1, GROUP),
+    "batch-semi-hard": (losses.batch_semi_hard_triplet, 1, GROUP),
+    "batch-semi-hard-manhattan": (
+        functools.partial(losses.batch_semi_hard_triplet, distance="manhattan"),
+        1,
+        GROUP,
     ),
     "contrastive": (losses.contrastive, 2, BINARY),
     "contrastive-euclidean": (
@@ -120,7 +135,7 @@ def test_gradients_are_finite_at_equal_vectors_and_at_zero_vectors(name):
     vectors[2] = 0
     equal = np.broadcast_to(vectors, shape).copy()
     one_zero = draw(*shape)
-    one_zero[1] = 0
+    one_zero[1:2] = 0
     for embeddings in (equal, one_zero, np.zeros_like(equal)):
         values, jacobian = compiled(name)(embeddings)
         assert jnp.isfinite(values).all()
@@ -175,6 +190,36 @@ def test_online_contrastive_of_one_kind_compares_with_the_mean(label, wanted):
         embeddings, np.full(4, label), distance="euclidean", margin=4.0
     )
     assert values.tolist() == wanted
+
+
+LINE = np.float32([[[0], [2], [3], [7]]])
+"""Four texts at these places, of the classes 0, 0, 1, 1 in the tests below."""
+
+
+def test_batch_triplets_by_hand():
+    classes = np.array([0, 0, 1, 1])
+    # d(a, p) - d(a, n) + 1.5: text 0: 2 - 3, 2 - 7; 1: 2 - 1, 2 - 5; 2: 4 - 3, 4 - 1; 3: 4 - 7, 4 - 5
+    values = losses.batch_all_triplet(LINE, classes, margin=1.5)
+    wanted = np.array([0.5, 2.5, 2.5 + 4.5, 0.5])
+    assert values.tolist() == pytest.approx((4 * wanted / 5).tolist())
+    values = losses.batch_hard_triplet(LINE, classes, margin=1.5)
+    assert values.tolist() == [0.5, 2.5, 4.5, 0.5]
+    values = losses.batch_hard_soft_margin_triplet(LINE, classes)
+    assert values.tolist() == pytest.approx(np.log1p(np.exp([-1, 1, 3, -1])).tolist())
+    # The negative is the nearest one behind the positive: 3, 5, none behind 4: 3, 5.
+    values = losses.batch_semi_hard_triplet(LINE, classes, margin=1.5)
+    assert values.tolist() == [0.5, 0, 2.5, 0.5]
+
+
+def test_batch_triplets_of_one_class_and_of_classes_of_one_text():
+    one, each = np.zeros(4, int), np.arange(4)
+    hard = functools.partial(losses.batch_hard_triplet, margin=1.5)
+    assert losses.batch_all_triplet(LINE, one).tolist() == [0] * 4
+    assert losses.batch_all_triplet(LINE, each).tolist() == [0] * 4
+    assert losses.batch_semi_hard_triplet(LINE, each).tolist() == [0] * 4
+    assert hard(LINE, each).tolist() == [0, 0.5, 0.5, 0]
+    assert hard(LINE, one).tolist() == [1.5] * 4
+    assert not jax.grad(lambda x: hard(x, one).sum())(jnp.asarray(LINE)).any()
 
 
 def test_cosent_compares_pairs_of_different_labels():

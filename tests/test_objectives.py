@@ -34,6 +34,7 @@ COLUMNS = {
     "words": {},
     "number": {"score": SCORES},
     "class": {"label": [i % 2 for i in range(ROWS)]},
+    "group": {"label": [7 - i % 2 for i in range(ROWS)]},
     "margins": {"score": SCORES},
     "vector": {"label": [[float(i), 1.0] for i in range(ROWS)]},
 }
@@ -196,6 +197,15 @@ def test_the_classes_of_a_new_row_are_counted_and_have_no_range(
     if model == "bi-encoder":  # the cross-encoder itself has the number
         with pytest.raises(ValueError, match="'made-up' needs num_labels"):
             objective("made-up")
+
+
+def test_groups_are_any_whole_numbers(tiny):
+    columns = {"text": ["a", "b"], "label": [-3, 900]}
+    assert Source(Examples.from_columns(columns), "batch-hard-triplet").build(tiny.config).in_batch
+    examples = Examples.from_columns(columns | {"label": [1, 0.5]})
+    message = "example 1 has the label 0.5; batch-hard-triplet takes whole numbers"
+    with pytest.raises(ValueError, match=message):
+        Source(examples, "batch-hard-triplet").build(tiny.config)
 
 
 def test_a_loss_of_ones_own_says_whether_examples_meet_in_it(tiny):

@@ -9,6 +9,12 @@ float32, or in float64 if the embeddings are float64. Gradients are finite at eq
 zero vectors.
 """
 
+from jsbert.losses.batch_triplets import (
+    batch_all_triplet,
+    batch_hard_soft_margin_triplet,
+    batch_hard_triplet,
+    batch_semi_hard_triplet,
+)
 from jsbert.losses.classification import concatenate, init_classifier, softmax_classification
 from jsbert.losses.distillation import embedding_mse, margin_mse, similarity_distillation
 from jsbert.losses.graded import angle, cosent, cosine_regression
@@ -21,6 +27,10 @@ from jsbert.losses.ranking import multiple_negatives_ranking
 
 __all__ = [
     "angle",
+    "batch_all_triplet",
+    "batch_hard_soft_margin_triplet",
+    "batch_hard_triplet",
+    "batch_semi_hard_triplet",
     "binary_cross_entropy",
     "concatenate",
     "contrastive",

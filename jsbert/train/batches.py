@@ -235,7 +235,7 @@ def _check_examples(source, learned):
 def _labels(labels, learned, source, indices):
     """The labels as int32 (classes) or float32 (others). Raise ValueError for a label that the
     objective cannot take; the message names the first one."""
-    if learned.labels in ("number", "class") and labels.ndim != 1:
+    if learned.labels in ("number", "class", "group") and labels.ndim != 1:
         raise ValueError(
             f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one "
             f"{learned.labels} an example"
@@ -243,6 +243,9 @@ def _labels(labels, learned, source, indices):
     if learned.labels == "class":
         is_right = np.isin(labels, np.arange(learned.num_classes))
         allowed = f"has {learned.num_classes} classes, 0 to {learned.num_classes - 1}"
+    elif learned.labels == "group":
+        is_right = (labels == np.round(labels)) & (np.abs(labels) < 2**31)
+        allowed = "takes whole numbers, the same for all texts of a class"
     elif learned.label_range is not None:
         low, high = learned.label_range
         is_right = (low - ROUNDING <= labels) & (labels <= high + ROUNDING)
@@ -256,7 +259,8 @@ def _labels(labels, learned, source, indices):
             f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; "
             f"{learned.kind} {allowed}"
         )
-    return np.asarray(labels, np.int32 if learned.labels == "class" else np.float32)
+    is_whole = learned.labels in ("class", "group")
+    return np.asarray(labels, np.int32 if is_whole else np.float32)
 
 
 def _hide_words(arrays, tokenizer, seed, epoch, indices):

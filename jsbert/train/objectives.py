@@ -179,6 +179,18 @@ OBJECTIVES: dict[str, Spec] = {
         num_texts=(2, None),
         labels="none",
     ),
+    "batch-all-triplet": Spec(losses.batch_all_triplet, num_texts=(1, 1), labels="group"),
+    "batch-hard-triplet": Spec(losses.batch_hard_triplet, num_texts=(1, 1), labels="group"),
+    "batch-hard-soft-margin-triplet": Spec(
+        losses.batch_hard_soft_margin_triplet,
+        num_texts=(1, 1),
+        labels="group",
+    ),
+    "batch-semi-hard-triplet": Spec(
+        losses.batch_semi_hard_triplet,
+        num_texts=(1, 1),
+        labels="group",
+    ),
     "contrastive": Spec(losses.contrastive, label_range=(0, 1)),
     "online-contrastive": Spec(losses.online_contrastive, labels="class", num_classes=2),
     "cosent": Spec(losses.cosent),

@@ -192,10 +192,43 @@ CASES |= {
     for margin in (0.5, 1.5)
 }
 
+BATCH_TRIPLETS = {
+    "batch-all": (losses.batch_all_triplet, "BatchAllTripletLoss"),
+    "batch-hard": (losses.batch_hard_triplet, "BatchHardTripletLoss"),
+    "batch-soft": (losses.batch_hard_soft_margin_triplet, "BatchHardSoftMarginTripletLoss"),
+    "batch-semi-hard": (losses.batch_semi_hard_triplet, "BatchSemiHardTripletLoss"),
+}
+BATCH_DISTANCES = {
+    name: getattr(st.BatchHardTripletLossDistanceFunction, f"{name}_distance")
+    for name in ("euclidean", "cosine")
+}
+GROUPS = {
+    "some": lambda seed: np.random.default_rng(seed).permutation([4, 4, 4, 4, 0, 0, 0, 9, -1]),
+    "one": lambda seed: np.full(BATCH, 3),
+}
+CASES |= {
+    f"{name}-{distance}-{number}-{groups}": (
+        functools.partial(ours, distance=distance, **margin),
+        (theirs, dict(distance_metric=BATCH_DISTANCES[distance], **margin)),
+        1,
+        GROUPS[groups],
+    )
+    for name, (ours, theirs) in BATCH_TRIPLETS.items()
+    for distance in BATCH_DISTANCES
+    for number in ("default", 0.3)
+    for groups in GROUPS
+    for margin in [{} if number == "default" else {"margin": number}]
+    # The soft one has no margin. With one class only the semi-hard one has a gradient.
+    if (name != "batch-soft" or number == "default")
+    and (groups == "some" or name == "batch-semi-hard")
+}
+
 
 EXACT = (
     "cosine", "ranking-symmetric-hard", "cosent", "angle-negatives-labels", "margin-mse-scores",
     "triplet-euclidean-5.0", "contrastive-cosine-0.5", "online-cosine-1.5",
+    "batch-all-euclidean-0.3-some", "batch-hard-euclidean-0.3-some",
+    "batch-soft-euclidean-default-some", "batch-semi-hard-euclidean-0.3-some",
 )  # fmt: skip
 """One loss of each formula, compared in float64 too, because float64 shows a wrong small
 constant."""
