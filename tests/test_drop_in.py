@@ -238,12 +238,23 @@ def test_a_trainer_of_several_data_sets_and_of_a_cross_encoder(
         ({"report_to": "wandb"}, "losses are in metrics.jsonl"),
         ({"deepspeed": "x.json"}, "deepspeed='x.json' is not supported"),
         ({"eval_strategy": "never"}, "choose 'no', 'epoch' or 'steps'"),
-        ({"batch_sampler": "group_by_label"}, "group_by_label"),
+        ({"batch_sampler": "by_length"}, "by_length"),
     ],
 )
 def test_a_training_argument_that_jsbert_lacks_is_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         SentenceTransformerTrainingArguments("x", **options)
+
+
+def test_samplers_are_options_of_the_recipe():
+    for sampler, wanted in (
+        (BatchSamplers.BATCH_SAMPLER, (False, False)),
+        (BatchSamplers.NO_DUPLICATES, (True, False)),
+        (BatchSamplers.NO_DUPLICATES_HASHED, (True, False)),
+        ("group_by_label", (False, True)),
+    ):
+        recipe = SentenceTransformerTrainingArguments("x", batch_sampler=sampler).recipe(9)
+        assert (recipe.no_duplicates, recipe.group_by_label) == wanted
 
 
 def test_arguments_of_the_trainer_and_the_losses_are_refused_by_name(model):

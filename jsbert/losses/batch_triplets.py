@@ -3,7 +3,7 @@ of each other.
 
 Each text of a batch is an anchor a. Its positives p are the other texts of its class, and its
 negatives n are the texts of all other classes. d is a distance, under the names of `margins`. A
-batch needs two texts or more of a class, and two classes or more.
+batch needs two texts or more of a class, and two classes or more: `Recipe.group_by_label`.
 """
 
 from collections.abc import Callable

@@ -15,6 +15,7 @@ class BatchSamplers(enum.StrEnum):
     BATCH_SAMPLER = "batch_sampler"
     NO_DUPLICATES = "no_duplicates"
     NO_DUPLICATES_HASHED = "no_duplicates_hashed"
+    GROUP_BY_LABEL = "group_by_label"
 
 
 class MultiDatasetBatchSamplers(enum.StrEnum):
@@ -169,7 +170,8 @@ class SentenceTransformerTrainingArguments:
             remat=self.gradient_checkpointing,
             seed=self.seed,
             mix=self.multi_dataset_batch_sampler.replace("_", "-"),
-            no_duplicates=self.batch_sampler != BatchSamplers.BATCH_SAMPLER,
+            no_duplicates=self.batch_sampler.startswith(BatchSamplers.NO_DUPLICATES),
+            group_by_label=self.batch_sampler == BatchSamplers.GROUP_BY_LABEL,
             max_steps=None if self.max_steps <= 0 and total == epochs * updates else total,
             eval_steps=self.eval_steps if self.eval_strategy == "steps" else None,
             checkpoint_steps=self.save_steps,

@@ -17,6 +17,7 @@ from jsbert.train.masking import masked
 from jsbert.train.objectives import OBJECTIVES, Choice, Objective, check_model, objective
 from jsbert.train.order import epoch_batches, mixed_batches
 from jsbert.train.recipe import Recipe
+from jsbert.train.spec import LABELS
 
 ROUNDING = 1e-5
 """How far a label may be outside of its objective's range: computed cosines of equal vectors are up
@@ -118,7 +119,7 @@ def plan(
     sources: Sequence[Source], objectives: Sequence[Objective], recipe: Recipe
 ) -> list[Update]:
     """All updates of a run, in order. They depend on the sizes of the data sets, the recipe and,
-    for `no_duplicates`, the texts."""
+    for `no_duplicates`, the texts; for `group_by_label`, the labels."""
     updates = []
     for epoch in range(recipe.epochs):
         groups = []
@@ -133,12 +134,26 @@ def plan(
                 seed=recipe.seed + number,
                 epoch=epoch,
                 texts=source.examples.texts if unique else None,
+                classes=_classes(source, learned, recipe),
             )
             groups.append(_groups(batches, recipe.batch_size, recipe.accumulate))
         # Rows i, i + accumulate, ... of an update are its i-th batch: `make_step` splits them so.
         for number, group in mixed_batches(groups, how=recipe.mix, seed=recipe.seed, epoch=epoch):
             updates.append(Update(epoch, number, np.stack(group, axis=1).ravel(), len(group)))
     return updates[: recipe.max_steps]
+
+
+def _classes(source, learned, recipe):
+    """The class of each example if the batches are to hold pairs of a class, else None."""
+    # By default they do where a text's class says which other texts are its positives.
+    grouped = recipe.group_by_label
+    grouped = learned.labels == "group" and not recipe.no_duplicates if grouped is None else grouped
+    if grouped and learned.labels not in ("class", "group"):
+        raise ValueError(
+            f"{source.name}: group_by_label is for labels that are classes, and {learned.kind} "
+            f"takes {LABELS[learned.labels]}; leave group_by_label out"
+        )
+    return source.examples.labels if grouped else None
 
 
 def _groups(batches, batch_size, accumulate):

@@ -46,6 +46,9 @@ class Recipe:
         mix: how several data sets take turns: "proportional" or "round-robin" (until the shortest
             is used up).
         no_duplicates: no text twice in a batch; None: where the objective takes in-batch negatives.
+        group_by_label: the examples of a class come in pairs, and the classes are spread over the
+            epoch; None: where a text's class says which texts are its positives, such as for
+            batch-hard-triplet. The batch size must be even, at least 4. Not with `no_duplicates`.
         max_steps: stop after this many updates; the schedule ends there.
         eval_steps: updates between evaluations; None: at the end of each epoch.
         checkpoint_steps: updates between checkpoints.
@@ -73,6 +76,7 @@ class Recipe:
     seed: int = 0
     mix: str = "proportional"
     no_duplicates: bool | None = None
+    group_by_label: bool | None = None
     max_steps: int | None = None
     eval_steps: int | None = None
     checkpoint_steps: int = 500
@@ -100,6 +104,8 @@ class Recipe:
             )
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; it must be an integer, 0 or more")
+        if self.no_duplicates and self.group_by_label:
+            raise ValueError("no_duplicates and group_by_label are both True; give one of them")
         check_choice("schedule", self.schedule, ("linear", "constant"))
         check_choice("mix", self.mix, ("proportional", "round-robin"))
         check_choice("dtype", self.dtype, ("float32", "bfloat16"))
