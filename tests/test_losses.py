@@ -76,6 +76,7 @@ BOUND = {
     "angle": (losses.angle, 2, SCORES),
     "angle-negatives": (losses.angle, 3, None),
     "margin-mse": (losses.margin_mse, 4, draw(BATCH, 2)),
+    "kl-distillation": (losses.kl_distillation, 4, draw(BATCH, 3)),
     "embedding-mse": (losses.embedding_mse, 2, draw(BATCH, DIM)),
     "similarity": (losses.similarity_distillation, 2, draw(2, BATCH, WIDTH)),
     "matryoshka": (losses.matryoshka(losses.multiple_negatives_ranking, dims=(10, 3)), 2, None),
@@ -247,6 +248,19 @@ def test_margin_mse_takes_margins_and_scores():
     assert losses.margin_mse(embeddings, np.float32([[2, 4]])).tolist() == [(1 + 9) / 2]
     assert losses.margin_mse(embeddings, np.float32([[5, 3, 1]])).tolist() == [(1 + 9) / 2]
     assert losses.margin_mse(embeddings[:3], np.float32([1])).tolist() == [4]
+
+
+def test_kl_distillation_of_equal_probabilities_is_zero():
+    embeddings = draw(4, BATCH, DIM)
+    scores = jnp.sum(embeddings[0] * embeddings[1:], axis=-1).T
+    values = losses.kl_distillation(embeddings, scores + 3)
+    assert np.allclose(values, 0, atol=1e-5)
+    values = losses.kl_distillation(
+        embeddings, 2 * scores, temperature=0.5, teacher_temperature=1.0
+    )
+    assert np.allclose(values, 0, atol=1e-5)
+    far = np.float32([[200, 0, -200]] * BATCH)  # the teacher is sure
+    assert jnp.isfinite(losses.kl_distillation(embeddings, far)).all()
 
 
 def test_embedding_mse_is_the_mean_over_towers_and_dimensions():
@@ -449,6 +463,15 @@ def test_in_batch_losses_are_known_through_their_wrappings():
             r"labels have shape \(2, 5\).*margins \(2, 1\).*scores \(2, 2\)",
         ),
         (lambda: losses.angle(draw(2, 2, 4), None), "pairs and no labels"),
+        (
+            lambda: losses.kl_distillation(draw(4, 2, 4), draw(2, 2)),
+            r"shape \(2, 2\), for 2 examples with 3 candidates; .* each: \(2, 3\)",
+        ),
+        (lambda: losses.kl_distillation(draw(2, 2, 4), draw(2, 1)), "two candidates or more"),
+        (
+            lambda: losses.kl_distillation(draw(3, 2, 4), draw(2, 2), temperature=0.0),
+            "temperatures are 0.0 and 0.0",
+        ),
     ],
 )
 def test_bad_options_and_labels_are_named(call, message):

@@ -43,10 +43,10 @@ COLUMNS = {
 """A column of labels for each kind of label."""
 
 
-def file_for(row, folder):
-    """Write a file that fits a row of the table."""
+def file_for(row, folder, labels=None):
+    """Write a file that fits a row of the table; `labels` replace those of `COLUMNS`."""
     texts = {f"text{n}": models.sentences(ROWS, seed=n, longest=6) for n in range(row.num_texts[0])}
-    columns = texts | COLUMNS[row.labels]
+    columns = texts | (COLUMNS[row.labels] if labels is None else {"label": labels})
     rows = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
@@ -234,11 +234,17 @@ def test_batches_are_grouped_by_label_where_a_row_needs_it(tiny):
         Recipe(no_duplicates=True, group_by_label=True)
 
 
-@pytest.mark.parametrize(
-    "kinds",
-    [[kind for kind, row in OBJECTIVES.items() if row.labels == "group"]],
-    ids=["group"],
-)
+RUNS = {
+    "batch-triplets": [kind for kind, row in OBJECTIVES.items() if row.labels == "group"],
+    "more": ["kl-distillation"],
+}
+"""Objectives that a run of the command line takes, each with a file of its own."""
+
+OWN_LABELS = {"kl-distillation": [[i / 2, 1.0] for i in range(ROWS)]}
+"""Labels whose shape the kind of labels does not say."""
+
+
+@pytest.mark.parametrize("kinds", RUNS.values(), ids=RUNS)
 def test_train_runs_the_rows(run, tiny_folder, tmp_path, kinds):
     argv = [
         "-m",
@@ -252,7 +258,8 @@ def test_train_runs_the_rows(run, tiny_folder, tmp_path, kinds):
     ]
     for kind in kinds:
         (tmp_path / kind).mkdir()
-        argv += ["--data", f"{kind}:{file_for(OBJECTIVES[kind], tmp_path / kind)}"]
+        file = file_for(OBJECTIVES[kind], tmp_path / kind, OWN_LABELS.get(kind))
+        argv += ["--data", f"{kind}:{file}"]
     code, _, err = run("train", *argv)
     assert code == 0, err
     lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()

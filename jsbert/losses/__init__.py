@@ -19,6 +19,7 @@ from jsbert.losses.classification import concatenate, init_classifier, softmax_c
 from jsbert.losses.distillation import embedding_mse, margin_mse, similarity_distillation
 from jsbert.losses.graded import angle, cosent, cosine_regression
 from jsbert.losses.in_batch import in_batch, is_in_batch
+from jsbert.losses.kl_distillation import kl_distillation
 from jsbert.losses.logits import binary_cross_entropy, cross_entropy, mse
 from jsbert.losses.margins import contrastive, online_contrastive, triplet
 from jsbert.losses.masked_lm import init_masked_lm_head, masked_lm, masked_lm_logits
@@ -42,6 +43,7 @@ __all__ = [
     "init_classifier",
     "init_masked_lm_head",
     "is_in_batch",
+    "kl_distillation",
     "margin_mse",
     "masked_lm",
     "masked_lm_logits",

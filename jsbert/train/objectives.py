@@ -196,6 +196,7 @@ OBJECTIVES: dict[str, Spec] = {
     "cosent": Spec(losses.cosent),
     "angle": Spec(losses.angle),
     "margin-mse": Spec(losses.margin_mse, num_texts=(3, None), labels="margins"),
+    "kl-distillation": Spec(losses.kl_distillation, num_texts=(3, None), labels="margins"),
     "embedding-mse": Spec(losses.embedding_mse, num_texts=(1, None), labels="vector"),
     "similarity-distillation": Spec(
         losses.similarity_distillation,

@@ -160,6 +160,24 @@ CASES = {
         3,
         scores,
     ),
+    "kl": (
+        losses.kl_distillation,
+        ("DistillKLDivLoss", {}),
+        5,
+        lambda seed: draw(seed, BATCH, 4),
+    ),
+    "kl-cosine": (
+        functools.partial(losses.kl_distillation, similarity="cosine", temperature=0.5),
+        ("DistillKLDivLoss", dict(similarity_fct=util.pairwise_cos_sim, temperature=0.5)),
+        3,
+        lambda seed: draw(seed, BATCH, 2),
+    ),
+    "kl-temperatures": (
+        functools.partial(losses.kl_distillation, temperature=2.0, teacher_temperature=0.7),
+        ("DistillKLDivLoss", dict(student_temperature=2.0, teacher_temperature=0.7)),
+        4,
+        lambda seed: draw(seed, BATCH, 3),
+    ),
 }
 """Our loss, their loss with its options, the number of towers, the labels."""
 
@@ -226,7 +244,7 @@ CASES |= {
 
 EXACT = (
     "cosine", "ranking-symmetric-hard", "cosent", "angle-negatives-labels", "margin-mse-scores",
-    "triplet-euclidean-5.0", "contrastive-cosine-0.5", "online-cosine-1.5",
+    "kl-temperatures", "triplet-euclidean-5.0", "contrastive-cosine-0.5", "online-cosine-1.5",
     "batch-all-euclidean-0.3-some", "batch-hard-euclidean-0.3-some",
     "batch-soft-euclidean-default-some", "batch-semi-hard-euclidean-0.3-some",
 )  # fmt: skip
