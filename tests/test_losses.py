@@ -75,6 +75,7 @@ BOUND = {
     "cosent": (losses.cosent, 2, SCORES),
     "angle": (losses.angle, 2, SCORES),
     "angle-negatives": (losses.angle, 3, None),
+    "global-orthogonal": (losses.global_orthogonal_regularization, 2, None),
     "margin-mse": (losses.margin_mse, 4, draw(BATCH, 2)),
     "kl-distillation": (losses.kl_distillation, 4, draw(BATCH, 3)),
     "embedding-mse": (losses.embedding_mse, 2, draw(BATCH, DIM)),
@@ -261,6 +262,20 @@ def test_kl_distillation_of_equal_probabilities_is_zero():
     assert np.allclose(values, 0, atol=1e-5)
     far = np.float32([[200, 0, -200]] * BATCH)  # the teacher is sure
     assert jnp.isfinite(losses.kl_distillation(embeddings, far)).all()
+
+
+def test_global_orthogonal_regularization_by_hand():
+    # Cosines 0.6 and 0 between the texts of a tower; in the second tower all are orthogonal.
+    embeddings = np.float32([[[1, 0, 0], [3, 4, 0], [0, 0, 2]], np.eye(3)])
+    mean, square = (0.6 + 0 + 0) / 3, 0.36 / 3
+    find = losses.global_orthogonal_regularization
+    assert find(embeddings, None).tolist() == pytest.approx([mean**2 / 2] * 3)
+    weights = dict(mean_weight=0.0, second_moment_weight=2.0, aggregation="sum")
+    assert find(embeddings, None, **weights).tolist() == [0] * 3  # 0.12 is below 1/3
+    short = find(embeddings[:, :2], None, **weights)
+    assert short.tolist() == pytest.approx([2 * (0.36 - 1 / 3)] * 2)
+    assert square < 1 / 3
+    assert find(embeddings[:, :1], None).tolist() == [0]
 
 
 def test_embedding_mse_is_the_mean_over_towers_and_dimensions():
@@ -466,6 +481,10 @@ def test_in_batch_losses_are_known_through_their_wrappings():
         (
             lambda: losses.kl_distillation(draw(4, 2, 4), draw(2, 2)),
             r"shape \(2, 2\), for 2 examples with 3 candidates; .* each: \(2, 3\)",
+        ),
+        (
+            lambda: losses.global_orthogonal_regularization(draw(2, 2, 4), None, aggregation="max"),
+            "aggregation is 'max'.*mean, sum",
         ),
         (lambda: losses.kl_distillation(draw(2, 2, 4), draw(2, 1)), "two candidates or more"),
         (

@@ -236,7 +236,7 @@ def test_batches_are_grouped_by_label_where_a_row_needs_it(tiny):
 
 RUNS = {
     "batch-triplets": [kind for kind, row in OBJECTIVES.items() if row.labels == "group"],
-    "more": ["kl-distillation"],
+    "more": ["kl-distillation", "global-orthogonal-regularization"],
 }
 """Objectives that a run of the command line takes, each with a file of its own."""
 

@@ -17,6 +17,7 @@ from jsbert.losses.batch_triplets import (
 )
 from jsbert.losses.classification import concatenate, init_classifier, softmax_classification
 from jsbert.losses.distillation import embedding_mse, margin_mse, similarity_distillation
+from jsbert.losses.global_orthogonal import global_orthogonal_regularization
 from jsbert.losses.graded import angle, cosent, cosine_regression
 from jsbert.losses.in_batch import in_batch, is_in_batch
 from jsbert.losses.kl_distillation import kl_distillation
@@ -39,6 +40,7 @@ __all__ = [
     "cosine_regression",
     "cross_entropy",
     "embedding_mse",
+    "global_orthogonal_regularization",
     "in_batch",
     "init_classifier",
     "init_masked_lm_head",

@@ -191,6 +191,11 @@ OBJECTIVES: dict[str, Spec] = {
         num_texts=(1, 1),
         labels="group",
     ),
+    "global-orthogonal-regularization": Spec(
+        losses.global_orthogonal_regularization,
+        num_texts=(1, None),
+        labels="none",
+    ),
     "contrastive": Spec(losses.contrastive, label_range=(0, 1)),
     "online-contrastive": Spec(losses.online_contrastive, labels="class", num_classes=2),
     "cosent": Spec(losses.cosent),

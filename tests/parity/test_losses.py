@@ -349,6 +349,27 @@ def test_softmax_classification(concatenation):
     assert_equal(ours, theirs, inputs, "float32")
 
 
+@pytest.mark.parametrize(
+    "options, theirs, dtype",
+    [
+        ({}, {}, "float32"),
+        ({"mean_weight": 0.5, "second_moment_weight": 3.0, "aggregation": "sum"}, {}, "float64"),
+        ({"mean_weight": 0.0}, {}, "float32"),
+        ({"second_moment_weight": 0.0}, {}, "float32"),
+        ({"similarity": "dot"}, {"similarity_fct": util.dot_score}, "float32"),
+    ],
+)
+def test_global_orthogonal_regularization(options, theirs, dtype):
+    same = {name: value for name, value in options.items() if name != "similarity"}
+    loss = st_losses("GlobalOrthogonalRegularizationLoss", **same, **theirs)
+    assert_equal(
+        lambda embeddings: losses.global_orthogonal_regularization(embeddings, None, **options),
+        lambda embeddings: sum(loss(tower_features(embeddings)).values()),
+        [draw(5, 3, BATCH, DIM) + 0.8],  # with a mean, so that both terms count
+        dtype,
+    )
+
+
 @pytest.mark.parametrize("each", [False, True])
 def test_embedding_mse(each):
     teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
