@@ -70,6 +70,37 @@ def test_a_frequent_text_makes_small_batches_at_the_end_and_nothing_is_lost():
     assert sorted(np.concatenate(batches)) == list(range(12))
 
 
+def test_classes_come_in_pairs_and_nothing_is_lost():
+    classes = np.array([0] * 8 + [5] * 7 + [-2] * 3 + [9])
+    batches = epoch_batches(19, 4, seed=0, epoch=0, classes=classes)
+    assert [len(batch) for batch in batches] == [4, 4, 4, 4, 3]
+    assert sorted(np.concatenate(batches)) == list(range(19))
+    order = np.concatenate(batches)[:16].reshape(8, 2)
+    assert (classes[order[:, 0]] == classes[order[:, 1]]).all()
+    assert sorted(classes[np.concatenate(batches)[16:]]) == [-2, 5, 9]
+    again, other = (epoch_batches(19, 4, seed=0, epoch=e, classes=classes) for e in (0, 1))
+    assert as_lists(again) == as_lists(batches) != as_lists(other)
+    assert epoch_batches(0, 4, seed=0, epoch=0, classes=np.zeros(0, int)) == []
+    assert len(epoch_batches(5, 4, seed=0, epoch=0, classes=np.arange(5))) == 2
+
+
+def test_classes_of_one_size_are_in_every_batch():
+    classes = np.arange(120) % 3
+    batches = epoch_batches(120, 6, seed=0, epoch=0, classes=classes)
+    assert all(sorted(classes[batch]) == [0, 0, 1, 1, 2, 2] for batch in batches)
+    rare = (np.arange(120) < 16).astype(int)  # 8 of 60 pairs, and 10 batches of 6 pairs
+    found = [rare[batch].sum() for batch in epoch_batches(120, 12, seed=0, epoch=0, classes=rare)]
+    assert max(found) <= 4
+
+
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_pairs_need_an_even_batch(batch_size):
+    with pytest.raises(
+        ValueError, match=f"batch_size is {batch_size}; .* even number, at least 4: change"
+    ):
+        epoch_batches(9, batch_size, seed=0, epoch=0, classes=np.zeros(9, int))
+
+
 def test_proportional_mixing_uses_all_batches_in_each_source_s_order():
     sources = [list(range(20)), list("abcdefgh"), []]
     mixed = mixed_batches(sources, seed=0, epoch=0)

@@ -22,6 +22,7 @@ def draw(*shape):
 SCORES = np.float32([0.9, 0.1, 0.5, 0.5, 0.0, 1.0])
 BINARY = np.array([1, 0, 1, 0, 0, 1])
 CLASS = np.array([3, 0, 1, 2, 1, 0])
+GROUP = np.array([7, 7, -2, 5, -2, 7])
 KERNEL, BIAS = draw(3 * DIM, CLASSES), draw(CLASSES)
 
 BOUND = {
@@ -45,6 +46,20 @@ BOUND = {
         3,
         None,
     ),
+    "batch-all": (losses.batch_all_triplet, 1, GROUP),
+    "batch-all-cosine": (
+        functools.partial(losses.batch_all_triplet, distance="cosine", margin=0.5),
+        1,
+        GROUP,
+    ),
+    "batch-hard": (losses.batch_hard_triplet, 1, GROUP),
+    "batch-hard-soft": (losses.batch_hard_soft_margin_triplet, 1, GROUP),
+    "batch-semi-hard": (losses.batch_semi_hard_triplet, 1, GROUP),
+    "batch-semi-hard-manhattan": (
+        functools.partial(losses.batch_semi_hard_triplet, distance="manhattan"),
+        1,
+        GROUP,
+    ),
     "contrastive": (losses.contrastive, 2, BINARY),
     "contrastive-euclidean": (
         functools.partial(losses.contrastive, distance="euclidean", margin=9.0),
@@ -60,7 +75,9 @@ BOUND = {
     "cosent": (losses.cosent, 2, SCORES),
     "angle": (losses.angle, 2, SCORES),
     "angle-negatives": (losses.angle, 3, None),
+    "global-orthogonal": (losses.global_orthogonal_regularization, 2, None),
     "margin-mse": (losses.margin_mse, 4, draw(BATCH, 2)),
+    "kl-distillation": (losses.kl_distillation, 4, draw(BATCH, 3)),
     "embedding-mse": (losses.embedding_mse, 2, draw(BATCH, DIM)),
     "similarity": (losses.similarity_distillation, 2, draw(2, BATCH, WIDTH)),
     "matryoshka": (losses.matryoshka(losses.multiple_negatives_ranking, dims=(10, 3)), 2, None),
@@ -120,7 +137,7 @@ def test_gradients_are_finite_at_equal_vectors_and_at_zero_vectors(name):
     vectors[2] = 0
     equal = np.broadcast_to(vectors, shape).copy()
     one_zero = draw(*shape)
-    one_zero[1] = 0
+    one_zero[1:2] = 0
     for embeddings in (equal, one_zero, np.zeros_like(equal)):
         values, jacobian = compiled(name)(embeddings)
         assert jnp.isfinite(values).all()
@@ -177,6 +194,36 @@ def test_online_contrastive_of_one_kind_compares_with_the_mean(label, wanted):
     assert values.tolist() == wanted
 
 
+LINE = np.float32([[[0], [2], [3], [7]]])
+"""Four texts at these places, of the classes 0, 0, 1, 1 in the tests below."""
+
+
+def test_batch_triplets_by_hand():
+    classes = np.array([0, 0, 1, 1])
+    # d(a, p) - d(a, n) + 1.5: text 0: 2 - 3, 2 - 7; 1: 2 - 1, 2 - 5; 2: 4 - 3, 4 - 1; 3: 4 - 7, 4 - 5
+    values = losses.batch_all_triplet(LINE, classes, margin=1.5)
+    wanted = np.array([0.5, 2.5, 2.5 + 4.5, 0.5])
+    assert values.tolist() == pytest.approx((4 * wanted / 5).tolist())
+    values = losses.batch_hard_triplet(LINE, classes, margin=1.5)
+    assert values.tolist() == [0.5, 2.5, 4.5, 0.5]
+    values = losses.batch_hard_soft_margin_triplet(LINE, classes)
+    assert values.tolist() == pytest.approx(np.log1p(np.exp([-1, 1, 3, -1])).tolist())
+    # The negative is the nearest one behind the positive: 3, 5, none behind 4: 3, 5.
+    values = losses.batch_semi_hard_triplet(LINE, classes, margin=1.5)
+    assert values.tolist() == [0.5, 0, 2.5, 0.5]
+
+
+def test_batch_triplets_of_one_class_and_of_classes_of_one_text():
+    one, each = np.zeros(4, int), np.arange(4)
+    hard = functools.partial(losses.batch_hard_triplet, margin=1.5)
+    assert losses.batch_all_triplet(LINE, one).tolist() == [0] * 4
+    assert losses.batch_all_triplet(LINE, each).tolist() == [0] * 4
+    assert losses.batch_semi_hard_triplet(LINE, each).tolist() == [0] * 4
+    assert hard(LINE, each).tolist() == [0, 0.5, 0.5, 0]
+    assert hard(LINE, one).tolist() == [1.5] * 4
+    assert not jax.grad(lambda x: hard(x, one).sum())(jnp.asarray(LINE)).any()
+
+
 def test_cosent_compares_pairs_of_different_labels():
     embeddings = np.float32([[[1, 0]] * 3, [[1, 0], [0, 1], [3, 4]]])  # cosines 1, 0, 0.6
     wanted = np.log(1 + np.exp(2 * (1 - 0)) + np.exp(2 * (0.6 - 0)))
@@ -202,6 +249,33 @@ def test_margin_mse_takes_margins_and_scores():
     assert losses.margin_mse(embeddings, np.float32([[2, 4]])).tolist() == [(1 + 9) / 2]
     assert losses.margin_mse(embeddings, np.float32([[5, 3, 1]])).tolist() == [(1 + 9) / 2]
     assert losses.margin_mse(embeddings[:3], np.float32([1])).tolist() == [4]
+
+
+def test_kl_distillation_of_equal_probabilities_is_zero():
+    embeddings = draw(4, BATCH, DIM)
+    scores = jnp.sum(embeddings[0] * embeddings[1:], axis=-1).T
+    values = losses.kl_distillation(embeddings, scores + 3)
+    assert np.allclose(values, 0, atol=1e-5)
+    values = losses.kl_distillation(
+        embeddings, 2 * scores, temperature=0.5, teacher_temperature=1.0
+    )
+    assert np.allclose(values, 0, atol=1e-5)
+    far = np.float32([[200, 0, -200]] * BATCH)  # the teacher is sure
+    assert jnp.isfinite(losses.kl_distillation(embeddings, far)).all()
+
+
+def test_global_orthogonal_regularization_by_hand():
+    # Cosines 0.6 and 0 between the texts of a tower; in the second tower all are orthogonal.
+    embeddings = np.float32([[[1, 0, 0], [3, 4, 0], [0, 0, 2]], np.eye(3)])
+    mean, square = (0.6 + 0 + 0) / 3, 0.36 / 3
+    find = losses.global_orthogonal_regularization
+    assert find(embeddings, None).tolist() == pytest.approx([mean**2 / 2] * 3)
+    weights = dict(mean_weight=0.0, second_moment_weight=2.0, aggregation="sum")
+    assert find(embeddings, None, **weights).tolist() == [0] * 3  # 0.12 is below 1/3
+    short = find(embeddings[:, :2], None, **weights)
+    assert short.tolist() == pytest.approx([2 * (0.36 - 1 / 3)] * 2)
+    assert square < 1 / 3
+    assert find(embeddings[:, :1], None).tolist() == [0]
 
 
 def test_embedding_mse_is_the_mean_over_towers_and_dimensions():
@@ -404,6 +478,19 @@ def test_in_batch_losses_are_known_through_their_wrappings():
             r"labels have shape \(2, 5\).*margins \(2, 1\).*scores \(2, 2\)",
         ),
         (lambda: losses.angle(draw(2, 2, 4), None), "pairs and no labels"),
+        (
+            lambda: losses.kl_distillation(draw(4, 2, 4), draw(2, 2)),
+            r"shape \(2, 2\), for 2 examples with 3 candidates; .* each: \(2, 3\)",
+        ),
+        (
+            lambda: losses.global_orthogonal_regularization(draw(2, 2, 4), None, aggregation="max"),
+            "aggregation is 'max'.*mean, sum",
+        ),
+        (lambda: losses.kl_distillation(draw(2, 2, 4), draw(2, 1)), "two candidates or more"),
+        (
+            lambda: losses.kl_distillation(draw(3, 2, 4), draw(2, 2), temperature=0.0),
+            "temperatures are 0.0 and 0.0",
+        ),
     ],
 )
 def test_bad_options_and_labels_are_named(call, message):

@@ -18,12 +18,14 @@ from jsbert.train import (
     BI_ENCODER,
     CROSS_ENCODER,
     OBJECTIVES,
+    Recipe,
     Source,
     Spec,
     objective,
     of_embeddings,
     per_example_grads,
 )
+from jsbert.train.batches import plan
 from jsbert.train.spec import LABELS
 from tests import command_line, models
 
@@ -34,16 +36,17 @@ COLUMNS = {
     "words": {},
     "number": {"score": SCORES},
     "class": {"label": [i % 2 for i in range(ROWS)]},
+    "group": {"label": [7 - i % 2 for i in range(ROWS)]},
     "margins": {"score": SCORES},
     "vector": {"label": [[float(i), 1.0] for i in range(ROWS)]},
 }
 """A column of labels for each kind of label."""
 
 
-def file_for(row, folder):
-    """Write a file that fits a row of the table."""
+def file_for(row, folder, labels=None):
+    """Write a file that fits a row of the table; `labels` replace those of `COLUMNS`."""
     texts = {f"text{n}": models.sentences(ROWS, seed=n, longest=6) for n in range(row.num_texts[0])}
-    columns = texts | COLUMNS[row.labels]
+    columns = texts | (COLUMNS[row.labels] if labels is None else {"label": labels})
     rows = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
@@ -196,6 +199,73 @@ def test_the_classes_of_a_new_row_are_counted_and_have_no_range(
     if model == "bi-encoder":  # the cross-encoder itself has the number
         with pytest.raises(ValueError, match="'made-up' needs num_labels"):
             objective("made-up")
+
+
+def test_groups_are_any_whole_numbers(tiny):
+    columns = {"text": ["a", "b"], "label": [-3, 900]}
+    assert Source(Examples.from_columns(columns), "batch-hard-triplet").build(tiny.config).in_batch
+    examples = Examples.from_columns(columns | {"label": [1, 0.5]})
+    message = "example 1 has the label 0.5; batch-hard-triplet takes whole numbers"
+    with pytest.raises(ValueError, match=message):
+        Source(examples, "batch-hard-triplet").build(tiny.config)
+
+
+def test_batches_are_grouped_by_label_where_a_row_needs_it(tiny):
+    texts, labels = models.sentences(24), np.arange(24) // 8
+    examples = Examples.from_columns({"text": texts, "label": labels})
+
+    def number_of_classes(source, **options):
+        updates = plan([source], [source.build(tiny.config)], Recipe(batch_size=6, **options))
+        return {len(set(source.examples.labels[update.indices])) for update in updates}
+
+    source = Source(examples, "batch-all-triplet")
+    assert number_of_classes(source) == {3}
+    assert number_of_classes(source, group_by_label=True) == {3}
+    # Drawn at random, some batch has other numbers than 2, 2, 2.
+    assert number_of_classes(source, no_duplicates=True) == number_of_classes(
+        source, group_by_label=False
+    )
+    pairs = Examples.from_columns({"a": texts, "b": texts, "label": labels})
+    source = Source(pairs, objective("softmax", num_labels=3))
+    assert number_of_classes(source, group_by_label=True) == {3}
+    with pytest.raises(ValueError, match="train: group_by_label is for labels that are classes"):
+        number_of_classes(Source(pairs, "cosent"), group_by_label=True)
+    with pytest.raises(ValueError, match="are both True"):
+        Recipe(no_duplicates=True, group_by_label=True)
+
+
+RUNS = {
+    "batch-triplets": [kind for kind, row in OBJECTIVES.items() if row.labels == "group"],
+    "more": ["kl-distillation", "global-orthogonal-regularization"],
+}
+"""Objectives that a run of the command line takes, each with a file of its own."""
+
+OWN_LABELS = {"kl-distillation": [[i / 2, 1.0] for i in range(ROWS)]}
+"""Labels whose shape the kind of labels does not say."""
+
+
+@pytest.mark.parametrize("kinds", RUNS.values(), ids=RUNS)
+def test_train_runs_the_rows(run, tiny_folder, tmp_path, kinds):
+    argv = [
+        "-m",
+        tiny_folder,
+        "-o",
+        tmp_path / "out",
+        "--batch-size",
+        str(ROWS),
+        "--log-steps",
+        "1",
+    ]
+    for kind in kinds:
+        (tmp_path / kind).mkdir()
+        file = file_for(OBJECTIVES[kind], tmp_path / kind, OWN_LABELS.get(kind))
+        argv += ["--data", f"{kind}:{file}"]
+    code, _, err = run("train", *argv)
+    assert code == 0, err
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len({row["source"] for row in rows}) == len(kinds)
+    assert all(np.isfinite([row["loss"], row["grad_norm"]]).all() for row in rows)
 
 
 def test_a_loss_of_ones_own_says_whether_examples_meet_in_it(tiny):

@@ -170,6 +170,14 @@ def train(
             show_default="for in-batch negatives",
         ),
     ] = None,
+    group_by_label: Annotated[
+        bool | None,
+        Option(
+            "--group-by-label/--no-group-by-label",
+            help="Several texts of a class in each batch.",
+            show_default="for batch-all-triplet and its like",
+        ),
+    ] = None,
     max_steps: Annotated[
         int | None, Option(help="Stop after this number of updates.", min=1, show_default="none")
     ] = None,

@@ -9,10 +9,18 @@ float32, or in float64 if the embeddings are float64. Gradients are finite at eq
 zero vectors.
 """
 
+from jsbert.losses.batch_triplets import (
+    batch_all_triplet,
+    batch_hard_soft_margin_triplet,
+    batch_hard_triplet,
+    batch_semi_hard_triplet,
+)
 from jsbert.losses.classification import concatenate, init_classifier, softmax_classification
 from jsbert.losses.distillation import embedding_mse, margin_mse, similarity_distillation
+from jsbert.losses.global_orthogonal import global_orthogonal_regularization
 from jsbert.losses.graded import angle, cosent, cosine_regression
 from jsbert.losses.in_batch import in_batch, is_in_batch
+from jsbert.losses.kl_distillation import kl_distillation
 from jsbert.losses.logits import binary_cross_entropy, cross_entropy, mse
 from jsbert.losses.margins import contrastive, online_contrastive, triplet
 from jsbert.losses.masked_lm import init_masked_lm_head, masked_lm, masked_lm_logits
@@ -21,6 +29,10 @@ from jsbert.losses.ranking import multiple_negatives_ranking
 
 __all__ = [
     "angle",
+    "batch_all_triplet",
+    "batch_hard_soft_margin_triplet",
+    "batch_hard_triplet",
+    "batch_semi_hard_triplet",
     "binary_cross_entropy",
     "concatenate",
     "contrastive",
@@ -28,10 +40,12 @@ __all__ = [
     "cosine_regression",
     "cross_entropy",
     "embedding_mse",
+    "global_orthogonal_regularization",
     "in_batch",
     "init_classifier",
     "init_masked_lm_head",
     "is_in_batch",
+    "kl_distillation",
     "margin_mse",
     "masked_lm",
     "masked_lm_logits",

@@ -17,6 +17,7 @@ from jsbert.train.masking import masked
 from jsbert.train.objectives import OBJECTIVES, Choice, Objective, check_model, objective
 from jsbert.train.order import epoch_batches, mixed_batches
 from jsbert.train.recipe import Recipe
+from jsbert.train.spec import LABELS
 
 ROUNDING = 1e-5
 """How far a label may be outside of its objective's range: computed cosines of equal vectors are up
@@ -118,7 +119,7 @@ def plan(
     sources: Sequence[Source], objectives: Sequence[Objective], recipe: Recipe
 ) -> list[Update]:
     """All updates of a run, in order. They depend on the sizes of the data sets, the recipe and,
-    for `no_duplicates`, the texts."""
+    for `no_duplicates`, the texts; for `group_by_label`, the labels."""
     updates = []
     for epoch in range(recipe.epochs):
         groups = []
@@ -133,12 +134,26 @@ def plan(
                 seed=recipe.seed + number,
                 epoch=epoch,
                 texts=source.examples.texts if unique else None,
+                classes=_classes(source, learned, recipe),
             )
             groups.append(_groups(batches, recipe.batch_size, recipe.accumulate))
         # Rows i, i + accumulate, ... of an update are its i-th batch: `make_step` splits them so.
         for number, group in mixed_batches(groups, how=recipe.mix, seed=recipe.seed, epoch=epoch):
             updates.append(Update(epoch, number, np.stack(group, axis=1).ravel(), len(group)))
     return updates[: recipe.max_steps]
+
+
+def _classes(source, learned, recipe):
+    """The class of each example if the batches are to hold pairs of a class, else None."""
+    # By default they do where a text's class says which other texts are its positives.
+    grouped = recipe.group_by_label
+    grouped = learned.labels == "group" and not recipe.no_duplicates if grouped is None else grouped
+    if grouped and learned.labels not in ("class", "group"):
+        raise ValueError(
+            f"{source.name}: group_by_label is for labels that are classes, and {learned.kind} "
+            f"takes {LABELS[learned.labels]}; leave group_by_label out"
+        )
+    return source.examples.labels if grouped else None
 
 
 def _groups(batches, batch_size, accumulate):
@@ -235,7 +250,7 @@ def _check_examples(source, learned):
 def _labels(labels, learned, source, indices):
     """The labels as int32 (classes) or float32 (others). Raise ValueError for a label that the
     objective cannot take; the message names the first one."""
-    if learned.labels in ("number", "class") and labels.ndim != 1:
+    if learned.labels in ("number", "class", "group") and labels.ndim != 1:
         raise ValueError(
             f"{source.name}: the labels have shape {labels.shape}; {learned.kind} takes one "
             f"{learned.labels} an example"
@@ -243,6 +258,9 @@ def _labels(labels, learned, source, indices):
     if learned.labels == "class":
         is_right = np.isin(labels, np.arange(learned.num_classes))
         allowed = f"has {learned.num_classes} classes, 0 to {learned.num_classes - 1}"
+    elif learned.labels == "group":
+        is_right = (labels == np.round(labels)) & (np.abs(labels) < 2**31)
+        allowed = "takes whole numbers, the same for all texts of a class"
     elif learned.label_range is not None:
         low, high = learned.label_range
         is_right = (low - ROUNDING <= labels) & (labels <= high + ROUNDING)
@@ -256,7 +274,8 @@ def _labels(labels, learned, source, indices):
             f"{source.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}; "
             f"{learned.kind} {allowed}"
         )
-    return np.asarray(labels, np.int32 if learned.labels == "class" else np.float32)
+    is_whole = learned.labels in ("class", "group")
+    return np.asarray(labels, np.int32 if is_whole else np.float32)
 
 
 def _hide_words(arrays, tokenizer, seed, epoch, indices):

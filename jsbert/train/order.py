@@ -20,6 +20,7 @@ def epoch_batches(
     seed: int,
     epoch: int,
     texts: Sequence[Sequence[str]] | None = None,
+    classes: Int[np.ndarray, " examples"] | None = None,
 ) -> list[Int[np.ndarray, " batch"]]:
     """The batches of an epoch. Each example is in one batch; the order depends on (seed, epoch)
     alone. If `batch_size` does not divide the number of examples, the last batch is smaller.
@@ -32,15 +33,27 @@ def epoch_batches(
             the columns. An example goes into the first batch with room after all batches that have
             one of its texts. If a text is in more examples than there are batches, there are
             smaller batches at the end, down to one example.
+        classes: the class of each example. If given, the examples of a class come in pairs that
+            stay together in a batch, and the classes are spread over the epoch. If the number of a
+            class is odd, one of its examples has no partner; such examples are in the last batches.
+            `batch_size` must then be even, at least 4. It is not for use with `texts`.
 
     >>> [batch.tolist() for batch in epoch_batches(5, 2, seed=0, epoch=1)]
     [[1, 4], [3, 0], [2]]
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    order = np.random.default_rng([seed, epoch]).permutation(num_examples)
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(num_examples)
     if texts is not None:
         return _without_duplicates(order, batch_size, texts)
+    if classes is not None:
+        if batch_size < 4 or batch_size % 2:
+            raise ValueError(
+                f"batch_size is {batch_size}; batches grouped by label need an even number, at "
+                "least 4: change it, or give group_by_label=False"
+            )
+        order = _in_pairs(order, classes[order], generator)
     return [order[start : start + batch_size] for start in range(0, num_examples, batch_size)]
 
 
@@ -70,6 +83,24 @@ def mixed_batches(
     rest = [iter(batches) for batches in per_source]
     drawn = np.random.default_rng([seed, epoch, 1]).permutation(sources)
     return [(source, next(rest[source])) for source in drawn.tolist()]
+
+
+def _in_pairs(order, classes, generator):
+    """`order` changed so that entries 0 and 1 have the same class, entries 2 and 3, and so on; then
+    the examples without partner.
+
+    A class with n pairs has one of them, at random, in each n-th of the epoch.
+    """
+    order = order[np.argsort(classes, kind="stable")]  # class after class
+    _, sizes = np.unique(classes, return_counts=True)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the class
+    pair, num_pairs = place // 2, np.repeat(sizes // 2, sizes)
+    has_partner = pair < num_pairs
+    pairs = order[has_partner].reshape(-1, 2)
+    first = has_partner & (place % 2 == 0)
+    time = (pair[first] + generator.random(len(pairs))) / num_pairs[first]
+    alone = generator.permutation(order[~has_partner])
+    return np.concatenate([pairs[np.argsort(time)].ravel(), alone])
 
 
 def _without_duplicates(order, batch_size, texts):

@@ -49,6 +49,9 @@ class Recipe:
             is used up).
         no_duplicates: whether no text may be twice in a batch; None: true for objectives with
             in-batch negatives.
+        group_by_label: the examples of a class come in pairs, and the classes are spread over the
+            epoch; None: where a text's class says which texts are its positives, such as for
+            batch-hard-triplet. The batch size must be even, at least 4. Not with `no_duplicates`.
         max_steps: stop after this number of updates; the schedule ends there.
         eval_steps: the number of updates between evaluations; None: evaluate at the end of each
             epoch.
@@ -77,6 +80,7 @@ class Recipe:
     seed: int = 0
     mix: str = "proportional"
     no_duplicates: bool | None = None
+    group_by_label: bool | None = None
     max_steps: int | None = None
     eval_steps: int | None = None
     checkpoint_steps: int = 500
@@ -104,6 +108,8 @@ class Recipe:
             )
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; it must be an integer, 0 or more")
+        if self.no_duplicates and self.group_by_label:
+            raise ValueError("no_duplicates and group_by_label are both True; give one of them")
         check_choice("schedule", self.schedule, ("linear", "constant"))
         check_choice("mix", self.mix, ("proportional", "round-robin"))
         check_choice("dtype", self.dtype, ("float32", "bfloat16"))

@@ -18,6 +18,7 @@ LABELS: Mapping[str, str] = {
     "none": "no labels",
     "number": "a number an example",
     "class": "a class an example",
+    "group": "a class an example, whose number can be any",
     "margins": "a teacher's margins or scores, as they are",
     "vector": "a teacher's vectors, as they are",
     "words": "no labels, because it hides words of the texts itself",

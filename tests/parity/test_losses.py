@@ -160,6 +160,24 @@ CASES = {
         3,
         scores,
     ),
+    "kl": (
+        losses.kl_distillation,
+        ("DistillKLDivLoss", {}),
+        5,
+        lambda seed: draw(seed, BATCH, 4),
+    ),
+    "kl-cosine": (
+        functools.partial(losses.kl_distillation, similarity="cosine", temperature=0.5),
+        ("DistillKLDivLoss", dict(similarity_fct=util.pairwise_cos_sim, temperature=0.5)),
+        3,
+        lambda seed: draw(seed, BATCH, 2),
+    ),
+    "kl-temperatures": (
+        functools.partial(losses.kl_distillation, temperature=2.0, teacher_temperature=0.7),
+        ("DistillKLDivLoss", dict(student_temperature=2.0, teacher_temperature=0.7)),
+        4,
+        lambda seed: draw(seed, BATCH, 3),
+    ),
 }
 """Our loss, their loss with its options, the number of towers, the labels."""
 
@@ -192,10 +210,43 @@ CASES |= {
     for margin in (0.5, 1.5)
 }
 
+BATCH_TRIPLETS = {
+    "batch-all": (losses.batch_all_triplet, "BatchAllTripletLoss"),
+    "batch-hard": (losses.batch_hard_triplet, "BatchHardTripletLoss"),
+    "batch-soft": (losses.batch_hard_soft_margin_triplet, "BatchHardSoftMarginTripletLoss"),
+    "batch-semi-hard": (losses.batch_semi_hard_triplet, "BatchSemiHardTripletLoss"),
+}
+BATCH_DISTANCES = {
+    name: getattr(st.BatchHardTripletLossDistanceFunction, f"{name}_distance")
+    for name in ("euclidean", "cosine")
+}
+GROUPS = {
+    "some": lambda seed: np.random.default_rng(seed).permutation([4, 4, 4, 4, 0, 0, 0, 9, -1]),
+    "one": lambda seed: np.full(BATCH, 3),
+}
+CASES |= {
+    f"{name}-{distance}-{number}-{groups}": (
+        functools.partial(ours, distance=distance, **margin),
+        (theirs, dict(distance_metric=BATCH_DISTANCES[distance], **margin)),
+        1,
+        GROUPS[groups],
+    )
+    for name, (ours, theirs) in BATCH_TRIPLETS.items()
+    for distance in BATCH_DISTANCES
+    for number in ("default", 0.3)
+    for groups in GROUPS
+    for margin in [{} if number == "default" else {"margin": number}]
+    # The soft one has no margin. With one class only the semi-hard one has a gradient.
+    if (name != "batch-soft" or number == "default")
+    and (groups == "some" or name == "batch-semi-hard")
+}
+
 
 EXACT = (
     "cosine", "ranking-symmetric-hard", "cosent", "angle-negatives-labels", "margin-mse-scores",
-    "triplet-euclidean-5.0", "contrastive-cosine-0.5", "online-cosine-1.5",
+    "kl-temperatures", "triplet-euclidean-5.0", "contrastive-cosine-0.5", "online-cosine-1.5",
+    "batch-all-euclidean-0.3-some", "batch-hard-euclidean-0.3-some",
+    "batch-soft-euclidean-default-some", "batch-semi-hard-euclidean-0.3-some",
 )  # fmt: skip
 """One loss of each formula, compared in float64 too, because float64 shows a wrong small
 constant."""
@@ -296,6 +347,27 @@ def test_softmax_classification(concatenation):
         draw(7, 1, CLASSES)[0],
     ]
     assert_equal(ours, theirs, inputs, "float32")
+
+
+@pytest.mark.parametrize(
+    "options, theirs, dtype",
+    [
+        ({}, {}, "float32"),
+        ({"mean_weight": 0.5, "second_moment_weight": 3.0, "aggregation": "sum"}, {}, "float64"),
+        ({"mean_weight": 0.0}, {}, "float32"),
+        ({"second_moment_weight": 0.0}, {}, "float32"),
+        ({"similarity": "dot"}, {"similarity_fct": util.dot_score}, "float32"),
+    ],
+)
+def test_global_orthogonal_regularization(options, theirs, dtype):
+    same = {name: value for name, value in options.items() if name != "similarity"}
+    loss = st_losses("GlobalOrthogonalRegularizationLoss", **same, **theirs)
+    assert_equal(
+        lambda embeddings: losses.global_orthogonal_regularization(embeddings, None, **options),
+        lambda embeddings: sum(loss(tower_features(embeddings)).values()),
+        [draw(5, 3, BATCH, DIM) + 0.8],  # with a mean, so that both terms count
+        dtype,
+    )
 
 
 @pytest.mark.parametrize("each", [False, True])
