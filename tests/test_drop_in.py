@@ -160,8 +160,31 @@ LOSSES = {
     "MultipleNegativesSymmetricRankingLoss": ({}, {}),
     "CachedMultipleNegativesRankingLoss": ({"mini_batch_size": 2}, {}),
     "TripletLoss": ({"distance_metric": TripletDistanceMetric.COSINE}, {"n": ANCHORS[2:] * 2}),
+    "DistillKLDivLoss": (
+        {"temperature": 2},
+        {"n": ANCHORS[2:] * 2, "label": [[score, 1 - score] for score in SCORES]},
+    ),
+    "GlobalOrthogonalRegularizationLoss": ({"mean_weight": None}, {}),
     "MarginMSELoss": ({}, {"n": ANCHORS[2:] * 2, "label": SCORES}),
 }
+
+
+SINGLE = {
+    "BatchAllTripletLoss": {"margin": 2},
+    "BatchHardTripletLoss": {"distance_metric": "cosine"},
+    "BatchSemiHardTripletLoss": {},
+    "BatchHardSoftMarginTripletLoss": {},
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_trainer_takes_single_texts_with_classes(tiny_folder, tmp_path, name):
+    model = SentenceTransformer(tiny_folder)
+    columns = {"text": [*ANCHORS, *ANCHORS[:2]], "label": [0, 1, 0, 1, 0, 1, 1, 0]}
+    loss = getattr(losses, name)(model, **SINGLE[name])
+    sampler = {"batch_sampler": BatchSamplers.GROUP_BY_LABEL}
+    output = trainer_of(model, tmp_path / "run", loss, columns, **sampler).train()
+    assert np.isfinite(output.training_loss)
 
 
 @pytest.mark.parametrize("name", LOSSES)

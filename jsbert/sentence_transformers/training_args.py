@@ -166,16 +166,15 @@ class SentenceTransformerTrainingArguments:
         if total <= 0:
             total = max(1, math.ceil(self.num_train_epochs * updates))
         epochs = max(1, math.ceil(total / updates))
+        schedule = str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
+        schedule = schedule.replace("constant_with_warmup", "constant")
         share = self.warmup_steps if self.warmup_steps < 1 else self.warmup_steps / total
         return Recipe(
             epochs=epochs,
             batch_size=self.per_device_train_batch_size,
             learning_rate=self.learning_rate,
             warmup=min(1.0, share),
-            schedule=str(
-                getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type)
-            ).removeprefix("constant_with_warmup")
-            or "constant",
+            schedule=schedule,
             weight_decay=self.weight_decay,
             max_grad_norm=self.max_grad_norm or None,
             accumulate=self.gradient_accumulation_steps,
