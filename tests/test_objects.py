@@ -232,5 +232,12 @@ def test_a_model_cannot_be_unpickled_in_a_forked_process(tiny):
     assert in_process("fork", Pickled()).startswith("RuntimeError: this process was forked")
 
 
+def test_a_model_is_pickled_after_its_cached_properties_were_used(tiny):
+    assert tiny.tokenizer.special_ids
+    copy = pickle.loads(pickle.dumps(tiny))
+    assert copy.tokenizer.special_ids == tiny.tokenizer.special_ids
+    np.testing.assert_array_equal(copy.encode(TEXTS), tiny.encode(TEXTS))
+
+
 def test_a_spawned_process_gets_a_model_that_works(tiny):
     np.testing.assert_allclose(in_process("spawn", tiny), tiny.encode(TEXTS), atol=1e-6)

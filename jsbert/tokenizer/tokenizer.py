@@ -116,6 +116,10 @@ class Tokenizer:
             backend = dataclasses.replace(backend, max_length=max_length)
         return dataclasses.replace(self, backend=backend, max_length=max_length)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields, for pickle. Cached properties stay behind: not all can be pickled."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     @functools.cached_property
     def largest_id(self) -> int:
         """The largest token id of the vocabulary."""
