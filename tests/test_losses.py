@@ -76,6 +76,14 @@ BOUND = {
     "angle": (losses.angle, 2, SCORES),
     "angle-negatives": (losses.angle, 3, None),
     "global-orthogonal": (losses.global_orthogonal_regularization, 2, None),
+    "guided": (losses.guided_negatives_ranking, 3, draw(3, BATCH, WIDTH)),
+    "guided-relative": (
+        functools.partial(
+            losses.guided_negatives_ranking, margin=0.1, margin_strategy="relative", temperature=1.0
+        ),
+        2,
+        draw(2, BATCH, WIDTH),
+    ),
     "margin-mse": (losses.margin_mse, 4, draw(BATCH, 2)),
     "kl-distillation": (losses.kl_distillation, 4, draw(BATCH, 3)),
     "embedding-mse": (losses.embedding_mse, 2, draw(BATCH, DIM)),
@@ -276,6 +284,31 @@ def test_global_orthogonal_regularization_by_hand():
     assert short.tolist() == pytest.approx([2 * (0.36 - 1 / 3)] * 2)
     assert square < 1 / 3
     assert find(embeddings[:, :1], None).tolist() == [0]
+
+
+def test_the_guide_takes_negatives_away():
+    embeddings, guide = draw(3, 4, DIM), np.zeros((3, 4, 4), np.float32)
+    guide[:] = np.eye(4)  # each pair alone, so that all other texts are negatives
+    find = functools.partial(losses.guided_negatives_ranking, temperature=0.05)
+    plain = find(embeddings[:2], guide[:2], contrast_anchors=False, contrast_positives=False)
+    wanted = losses.multiple_negatives_ranking(embeddings[:2], None, scale=20.0)
+    assert np.allclose(plain, wanted, rtol=1e-4)
+    unit = embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    guide[1, 2] = guide[0, 1]  # positive 2 is as near to anchor 1 as its own positive is
+    values = find(embeddings, guide, margin=0.1)
+    cosines = 20 * np.concatenate(
+        [unit[0] @ unit[1].T, unit[0] @ unit[0].T, unit[1] @ unit[1].T, unit[0] @ unit[2].T], axis=1
+    )
+    # Away from example 1 are positive 2, itself twice, positive 2 again, and its hard negative.
+    left = [n for n in range(16) if n not in (2, 4 + 1, 8 + 1, 8 + 2, 12 + 1)]
+    wanted = np.log(np.exp(cosines[1, left]).sum()) - cosines[1, 1]
+    assert values[1] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_text_is_not_its_own_guided_negative():
+    same = np.broadcast_to(draw(4, DIM), (2, 4, DIM))  # the guide's cosine of each pair is 1
+    values = losses.guided_negatives_ranking(same, np.eye(4)[None].repeat(2, axis=0))
+    assert values.max() < 0.1
 
 
 def test_embedding_mse_is_the_mean_over_towers_and_dimensions():
@@ -485,6 +518,12 @@ def test_in_batch_losses_are_known_through_their_wrappings():
         (
             lambda: losses.global_orthogonal_regularization(draw(2, 2, 4), None, aggregation="max"),
             "aggregation is 'max'.*mean, sum",
+        ),
+        (
+            lambda: losses.guided_negatives_ranking(
+                draw(2, 2, 4), draw(2, 2, 3), margin_strategy="none"
+            ),
+            "margin_strategy is 'none'.*absolute, relative",
         ),
         (lambda: losses.kl_distillation(draw(2, 2, 4), draw(2, 1)), "two candidates or more"),
         (

@@ -236,12 +236,25 @@ def test_batches_are_grouped_by_label_where_a_row_needs_it(tiny):
 
 RUNS = {
     "batch-triplets": [kind for kind, row in OBJECTIVES.items() if row.labels == "group"],
-    "more": ["kl-distillation", "global-orthogonal-regularization"],
+    "more": ["kl-distillation", "global-orthogonal-regularization", "guided-negatives-ranking"],
 }
 """Objectives that a run of the command line takes, each with a file of its own."""
 
-OWN_LABELS = {"kl-distillation": [[i / 2, 1.0] for i in range(ROWS)]}
+OWN_LABELS = {
+    "kl-distillation": [[i / 2, 1.0] for i in range(ROWS)],
+    "guided-negatives-ranking": [[[1.0, i, 0.0], [2.0, 1.0, i]] for i in range(ROWS)],
+}
 """Labels whose shape the kind of labels does not say."""
+
+
+def test_a_guides_negatives_are_no_copies(tiny):
+    texts, guide = ["a", "b", "c", "d"] * 2, np.ones((8, 2, 3))
+    examples = Examples.from_columns({"a": texts, "b": texts, "label": guide.tolist()})
+    source = Source(examples, "guided-negatives-ranking")
+    updates = plan([source], [source.build(tiny.config)], Recipe(batch_size=4))
+    assert [sorted(index % 4 for index in update.indices) for update in updates] == [
+        [0, 1, 2, 3]
+    ] * 2
 
 
 @pytest.mark.parametrize("kinds", RUNS.values(), ids=RUNS)

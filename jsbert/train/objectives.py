@@ -191,6 +191,11 @@ OBJECTIVES: dict[str, Spec] = {
         num_texts=(1, 1),
         labels="group",
     ),
+    "guided-negatives-ranking": Spec(
+        losses.guided_negatives_ranking,
+        num_texts=(2, None),
+        labels="vector",
+    ),
     "global-orthogonal-regularization": Spec(
         losses.global_orthogonal_regularization,
         num_texts=(1, None),

@@ -370,6 +370,47 @@ def test_global_orthogonal_regularization(options, theirs, dtype):
     )
 
 
+@pytest.mark.parametrize(
+    "towers, options, dtype",
+    [
+        (2, {"temperature": 0.1}, "float64"),
+        (3, {"temperature": 0.1, "margin": 0.2}, "float32"),
+        (3, {"margin": 0.3, "margin_strategy": "relative", "temperature": 0.5}, "float64"),
+        (3, {"contrast_anchors": False, "temperature": 1.0}, "float32"),
+        (2, {"contrast_positives": False, "temperature": 0.2}, "float32"),
+    ],
+)
+def test_guided_negatives_ranking(towers, options, dtype):
+    class Known(Given):
+        """A model with a tokenizer, which the loss asks for and does not need."""
+
+        max_seq_length = 8
+        tokenizer = transformers.BertTokenizerFast(vocab={"[UNK]": 0})
+
+        def __init__(self, key):
+            super().__init__()
+            self.key = key
+
+        def forward(self, features):
+            return {"sentence_embedding": features[self.key]}
+
+    loss = st.GISTEmbedLoss(Known("student"), Known("guide"), **options)
+    guide = draw(7, towers, BATCH, 6).astype(dtype) + 0.4
+    features = [{"guide": torch.tensor(tower)} for tower in guide]
+    assert_equal(
+        lambda embeddings: losses.guided_negatives_ranking(embeddings, guide, **options),
+        lambda embeddings: loss(
+            [
+                {"student": tower, **feature}
+                for tower, feature in zip(embeddings.unbind(0), features, strict=True)
+            ],
+            None,
+        ),
+        [draw(5, towers, BATCH, DIM)],
+        dtype,
+    )
+
+
 @pytest.mark.parametrize("each", [False, True])
 def test_embedding_mse(each):
     teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
