@@ -479,6 +479,33 @@ def test_matryoshka_refuses_widths_that_do_not_fit():
         losses.matryoshka(loss, dims=(11, 4))(draw(3, BATCH, DIM), None)
 
 
+def test_adaptive_layers_by_hand():
+    embeddings = draw(3, 2, BATCH, DIM)
+    find = functools.partial(losses.adaptive_layers, losses.cosine_regression)
+    cosines = [losses.cosine_regression(layer, SCORES) for layer in embeddings]
+    values = find(last_layer_weight=2.0, prior_layers_weight=0.5, kl_temperature=0.0)(
+        embeddings, SCORES
+    )
+    assert np.allclose(values, 2 * cosines[2] + 0.5 * (cosines[0] + cosines[1]) / 2, rtol=1e-5)
+    values = find(layer_weighting="linear", kl_div_weight=0.0)(embeddings, SCORES)
+    assert np.allclose(values, cosines[2] + (cosines[0] + cosines[1] / 2) / 2, rtol=1e-5)
+    equal = np.broadcast_to(embeddings[2], embeddings.shape)
+    assert np.allclose(find()(equal, SCORES), 2 * cosines[2], rtol=1e-5)
+    assert np.allclose(find()(embeddings[2:], SCORES), cosines[2], rtol=1e-5)
+
+
+def test_adaptive_layers_keep_params_options_and_the_mark():
+    classifier = {"kernel": KERNEL, "bias": BIAS}
+    embeddings = draw(2, 2, BATCH, DIM)
+    layered = losses.adaptive_layers(losses.softmax_classification, kl_temperature=0.0)
+    parts = [losses.softmax_classification(classifier, layer, CLASS) for layer in embeddings]
+    assert np.allclose(layered(classifier, embeddings, CLASS), parts[0] + parts[1], rtol=1e-5)
+    triplets = losses.adaptive_layers(losses.batch_all_triplet)
+    assert losses.is_in_batch(triplets)
+    assert not losses.is_in_batch(layered)
+    assert jnp.isfinite(triplets(embeddings[:, :1], GROUP, margin=0.5)).all()
+
+
 def test_in_batch_losses_are_known_through_their_wrappings():
     assert all(map(losses.is_in_batch, (losses.masked_lm, losses.angle, losses.online_contrastive)))
     assert losses.is_in_batch(jax.jit(functools.partial(losses.cosent, scale=3.0)))
@@ -524,6 +551,14 @@ def test_in_batch_losses_are_known_through_their_wrappings():
                 draw(2, 2, 4), draw(2, 2, 3), margin_strategy="none"
             ),
             "margin_strategy is 'none'.*absolute, relative",
+        ),
+        (
+            lambda: losses.adaptive_layers(losses.triplet, layer_weighting="none"),
+            "layer_weighting is 'none'.*uniform, log, linear",
+        ),
+        (
+            lambda: losses.adaptive_layers(losses.triplet, kl_temperature=-1.0),
+            "kl_temperature is -1.0",
         ),
         (lambda: losses.kl_distillation(draw(2, 2, 4), draw(2, 1)), "two candidates or more"),
         (

@@ -9,6 +9,7 @@ float32, or in float64 if the embeddings are float64. Gradients are finite at eq
 zero vectors.
 """
 
+from jsbert.losses.adaptive_layers import adaptive_layers
 from jsbert.losses.batch_triplets import (
     batch_all_triplet,
     batch_hard_soft_margin_triplet,
@@ -29,6 +30,7 @@ from jsbert.losses.matryoshka import matryoshka
 from jsbert.losses.ranking import multiple_negatives_ranking
 
 __all__ = [
+    "adaptive_layers",
     "angle",
     "batch_all_triplet",
     "batch_hard_soft_margin_triplet",

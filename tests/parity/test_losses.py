@@ -2,6 +2,7 @@
 in float32 and in float64."""
 
 import functools
+import types
 import warnings
 
 import jax
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from sentence_transformers import CrossEncoder, util
+from sentence_transformers import CrossEncoder, SentenceTransformer, util
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.cross_encoder import losses as st_cross
 from sentence_transformers.sentence_transformer import losses as st
 from sentence_transformers.sentence_transformer.losses import (
     SiameseDistanceMetric,
     TripletDistanceMetric,
 )
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from jsbert import losses
 from tests import models
@@ -486,6 +489,67 @@ def test_matryoshka_of_embedding_mse(each):
         lambda embeddings: loss(tower_features(embeddings), st_labels),
         [draw(5, 3, BATCH, DIM)],
         "float32",
+    )
+
+
+class GivenLayers(Transformer):
+    """A transformer whose token vectors are its inputs, those of each layer, with one token."""
+
+    auto_model = types.SimpleNamespace(config=types.SimpleNamespace(output_hidden_states=False))
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+
+    def forward(self, features):
+        layers = features["layers"]
+        features |= {"token_embeddings": layers[-1], "all_layer_embeddings": list(layers)}
+        return features
+
+
+@pytest.mark.parametrize(
+    "case, options, dims, dtype",
+    [
+        ("ranking-hard", {}, None, "float32"),
+        ("ranking-hard", {"layer_weighting": "log", "kl_temperature": 0.7}, None, "float64"),
+        ("cosine", {"kl_div_weight": 3.0, "layer_weighting": "linear"}, None, "float32"),
+        (
+            "triplet-euclidean-1.0",
+            {"kl_temperature": 0.0, "last_layer_weight": 0.5},
+            None,
+            "float32",
+        ),
+        ("cosent-scale", {"prior_layers_weight": 2.0}, (3, DIM, 6), "float64"),
+        ("ranking-hard", {}, (3, DIM), "float32"),
+    ],
+)
+def test_adaptive_layers(case, options, dims, dtype):
+    ours, (name, inner), towers, labels = CASES[case]
+    labels, st_labels = labelled(labels and labels(3), dtype)
+    model = SentenceTransformer(modules=[GivenLayers(), Pooling(DIM, "mean")], device="cpu")
+    loss = getattr(st, name)(model, **inner)
+    if dims is None:
+        loss = st.AdaptiveLayerLoss(model, loss, n_layers_per_step=-1, **options)
+    else:
+        more = dict(n_layers_per_step=-1, n_dims_per_step=-1)
+        loss = st.Matryoshka2dLoss(model, loss, list(dims), **more, **options)
+        ours = losses.matryoshka(ours, dims=dims)
+
+    def theirs(embeddings):
+        mask = torch.ones(BATCH, 1, dtype=torch.int64)
+        return loss(
+            [
+                {"layers": layers[:, :, None], "attention_mask": mask}
+                for layers in embeddings.unbind(1)
+            ],
+            st_labels,
+        )
+
+    layered = losses.adaptive_layers(ours, **options)
+    assert_equal(
+        lambda embeddings: layered(embeddings, labels),
+        theirs,
+        [draw(5, 4, towers, BATCH, DIM)],
+        dtype,
     )
 
 
