@@ -1,4 +1,4 @@
-"""LoRA adapters in PEFT's folder format: put on a model, and written after training."""
+"""LoRA adapters in PEFT's folder format: merge them into a model, and write them after training."""
 
 import dataclasses
 import os
@@ -14,20 +14,21 @@ Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
 
 
 def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
-    """A new model, with an adapter merged into the weights of `model`; everything else is as there.
+    """Merge an adapter into the weights of `model`. Return a new model; everything else is as in
+    `model`.
 
-    What peft's LoraConfig can ask for is done, DoRA included, or refused with the field's name.
-    Adapters are for layers of the encoder, and of a cross-encoder's head; what is behind a
-    bi-encoder's encoder (Dense, say) stays as it is.
+    Each field of peft's LoraConfig, DoRA included, is either supported or refused with an error
+    that names the field. Adapters change layers of the encoder, and of a cross-encoder's head. The
+    modules behind a bi-encoder's encoder, such as Dense, do not change.
 
     Args:
-        model: what the adapter was trained on, in float32.
-        folder: with adapter_config.json and adapter_model.safetensors; or a hub name.
+        model: the model on which the adapter was trained, in float32.
+        folder: a folder with adapter_config.json and adapter_model.safetensors; or a hub name.
 
     Raises:
-        OSError: for files that are not there.
-        ValueError: for an adapter that cannot be merged; for tensors that do not fit, with all
-            their names.
+        OSError: if a file does not exist.
+        ValueError: if the adapter cannot be merged, or tensors do not fit; the message names all
+            tensors that do not fit.
     """
     parts, found = model.parts, find_folder(folder)
     if getattr(parts, "router", None) is not None:
@@ -57,19 +58,19 @@ def save_adapter(
     alpha: float,
     base: str | None = None,
 ) -> None:
-    """Writes trained low-rank matrices as a folder that peft opens on the base model with the
-    merged encoder's vectors.
+    """Write trained low-rank matrices to a folder in PEFT's format. If peft opens the folder on the
+    base model, it computes the vectors of the merged encoder.
 
-    Of a cross-encoder the head goes along. Of a bi-encoder nothing behind the encoder does: what
-    training changed there, in a Dense module, say, is in the model's folder alone
-    (`Recipe(frozen=("^head/",))` leaves it as it was).
+    The adapter of a cross-encoder includes the head. The adapter of a bi-encoder does not include
+    the modules behind the encoder, such as Dense: what training changed there is only in the
+    model's folder. `Recipe(frozen=("^head/",))` keeps training from changing these modules.
 
     Args:
-        model: the base model or the merged one, for the layers' names.
+        model: the base model or the merged model, for the names of the layers.
         lora: the matrices, as `train.init_lora` makes them.
-        folder: where to.
-        alpha: that of the training.
-        base: what the adapter calls its base model: a folder or a hub name.
+        folder: the folder to write.
+        alpha: the alpha of the training.
+        base: the name of the base model in the adapter: a folder or a hub name.
 
     Raises:
         OSError: if the folder cannot be written.

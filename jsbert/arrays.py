@@ -1,4 +1,4 @@
-"""What several rooms do with arrays."""
+"""Functions of arrays that several modules use."""
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,17 @@ AnyArray = jax.Array | np.ndarray
 def at_least_float32(
     x: Num[AnyArray, "*shape"] | Bool[AnyArray, "*shape"],
 ) -> Float[Array, "*shape"]:
-    """`x`, numbers or truth values, as an array of float32, or of a wider dtype if it has one.
-    Squares of float16 overflow above 255."""
+    """`x`, numbers or booleans, as float32, or as its own dtype if that is wider. Squares of
+    float16 would overflow above 255."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def normalize(vectors: Num[AnyArray, "*batch dim"]) -> Float[Array, "*batch dim"]:
-    """`vectors` scaled to Euclidean length 1; a zero vector stays zero, and its gradient finite.
+    """`vectors`, scaled to Euclidean length 1, in at least float32. A zero vector stays zero, and
+    its gradient is finite.
 
-    In at least float32. Lengths under 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
+    Lengths below 1e-12 count as 1e-12, as in torch.nn.functional.normalize.
     """
     vectors = at_least_float32(vectors)
     squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Checks of values that others give. Their errors say what was given and what is allowed."""
+"""Check values from files and callers. The errors say what was given and what is allowed."""
 
 import reprlib
 import sys
@@ -15,7 +15,7 @@ _short.maxlist = _short.maxdict = _short.maxtuple = 12
 
 
 class Range(NamedTuple):
-    """Numbers from `least` up to, but not including, `end`; `words` says so in messages."""
+    """Numbers from `least` up to, but not including, `end`; `words` describe them in messages."""
 
     least: float
     end: float
@@ -28,7 +28,7 @@ RATE = Range(0, 1, "a number from 0 to 1")
 POSITIVE = Range(1e-30, 1e30, "a positive number, from 1e-30 to 1e30")
 
 Allowed = Range | Collection[str] | None
-"""The numbers or the strings that a value, or each value of a dict, may be; None: all."""
+"""The allowed numbers or strings for a value, or for each value of a dict; None: all."""
 
 
 def typed(
@@ -40,19 +40,19 @@ def typed(
     where: Any,
     allowed: Allowed = None,
 ) -> Any:
-    """`values[key]`, or `default` if it is missing or null.
+    """Return `values[key]`, or `default` if the value is missing or null.
 
     Args:
         values: an object from json.
-        key: the value's name there.
+        key: the name of the value in the object.
         kind: the type; see `check_value`.
-        default: given, the value may be missing.
+        default: without a default the value must exist.
         where: the file, for messages.
-        allowed: the numbers or strings that it may be.
+        allowed: the allowed numbers or strings.
 
     Raises:
-        ValueError: if the value is of another kind, or is missing and there is no default; the
-            message names the file.
+        ValueError: if the value is of another type or not allowed, or if it is missing and there is
+            no default; the message names the file.
     """
     value = values.get(key)
     if value is None and default is not _MISSING:
@@ -61,14 +61,14 @@ def typed(
 
 
 def check_value(value: Any, kind: Any, *, name: str, allowed: Allowed = None) -> Any:
-    """Return `value` if it is of a type.
+    """Return `value` if it is of the type `kind` and allowed.
 
     Args:
-        value: from json, or given by a caller.
-        kind: a type, a union of types, or a tuple of them. A bool is no int; a float may be
-            written as an int, and is finite; a tuple may be written as a list.
-        name: the value's name, for messages.
-        allowed: the numbers or strings that it may be.
+        value: a value from json or from a caller.
+        kind: a type, a union of types, or a tuple of types. A bool is not an int. A float is
+            finite; an int is a float too. A list is a tuple too.
+        name: the name of the value, for messages.
+        allowed: the allowed numbers or strings.
 
     Raises:
         ValueError: if the value is of another type, or not allowed.
@@ -83,11 +83,12 @@ def check_value(value: Any, kind: Any, *, name: str, allowed: Allowed = None) ->
 
 
 def shown(value: Any) -> str:
-    """`repr(value)`, cut where it is long or deep."""
+    """`repr(value)`, shortened if it is long or deep."""
     return _short.repr(value)
 
 
 def _conforms(value, kind):
+    """Whether `value` is of the type `kind`, by the rules of `check_value`."""
     alternatives = _alternatives(kind)
     if len(alternatives) > 1:
         return any(_conforms(value, one) for one in alternatives)
@@ -97,14 +98,16 @@ def _conforms(value, kind):
         return isinstance(value, (list, tuple)) and all(_conforms(one, inner[0]) for one in value)
     if origin is dict:
         return isinstance(value, dict) and all(_conforms(one, inner[1]) for one in value.values())
-    if kind is float:  # the comparison is exact for integers of any size, and false for NaN
+    # The comparison with the largest float is exact for ints of any size, and false for NaN.
+    if kind is float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return is_number and abs(value) <= sys.float_info.max
-    # bool is an int to Python, not to whoever wrote the file
+    # In Python a bool is an int; in json it is not.
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _alternatives(kind):
+    """The types of a union or a tuple of types; a tuple of one for a single type."""
     if isinstance(kind, tuple):
         return kind
     is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
@@ -120,6 +123,7 @@ def _is_allowed(value, allowed):
 
 
 def _words(value, kind, allowed):
+    """What `value` must be, for the message."""
     kinds = _alternatives(kind)
     null = " or null" if types.NoneType in kinds else ""
     if isinstance(allowed, Range):
@@ -135,6 +139,7 @@ def _words(value, kind, allowed):
 
 
 def _names(kind):
+    """The names of a type in messages."""
     if typing.get_origin(kind) is None:
         return ["int", "float"] if kind is float else [kind.__name__]
     inner = typing.get_args(kind)[-1 if typing.get_origin(kind) is dict else 0]

@@ -1,6 +1,7 @@
-"""Files and folders that are complete, or not there."""
+"""Write files and folders completely, or not at all."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import shutil
@@ -10,13 +11,14 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """An empty file beside `path` to write into, moved to `path` at the end, and removed if
-    anything fails.
+    """Yield an empty temporary file next to `path`. At the end the temporary file is renamed to
+    `path`; if anything fails, it is removed.
 
     Raises:
-        OSError: if there is no such folder, it cannot be written to, or `path` is no regular file.
+        OSError: if the folder does not exist or cannot be written, or if `path` is not a regular
+            file.
     """
-    path = path.expanduser().resolve()  # through a link to the file that is meant
+    path = path.expanduser().resolve()  # if `path` is a link, replace its target, not the link
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is not a regular file; give the name of a file to write")
     if not path.parent.is_dir():
@@ -37,20 +39,21 @@ def staged_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def staged_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A new folder to write into, removed if anything fails. At the end it becomes `path`; or, if
-    that is there, its files move there over those of the same names, what a file names
-    ("model.onnx.data") before it.
+    """Yield a new temporary folder. At the end it is renamed to `path`; if anything fails, it is
+    removed.
+
+    If `path` exists, the files of the temporary folder replace those of the same name. A data file
+    ("model.onnx.data") moves before the file that refers to it ("model.onnx").
 
     Raises:
-        OSError: if `path` is a file, or cannot be written to.
+        OSError: if `path` is a file, or cannot be written.
     """
     target = pathlib.Path(path).expanduser().resolve()
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"{target} is a file; give a folder to write to")
     is_new = not target.exists()
-    around = (
-        target.parent if is_new else target
-    )  # on the target's own disk, though a disk of its own is mounted there
+    # An existing target may be a mount point: only a folder inside of it is on the same disk.
+    around = target.parent if is_new else target
     staging = _staging(target, around)
     try:
         staging.mkdir(parents=True)
@@ -67,14 +70,15 @@ def staged_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Write a file in UTF-8, whole or not at all."""
+    """Write a file in UTF-8, completely or not at all."""
     with staged_file(path) as staging:
         staging.write_text(text, encoding="utf8")
 
 
 def leftovers(path: pathlib.Path) -> list[pathlib.Path]:
-    """What a killed process left beside `path`, which it was to become."""
-    return list(path.parent.glob(f".{path.stem}.{'[0-9a-f]' * 8}{path.suffix}"))
+    """The temporary files or folders for `path` that a killed process has left."""
+    stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)
+    return list(path.parent.glob(f".{stem}.{'[0-9a-f]' * 8}{suffix}"))
 
 
 def _staging(path, folder):
@@ -82,10 +86,13 @@ def _staging(path, folder):
 
 
 def _move(source, target):
+    """Move the files of one folder into another. Names in descending order: "model.onnx.data"
+    before "model.onnx"."""
     files = sorted(
         (path.relative_to(source) for path in source.rglob("*") if path.is_file()), reverse=True
     )
-    for file in files:  # all that can be known to fail fails before the first file is replaced
+    # Check all that can be checked before the first file is replaced.
+    for file in files:
         if (target / file).is_dir():
             raise IsADirectoryError(
                 f"{target / file} is a folder; a file has to go there, so move it away"

@@ -1,4 +1,4 @@
-"""The files of a model's folder: is one there, json in and out, and paths that json names."""
+"""The files of a model's folder: find them, read and write json, and check paths in json."""
 
 import json
 import os
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def has_file(file: pathlib.Path) -> bool:
-    """Whether a file is there.
+    """Whether a file exists.
 
     Raises:
-        OSError: if anything but a file is there, or a file is where its folder should be. Taken
-            as absent, it would change the model without a word.
+        OSError: if the path is not a file, or its folder is a file. To ignore such a path would
+            change the model silently.
     """
     try:
         if file.is_file():
@@ -27,10 +27,11 @@ def has_file(file: pathlib.Path) -> bool:
 
 
 def parse_json(content: bytes, kind: type = dict, *, where: str | os.PathLike) -> Any:
-    """The value of json text in UTF-8.
+    """Return the value of json text in UTF-8.
 
     Raises:
-        ValueError: if it is no json, or its top is not of `kind`; the message names `where`.
+        ValueError: if the text is not json, or its top value is not of `kind`; the message names
+            `where`.
     """
     try:
         value = json.loads(content.decode())
@@ -45,17 +46,17 @@ def parse_json(content: bytes, kind: type = dict, *, where: str | os.PathLike) -
 
 
 def read_json(file: pathlib.Path, kind: type = dict) -> Any:
-    """The content of a json file.
+    """Read a json file.
 
     Raises:
-        OSError: if it is not there, or is no file.
+        OSError: if the file does not exist, or is not a file.
         ValueError: as `parse_json`.
     """
     return parse_json(file.read_bytes(), kind, where=file)
 
 
 def read_json_if_there(file: pathlib.Path) -> dict[str, Any]:
-    """The content of a json file; {} without the file.
+    """Read a json file. Return {} if the file does not exist.
 
     Raises:
         OSError, ValueError: as `read_json`.
@@ -64,19 +65,19 @@ def read_json_if_there(file: pathlib.Path) -> dict[str, Any]:
 
 
 def write_json(file: pathlib.Path, values: Any) -> None:
-    """Write a json file, in a folder that is made if there is none."""
+    """Write a json file. The folder is created if it does not exist."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(values, indent=2, ensure_ascii=False)
     file.write_text(text + "\n", encoding="utf8")
 
 
 def inside(folder: pathlib.Path, relative: Any, *, where: os.PathLike) -> pathlib.Path:
-    """`folder / relative`, for a path that the file `where` names.
+    """Return `folder / relative`, for a path that the file `where` names.
 
     Raises:
-        ValueError: if the path leaves the folder, or is no string.
+        ValueError: if the path leaves the folder, or is not a string.
     """
-    # Printable: no zeros, no lone surrogates.
+    # A printable string has no zeros and no lone surrogates.
     if isinstance(relative, str) and relative.isprintable() and not set("\\:") & set(relative):
         path = pathlib.PurePosixPath(relative)
         if not path.is_absolute() and ".." not in path.parts:

@@ -1,5 +1,4 @@
-"""Files of lines: one reader for text, jsonl and csv, plain or .gz, with errors that name file and
-line."""
+"""Read files of lines: text, jsonl and csv, plain or .gz, with errors that name file and line."""
 
 import contextlib
 import csv
@@ -12,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 LARGEST_FIELD = 1_000_000
-"""Characters of a csv field at most. A quote that nobody closes is found there, not at the end of
-the file."""
+"""The largest number of characters of a csv field. Without it, a quote that is not closed would be
+found only at the end of the file."""
 
 
 def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
@@ -23,7 +22,7 @@ def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: for what is not UTF-8, and for broken gzip.
+        ValueError: if a line is not UTF-8, or the gzip is broken.
     """
     name, number = ("stdin" if path == "-" else str(path)), 0
     try:
@@ -39,10 +38,11 @@ def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
 
 
 def read_objects(path: str | os.PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) of a jsonl file; blank lines are passed over.
+    """Yield (line number, object) of a jsonl file. Blank lines are skipped.
 
     Raises:
-        OSError, ValueError: as `read_lines`; also for broken json, and for json that is no object.
+        OSError, ValueError: as `read_lines`. ValueError also if a line is broken json, or json that
+            is not an object.
     """
     for number, line in read_lines(path):
         if not line.strip():
@@ -62,14 +62,14 @@ def without_end(line: str) -> str:
 
 
 def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of the row's last line, fields) of csv with RFC 4180's quoting; a blank line
-    has no fields.
+    """Yield (number of the row's last line, fields) of csv with the quoting of RFC 4180. A blank
+    line has no fields.
 
-    Fields may have `LARGEST_FIELD` characters. csv's own limit holds for the whole process, so it
-    is raised only while a row is read.
+    A field may have `LARGEST_FIELD` characters. The limit of the csv module holds for the whole
+    process, so that it is changed only while a row is read.
 
     Raises:
-        csv.Error: for a quote out of place, and for a field that is too long.
+        csv.Error: if a quote is out of place, or a field is too long.
     """
     reader = csv.reader(lines, strict=True)
     while True:

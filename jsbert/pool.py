@@ -30,7 +30,7 @@ class Pool:
             model: a `SentenceTransformer` or a `CrossEncoder`.
             num_processes: at least 1. Each process starts with the first chunks of texts.
         """
-        self.num_processes = num_processes
+        self.num_processes, self._is_closed = num_processes, False
         self._executor = ProcessPoolExecutor(
             num_processes,
             mp_context=multiprocessing.get_context("spawn"),
@@ -58,6 +58,8 @@ class Pool:
             RuntimeError: if the pool is closed.
             The errors of the method, raised in a process.
         """
+        if self._is_closed:
+            raise RuntimeError("the pool is closed; start another with start_multi_process_pool")
         if chunk_size is None:
             chunk_size = min(math.ceil(len(inputs) / self.num_processes / 10), LARGEST_CHUNK)
         starts = range(0, len(inputs), chunk_size)
@@ -81,6 +83,7 @@ class Pool:
 
     def close(self) -> None:
         """End the processes. A closed pool stays closed."""
+        self._is_closed = True
         self._executor.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "Pool":

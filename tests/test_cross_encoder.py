@@ -83,7 +83,7 @@ def test_rank_sorts_and_keeps_the_order_of_equals(model):
         ("a pair", "the input is str"),
         (["a", "b", "c"], "pair 0 is str 'a'"),
         ([("a", "b"), ("c",)], "pair 1 is a tuple of str"),
-        ([("a", None)], "pair 0 is a tuple of str"),
+        ([("a", None)], "a text of pair 0 is None, a missing value"),
         ([("a", "b"), b"cd"], "pair 1 is bytes"),
     ],
 )

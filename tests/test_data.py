@@ -351,6 +351,23 @@ def test_lists_are_checked():
         Examples.from_columns({"a": ["x"], "label": ["a"]}, label_names=["a", "a"])
 
 
+def test_labels_need_no_name():
+    examples = Examples(("a",), (["x", "y"],), np.array([0.5, 1.0], np.float32))
+    assert examples.rows([1])[1].tolist() == [1.0]
+    listed = Examples(("a",), (["x", "y"],), _Column([[1.0, 2.0], [3.0, 4.0]]))
+    assert listed.rows([1])[1].tolist() == [[3.0, 4.0]]
+
+
+class _Column:
+    """A column on disk, as of datasets: an array of indices gives a list."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __getitem__(self, indices):
+        return [self.values[index] for index in indices]
+
+
 def test_rows_are_in_the_order_of_the_indices():
     examples = Examples.from_columns({"a": list("xyz"), "b": list("pqr"), "label": [3, 4, 5]})
     texts, labels = examples.rows(np.array([2, 0]))

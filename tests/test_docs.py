@@ -96,7 +96,7 @@ def test_every_option_of_a_recipe_has_its_default():
     [
         (
             "encoding.md",
-            set(inspect.signature(SentenceTransformer.encode).parameters) - {"self", "sentences"},
+            set(inspect.signature(SentenceTransformer.encode).parameters) - {"self", "inputs"},
         ),
         ("training.md", set(train.OBJECTIVES)),
         (

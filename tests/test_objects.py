@@ -177,7 +177,7 @@ def test_a_pool_gives_the_results_of_one_process(tiny, tiny_cross):
             tiny.encode([long], pool=pool)
         with pytest.raises(ValueError, match="longer than"):
             tiny.encode([long], pool=pool, on_truncate="error")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="the pool is closed; start another"):
         tiny.encode(texts, pool=pool)
     pool = tiny_cross.start_multi_process_pool(["cpu"])
     pairs = [(text, "a dog") for text in texts]

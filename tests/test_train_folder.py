@@ -109,6 +109,18 @@ def test_nothing_of_a_run_that_left_no_checkpoint_is_in_the_next(tiny, tmp_path)
     assert not (tmp_path / "out" / "objectives.safetensors").exists()
 
 
+def test_half_written_files_go_only_from_a_folder_of_a_run(tiny, tmp_path):
+    for folder in ("foreign", "run"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ".README.0123abcd.md").write_text("half")
+    (tmp_path / "foreign" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds things that are no run's of jsbert"):
+        fit(tiny, Source(pairs(), "cosine"), tmp_path / "foreign", RECIPE)
+    assert (tmp_path / "foreign" / ".README.0123abcd.md").exists()
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "run", RECIPE)
+    assert not (tmp_path / "run" / ".README.0123abcd.md").exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(tiny, tiny_folder, tmp_path):
     with pytest.raises(ValueError, match="holds things that are no run's of jsbert"):
         fit(tiny, Source(pairs(), "cosine"), tiny_folder, RECIPE)

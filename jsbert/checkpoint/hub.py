@@ -53,4 +53,4 @@ def upload_folder(
         Exception
     ) as error:  # huggingface_hub's own, or one of the HTTP library beneath it, which varies
         raise OSError(f"{repo_id!r} was not uploaded: {type(error).__name__}: {error}") from error
-    return done.pr_url or done.commit_url  # the first is None without `create_pr`
+    return done.pr_url if create_pr and done.pr_url else done.commit_url

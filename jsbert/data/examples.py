@@ -1,4 +1,4 @@
-"""A data set: columns of texts, and a label a row."""
+"""A data set: columns of texts, and one label for each row."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from jsbert.data.labels import as_labels, choose_columns
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """N examples of T texts, and their labels. Make them by `read_examples`, `from_columns` or
+    """N examples of T texts, and their labels. Make them with `read_examples`, `from_columns` or
     `from_dataset`.
 
     Attributes:
-        names: the T columns' names.
-        texts: the T columns, sequences of N strings. Those of a `datasets.Dataset` stay where they
-            are, on disk.
-        labels: int32 or float32, (N,), or (N, ...) for lists of numbers; None where there are none.
-        label_name: the label column's name.
-        label_names: the class names, in the order of their integers, where the labels are classes
-            by name.
-        num_bad_rows: malformed rows that were left out.
+        names: the names of the T columns of texts.
+        texts: the T columns, sequences of N strings. The columns of a `datasets.Dataset` stay on
+            disk.
+        labels: int32 or float32, (N,), or (N, ...) for lists of numbers; a column of lists in a
+            `datasets.Dataset` stays on disk. None if there are no labels.
+        label_name: the name of the label column.
+        label_names: the class names in the order of their integers, if the labels are class names.
+        num_bad_rows: the number of malformed rows that were left out.
     """
 
     names: tuple[str, ...]
@@ -38,7 +38,11 @@ class Examples:
     def rows(
         self, indices: Sequence[int] | np.ndarray
     ) -> tuple[list[list[str]], np.ndarray | None]:
-        """(T lists of the B texts at `indices`, their labels or None).
+        """Return (T lists of the B texts at `indices`, the B labels or None).
+
+        Raises:
+            TypeError, ValueError: if a text or a label on disk cannot be used; the message names
+                column and row.
 
         >>> examples = Examples.from_columns({"a": ["x", "y"], "b": ["p", "q"], "score": [0.5, 1]})
         >>> examples.rows([1])
@@ -49,12 +53,11 @@ class Examples:
             _take(column, indices, name)
             for name, column in zip(self.names, self.texts, strict=True)
         ]
-        if self.labels is None or self.label_name is None:
-            return texts, None
-        if isinstance(self.labels, np.ndarray):
-            return texts, self.labels[indices]
-        labels = as_labels(self.labels[indices], self.label_name)
-        return texts, _checked(labels, self.label_name, indices).array
+        if self.labels is None or isinstance(self.labels, np.ndarray):
+            return texts, None if self.labels is None else self.labels[indices]
+        name = self.label_name or "label"
+        labels = _checked(as_labels(self.labels[indices], name), name, indices)
+        return texts, labels.array
 
     @classmethod
     def from_columns(
@@ -66,11 +69,11 @@ class Examples:
         label_names: Sequence[str] | None = None,
         label_range: tuple[float, float] | None = None,
     ) -> "Examples":
-        """The examples that lie in lists; the options are those of `read_examples`.
+        """Make examples from columns in memory. The options are those of `read_examples`.
 
         Raises:
-            TypeError: for a text that is not a string; the message names column and row.
-            ValueError: for columns of unequal length, or a bad label.
+            TypeError: if a text is not a string; the message names column and row.
+            ValueError: if the columns have unequal lengths, or a label cannot be used.
         """
         needs_label = label_names is not None or label_range is not None
         texts, label = choose_columns(tuple(data), columns, label, needs_label=needs_label)
@@ -98,15 +101,15 @@ class Examples:
         label_names: Sequence[str] | None = None,
         label_range: tuple[float, float] | None = None,
     ) -> "Examples":
-        """The examples of a `datasets.Dataset`; the options are those of `read_examples`.
+        """Make examples from a `datasets.Dataset`. The options are those of `read_examples`.
 
-        Texts, and labels that are lists, are read from the data set when they are needed; labels of
-        one number or name a row at once.
+        Texts, and labels that are lists, are read from the data set when `rows` needs them. Labels
+        with one number or name for each row are read at once.
 
         Raises:
-            TypeError: for another kind of data set, or a column that does not hold strings.
-            ValueError: for a bad label; or later, in `rows`, for a missing text. The message names
-                column and row.
+            TypeError: if it is another kind of data set, or a column of texts does not hold
+                strings.
+            ValueError: if a label cannot be used; the message names column and row.
         """
         if (
             not hasattr(dataset, "with_format")
@@ -121,6 +124,7 @@ class Examples:
             raise TypeError(
                 f"the data set is {type(dataset).__name__}; a datasets.Dataset is needed{hint}"
             )
+        # Without a format the columns give Python strings and numbers.
         dataset = dataset.with_format(None)
         needs_label = label_names is not None or label_range is not None
         texts, label = choose_columns(dataset.column_names, columns, label, needs_label=needs_label)
@@ -135,6 +139,7 @@ class Examples:
         if label is None:
             return made
         feature, values = dataset.features[label], dataset[label]
+        # Labels that are lists (Sequence, Array2D, ...) stay on disk.
         if not hasattr(feature, "dtype") or hasattr(feature, "shape"):
             if label_names is not None or label_range is not None:
                 raise ValueError(
@@ -143,7 +148,8 @@ class Examples:
                 )
             return dataclasses.replace(made, labels=values, label_name=label)
         values = values[:]
-        if hasattr(feature, "names"):  # a ClassLabel, where -1 stands for "not labelled"
+        # A ClassLabel: its integers become names. -1 means "not labelled", and becomes None.
+        if hasattr(feature, "names"):
             label_names = feature.names if label_names is None else label_names
             values = [
                 feature.names[value] if value is not None and value >= 0 else None
@@ -157,6 +163,7 @@ class Examples:
 
 
 def _take(column, indices, name):
+    """The texts of a column at `indices`. Texts on disk are checked here, at their first use."""
     if isinstance(column, list):
         return [column[index] for index in indices]
     texts = list(column[indices])
@@ -165,6 +172,7 @@ def _take(column, indices, name):
 
 
 def _check_strings(texts, name, rows):
+    """Raise TypeError for the first text that is not a string; `rows` are the texts' rows."""
     for row, text in zip(rows, texts, strict=True):
         if not isinstance(text, str):
             raise TypeError(
@@ -174,6 +182,8 @@ def _check_strings(texts, name, rows):
 
 
 def _checked(labels, name, rows):
+    """Return `labels`. Raise ValueError for the first label that could not be converted; `rows` are
+    the labels' rows."""
     for place, problem in sorted(labels.problems.items()):
         raise ValueError(
             f"row {rows[place]}, column {name!r}: {problem}; mend the row or leave it out"

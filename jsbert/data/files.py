@@ -1,5 +1,5 @@
-"""Examples from files: tsv, csv, jsonl and parquet, read row by row, with errors that name the
-place."""
+"""Read examples from tsv, csv, jsonl and parquet files, row by row, with errors that name file,
+line and column."""
 
 import collections
 import csv
@@ -21,7 +21,7 @@ from jsbert.lines import csv_rows
 
 
 class Malformed(NamedTuple):
-    """Stands for a row that cannot be used."""
+    """A row that cannot be used: the problem, and the column if one column has it."""
 
     problem: str
     column: str | None = None
@@ -36,37 +36,40 @@ def read_examples(
     label_range: tuple[float, float] | None = None,
     skip_bad_rows: bool = False,
 ) -> Examples:
-    """The examples in a file.
+    """Read the examples of a file.
 
-    .tsv has tabs and no quoting, .csv commas and RFC 4180's quoting, both a header line; .jsonl an
-    object a line, whose columns are the keys of the first; each in UTF-8, plain or .gz. .parquet
-    needs pyarrow (`pip install 'jsbert[data]'`). Blank lines are passed over. An empty text is a
-    text.
+    A .tsv file has tabs and no quoting; a .csv file has commas and the quoting of RFC 4180. Both
+    begin with a header line. A .jsonl file has one object on each line; the keys of the first
+    object name the columns. These files are UTF-8, plain or .gz. A .parquet file needs pyarrow
+    (`pip install 'jsbert[data]'`). Blank lines are skipped. An empty string is a text.
 
     Args:
         path: the file.
-        columns: the columns of texts; by default all but the label, in order.
-        label: the column of labels; by default the one named label, labels, score or scores, if
+        columns: the columns of texts; by default all except the label, in order.
+        label: the column of labels; by default the column named label, labels, score or scores, if
             there is one.
-        label_names: the class names in the order of their integers 0, 1, ...; by default sorted. A
-            label column is of classes if none of its entries is a number.
-        label_range: (low, high) of the scores, which become 0 to 1; what lies outside is malformed.
-        skip_bad_rows: whether malformed rows are counted in `num_bad_rows` and left out, not an
-            error. A broken gzip is an error in any case, for then rows are missing. A .csv's row
-            with a quote out of place, or one that nothing closes within
-            `jsbert.lines.LARGEST_FIELD` characters, ends with its first line.
+        label_names: the class names in the order of their integers 0, 1, ...; by default sorted.
+            The labels are classes if none of them is a number.
+        label_range: (low, high) of the scores; they are scaled to 0 to 1. A score outside of the
+            range is malformed.
+        skip_bad_rows: whether to leave out malformed rows and count them in `num_bad_rows`, in
+            place of an error. A broken gzip is always an error, because then rows are missing. If a
+            .csv row has a quote out of place, or a quote that is not closed within
+            `jsbert.lines.LARGEST_FIELD` characters, only the first line of the row is left out.
 
     Raises:
-        ValueError: for a malformed row (wrong number of fields, missing key, broken json, broken
-            UTF-8, a text that is not a string, a label that is empty, not a number, no known class
-            or outside of the range): the message names file, line and column. Also for no rows at
-            all, an unknown kind of file, and columns not there.
+        ValueError: if a row is malformed: a wrong number of fields, a missing key, broken json,
+            broken UTF-8, a text that is not a string, or a label that is empty, not a number, not a
+            known class or outside of the range. The message names file, line and column. Also if
+            there are no rows, if the kind of file is unknown, or if a column does not exist.
         OSError: if the file cannot be read.
     """
     path = pathlib.Path(path)
     needs_label = label_names is not None or label_range is not None
     rows, unit = _rows(path)
-    names: tuple[str, ...] = ()  # known with the first row that is well formed
+    # Read the rows. The first row that is well formed names the columns. `places` holds the line or
+    # row number of each row, for messages about labels.
+    names: tuple[str, ...] = ()
     label_name: str | None = None
     texts: list[list[str]] = []
     labels: list[Any] = []
@@ -81,15 +84,17 @@ def read_examples(
                 raise ValueError(f"{path}: {error}") from None
             texts = [[] for _ in names]
         problem = row if isinstance(row, Malformed) else _problem(row, names, label_name)
-        if not isinstance(row, Malformed) and problem is None:
-            for column, name in zip(texts, names, strict=True):
-                column.append(row[name])
-            labels.append(row[label_name] if label_name else None)
-            places.append(place)
-        elif problem is None or skip_bad_rows:
-            num_bad += 1
-        else:
+        if problem is not None and not skip_bad_rows:
             raise _error(path, unit, place, *problem)
+        if isinstance(row, Malformed) or problem is not None:
+            num_bad += 1
+            continue
+        for column, name in zip(texts, names, strict=True):
+            column.append(row[name])
+        labels.append(row[label_name] if label_name else None)
+        places.append(place)
+    # Convert the labels of all rows at once, because only the whole column shows whether they are
+    # numbers or classes. Then leave out the rows whose label is malformed.
     converted = None
     if label_name and places:
         converted = as_labels(labels, label_name, label_names=label_names, label_range=label_range)
@@ -112,7 +117,8 @@ def read_examples(
 
 
 def _rows(path) -> tuple[Iterator[tuple[int, dict[str, Any] | Malformed]], str]:
-    """((place, row or what is wrong with it), what a place is called)."""
+    """Return an iterator of (place, row or `Malformed`), and the name of a place: "line" or
+    "row"."""
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     if kind == "parquet" and path.suffix != ".gz":
         return _parquet_rows(path), "row"
@@ -125,12 +131,13 @@ def _rows(path) -> tuple[Iterator[tuple[int, dict[str, Any] | Malformed]], str]:
 
 
 def _text_rows(path, kind):
+    """Yield (line number, row or `Malformed`) of a tsv, csv or jsonl file."""
     place = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            # What is not UTF-8 becomes lone surrogates, so that its row and column can be named.
-            # csv sees the line ends itself, for a quoted field may hold some; elsewhere \n alone
-            # ends a line, so a text may hold \r.
+            # Bytes that are not UTF-8 become lone surrogates, so that a message can name their row
+            # and column. The csv reader gets the line ends unchanged, because a quoted field may
+            # hold them. In other files only \n ends a line, so that a text may hold \r.
             newline = "" if kind == "csv" else "\n"
             stream = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=newline)
             rows = (
@@ -154,6 +161,7 @@ def _tsv(stream):
 
 
 def _csv(stream):
+    """Yield (number of the row's first line, fields or `Malformed`) of a csv file."""
     place, again = 1, collections.deque()
     while True:
         row = []
@@ -167,19 +175,19 @@ def _csv(stream):
         except csv.Error as error:
             yield place, Malformed(f"broken quoting, or too long a field: {error}")
             place += 1
-            again.extendleft(
-                reversed(row[1:])
-            )  # a quote that nothing closes takes none of the rows behind it along
+            # Read the lines after the first again: a quote that is not closed costs one line only.
+            again.extendleft(reversed(row[1:]))
 
 
 def _lines(again, stream, row):
-    """The lines to be read `again`, then the stream's, each noted in `row`."""
+    """Yield the lines of `again`, then the lines of the stream. Append each of them to `row`."""
     while line := again.popleft() if again else next(stream, ""):
         row.append(line)
         yield line
 
 
 def _table(rows, path):
+    """Yield (line number, row as a dict or `Malformed`). The first of `rows` is the header."""
     place, names = next(rows, (1, []))
     if (
         isinstance(names, Malformed)
@@ -235,6 +243,7 @@ def _parquet_rows(path):
 
 
 def _arrow_rows(batch):
+    """The rows of a batch as dicts. Broken UTF-8 makes only its own row `Malformed`."""
     try:
         return batch.to_pylist()
     except UnicodeDecodeError:
@@ -252,6 +261,7 @@ def _arrow_row(row):
 
 
 def _problem(row, names, label_name):
+    """What is wrong with a row, or None. Labels are converted, and checked, later."""
     for name in names:
         if name not in row:
             return Malformed("is missing", name)
@@ -271,6 +281,7 @@ def _problem(row, names, label_name):
 
 
 def _is_text(text):
+    """Whether a string was UTF-8: it has no lone surrogates."""
     try:
         return text.isascii() or bool(text.encode("utf8"))
     except UnicodeEncodeError:

@@ -1,5 +1,4 @@
-"""Labels: which column holds them, and what becomes of numbers, lists of numbers and class
-names."""
+"""Labels: choose their column, and convert numbers, lists of numbers and class names to arrays."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +8,12 @@ import numpy as np
 
 SCORE_COLUMNS = ("score", "scores")
 LABEL_COLUMNS = ("label", "labels", *SCORE_COLUMNS)
-"""The names by which sentence-transformers knows a column of labels."""
+"""The column names that sentence-transformers takes for labels."""
 
 
 class Labels(NamedTuple):
-    """An array with a row a value; what its integers stand for, where they stand for names; and
-    what is wrong, by position (the array holds anything there)."""
+    """Converted labels: the array; the class names, if the labels are classes; and {row: problem}
+    for the values that could not be converted (their entries in the array mean nothing)."""
 
     array: np.ndarray
     names: tuple[str, ...] | None
@@ -28,13 +27,14 @@ def choose_columns(
     *,
     needs_label: bool = False,
 ) -> tuple[tuple[str, ...], str | None]:
-    """(the columns of texts, the column of labels or None), by sentence-transformers' rule where
-    nothing is chosen: the label is the column named label, labels, score or scores, and all others
-    are texts, in order.
+    """Return (the columns of texts, the column of labels or None).
+
+    The defaults follow sentence-transformers: the label is the column named label, labels, score or
+    scores, and all other columns are texts, in order.
 
     Raises:
-        ValueError: for a column that is not there, no column of texts, several that look like the
-            label, or none of labels where one is needed.
+        ValueError: if a column does not exist, if there is no column of texts, if several columns
+            may be the label, or if a label is needed and there is none.
     """
     columns = (columns,) if isinstance(columns, str) else columns
     missing = [
@@ -76,19 +76,20 @@ def as_labels(
     label_names: Sequence[str] | None = None,
     label_range: tuple[float, float] | None = None,
 ) -> Labels:
-    """`values` as an array: int32 (N,) for whole numbers and class names, float32 (N,) for other
-    numbers, for scores and for what `label_range` scales, float32 (N, ...) for lists of numbers of
-    one length.
+    """Return labels as an array: int32 (N,) for whole numbers and class names; float32 (N,) for
+    other numbers, for scores, and for numbers scaled by `label_range`; float32 (N, ...) for lists
+    of numbers of one length.
 
     Args:
-        values: numbers, numerals, lists of numbers, or class names.
-        name: the column's; score and scores hold numbers in any case.
-        label_names: the class names in the order of their integers; by default sorted. A column is
-            of names if none of its values is a number.
-        label_range: (low, high) that becomes 0 to 1.
+        values: numbers, strings that spell numbers, lists of numbers, or class names.
+        name: the name of the column; score and scores always hold numbers.
+        label_names: the class names in the order of their integers; by default sorted. The values
+            are class names if none of them is a number.
+        label_range: (low, high); numbers are scaled so that low becomes 0 and high becomes 1.
 
     Raises:
-        ValueError: for a bad `label_names` or `label_range`. Bad values are returned as problems.
+        ValueError: if `label_names` or `label_range` cannot be used. Values that cannot be
+            converted are returned as problems.
 
     >>> as_labels(["neutral", "entailment", "neutral"], "label")[:2]
     (array([1, 0, 1], dtype=int32), ('entailment', 'neutral'))
@@ -121,6 +122,7 @@ def as_labels(
 
 
 def _classes(values, names):
+    """The labels of class names: the index of each value in `names`."""
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"label_names is {list(names)!r}; it must be different strings")
     index = {name: place for place, name in enumerate(names)}
@@ -143,6 +145,7 @@ def _classes(values, names):
 
 
 def _vectors(values, label_range):
+    """The labels of lists of numbers. The first list that can be converted gives the shape."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         array = values.astype(np.float32)
         wrong = ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
@@ -166,6 +169,7 @@ def _vectors(values, label_range):
 
 
 def _scaled(array, label_range):
+    """(`array` scaled to 0 to 1 as float32, {row: problem} of the rows outside of the range)."""
     low, high = label_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"label_range is {label_range!r}; give (lowest, highest), such as (0, 5)")
@@ -178,7 +182,7 @@ def _scaled(array, label_range):
 
 
 def _number(value):
-    """The int or float that `value` is or spells, or None."""
+    """The int or float that `value` is or spells; None if it is no finite number."""
     if isinstance(value, (bool, np.bool_)):
         return int(value)
     if isinstance(value, (int, np.integer)):
@@ -198,6 +202,7 @@ def _number(value):
 
 
 def _vector(value):
+    """A list of finite numbers as a float32 array, or None."""
     try:
         vector = np.array(value, np.float32)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The engine: from texts to batches on devices and back. One seam, `Engine.stream`, for every pure
+"""The engine: from texts to batches on devices and back. `Engine.stream` runs every pure
 function."""
 
 from jsbert.engine.batching import Batch, pad, padding_share, plan

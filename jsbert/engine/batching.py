@@ -1,7 +1,8 @@
 """Which texts share a batch, and the padded arrays of a batch.
 
-Texts are sorted by token count and cut where it costs least. The shapes come from a finite ladder,
-so a model is compiled a bounded number of times, and small inputs get small shapes.
+Texts are sorted by token count and divided into batches where it costs least. The shapes come from
+a finite ladder, so that a model is compiled a bounded number of times, and small inputs get small
+shapes.
 """
 
 import math
@@ -13,13 +14,9 @@ import numpy as np
 from jsbert.engine.ladder import length_ladder, row_ladder
 from jsbert.tokenizer import Ragged
 
-WINDOW = 32_768
-"""Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in
-memory."""
-
 BATCH_COST = 1 / 8
-"""What a batch costs in addition to its tokens, as a share of a full batch. Measured for
-all-MiniLM-L6-v2 on two cores: .03 in float32, .12 in bfloat16, .13 in int8. Not measured on
+"""The cost of a batch in addition to its tokens, as a share of the cost of a full batch. Measured
+for all-MiniLM-L6-v2 on two cores: .03 in float32, .12 in bfloat16, .13 in int8. Not measured on
 accelerators."""
 
 
@@ -45,29 +42,30 @@ def plan(
     max_rows: int | None = None,
     multiple: int = 1,
 ) -> list[Batch]:
-    """Batches that hold each text once, longest first.
+    """Plan batches that hold each text once, longest first.
 
-    Every batch except the last has as many texts as rows. Of all such plans this one costs least:
+    Every batch except the last has as many texts as rows. Of all such plans this plan costs least:
     the tokens of all batches, padding included, plus `BATCH_COST` for each batch.
 
     Args:
-        lengths: tokens of each text, (N,).
-        max_length: the longest that a text can be.
-        token_budget: tokens of a full batch, padding included.
+        lengths: the number of tokens of each text, (N,).
+        max_length: the largest number of tokens that a text can have.
+        token_budget: the number of tokens of a full batch, padding included.
         max_rows: cap on the rows of a batch.
-        multiple: what the rows must be divisible by (the number of devices).
+        multiple: the rows of a batch are a multiple of it: the number of devices.
     """
     order = np.argsort(-lengths, kind="stable")
     ladder = np.asarray(length_ladder(max_length))
     array_lengths = ladder[np.searchsorted(ladder, lengths[order])].tolist()
     extra = BATCH_COST * token_budget
-    # For each length the row counts, from many to few, and what a batch of them costs.
+    # For each length: the row counts, from many to few, and the cost of a batch with that many
+    # rows.
     steps: dict[int, list[tuple[int, float]]] = {}
     for length in set(array_lengths):
         counts = row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple)
         steps[length] = [(count, count * length + extra) for count in reversed(counts)]
-    # From the last text to the first: what the texts from this one on cost at least, and the rows
-    # of their first batch.
+    # From the last text to the first: `costs[i]` is the lowest cost of the texts from i on, and
+    # `choices[i]` is the number of rows of their first batch.
     most = max((choices[0][0] for choices in steps.values()), default=0)
     costs, choices = [math.inf] * len(order) + [0.0] * most, [0] * len(order)
     for start in reversed(range(len(order))):
@@ -83,8 +81,8 @@ def plan(
 
 
 def pad(tokens: Ragged, batch: Batch, slots: int = 1) -> dict[str, np.ndarray]:
-    """One batch as arrays, int32: `ids` (rows, length), and `token_types` like it, if the texts
-    have any; `lengths` (rows,), or in packed rows (rows, slots)."""
+    """The arrays of a batch, int32: `ids` (rows, length); `token_types` (rows, length), if the
+    texts have token types; `lengths` (rows,), or (rows, slots) for packed rows."""
     sizes = tokens.lengths[batch.indices]
     row = np.arange(len(sizes)) if batch.row is None else batch.row
     if batch.slot is None:
@@ -94,7 +92,8 @@ def pad(tokens: Ragged, batch: Batch, slots: int = 1) -> dict[str, np.ndarray]:
         lengths = np.zeros((batch.rows, slots), np.int32)
         lengths[row, batch.slot] = sizes
         column = (np.cumsum(lengths, axis=1) - lengths)[row, batch.slot]
-    # The place of each token in its text, 0, 1, 2, ...; from where, and to where, it is copied.
+    # For each token: its place in its text (0, 1, 2, ...), its index in the flat token ids, and its
+    # index in the flattened array.
     place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     source = np.repeat(tokens.starts[batch.indices], sizes) + place
     target = np.repeat(row * batch.length + column, sizes) + place

@@ -1,9 +1,9 @@
-"""Texts in, outputs out, for any pure function of params and a padded batch.
+"""Run any pure function of params and a padded batch on texts.
 
-`Engine.stream` is the way of every text through the library: tokenised in windows, ahead of the
-device; put into batches of few shapes; computed by a program that is compiled once a shape; handed
-out with the texts' positions. On a CPU the rows of a batch are padded texts. On accelerators a row
-may hold several texts.
+All texts go through `Engine.stream`. It tokenises windows of texts ahead of the device, puts the
+texts into batches of few shapes, computes each batch with a program that is compiled once for each
+shape, and yields the outputs with the positions of their texts. On a CPU the rows of a batch are
+padded texts. On accelerators a row may hold several texts.
 """
 
 import collections
@@ -35,15 +35,15 @@ Text = str | tuple[str, str] | Sequence[int]
 """A string, a pair of strings, or token ids with their special tokens."""
 
 WINDOW = 32_768
-"""Texts tokenised, sorted and batched together. Larger windows pad a little less and hold more in
-memory."""
+"""The number of texts tokenised, sorted and batched together. Larger windows pad a little less and
+need more memory."""
 
 PIECE = 4096
-"""Texts tokenised at a time for an accelerator. It computes those of one piece while the host
-tokenises the next."""
+"""The number of texts tokenised at a time for an accelerator. The accelerator computes one piece
+while the host tokenises the next."""
 
 IN_FLIGHT = 3
-"""Batches handed to the device before the host waits for the first of them."""
+"""The number of batches that the device is given before the host waits for the first of them."""
 
 
 class Engine:
@@ -52,19 +52,20 @@ class Engine:
 
     Attributes:
         tokenizer: splits strings and pairs; its `max_length` is the limit of all texts. Can be set.
-        placement: the devices, and where arrays lie on them.
-        compile_seconds: time spent so far on making programs.
+        placement: the devices, and how arrays are placed on them.
+        compile_seconds: the time spent on compiling programs so far.
     """
 
     def __init__(
         self, params: PyTree, tokenizer: Tokenizer, placement: Placement, *, vocab_size: int
     ):
-        """
+        """Put the params on the devices.
+
         Args:
-            params: for the functions that will run.
-            tokenizer: for texts that are no token ids.
+            params: the params of the functions that will run.
+            tokenizer: splits strings and pairs.
             placement: the devices that compute.
-            vocab_size: token ids that are given must be below it.
+            vocab_size: token ids that callers give must be below it.
         """
         self.tokenizer, self.placement, self._vocab_size = tokenizer, placement, vocab_size
         self._params = placement.put(params)
@@ -73,8 +74,8 @@ class Engine:
         self.compile_seconds = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: params on the host, tokenizer, vocabulary. Devices and
-        programs stay here."""
+        """What another process needs: params on the host, tokenizer and size of the vocabulary.
+        Devices and programs are left out."""
         params = jax.tree.map(np.asarray, self._params)
         return {"params": params, "tokenizer": self.tokenizer, "vocab_size": self._vocab_size}
 
@@ -82,16 +83,16 @@ class Engine:
         type(self).__init__(self, **state, placement=Placement(resolve_devices()))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Engine":
-        """An engine on the same devices, which shares the params: arrays of JAX never change."""
+        """An engine on the same devices. It shares the params, because JAX arrays never change."""
         return type(self)(self._params, self.tokenizer, self.placement, vocab_size=self._vocab_size)
 
     @property
     def params(self) -> PyTree:
-        """The params on the devices. Can be set, to a tree of the same names, shapes and dtypes:
-        the programs stay, and streams that have begun go on with the old params.
+        """The params on the devices. They can be set to a tree of the same names, shapes and
+        dtypes. Compiled programs stay, and streams that have begun go on with the old params.
 
         Raises:
-            ValueError: when set to another form.
+            ValueError: if they are set to a tree of other names, shapes or dtypes.
         """
         return self._params
 
@@ -110,20 +111,20 @@ class Engine:
 
     @property
     def num_compilations(self) -> int:
-        """Programs made so far; they come from JAX's cache on disk where an earlier process left
-        them."""
+        """The number of programs made so far, compiled or read from JAX's cache on disk."""
         return len(self._programs)
 
     def tokenize(self, texts: Sequence[Text], *, prompt: str = "", first: int = 0) -> Ragged:
-        """The token ids of texts, all of one kind.
+        """Tokenise texts, all of one kind.
 
         Args:
-            texts: strings, pairs of strings, or token ids, which stay as they are.
-            prompt: put in front of each string.
+            texts: strings, pairs of strings, or token ids. Token ids do not change.
+            prompt: the text that is put in front of each string.
             first: the position of texts[0] among all texts, for messages.
 
         Raises:
-            ValueError: for invalid Unicode, and for ids out of range; the message says which text.
+            ValueError: if a text has invalid Unicode, or an id is out of range; the message names
+                the text.
         """
         if not len(texts) or isinstance(texts[0], str) or _is_pair(texts[0]):
             return self.tokenizer(cast(Sequence[str], texts), prompt=prompt, first=first)
@@ -145,32 +146,32 @@ class Engine:
         truncations: Truncations | None = None,
         progress: tqdm | None = None,
     ) -> Iterator[tuple[Int[np.ndarray, " rows"], PyTree]]:
-        """Yield (positions, outputs) of each batch: `outputs` hold a row for each of the texts at
+        """Yield (positions, outputs) of each batch. `outputs` have one row for each text at
         `positions`.
 
         Positions count from 0 through all texts. Each text comes once; batches come in the order in
         which they were computed. Requests of several callers share batches if their texts are
-        joined into one call: as one list of strings, or, if prompts differ, tokenised apart and
-        joined by `Ragged.join`. The positions then say which rows belong to which caller.
+        joined into one call: as one list of strings; or, if prompts differ, tokenised separately
+        and joined by `Ragged.join`. The positions then say which rows belong to which caller.
 
         Args:
             function: pure, hashable, the same object in each call: `function(params, ids=,
-                lengths=[, token_types=], **scalars)` with `ids` (B, L) and `lengths` (B,) int32
-                returns arrays with a row for each row of `ids`.
+                lengths=[, token_types=], **scalars)` takes `ids` (B, L) and `lengths` (B,) int32,
+                and returns arrays with one row for each row of `ids`.
             packs: whether `function` also takes rows of several texts. On accelerators it then gets
-                `lengths` (B, S), those of the S texts side by side in each row, 0 where there is
-                no text, and returns outputs (B, S, ...).
+                `lengths` (B, S), the lengths of the S texts side by side in each row, 0 for no
+                text, and returns outputs (B, S, ...).
             texts: strings, pairs of strings or token ids; or tokens.
-            prompt: put in front of each string.
+            prompt: the text that is put in front of each string.
             first: the position of texts[0] in the caller's count, for messages.
             params: by default `self.params`, read once when the stream begins.
-            batch_size: cap on the rows of a batch; by default a budget of tokens decides alone.
+            batch_size: cap on the rows of a batch; by default only a budget of tokens limits them.
             scalars: further integers for `function`.
-            truncations: where texts that are cut are counted.
-            progress: told of the texts done.
+            truncations: counts the texts that are truncated.
+            progress: a progress bar that counts the texts done.
 
         Raises:
-            ValueError: as `tokenize`, and for texts that are cut where `truncations` makes it an
+            ValueError: as `tokenize`; and if texts are truncated and `truncations` makes it an
                 error.
         """
         check_process()
@@ -181,12 +182,14 @@ class Engine:
             texts, prompt, first, truncations, batch_size, packs
         ):
             for batch in batches:
-                # The device computes while the host prepares the next batch.
+                # Start the batch, and its copy to the host; wait for neither. The device computes
+                # while the host prepares the next batches.
                 arrays = pad(tokens, batch, SLOTS) | values
                 outputs = self.compute(function, arrays, params=params)
                 for output in jax.tree.leaves(outputs):
                     output.copy_to_host_async()
                 in_flight.append((positions[batch.indices], batch, outputs))
+                # Wait for the oldest batch only: a few batches stay ahead, and memory is bounded.
                 if len(in_flight) > IN_FLIGHT:
                     yield _fetched(in_flight.popleft(), progress)
         while in_flight:
@@ -195,13 +198,13 @@ class Engine:
     def compute(
         self, function: Callable, arrays: Mapping[str, AnyArray], *, params: PyTree | None = None
     ) -> PyTree[Array]:
-        """The outputs of one batch that the caller has padded, on the devices; the host does not
-        wait for them.
+        """Compute one batch that the caller has padded. Return the outputs on the devices; the host
+        does not wait for them.
 
         Args:
             function: as for `stream`.
-            arrays: the function's arguments by name: `ids` (B, L) and `lengths`, B a multiple of
-                the number of devices, and the rest.
+            arrays: the arguments of the function by name: `ids` (B, L), `lengths` and the others; B
+                is a multiple of the number of devices.
             params: by default `self.params`.
         """
         check_process()
@@ -228,12 +231,12 @@ class Engine:
 
         Args:
             function, packs: as for `stream`.
-            lengths: token counts of texts that will come; None for all.
+            lengths: the token counts of texts that will come; None: all.
             token_types: whether the batches will have token types.
             scalars: as for `stream`.
 
         Raises:
-            ValueError: for a length that is not a positive integer.
+            ValueError: if a length is not a positive integer.
         """
         for length in () if lengths is None else lengths:
             check_positive("lengths", length, or_none=False)
@@ -252,7 +255,7 @@ class Engine:
         """The (rows, length) of all arrays that texts can come in.
 
         Args:
-            lengths: token counts of the texts; None for all.
+            lengths: the token counts of the texts; None: all.
         """
         limit, budget = self.tokenizer.max_length, self.placement.token_budget
         multiple = len(self.placement.devices)
@@ -274,20 +277,23 @@ class Engine:
     def _batches(
         self, texts, prompt, first, truncations, batch_size, packs
     ) -> Iterator[tuple[Ragged, Int[np.ndarray, " texts"], list[Batch]]]:
-        """Yield (tokens, the tokens' positions, batches of them) until each text is in a batch.
+        """Yield (tokens, positions of the texts, batches of the texts) until each text is in a
+        batch.
 
-        For accelerators the rest of a piece that does not fill a batch waits for the next piece.
+        For accelerators the texts of batches that are not full wait for the next piece.
         """
         start, waiting = 0, None
         for tokens, is_last in self._windows(texts, prompt, first):
             if truncations is not None:
                 truncations.add(tokens.truncated, len(tokens.lengths))
+            # Plan the window, together with the texts that waited.
             positions = start + np.arange(len(tokens.lengths))
             start += len(tokens.lengths)
             if waiting is not None:
                 tokens = Ragged.join([waiting[0], tokens])
                 positions = np.concatenate([waiting[1], positions])
             batches, waiting = self._plan(tokens.lengths, batch_size, packs), None
+            # Let the texts of small batches wait: they fill up batches of the next window.
             if self.placement.packs and not is_last:
                 full = [batch for batch in batches if self._is_full(batch)]
                 rest = [batch.indices for batch in batches if not self._is_full(batch)]
@@ -310,11 +316,13 @@ class Engine:
         ).batches
 
     def _is_full(self, batch):
+        """Whether a batch has more than half of the budget of tokens."""
         return 2 * batch.rows * batch.length > self.placement.token_budget
 
     def _windows(self, texts, prompt, first) -> Iterator[tuple[Ragged, bool]]:
-        """Yield the tokens of each window, and whether it is the last one, while another thread
-        tokenises the next. For an accelerator the windows are short: it waits for the first."""
+        """Yield (the tokens of a window, whether it is the last window), while another thread
+        tokenises the next window. Windows are short for an accelerator, because it has nothing to
+        compute until the first window is tokenised."""
         if isinstance(texts, Ragged):
             yield texts, True
             return
@@ -335,11 +343,15 @@ class Engine:
                 ahead.extend(thread.submit(tokenize, start) for start in islice(starts, 1))
 
     def _program(self, function, rows, length, arrays):
+        """The compiled program for arrays of these names and shapes; it is compiled at its first
+        use."""
         key = (function, rows, length, arrays["lengths"].ndim, *sorted(arrays))
         with self._lock:
             is_new = key not in self._programs
             program = self._programs.setdefault(key, Future())
-        if is_new:  # others that want the same program wait for it; other programs do not
+        # This thread compiles a new program outside of the lock. Other threads wait only if they
+        # need the same program. After an error the next use tries again.
+        if is_new:
             try:
                 program.set_result(self._compiled(function, arrays))
             except BaseException as error:
@@ -363,7 +375,8 @@ def _is_pair(text):
 
 
 def _fetched(computed, progress):
-    """(positions, the batch's outputs as NumPy arrays, a row for each text)."""
+    """Wait for a batch. Return (positions, its outputs as NumPy arrays with one row for each
+    text)."""
     positions, batch, outputs = computed
 
     def rows(output):

@@ -1,19 +1,19 @@
 """The ladders of shapes: few lengths and row counts, so that few programs are compiled.
 
-Encoding pads each text to a length of `length_ladder` and fills a row count of `row_ladder`.
-Training takes longer to compile, and has ladders of its own with fewer steps.
+Encoding pads each text to a length of `length_ladder` and uses the row counts of `row_ladder`.
+Programs of training take longer to compile. Training has ladders of its own with fewer steps.
 """
 
 import functools
 
 ROW = 64
-"""Tokens of a packed row, unless a text is longer. Longer rows hold less padding, and attention
-takes more of the time."""
+"""The number of tokens of a packed row, unless a text is longer. Longer rows have less padding, but
+attention takes more of the time."""
 
 
 def length_ladder(max_length: int) -> tuple[int, ...]:
-    """The array lengths in use up to `max_length` tokens, ascending: steps of 2 up to 32, of 4 up
-    to 64, of 8 up to 128, and so on.
+    """The lengths of arrays up to `max_length` tokens, ascending: steps of 2 up to 32, of 4 up to
+    64, of 8 up to 128, and so on.
 
     >>> length_ladder(50)
     (4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 36, 40, 44, 48, 50)
@@ -28,8 +28,8 @@ def length_ladder(max_length: int) -> tuple[int, ...]:
 def row_ladder(
     length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1
 ) -> tuple[int, ...]:
-    """The row counts in use at one length, ascending: 1, 8, 64, ... and the full batch, each times
-    `multiple`.
+    """The row counts at one length, ascending: 1, 8, 64, ... and the rows of a full batch, each
+    times `multiple`.
 
     >>> row_ladder(16, token_budget=1024)
     (1, 8, 64)
@@ -44,7 +44,7 @@ def row_ladder(
 def num_shapes(
     max_length: int, *, token_budget: int, max_rows: int | None = None, multiple: int = 1
 ) -> int:
-    """How many shapes there are at most; the options are those of `row_ladder`."""
+    """The largest number of shapes. The options are those of `row_ladder`."""
     return sum(
         len(row_ladder(length, token_budget=token_budget, max_rows=max_rows, multiple=multiple))
         for length in length_ladder(max_length)
@@ -53,8 +53,8 @@ def num_shapes(
 
 @functools.lru_cache
 def training_lengths(max_length: int) -> tuple[int, ...]:
-    """The array lengths of padded training batches: those of `length_ladder` that 4 divides, and
-    the last.
+    """The lengths of arrays for padded training batches: the multiples of 4 of `length_ladder`, and
+    `max_length`.
 
     >>> training_lengths(30)
     (4, 8, 12, 16, 20, 24, 28, 30)
@@ -64,7 +64,7 @@ def training_lengths(max_length: int) -> tuple[int, ...]:
 
 
 def packed_length(longest: int) -> int:
-    """Tokens of each packed row where the longest text has `longest` tokens.
+    """The number of tokens of a packed row if the longest text has `longest` tokens.
 
     >>> packed_length(20), packed_length(70)
     (64, 96)
@@ -73,8 +73,8 @@ def packed_length(longest: int) -> int:
 
 
 def packed_rows(num_rows: int) -> int:
-    """The next number of the ladder 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: steps of about an
-    eighth.
+    """`num_rows`, rounded up to the ladder 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: steps of at
+    most an eighth.
 
     >>> packed_rows(17), packed_rows(33)
     (18, 36)

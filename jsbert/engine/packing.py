@@ -1,8 +1,8 @@
-"""Several texts side by side in a row: arrays nearly without padding, for work where a batch's
-shape is free.
+"""Several texts side by side in a row: arrays with little padding, for batches that may have any
+shape.
 
-A batch of 16 sentence pairs, padded to its longest sentence, is half padding; packed into rows of
-64 tokens, a tenth.
+If a batch of 16 sentence pairs is padded to its longest sentence, half of its tokens are padding.
+If it is packed into rows of 64 tokens, a tenth is padding.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,14 @@ def packed(
     lengths: Int[np.ndarray, " texts"],
     token_types: Int[np.ndarray, "texts length"] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Padded texts as packed rows, int32.
+    """Pack N padded texts into rows. Return the packed arrays, int32.
 
-    `ids`, `segment_ids`, `positions` and, if given, `token_types` are (R, L), `starts` is (N,).
-    `segment_ids` hold the number of each token's text, from 1, and 0 for padding; `positions` hold
-    the token's place in its text; `starts` hold the place of each text's first token in the
-    flattened rows. Texts go longest first, each into the first row with room. L is `packed_length`
-    of the longest text, R comes from `packed_rows`, so there are few shapes.
+    `ids`, `segment_ids`, `positions` and, if given, `token_types` are (R, L); `starts` is (N,).
+    `segment_ids` hold the number of each token's text, from 1, and 0 for padding. `positions` hold
+    the place of each token in its text. `starts` hold the index of each text's first token in the
+    flattened rows. The longest text is packed first, and each text goes into the first row with
+    room. L is `packed_length` of the longest text, and R comes from `packed_rows`, so that there
+    are few shapes.
 
     >>> rows = packed(np.array([[7, 8, 0], [9, 0, 0]]), np.array([2, 1]))
     >>> rows["ids"].shape, rows["ids"][0, :4].tolist(), rows["segment_ids"][0, :4].tolist()
@@ -49,6 +50,7 @@ def packed(
         filled[row] += int(lengths[text])
     size = packed_rows(max(1, len(filled))) * row_length
 
+    # For each token: its text, its place in the text, and its index in the flattened rows.
     text, place = np.nonzero(np.arange(ids.shape[1]) < lengths[:, None])
     target = starts[text] + place
 

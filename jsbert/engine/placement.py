@@ -1,4 +1,4 @@
-"""Which devices compute, and where arrays lie on them."""
+"""Choose the devices that compute, and place arrays on them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,12 @@ from jaxtyping import ArrayLike, PyTree
 from jsbert.encoders.product import cpu_features
 
 TOKEN_BUDGETS = {"cpu": 1024, "gpu": 32_768, "tpu": 32_768}
-"""Tokens of a full batch, padding included. On the CPU small batches stay in cache: measured best
-of 512 to 4,096 on two cores. The accelerators' figures are not measured."""
+"""The number of tokens of a full batch, padding included. On a CPU small batches stay in the cache:
+1,024 was measured as the best of 512 to 4,096 on two cores. The numbers of accelerators are not
+measured."""
 
 BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
-"""CPU features with which XLA multiplies bfloat16 faster than float32."""
+"""The CPU features that let XLA multiply bfloat16 faster than float32."""
 
 Device: TypeAlias = str | jax.Device
 """A platform name ("cpu", "gpu", "cuda", "tpu"), with an index if wanted ("cuda:1"), or a
@@ -24,14 +25,15 @@ Device: TypeAlias = str | jax.Device
 
 
 class Placement:
-    """Where arrays are: params whole on every device, a batch's rows spread over the devices.
+    """How arrays are placed: params whole on every device, or cut over the devices; the rows of a
+    batch spread over the devices.
 
     Attributes:
-        devices: of one platform.
+        devices: the devices, of one platform.
         shard_params: whether each device has a part of the params in place of all of them.
         platform: "cpu", "gpu" or "tpu".
-        by_row: the sharding of a batch, its first axis over the devices.
-        everywhere: the sharding of what every device has whole.
+        by_row: the sharding of a batch: its first axis is spread over the devices.
+        everywhere: the sharding of arrays that every device has whole.
     """
 
     def __init__(self, devices: Sequence[jax.Device], *, shard_params: bool = False):
@@ -43,13 +45,14 @@ class Placement:
 
     @property
     def token_budget(self) -> int:
-        """Tokens of a full batch on all devices together, padding included."""
+        """The number of tokens of a full batch on all devices together, padding included."""
         return len(self.devices) * TOKEN_BUDGETS[self.platform]
 
     @property
     def packs(self) -> bool:
-        """Whether a row may hold several texts: on accelerators, where compiling is slow and more
-        tokens are computed at a time. On a CPU small batches of padded texts are faster."""
+        """Whether a row may hold several texts: true on accelerators, because compiling is slow
+        there and more tokens are computed at a time. On a CPU small batches of padded texts are
+        faster."""
         return self.platform != "cpu"
 
     def put(self, params: PyTree) -> PyTree:
@@ -57,10 +60,10 @@ class Placement:
         return jax.device_put(params, jax.tree.map(self._sharding, params))
 
     def _sharding(self, param: ArrayLike) -> NamedSharding:
-        """The sharding of one param: whole, or with its last axis cut: the outputs of a matrix
+        """The sharding of one param: whole, or cut along its last axis, the outputs of a matrix
         product.
 
-        A sum over inputs is never cut, so the results are those of one device. XLA gathers the
+        A sum over inputs is never cut, so that the results are those of one device. XLA gathers the
         matrices of a layer before it computes the layer.
         """
         shape = np.shape(param)
@@ -69,8 +72,8 @@ class Placement:
         return NamedSharding(self.by_row.mesh, PartitionSpec(*[None] * (len(shape) - 1), "rows"))
 
     def put_rows(self, arrays: Mapping[str, ArrayLike], num_rows: int) -> dict[str, jax.Array]:
-        """Spread a batch over the devices by rows; copy it to each if `num_rows` cannot be shared
-        out evenly."""
+        """Spread a batch over the devices by rows. If the number of devices does not divide
+        `num_rows`, copy the batch to every device."""
         return jax.device_put(
             dict(arrays), self.everywhere if num_rows % len(self.devices) else self.by_row
         )
@@ -101,12 +104,14 @@ def platform_of(devices: Sequence[jax.Device]) -> str:
 
 
 def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[jax.Device, ...]:
-    """The JAX devices meant by `device`; by default JAX's first.
+    """The JAX devices that `device` names; by default the first device of JAX.
 
     Raises:
-        ValueError: for a device that is not there, an unknown name, an empty list, a device named
-            twice, or devices of several platforms; the message lists what there is.
-        TypeError: for anything but names, devices and lists of them.
+        ValueError: if a device does not exist, a name is unknown, a list is empty, a device is
+            named twice, or the devices are of several platforms. If a device does not exist, the
+            message lists the devices that JAX sees.
+        TypeError: if `device` is not a name, a device or a list of them.
+        RuntimeError: as `check_process`.
     """
     check_process()
     if device is None:
@@ -130,8 +135,9 @@ def resolve_devices(device: Device | Sequence[Device] | None = None) -> tuple[ja
 
 
 def resolve_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
-    """`dtype`; for "auto" the fastest of those that keep the cosine to float32 above .999:
-    "bfloat16" on accelerators and on CPUs with instructions for its products, else "float32"."""
+    """The dtype to compute in. For "auto" it is the fastest dtype whose vectors keep a cosine above
+    .999 to those of float32: "bfloat16" on accelerators and on CPUs with instructions for its
+    products, else "float32"."""
     if dtype != "auto":
         return dtype
     return (
@@ -142,7 +148,8 @@ def resolve_dtype(dtype: str, devices: Sequence[jax.Device]) -> str:
 
 
 def resolve_attention(implementation: str, devices: Sequence[jax.Device]) -> str:
-    """`implementation`; in place of "auto" the one way there is, if these devices have only one."""
+    """The implementation of attention. "auto" becomes "eager" on CPUs and on GPUs that cannot
+    compute "cudnn", and stays "auto" on other devices."""
     if implementation == "auto":
         platform = platform_of(devices)
         if platform == "cpu" or (platform == "gpu" and not all(map(_is_ampere, devices))):
@@ -151,11 +158,11 @@ def resolve_attention(implementation: str, devices: Sequence[jax.Device]) -> str
 
 
 def check_attention(implementation: str, dtype: str, devices: Sequence[jax.Device]) -> None:
-    """Check that `devices` can compute attention in this way.
+    """Check that `devices` can compute attention with this implementation.
 
     Raises:
-        ValueError: for "cudnn" in float32, or on anything but NVIDIA GPUs of compute capability 8.0
-            (Ampere) or higher; for "flash" on anything but TPUs.
+        ValueError: for "cudnn" in float32, or on devices that are not NVIDIA GPUs of compute
+            capability 8.0 (Ampere) or higher; for "flash" on devices that are not TPUs.
     """
     if implementation == "flash" and platform_of(devices) != "tpu":
         raise ValueError(

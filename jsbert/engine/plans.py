@@ -1,4 +1,4 @@
-"""The batches of texts on a platform, which need not be there."""
+"""Plan the batches of texts on a platform, also on one that this machine lacks."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from jsbert.engine.rows import SLOTS, packed_batches
 
 
 class Plan(NamedTuple):
-    """The batches in which texts would be computed.
+    """The batches in which `Engine.stream` would compute texts.
 
     Attributes:
-        batches: each holds some of the texts.
-        num_programs: different shapes among the batches; each is compiled once.
+        batches: the batches; each text is in one of them.
+        num_programs: the number of different shapes among the batches; each is compiled once.
         padding: the share of the batches' tokens that is padding, 0 to 1.
     """
 
@@ -39,14 +39,14 @@ def plan_for(
 
     Args:
         platform: "cpu", "gpu" or "tpu"; this machine may lack the platform.
-        lengths: tokens of each text, special tokens included.
-        max_length: the longest that a text can be.
-        num_devices: the devices that share a batch.
+        lengths: the number of tokens of each text, special tokens included.
+        max_length: the largest number of tokens that a text can have.
+        num_devices: the number of devices that share a batch.
         max_rows: cap on the rows of a batch.
         packs: whether a row may hold several texts on an accelerator.
 
     Raises:
-        ValueError: for an unknown platform.
+        ValueError: if the platform is unknown.
 
     >>> plan_for("tpu", [20] * 4000, max_length=512).num_programs
     2

@@ -1,4 +1,4 @@
-"""Texts that were cut at the token limit: counted, and reported as the caller asked."""
+"""Count the texts that were truncated at the token limit, and report them as the caller wants."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ nothing."""
 
 
 class Truncations:
-    """A count of the texts cut at the token limit in one call."""
+    """The number of texts truncated at the token limit in one call."""
 
     def __init__(self, on_truncate: OnTruncate, max_length: int):
         check_choice("on_truncate", on_truncate, ("warn", "error", "ignore"))
@@ -20,14 +20,14 @@ class Truncations:
         self.num_truncated = self.num_texts = 0
 
     def add(self, truncated: Sequence[int], num_texts: int) -> None:
-        """Count a window of texts and those that were cut.
+        """Count a window of texts, and the truncated texts among them.
 
         Args:
-            truncated: places in the window of the texts that were cut, ascending.
-            num_texts: texts of the window.
+            truncated: the places of the truncated texts in the window, ascending.
+            num_texts: the number of texts in the window.
 
         Raises:
-            ValueError: if there are any, and `on_truncate` is "error".
+            ValueError: if a text is truncated and `on_truncate` is "error".
         """
         first = self.num_texts
         self.num_truncated += len(truncated)
@@ -41,7 +41,8 @@ class Truncations:
             )
 
     def warn(self, stacklevel: int) -> None:
-        """Warn once with the number, if any text was cut and the caller asked for a warning."""
+        """Warn once with the number of truncated texts, if there are any and `on_truncate` is
+        "warn"."""
         if self.num_truncated and self.on_truncate == "warn":
             warnings.warn(
                 f"{self.num_truncated} of {self.num_texts} texts are longer than {self.max_length} "

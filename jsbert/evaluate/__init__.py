@@ -1,5 +1,5 @@
-"""How good a model is on labelled texts: evaluators under sentence-transformers' names, with its
-keys and values."""
+"""Evaluators: they measure how good a model is on labelled texts. Their names, keys and values are
+those of sentence-transformers."""
 
 from jsbert.evaluate.beir import Beir, read_beir
 from jsbert.evaluate.binary_classification import BinaryClassificationEvaluator

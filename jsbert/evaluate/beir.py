@@ -1,4 +1,4 @@
-"""Retrieval data in BEIR's folder layout."""
+"""Read retrieval data in BEIR's folder layout."""
 
 import os
 import pathlib
@@ -16,16 +16,16 @@ class Beir(NamedTuple):
 
 
 def read_beir(folder: str | os.PathLike, split: str = "test") -> Beir:
-    """The data set in a folder with corpus.jsonl, queries.jsonl (each may be .gz) and
+    """Read the data set in a folder with corpus.jsonl, queries.jsonl (each may be .gz) and
     qrels/{split}.tsv.
 
-    A document's text is its title, a space and its text. Queries are those that the split judges;
-    documents with a score above 0 are relevant, whether the corpus holds them or not.
+    The text of a document is its title, a space and its "text". The queries are those that the
+    split judges. A document with a score above 0 is relevant, also if the corpus does not hold it.
 
     Raises:
-        OSError: for a file that is not there.
-        ValueError: for a malformed line, an id that occurs twice or a judged query without text;
-            file and line are named.
+        OSError: if a file does not exist.
+        ValueError: if a line is malformed, an id occurs twice, or a judged query has no text; the
+            message names file and line.
     """
     folder = pathlib.Path(folder)
     corpus = {
@@ -56,7 +56,7 @@ def read_beir(folder: str | os.PathLike, split: str = "test") -> Beir:
 
 
 def _rows(path):
-    """(id, row) of each line of a jsonl file, or of the same with .gz."""
+    """Yield (id, row) of each line of a jsonl file, or of its .gz if the file does not exist."""
     path = path if path.exists() else path.with_name(f"{path.name}.gz")
     seen = set()
     for line, row in read_objects(path):

@@ -1,4 +1,4 @@
-"""Are two texts similar or not, by a threshold on their similarity?"""
+"""Does a threshold on the similarity of two texts say whether they are similar?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,12 +30,13 @@ COLUMNS = (
 
 @dataclass(repr=False, eq=False)
 class BinaryClassificationEvaluator(Evaluator):
-    """How well a threshold on the similarity of pairs tells similar from dissimilar ones.
+    """How well a threshold on the similarity of pairs separates similar from dissimilar pairs.
 
-    Keys, for each similarity s: {s}_accuracy and {s}_accuracy_threshold, the best there is; {s}_f1,
-    {s}_f1_threshold, {s}_precision and {s}_recall at the best F1, {s}_mcc (Matthews' correlation)
-    at the same threshold; {s}_ap. With several similarities also max_ of each. Thresholds of
-    "euclidean" and "manhattan" are distances. Primary: ap.
+    Keys, for each similarity s: {s}_accuracy and {s}_accuracy_threshold, at the best accuracy;
+    {s}_f1, {s}_f1_threshold, {s}_precision and {s}_recall, at the best F1; {s}_mcc (Matthews'
+    correlation), at the threshold of the best F1; {s}_ap (average precision). With several
+    similarities also max_ of each. Thresholds of "euclidean" and "manhattan" are distances.
+    Primary: ap.
 
     Args:
         sentences1, sentences2: the pairs.
@@ -66,7 +67,7 @@ class BinaryClassificationEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("binary_classification_evaluation")
 
     def _outcome(self, model):
@@ -87,7 +88,7 @@ class BinaryClassificationEvaluator(Evaluator):
 
 
 def check_binary(labels: Sequence[int]) -> None:
-    """ValueError unless every label is 0 or 1."""
+    """Raise ValueError unless every label is 0 or 1."""
     for row, label in enumerate(labels):
         if label not in (0, 1):
             raise ValueError(
@@ -98,8 +99,8 @@ def check_binary(labels: Sequence[int]) -> None:
 def _scores(name, found, labels):
     accuracy, f1 = best_accuracy(labels, found), best_f1(labels, found)
     sign = -1 if name in ("euclidean", "manhattan") else 1
-    # With no F1 above 0 the threshold is a plain 0, which counts as a similarity or a distance like
-    # any other.
+    # If no F1 is above 0, `f1.threshold` is 0. Adding 0.0 turns -0.0, the 0 of a distance, into
+    # 0.0.
     return {
         "accuracy": accuracy.accuracy,
         "accuracy_threshold": sign * accuracy.threshold,

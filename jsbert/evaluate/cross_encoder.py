@@ -1,4 +1,4 @@
-"""Do a cross-encoder's scores of pairs go with people's scores or classes?"""
+"""Do a cross-encoder's scores of pairs agree with people's scores or classes?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from jsbert.metrics import average_precision, best_accuracy, best_f1, f1_scores,
 
 @dataclass(repr=False, eq=False)
 class CrossEncoderCorrelationEvaluator(Evaluator):
-    """Pearson's and Spearman's correlation of a cross-encoder's scores with people's.
+    """Pearson's and Spearman's correlation of a cross-encoder's scores with people's scores.
 
-    Keys: pearson and spearman, the primary one.
+    Keys: pearson, spearman. Primary: spearman.
 
     Args:
         sentence_pairs: pairs of texts.
-        scores: how similar they are, in any range.
+        scores: how similar the texts of each pair are, in any range.
         name: see `Evaluator`.
         batch_size, show_progress_bar: as for `predict`.
         write_csv: see `Evaluator`.
@@ -38,7 +38,7 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("CrossEncoderCorrelationEvaluator")
 
     def _outcome(self, model):
@@ -62,15 +62,16 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
 
 @dataclass(repr=False, eq=False)
 class CrossEncoderClassificationEvaluator(Evaluator):
-    """How well a cross-encoder tells classes of pairs apart.
+    """How well a cross-encoder finds the classes of pairs.
 
-    Keys for a model of one label: accuracy, accuracy_threshold, f1, f1_threshold, precision, recall
-    and average_precision, the primary one, as in `BinaryClassificationEvaluator`. For a model of
-    several: f1_macro, the primary one, f1_micro and f1_weighted.
+    Keys for a model with one label: accuracy, accuracy_threshold, f1, f1_threshold, precision,
+    recall and average_precision, as in `BinaryClassificationEvaluator`. Primary: average_precision.
+
+    Keys for a model with several labels: f1_macro, f1_micro and f1_weighted. Primary: f1_macro.
 
     Args:
         sentence_pairs: pairs of texts.
-        labels: their classes, 0 or 1 for a model of one label.
+        labels: the classes of the pairs; 0 or 1 for a model with one label.
         name: see `Evaluator`.
         batch_size, show_progress_bar: as for `predict`.
         write_csv: see `Evaluator`.
@@ -90,7 +91,7 @@ class CrossEncoderClassificationEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("CrossEncoderClassificationEvaluator")
 
     def _outcome(self, model):

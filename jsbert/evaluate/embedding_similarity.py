@@ -1,4 +1,4 @@
-"""Semantic textual similarity: do similarities of vectors go with people's scores?"""
+"""Semantic textual similarity: do similarities of vectors agree with people's scores?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,20 +22,22 @@ from jsbert.metrics import pearson, spearman
 class EmbeddingSimilarityEvaluator(Evaluator):
     """Pearson's and Spearman's correlation of the similarities of pairs with their scores.
 
-    Keys: pearson_{s} and spearman_{s} for each similarity s, with several pearson_max and
-    spearman_max. A correlation is NaN if the scores or the similarities are all equal. Primary:
-    spearman of `main_similarity`, else of the one there is or the largest.
+    Keys: pearson_{s} and spearman_{s} for each similarity s; with several similarities also
+    pearson_max and spearman_max. A correlation is NaN if the scores or the similarities are all
+    equal. Primary: the spearman of `main_similarity`; by default spearman_{s} of the only
+    similarity, or spearman_max.
 
     Args:
         sentences1, sentences2: the pairs.
-        scores: how similar they are, in any range.
+        scores: how similar the texts of each pair are, in any range.
         batch_size: as for `encode`.
         main_similarity: the similarity of the primary metric.
         similarity_fn_names: "cosine", "dot", "euclidean", "manhattan"; by default the model's.
         name: see `Evaluator`.
         show_progress_bar: as for `encode`.
         write_csv: see `Evaluator`.
-        precision: "float32" scales the vectors to length 1 first, as the reference does.
+        precision: "float32": scale the vectors to length 1 first, as the reference does. None: do
+            not scale.
         truncate_dim: as for `encode`.
 
     Reference: sentence-transformers' EmbeddingSimilarityEvaluator.
@@ -60,7 +62,7 @@ class EmbeddingSimilarityEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named(
             "similarity_evaluation",
             (f"_{self.precision}" if self.precision else "") + "_results.csv",
@@ -94,16 +96,16 @@ def sts_subsets(
     name: str = "all",
     **options: Any,
 ) -> EmbeddingSimilarityEvaluator:
-    """The evaluator of several subsets, such as the genres of STS12, concatenated: one correlation
-    over all pairs.
+    """The evaluator of several subsets, such as the genres of STS12: one correlation over the pairs
+    of all subsets.
 
     Args:
-        subsets: (sentences1, sentences2, scores) by name, the scores of all in one range.
+        subsets: (sentences1, sentences2, scores) by name; the scores of all subsets have one range.
         name: see `Evaluator`.
-        **options: of `EmbeddingSimilarityEvaluator`.
+        **options: the options of `EmbeddingSimilarityEvaluator`.
 
     Raises:
-        ValueError: for a subset whose columns differ in length; it is named.
+        ValueError: if the columns of a subset have different lengths; the message names the subset.
     """
     if not subsets:
         raise ValueError("subsets is empty; give at least one (sentences1, sentences2, scores)")

@@ -1,5 +1,5 @@
-"""What all evaluators share: names of the results, the csv file, and each distinct text encoded
-once."""
+"""What all evaluators share: the names of results, the csv file, and the encoding of each distinct
+text once."""
 
 import csv
 import os
@@ -15,8 +15,8 @@ from jsbert.similarity import SIMILARITIES
 
 
 class Outcome(NamedTuple):
-    """An evaluation: the values by key, the key that counts most, and the values by column of the
-    csv file."""
+    """The result of an evaluation: the values by key, the key of the primary metric, and the values
+    by column of the csv file."""
 
     metrics: dict[str, float]
     primary: str
@@ -24,16 +24,18 @@ class Outcome(NamedTuple):
 
 
 class Evaluator:
-    """Called with a model, gives a dict of numbers; `primary_metric` is then the key of the one
-    that counts most.
+    """A callable that scores a model. It returns a dict of numbers, and sets `primary_metric` to
+    the key of the number that counts most.
 
-    A subclass has `csv_file` and `_outcome(model)`. With a `name`, each key begins with it and "_".
+    A subclass has `csv_file` and `_outcome(model)`. With a `name`, each key begins with the name
+    and "_".
 
     Attributes:
-        name: told in keys and file names.
-        write_csv: whether `output_path` gets a csv file.
-        primary_metric: a key of the last results; None before the first call.
-        greater_is_better: true of every primary metric here.
+        name: a part of keys and file names.
+        write_csv: whether a call with `output_path` writes a csv file.
+        primary_metric: the key of the primary metric in the last results; None before the first
+            call.
+        greater_is_better: whether a larger primary metric is better: true of all evaluators here.
     """
 
     name: str = ""
@@ -48,13 +50,13 @@ class Evaluator:
         epoch: int = -1,
         steps: int = -1,
     ) -> dict[str, float]:
-        """The results on `model`; with `output_path` a row for them at the end of a csv file in
-        that folder.
+        """Score `model` and return the results. With `output_path`, append them as a row to a csv
+        file in that folder.
 
         Args:
-            model: a model of jsbert, or anything with its methods.
-            output_path: a folder, made if it is not there.
-            epoch, steps: where a training stands, written into the row; -1 after it.
+            model: a model of jsbert, or an object with the same methods.
+            output_path: a folder; it is created if it does not exist.
+            epoch, steps: the progress of a training, for the row; -1 after the training.
         """
         outcome = self._outcome(model)
         prefix = f"{self.name}_" if self.name else ""
@@ -68,7 +70,7 @@ class Evaluator:
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         raise NotImplementedError
 
     def _outcome(self, model) -> Outcome:
@@ -76,7 +78,7 @@ class Evaluator:
 
     @property
     def _encoding(self) -> dict[str, Any]:
-        """The options for `encode` of an evaluator that has these fields."""
+        """The options that an evaluator with these fields gives to `encode`."""
         return {
             name: getattr(self, name)
             for name in ("batch_size", "show_progress_bar", "truncate_dim")
@@ -89,10 +91,10 @@ class Evaluator:
 def embed(
     model: Any, texts: Sequence[str], *, how: str = "encode", **options: Any
 ) -> Float[np.ndarray, "texts dim"]:
-    """The vectors of texts by the model's method `how`, or by `encode` if it lacks that.
+    """Encode texts with the model's method `how`, or with `encode` if the model lacks `how`.
 
-    Each distinct text is encoded once, so that equal texts have equal vectors to the last bit and
-    tie where they should.
+    Each distinct text is encoded once. Equal texts have equal vectors to the last bit, so that
+    their similarities tie.
     """
     return _once(texts, lambda distinct: getattr(model, how, model.encode)(distinct, **options))
 
@@ -100,7 +102,7 @@ def embed(
 def embed_pairs(
     model: Any, first: Sequence[str], second: Sequence[str], **options: Any
 ) -> tuple[Float[np.ndarray, "pairs dim"], Float[np.ndarray, "pairs dim"]]:
-    """The vectors of two columns of texts, encoded in one call."""
+    """Encode two columns of texts in one call. Return the vectors of each column."""
     embeddings = embed(model, [*first, *second], **options)
     return embeddings[: len(first)], embeddings[len(first) :]
 
@@ -108,22 +110,23 @@ def embed_pairs(
 def predict(
     model: Any, pairs: Iterable[Sequence[str]], **options: Any
 ) -> Float[np.ndarray, "pairs *labels"]:
-    """A cross-encoder's scores of pairs; each distinct pair is scored once."""
+    """Score pairs with a cross-encoder. Each distinct pair is scored once."""
     return _once(
         [tuple(pair) for pair in pairs], lambda distinct: model.predict(distinct, **options)
     )
 
 
 def pairwise(name: str, a, b) -> Float[np.ndarray, " rows"]:
-    """The similarity called `name` of a[i] with b[i]."""
+    """The similarity `name` of a[i] to b[i]."""
     return np.asarray(SIMILARITIES[name][1](a, b))
 
 
 def similarity_names(names: Collection[str] | None, main: str | None = None) -> list[str]:
-    """The similarities asked for, checked; empty for the model's own.
+    """The checked names of similarities: `names`, or `main` if there are no names. An empty list
+    means the similarity of the model.
 
     Raises:
-        ValueError: for an unknown name, or a `main` that is not among `names`.
+        ValueError: if a name is unknown, or `main` is not among `names`.
     """
     names = [main] if not names and main else list(names or ())
     for name in names:
@@ -134,7 +137,7 @@ def similarity_names(names: Collection[str] | None, main: str | None = None) -> 
 
 
 def check_columns(**columns: Sequence) -> None:
-    """ValueError unless the columns have one length, and not 0."""
+    """Raise ValueError unless the columns have the same length, and at least one row."""
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         lengths_found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -147,12 +150,15 @@ def largest(values: Iterable[float]) -> float:
 
 
 def _once(items: Sequence[Hashable], compute):
+    """The results of `compute` for `items`; `compute` gets each distinct item once."""
     places = {item: place for place, item in enumerate(dict.fromkeys(items))}
     found = np.asarray(compute(list(places)))
     return found if len(places) == len(items) else found[[places[item] for item in items]]
 
 
 def _append_row(path, row):
+    """Append a row to a csv file; a new file gets a header. Raise ValueError if the file has other
+    columns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", newline="", encoding="utf8") as file:
         file.seek(0)

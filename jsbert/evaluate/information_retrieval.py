@@ -1,4 +1,4 @@
-"""Are the relevant documents among the first that a query finds in a corpus?"""
+"""Are the relevant documents among the first results of a search in a corpus?"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from jsbert.similarity import similarity_name
 HEADERS = dict(
     accuracy="Accuracy", precision="Precision", recall="Recall", mrr="MRR", ndcg="NDCG", map="MAP"
 )
-"""What the csv file calls the measures."""
+"""The names of the measures in the csv file."""
 
 
 @dataclass(repr=False, eq=False)
@@ -30,22 +30,23 @@ class InformationRetrievalEvaluator(Evaluator):
     """Measures of exact search: each query against the whole corpus, ties by ascending document id.
 
     Keys, for each similarity s: {s}_accuracy@k, {s}_precision@k, {s}_recall@k, {s}_ndcg@k,
-    {s}_mrr@k, {s}_map@k, means over the queries that have relevant documents; see `jsbert.metrics`.
-    A relevant document that the corpus lacks counts as not found. Primary: ndcg at the largest k of
-    `main_score_function`, else of the similarity where it is largest.
+    {s}_mrr@k, {s}_map@k: means over the queries that have relevant documents; see `jsbert.metrics`.
+    A relevant document that is not in the corpus counts as not found. Primary: the ndcg at the
+    largest k of `main_score_function`; by default of the similarity with the largest ndcg.
 
     Args:
-        queries: texts by id; those without relevant documents are left out.
+        queries: texts by id; queries without relevant documents are left out.
         corpus: texts by id. The ids must be sortable.
         relevant_docs: ids of relevant documents by id of the query.
-        corpus_chunk_size: documents encoded at a time; the memory is that of one chunk's vectors.
-        mrr_at_k, ndcg_at_k, accuracy_at_k, precision_recall_at_k, map_at_k: the ks.
+        corpus_chunk_size: the number of documents encoded at a time. The memory is that of the
+            vectors of one chunk.
+        mrr_at_k, ndcg_at_k, accuracy_at_k, precision_recall_at_k, map_at_k: the values of k.
         show_progress_bar, batch_size: as for `encode`.
         name: see `Evaluator`.
         write_csv: see `Evaluator`.
         truncate_dim: as for `encode`.
-        score_functions: matrix functions of jsbert.similarity by the name they shall have in keys;
-            by default the model's.
+        score_functions: matrix functions of jsbert.similarity by their name in the keys; by default
+            the model's similarity.
         main_score_function: the similarity of the primary metric.
         query_prompt, query_prompt_name, corpus_prompt, corpus_prompt_name: as for `encode_query`,
             `encode_document`.
@@ -97,15 +98,14 @@ class InformationRetrievalEvaluator(Evaluator):
                 f"{len(self.corpus)}; at least one of each is needed"
             )
         try:
-            self._ids = sorted(
-                self.corpus
-            )  # then the search's ties, by lower index, are ties by id
+            # The search breaks ties by the lower index: with sorted ids, by the lower id.
+            self._ids = sorted(self.corpus)
         except TypeError as error:
             raise TypeError(f"the corpus' ids cannot be sorted ({error}); give strings") from None
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("Information-Retrieval_evaluation")
 
     def _outcome(self, model):
@@ -131,7 +131,7 @@ class InformationRetrievalEvaluator(Evaluator):
         return Outcome(metrics, f"{main}_ndcg@{k}", columns)
 
     def _search(self, model, similarities):
-        """Indices into the sorted ids, (Q, K) for each similarity, best first."""
+        """Search the corpus: {similarity: indices into the sorted ids, (Q, K), best first}."""
         queries = embed(
             model,
             [self.queries[query] for query in self._relevant],
@@ -145,6 +145,8 @@ class InformationRetrievalEvaluator(Evaluator):
             name: (np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))
             for name in similarities
         }
+        # Search chunk by chunk, and merge the results of each chunk with the best so far. The sort
+        # is stable: ties stay in the order of the ids.
         starts = range(0, len(self._ids), self.corpus_chunk_size)
         for start in tqdm(starts, desc="corpus", unit="chunk", disable=not self.show_progress_bar):
             ids = self._ids[start : start + self.corpus_chunk_size]
@@ -168,7 +170,7 @@ class InformationRetrievalEvaluator(Evaluator):
         return {name: indices for name, (_, indices) in best.items()}
 
     def _measures(self, results):
-        """The means over the queries by (kind, k)."""
+        """{(kind, k): the mean over the queries}."""
         relevant = np.array(
             [
                 [self._ids[index] in documents for index in row]
@@ -190,6 +192,7 @@ class InformationRetrievalEvaluator(Evaluator):
         return {key: value.mean() for key, value in values.items()}
 
     def _columns(self):
+        """The (kind, k) of all measures, in the order of the csv file."""
         yield from (("accuracy", k) for k in self.accuracy_at_k)
         for k in self.precision_recall_at_k:
             yield from (("precision", k), ("recall", k))

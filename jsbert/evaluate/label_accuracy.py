@@ -1,4 +1,4 @@
-"""Does a softmax classifier on two vectors tell the classes of pairs apart?"""
+"""Does a softmax classifier on two vectors find the classes of pairs?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from jsbert.modules import dense
 
 @dataclass(repr=False, eq=False)
 class LabelAccuracyEvaluator(Evaluator):
-    """The share of pairs whose class a classifier trained by `losses.softmax_classification` finds.
+    """The share of pairs whose class is found by a classifier that was trained with
+    `losses.softmax_classification`.
 
-    Key: accuracy, the primary metric. The classifier stays as it was given, whatever model is
-    scored.
+    Key: accuracy, the primary metric. All models are scored with the same classifier.
 
     Args:
         sentences1, sentences2: the pairs.
-        labels: their classes, 0 to C - 1.
+        labels: the classes of the pairs, 0 to C - 1.
         classifier: {"kernel" (k * D, C), "bias" (C,)}.
-        concatenation: what the classifier sees of a pair, as in training.
+        concatenation: the parts of a pair that the classifier sees, as in training.
         name: see `Evaluator`.
         batch_size, show_progress_bar: as for `encode`.
         write_csv: see `Evaluator`.
@@ -56,7 +56,7 @@ class LabelAccuracyEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("accuracy_evaluation")
 
     def _outcome(self, model):

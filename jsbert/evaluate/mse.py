@@ -1,4 +1,4 @@
-"""How far a student's vectors are from its teacher's."""
+"""How far are a student's vectors from the teacher's vectors?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from jsbert.evaluate.evaluator import Evaluator, Outcome, check_columns, embed
 
 
 class MSEEvaluator(Evaluator):
-    """The mean squared difference, times 100, of a model's vectors of texts from a teacher's of
-    their originals.
+    """The mean squared difference, times 100, between the model's vectors of texts and a teacher's
+    vectors of the original texts.
 
     Key: negative_mse, at most 0, the primary metric.
     Reference: sentence-transformers' MSEEvaluator.
@@ -27,12 +27,12 @@ class MSEEvaluator(Evaluator):
         write_csv: bool = True,
         truncate_dim: int | None = None,
     ):
-        """Encodes the originals.
+        """Encode the original texts with the teacher.
 
         Args:
-            source_sentences: texts for the teacher.
-            target_sentences: the same for the student, such as translations.
-            teacher_model: a SentenceTransformer; it is used now and not kept.
+            source_sentences: the original texts, for the teacher.
+            target_sentences: the texts for the student, such as translations of the originals.
+            teacher_model: a SentenceTransformer. The evaluator does not keep it.
             show_progress_bar, batch_size, truncate_dim: as for `encode`.
             name, write_csv: see `Evaluator`.
         """
@@ -48,7 +48,7 @@ class MSEEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return f"mse_evaluation_{self.name}_results.csv"
 
     def _outcome(self, model):

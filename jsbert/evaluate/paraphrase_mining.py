@@ -1,4 +1,4 @@
-"""Are the closest pairs of a set of texts the duplicates in it?"""
+"""Are the closest pairs of a set of texts its duplicates?"""
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -11,7 +11,7 @@ from jsbert.search import close_pairs
 
 
 class ParaphraseMiningEvaluator(Evaluator):
-    """How many of the pairs of highest cosine are duplicates.
+    """How many of the pairs with the highest cosines are duplicates.
 
     Keys: average_precision, the primary metric; f1, precision, recall and threshold at the best F1.
     Duplicates that are not among the mined pairs count as missed.
@@ -34,17 +34,18 @@ class ParaphraseMiningEvaluator(Evaluator):
         write_csv: bool = True,
         truncate_dim: int | None = None,
     ):
-        """Collects the duplicates.
+        """Collect the duplicates.
 
         Args:
             sentences_map: texts by id.
-            duplicates_list: pairs of ids; those with an id that is not in `sentences_map` are left
+            duplicates_list: pairs of ids. A pair with an id that is not in `sentences_map` is left
                 out.
-            duplicates_dict: `duplicates_dict[a][b]` is true where a and b are duplicates; either
+            duplicates_dict: `duplicates_dict[a][b]` is true if a and b are duplicates; either
                 direction suffices.
-            add_transitive_closure: duplicates of duplicates are duplicates too.
-            query_chunk_size, corpus_chunk_size: taken and not needed.
-            max_pairs, top_k: pairs mined at most, and neighbours looked at for each text; see
+            add_transitive_closure: whether duplicates of duplicates are duplicates too.
+            query_chunk_size, corpus_chunk_size: accepted and not used.
+            max_pairs: the largest number of pairs that are mined; see `search.close_pairs`.
+            top_k: the number of neighbours of each text that may form pairs; see
                 `search.close_pairs`.
             show_progress_bar, batch_size, truncate_dim: as for `encode`.
             name, write_csv: see `Evaluator`.
@@ -59,6 +60,7 @@ class ParaphraseMiningEvaluator(Evaluator):
         self._options = dict(
             show_progress_bar=show_progress_bar, batch_size=batch_size, truncate_dim=truncate_dim
         )
+        # Collect the pairs of ids, then number each pair by its two places, lower place first.
         pairs = [
             (a, b) for a, b in duplicates_list or () if a in sentences_map and b in sentences_map
         ]
@@ -80,7 +82,7 @@ class ParaphraseMiningEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("paraphrase_mining_evaluation")
 
     def _outcome(self, model):
@@ -100,12 +102,12 @@ class ParaphraseMiningEvaluator(Evaluator):
         return Outcome({key: columns[key] for key in order}, "average_precision", columns)
 
     def _code(self, first, second):
-        """One number for a pair of places, first < second."""
+        """One number for a pair of places, with first < second."""
         return first * len(self.sentences) + second
 
 
 def _groups(pairs):
-    """The sets of ids that are joined by pairs, directly or through others."""
+    """Yield the sets of ids that are connected by pairs, directly or through other ids."""
     neighbours = {}
     for a, b in pairs:
         neighbours.setdefault(a, set()).add(b)

@@ -1,4 +1,4 @@
-"""Are a query's relevant documents put before the others of a given list?"""
+"""Are a query's relevant documents ranked before the other documents of a list?"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ Sample = Mapping[str, Any]
 
 @dataclass(repr=False, eq=False)
 class RerankingEvaluator(Evaluator):
-    """How a bi-encoder ranks each query's relevant documents among its irrelevant ones.
+    """How a bi-encoder ranks each query's relevant documents among the irrelevant documents.
 
-    Keys: map, mrr@{at_k}, ndcg@{at_k}, means over the queries. Among equal scores the order of the
-    lists does not matter: nDCG is averaged over all orders, average precision takes equals
-    together, and the reciprocal rank puts irrelevant documents first. Primary: ndcg.
+    Keys: map, mrr@{at_k}, ndcg@{at_k}: means over the queries. The order of documents with equal
+    scores does not matter: nDCG is averaged over all orders, average precision has one threshold
+    for equal scores, and the reciprocal rank puts irrelevant documents first. Primary: ndcg.
 
     Args:
         samples: dicts of "query", a text, and "positive" and "negative", each a text or a list of
-            texts; or a dict of such samples. Those without a positive or without a negative are
+            texts; or a dict of such samples. Samples without a positive or without a negative are
             left out.
-        at_k: ranks looked at by MRR and nDCG.
+        at_k: the number of ranks that count for MRR and nDCG.
         name, write_csv: see `Evaluator`.
         similarity_fct: a matrix function of jsbert.similarity.
         batch_size, show_progress_bar, truncate_dim: as for `encode`.
-        use_batched_encoding: taken and not needed.
+        use_batched_encoding: accepted and not used.
 
-    Reference: sentence-transformers' RerankingEvaluator, which leaves the reciprocal rank of equals
-    to the sort.
+    Reference: sentence-transformers' RerankingEvaluator. There the reciprocal rank of equal scores
+    depends on the sort.
     """
 
     samples: Sequence[Sample] | Mapping[Any, Sample]
@@ -63,7 +63,7 @@ class RerankingEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("RerankingEvaluator", f"_results_@{self.at_k}.csv")
 
     def _outcome(self, model):
@@ -80,26 +80,27 @@ class RerankingEvaluator(Evaluator):
 
 @dataclass(repr=False, eq=False)
 class CrossEncoderRerankingEvaluator(Evaluator):
-    """How a cross-encoder ranks each query's relevant documents among others, or reranks what a
-    first search found.
+    """How a cross-encoder ranks each query's relevant documents among other documents, or reranks
+    the results of a first search.
 
-    Keys: map, mrr@{at_k}, ndcg@{at_k}, means over all samples, equals as in `RerankingEvaluator`;
-    with "documents" also base_map, base_mrr@{at_k}, base_ndcg@{at_k} of their order as given.
-    Primary: ndcg.
+    Keys: map, mrr@{at_k}, ndcg@{at_k}: means over all samples, with equal scores as in
+    `RerankingEvaluator`. With "documents" also base_map, base_mrr@{at_k}, base_ndcg@{at_k}: the
+    measures of the first search. Primary: ndcg.
 
     Args:
         samples: dicts of "query", a text; "positive", the relevant documents; and either
-            "negative", irrelevant ones, or "documents", what a first search found, best first,
-            relevant or not. A sample without relevant documents scores 0.
-        at_k: ranks looked at by MRR and nDCG.
-        always_rerank_positives: with "documents", rank the positives that are not among them too.
-            For the base they stand behind all others, unless none at all was found: then it is 0.
+            "negative", irrelevant documents, or "documents", the results of a first search, best
+            first, relevant or not. A sample without relevant documents scores 0.
+        at_k: the number of ranks that count for MRR and nDCG.
+        always_rerank_positives: with "documents": whether to rank also the positives that the first
+            search did not find. The base measures put these positives after all documents; if the
+            first search found no positive, the base measures are 0.
         name: see `Evaluator`.
         batch_size, show_progress_bar: as for `predict`.
         write_csv: see `Evaluator`.
 
-    Reference: sentence-transformers' CrossEncoderRerankingEvaluator, which leaves the reciprocal
-    rank of equals to the sort.
+    Reference: sentence-transformers' CrossEncoderRerankingEvaluator. There the reciprocal rank of
+    equal scores depends on the sort.
     """
 
     samples: Sequence[Sample] | Mapping[Any, Sample]
@@ -140,7 +141,7 @@ class CrossEncoderRerankingEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("CrossEncoderRerankingEvaluator", f"_results_@{self.at_k}.csv")
 
     def _outcome(self, model):
@@ -165,7 +166,8 @@ class CrossEncoderRerankingEvaluator(Evaluator):
 
 
 def _mean_measures(relevant: Iterable[Sequence[bool]], scores, k):
-    """(MAP, MRR, nDCG), given the scores of all samples' documents one after the other."""
+    """(MAP, MRR, nDCG) over samples. `relevant` are lists for each sample; `scores` are those of
+    all samples, concatenated."""
     measures, start = [], 0
     for sample in relevant:
         found = scores[start : start + len(sample)]
@@ -190,6 +192,7 @@ def _outcome(measures, k):
 
 
 def _checked(samples, *keys):
+    """Yield the samples. Raise ValueError for the first sample that lacks a key."""
     for index, sample in enumerate(samples.values() if isinstance(samples, Mapping) else samples):
         for key in keys:
             if key not in sample:

@@ -1,4 +1,4 @@
-"""Several evaluations as one."""
+"""Several evaluators as one."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from jsbert.evaluate.evaluator import Evaluator
 class SequentialEvaluator(Evaluator):
     """The results of several evaluators in one dict, and "sequential_score", the primary metric.
 
-    An evaluator may also return one number; its key is then evaluator_{its index}.
+    If an evaluator returns one number in place of a dict, its key is evaluator_{index}.
     Reference: sentence-transformers' SequentialEvaluator.
     """
 
@@ -20,13 +20,13 @@ class SequentialEvaluator(Evaluator):
         main_score_function: Callable = lambda scores: scores[-1],
         name: str = "",
     ):
-        """Joins evaluators.
+        """Combine evaluators.
 
         Args:
-            evaluators: called one after the other.
-            main_score_function: makes the sequential score of the list of their primary metrics; by
-                default the last.
-            name: put before "_sequential_score".
+            evaluators: the evaluators, called in this order.
+            main_score_function: makes the sequential score from the list of all primary metrics; by
+                default it takes the last.
+            name: the part of the key before "_sequential_score".
         """
         self.evaluators = list(evaluators)
         self.main_score_function = main_score_function
@@ -41,10 +41,10 @@ class SequentialEvaluator(Evaluator):
         epoch: int = -1,
         steps: int = -1,
     ) -> dict[str, float]:
-        """The results on `model`; the arguments are handed to each evaluator.
+        """Call each evaluator with the same arguments, and return all results.
 
         Raises:
-            ValueError: for two evaluators with the same key; names keep them apart.
+            ValueError: if two evaluators return the same key; give them different names.
         """
         results: dict[str, float] = {}
         scores = []

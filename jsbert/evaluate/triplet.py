@@ -20,17 +20,18 @@ from jsbert.similarity import SIMILARITIES
 
 @dataclass(repr=False, eq=False)
 class TripletEvaluator(Evaluator):
-    """The share of triplets whose anchor is more similar to the positive than to the negative;
-    equals count as wrong.
+    """The share of triplets whose anchor is more similar to the positive than to the negative. A
+    tie counts as wrong.
 
-    Anchors are encoded as queries, the others as documents: with the model's prompts of these
-    names. Keys: {s}_accuracy for each similarity s, with several max_accuracy. Primary: that of
-    `main_similarity_function`, else the one there is or the largest.
+    Anchors are encoded as queries, positives and negatives as documents: with the model's prompts
+    of these names. Keys: {s}_accuracy for each similarity s; with several similarities also
+    max_accuracy. Primary: the accuracy of `main_similarity_function`; by default that of the only
+    similarity, or max_accuracy.
 
     Args:
         anchors, positives, negatives: the triplets.
         main_similarity_function: the similarity of the primary metric.
-        margin: by how much the positive must be closer, one number or one for each similarity by
+        margin: how much closer the positive must be: one number, or one for each similarity by
             name.
         name: see `Evaluator`.
         batch_size, show_progress_bar: as for `encode`.
@@ -62,7 +63,7 @@ class TripletEvaluator(Evaluator):
 
     @property
     def csv_file(self) -> str:
-        """Name of the csv file."""
+        """The name of the csv file."""
         return self._named("triplet_evaluation")
 
     def _outcome(self, model):

@@ -41,11 +41,11 @@ def cross_entropy(logits: Logits, labels: Int[AnyArray, " batch"]) -> Float[Arra
 
     Args:
         logits: (B, C).
-        labels: classes, 0 to C - 1. Any other, like the -1 of a pair without a gold label, gives
-            NaN: never silently another class.
+        labels: classes, 0 to C - 1. Any other label gives NaN, and is never read as another class.
+            For example, -1 marks a pair without a gold label.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
-    # A negative index would count from the end; behind the end it is filled.
+    # A negative index would count from the end. An index past the end is filled with NaN.
     index = jnp.where(labels < 0, logits.shape[1], labels)[:, None]
     chosen = jnp.take_along_axis(logits, index, axis=1, mode="fill", fill_value=jnp.nan)[:, 0]
     return jax.nn.logsumexp(logits, axis=1) - chosen

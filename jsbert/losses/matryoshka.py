@@ -47,6 +47,7 @@ def matryoshka(loss: Loss, *, dims: Sequence[int], weights: Sequence[float] | No
         )
     cuts_labels = embedding_mse in unwrapped(loss)
 
+    # `wraps` keeps the wrapped loss as `__wrapped__`, so that `unwrapped` finds its marks.
     @functools.wraps(loss)
     def nested(*arguments, **options):
         *params, embeddings, labels = arguments

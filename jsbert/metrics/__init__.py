@@ -1,8 +1,8 @@
 """Measures of quality as pure functions: numbers in, numbers out, in NumPy on the host.
 
-Inputs are anything that becomes an array of the shape told; larger scores mean more similar. What
-has no answer (correlation with a constant) is NaN, never a warning; inputs that cannot be scored
-are a ValueError.
+Inputs are anything that becomes an array of the given shape. Larger scores mean more similar. A
+measure without an answer, such as the correlation with a constant, is NaN, without a warning.
+Inputs that cannot be scored raise ValueError.
 """
 
 from jsbert.metrics.classification import (

@@ -1,7 +1,7 @@
-"""Yes or no by a score and a threshold, and classes right or wrong.
+"""Measures of classification: two classes by a threshold on a score, or several predicted classes.
 
-Every pair whose score is at least the threshold counts as positive, so pairs of equal scores fall
-on the same side. Values and thresholds are those of sentence-transformers'
+A pair counts as positive if its score is at least the threshold, so that pairs with equal scores
+are on the same side. Values and thresholds are those of sentence-transformers'
 BinaryClassificationEvaluator and scikit-learn's average_precision_score, matthews_corrcoef and
 f1_score.
 """
@@ -12,15 +12,14 @@ import numpy as np
 
 
 class BestAccuracy(NamedTuple):
-    """The highest accuracy that a threshold can reach, and the threshold."""
+    """The highest accuracy over all thresholds, and the threshold."""
 
     accuracy: float
     threshold: float
 
 
 class BestF1(NamedTuple):
-    """The highest F1 that a threshold can reach, with its precision and recall, and the
-    threshold."""
+    """The highest F1 over all thresholds, with its precision, recall and threshold."""
 
     f1: float
     precision: float
@@ -29,8 +28,8 @@ class BestF1(NamedTuple):
 
 
 class F1(NamedTuple):
-    """F1 over several classes: their plain mean, over all examples at once, and their mean weighted
-    by frequency."""
+    """F1 over several classes. `macro` is the plain mean over the classes, `micro` counts all
+    examples at once, and `weighted` is the mean weighted by the frequency of the classes."""
 
     macro: float
     micro: float
@@ -38,9 +37,10 @@ class F1(NamedTuple):
 
 
 def best_accuracy(labels, scores) -> BestAccuracy:
-    """The highest accuracy over all thresholds; of equals the highest threshold.
+    """The highest accuracy over all thresholds; of several thresholds the highest.
 
-    The threshold lies midway between the scores it parts, or above all of them if that is best.
+    The threshold is midway between the scores that it separates, or above all scores if that is
+    best.
 
     Args:
         labels: (N,) of 0 and 1.
@@ -61,13 +61,14 @@ def best_accuracy(labels, scores) -> BestAccuracy:
 
 
 def best_f1(labels, scores, *, num_positives: int | None = None) -> BestF1:
-    """The highest F1 over all thresholds, of equals the highest threshold; all 0 if no label is 1.
+    """The highest F1 over all thresholds; of several thresholds the highest. All values are 0 if no
+    label is 1.
 
     Args:
         labels: (N,) of 0 and 1.
         scores: (N,), finite.
-        num_positives: how many there are where `labels` lacks some that were never found; by
-            default its ones.
+        num_positives: the number of positives, if `labels` lacks positives that were not found; by
+            default the number of ones in `labels`.
 
     >>> best_f1([1, 1, 0, 0], [0.75, 0.5, 0.5, 0.25])
     BestF1(f1=0.8, precision=0.6666666666666666, recall=1.0, threshold=0.375)
@@ -77,7 +78,8 @@ def best_f1(labels, scores, *, num_positives: int | None = None) -> BestF1:
     recall = cuts.num_correct / max(
         1, cuts.num_correct[-1] if num_positives is None else num_positives
     )
-    # In this order of operations the rounding, which decides among equals, is the reference's.
+    # Keep this order of operations: it rounds as the reference does, and the rounding decides
+    # which of several thresholds is best.
     f1 = np.divide(
         2 * precision * recall, precision + recall, out=np.zeros_like(recall), where=recall > 0
     )
@@ -88,8 +90,8 @@ def best_f1(labels, scores, *, num_positives: int | None = None) -> BestF1:
 
 
 def average_precision(labels, scores, *, num_positives: int | None = None) -> float:
-    """The sum over thresholds of precision times gain in recall, 0 to 1; 0 if no label is 1.
-    Arguments as `best_f1`.
+    """The sum over thresholds of precision times gain in recall, 0 to 1; 0 if no label is 1. The
+    arguments are those of `best_f1`.
 
     >>> average_precision([1, 0, 1], [3, 2, 1])
     0.8333333333333333
@@ -101,7 +103,7 @@ def average_precision(labels, scores, *, num_positives: int | None = None) -> fl
 
 
 def matthews(labels, predicted) -> float:
-    """Matthews' correlation of two columns of 0 and 1, -1 to 1; 0 if one is constant.
+    """Matthews' correlation of two columns of 0 and 1, -1 to 1; 0 if a column is constant.
 
     >>> round(matthews([1, 1, 0, 0], [1, 0, 0, 0]), 4)
     0.5774
@@ -119,7 +121,7 @@ def matthews(labels, predicted) -> float:
 
 
 def f1_scores(labels, predicted) -> F1:
-    """F1 of predicted classes (N,) against `labels` (N,), over the classes that occur in either.
+    """F1 of predicted classes (N,) against `labels` (N,), over the classes in either column.
 
     >>> f1_scores([0, 0, 1, 2], [0, 1, 1, 1])
     F1(macro=0.38888888888888884, micro=0.5, weighted=0.4583333333333333)
@@ -147,8 +149,8 @@ class _Cuts(NamedTuple):
 
 
 def _cuts(labels, scores):
-    """All ways to part the scores, from the fewest positives to all: only between scores that
-    differ."""
+    """All cuts between different scores, from the fewest positives to all: the number of pairs
+    above each cut, how many of them have label 1, and the threshold; and the highest score."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) == 0:
         raise ValueError(
@@ -166,8 +168,7 @@ def _cuts(labels, scores):
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
     above, below = scores[ends], scores[np.minimum(ends + 1, len(scores) - 1)]
     midway = above / 2 + below / 2
-    thresholds = np.where(
-        midway > below, midway, above
-    )  # neighbouring numbers have none between them
+    # Between neighbouring floats there is no number midway: then take the upper one.
+    thresholds = np.where(midway > below, midway, above)
     num_correct = np.cumsum(labels[order] == 1)[ends]
     return _Cuts(ends + 1, num_correct, thresholds, scores[0])

@@ -1,12 +1,12 @@
-"""How two columns of numbers go together."""
+"""Correlations of two columns of numbers."""
 
 import numpy as np
 from scipy.stats import rankdata
 
 
 def pearson(x, y) -> float:
-    """Pearson's linear correlation of two columns (N,), -1 to 1; NaN if one is constant, not finite
-    or shorter than 2.
+    """Pearson's linear correlation of two columns (N,), -1 to 1; NaN if a column is constant, not
+    finite or shorter than 2.
 
     >>> pearson([1, 2, 3], [3, 5, 7])
     1.0
@@ -14,16 +14,17 @@ def pearson(x, y) -> float:
     x, y = _columns(x, y)
     if len(x) < 2 or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return float("nan")
-    if np.ptp(x) == 0 or np.ptp(y) == 0:  # before the means, whose rounding would leave a spread
+    # Compare the numbers themselves: rounding of the mean would leave a spread in a constant.
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.clip(_direction(x) @ _direction(y), -1, 1))
 
 
 def spearman(x, y) -> float:
-    """Spearman's rank correlation of two columns (N,), -1 to 1: `pearson` of their ranks, equals
-    sharing their mean rank.
+    """Spearman's rank correlation of two columns (N,), -1 to 1: `pearson` of the ranks. Equal
+    entries share their mean rank.
 
-    NaN as for `pearson`, and if an entry is NaN; infinite entries have a rank like others.
+    NaN as for `pearson`, and if an entry is NaN. Infinite entries have a rank as others do.
 
     >>> spearman([1, 2, 3, 4], [10, 10, 20, 900]) == pearson([1, 2, 3, 4], [1.5, 1.5, 3, 4])
     True
@@ -42,8 +43,8 @@ def _columns(x, y):
 
 
 def _direction(x):
-    """`x` about its mean, scaled to length 1. Divided by its largest entry first, so that no square
-    underflows."""
+    """`x` minus its mean, scaled to length 1. `x` is divided by its largest entry first, so that no
+    square underflows."""
     x = x / np.abs(x).max()
     x = x - x.mean()
     return x / np.linalg.norm(x)

@@ -1,10 +1,12 @@
-"""How good a ranking is.
+"""Measures of a ranking.
 
-Two kinds of input. Ranked lists: `relevant` (Q, K), whether each query's result at each rank is
-relevant, best first, and k: a list shorter than k counts as followed by irrelevant results.
-Unranked scores of one query's documents: then equal scores must not profit from the order in which
-they were given. Each result is per query, 0 to 1; a query without relevant documents gets 0. The
-means over queries are known as MRR, MAP and so on.
+There are two kinds of input. The functions `..._at_k` take ranked lists: `relevant` (Q, K) says
+whether the result of each query at each rank is relevant, best first. A list shorter than k counts
+as if irrelevant results followed. The other functions take scores of one query's documents, in any
+order; there the order of documents with equal scores has no influence.
+
+Each result is for one query, 0 to 1; a query without relevant documents gets 0. The means over
+queries are known as MRR, MAP and so on.
 """
 
 import numpy as np
@@ -14,13 +16,14 @@ Column = Float[np.ndarray, " queries"]
 
 
 def hit_at_k(relevant, k: int) -> Column:
-    """1 where one of the first `k` results is relevant, else 0; its mean is sentence-transformers'
+    """1 if one of the first `k` results is relevant, else 0. The mean is sentence-transformers'
     accuracy@k."""
     return _first(relevant, k).any(axis=1).astype(np.float64)
 
 
 def precision_at_k(relevant, k: int) -> Column:
-    """The share of relevant results among the first `k`; of k itself, even if the list is shorter.
+    """The number of relevant results among the first `k`, divided by k, also if the list is
+    shorter.
 
     >>> precision_at_k([[True, False, True]], 2).tolist()
     [0.5]
@@ -29,12 +32,13 @@ def precision_at_k(relevant, k: int) -> Column:
 
 
 def recall_at_k(relevant, num_relevant, k: int) -> Column:
-    """The share of a query's `num_relevant` (Q,) documents that is among the first `k` results."""
+    """The share of a query's relevant documents that are among the first `k` results;
+    `num_relevant` (Q,) is their number."""
     return _first(relevant, k).sum(axis=1) / np.maximum(num_relevant, 1)
 
 
 def reciprocal_rank_at_k(relevant, k: int) -> Column:
-    """1 / the rank of the first relevant result, 0 if it is not among the first `k`.
+    """1 / the rank of the first relevant result; 0 if no relevant result is among the first `k`.
 
     >>> reciprocal_rank_at_k([[False, True, True], [False, False, False]], 3).tolist()
     [0.5, 0.0]
@@ -44,8 +48,8 @@ def reciprocal_rank_at_k(relevant, k: int) -> Column:
 
 
 def average_precision_at_k(relevant, num_relevant, k: int) -> Column:
-    """The mean of the precision at each relevant result among the first `k`, over min(k,
-    num_relevant) (Q,).
+    """The sum of the precisions at each relevant result among the first `k`, divided by min(k,
+    num_relevant); `num_relevant` is (Q,).
 
     >>> average_precision_at_k([[True, False, True]], [2], 3).tolist()
     [0.8333333333333333]
@@ -56,8 +60,10 @@ def average_precision_at_k(relevant, num_relevant, k: int) -> Column:
 
 
 def ndcg_at_k(relevant, num_relevant, k: int) -> Column:
-    """Discounted gain of the first `k` results, 1 / log2(rank + 1) for a relevant one, over that of
-    the best ranking of `num_relevant` (Q,).
+    """The discounted gain of the first `k` results, divided by that of the best ranking.
+
+    A relevant result gains 1 / log2(rank + 1). The best ranking begins with all `num_relevant` (Q,)
+    relevant documents.
 
     >>> ndcg_at_k([[True, True, False], [False, True, False]], [2, 1], 3).round(4).tolist()
     [1.0, 0.6309]
@@ -69,13 +75,13 @@ def ndcg_at_k(relevant, num_relevant, k: int) -> Column:
 
 
 def reciprocal_rank(relevant, scores, *, k: int) -> float:
-    """1 / the rank of the best relevant document among the first `k`, else 0; among equal scores
-    the irrelevant ones rank first.
+    """1 / the rank of the best relevant document; 0 if that rank is above `k`. Among documents with
+    equal scores the irrelevant ones rank first.
 
     Args:
-        relevant: (N,), whether a document is relevant.
-        scores: (N,), its score.
-        k: ranks looked at.
+        relevant: (N,), whether each document is relevant.
+        scores: (N,), the score of each document.
+        k: the number of ranks that count.
 
     >>> reciprocal_rank([1, 0, 0], [0.5, 0.5, 0.1], k=10)
     0.5
@@ -88,8 +94,8 @@ def reciprocal_rank(relevant, scores, *, k: int) -> float:
 
 
 def ndcg(relevant, scores, *, k: int) -> float:
-    """nDCG of the `k` best-scored documents, averaged over all orders of equal scores. Arguments as
-    `reciprocal_rank`.
+    """nDCG of the `k` documents with the highest scores, averaged over all orders of equal scores.
+    The arguments are those of `reciprocal_rank`.
 
     Reference: McSherry and Najork 2008; scikit-learn's ndcg_score.
 

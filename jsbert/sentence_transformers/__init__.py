@@ -33,7 +33,7 @@ __all__ = [
     "quantize_embeddings",
 ]
 
-_TRAIN = "train with jsbert.train.fit(model, Source(examples, objective), folder, Recipe(...))"
+_TRAIN = "train with SentenceTransformerTrainer or CrossEncoderTrainer of this package"
 _CARD = "save_pretrained writes a model card; edit its README.md"
 _ONNX = "jsbert.export writes ONNX, or use SentenceTransformer(..., dtype='int8')"
 _OTHER = "jsbert has bi-encoders with one vector for each text, and cross-encoders"

@@ -218,6 +218,107 @@ class MSELoss(Loss):
         super().__init__("embedding-mse")
 
 
+class BatchHardTripletLossDistanceFunction(enum.StrEnum):
+    """The distance of the triplets of a batch. The members have the names of the peer's
+    functions."""
+
+    cosine_distance = "cosine"
+    eucledian_distance = "euclidean"  # the peer's older spelling
+    euclidean_distance = "euclidean"
+
+
+class BatchAllTripletLoss(Loss):
+    """All triplets of a batch of single texts with classes: "batch-all-triplet"."""
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
+        margin: Factor = 5,
+    ):
+        super().__init__("batch-all-triplet", _batch_triplet(distance_metric, margin))
+
+
+class BatchHardTripletLoss(Loss):
+    """Each text's farthest positive and nearest negative: "batch-hard-triplet"."""
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
+        margin: Factor = 5,
+    ):
+        super().__init__("batch-hard-triplet", _batch_triplet(distance_metric, margin))
+
+
+class BatchSemiHardTripletLoss(Loss):
+    """The nearest negative that is farther than the positive: "batch-semi-hard-triplet"."""
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
+        margin: Factor = 5,
+    ):
+        super().__init__("batch-semi-hard-triplet", _batch_triplet(distance_metric, margin))
+
+
+class BatchHardSoftMarginTripletLoss(Loss):
+    """The hard triplets without a margin: "batch-hard-soft-margin-triplet"."""
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
+    ):
+        super().__init__("batch-hard-soft-margin-triplet", _batch_triplet(distance_metric))
+
+
+class DistillKLDivLoss(Loss):
+    """A teacher's scores of a query's candidates: "kl-distillation"."""
+
+    def __init__(
+        self,
+        model: Any,
+        similarity_fct: Callable | str = "dot",
+        temperature: Factor = 1.0,
+        student_temperature: Factor | None = None,
+        teacher_temperature: Factor | None = None,
+    ):
+        student = temperature if student_temperature is None else student_temperature
+        teacher = temperature if teacher_temperature is None else teacher_temperature
+        super().__init__(
+            "kl-distillation",
+            {
+                "similarity": _similarity(similarity_fct),
+                "temperature": float(student),
+                "teacher_temperature": float(teacher),
+            },
+        )
+
+
+class GlobalOrthogonalRegularizationLoss(Loss):
+    """Texts of different examples are made orthogonal: "global-orthogonal-regularization"."""
+
+    def __init__(
+        self,
+        model: Any,
+        similarity_fct: Callable | str = "cosine",
+        mean_weight: Factor | None = 1.0,
+        second_moment_weight: Factor | None = 1.0,
+        aggregation: str = "mean",
+    ):
+        super().__init__(
+            "global-orthogonal-regularization",
+            {
+                "similarity": _similarity(similarity_fct),
+                "mean_weight": float(mean_weight or 0),
+                "second_moment_weight": float(second_moment_weight or 0),
+                "aggregation": aggregation,
+            },
+        )
+
+
 class MatryoshkaLoss(Loss):
     """Another loss at several widths of the vectors."""
 
@@ -237,6 +338,11 @@ class MatryoshkaLoss(Loss):
         super().__init__(loss.kind, options, loss.chunk_size)
 
 
+def _batch_triplet(distance: str, margin: Factor | None = None) -> dict[str, Any]:
+    options: dict[str, Any] = {"distance": str(BatchHardTripletLossDistanceFunction(distance))}
+    return options if margin is None else options | {"margin": float(margin)}
+
+
 def _similarity(function: Callable | str) -> str:
     """Return the name of a similarity, given as a name or as one of the functions of `util`."""
     for name, functions in SIMILARITIES.items():
@@ -254,13 +360,11 @@ __getattr__ = raise_for(
     __name__,
     dict.fromkeys(
         [
-            "AdaptiveLayerLoss", "BatchAllTripletLoss", "BatchHardSoftMarginTripletLoss",
-            "BatchHardTripletLoss", "BatchHardTripletLossDistanceFunction",
-            "BatchSemiHardTripletLoss", "CachedGISTEmbedLoss",
+            "AdaptiveLayerLoss", "CachedGISTEmbedLoss",
             "CachedMultipleNegativesSymmetricRankingLoss", "ContrastiveTensionDataLoader",
             "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives",
-            "DenoisingAutoEncoderLoss", "DistillKLDivLoss", "EmbedDistillLoss", "GISTEmbedLoss",
-            "GlobalOrthogonalRegularizationLoss", "Matryoshka2dLoss", "MegaBatchMarginLoss",
+            "DenoisingAutoEncoderLoss", "EmbedDistillLoss", "GISTEmbedLoss",
+            "Matryoshka2dLoss", "MegaBatchMarginLoss",
         ],
         f"jsbert.losses has what there is; or {_OWN}",
     ),

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jsbert.checks import shown
+
 
 def raise_for(module: str, ways: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the `__getattr__` of a module that lacks some names of the peer.
@@ -31,4 +33,5 @@ def refuse(owner: str, given: Mapping[str, Any], ways: Mapping[str, str]) -> Non
     for name, way in ways.items():
         value = given.get(name)
         if value is not None and value is not False and value != {}:
-            raise ValueError(f"{owner}: {name}={value!r:.60} is not supported; {way}")
+            given_as = shown(value).partition("\n")[0]
+            raise ValueError(f"{owner}: {name}={given_as} is not supported; {way}")

@@ -8,7 +8,8 @@ from jsbert.text_model import TextModel
 _ADAPTER = "jsbert.adapters.load_adapter merges an adapter, and Recipe(lora=...) trains one"
 _DEVICE = "open the model with device="
 _PURE = "call the pure functions of jsbert.siamese and jsbert.cross with config and params"
-_TRAIN = "train with jsbert.train.fit(model, Source(examples, objective), folder, Recipe(...))"
+_TRAIN = "train with SentenceTransformerTrainer or CrossEncoderTrainer of this package"
+_DTYPE = "open the model with model_kwargs={'dtype': 'bfloat16'}"
 
 WAYS = {
     "active_adapter": _ADAPTER,
@@ -34,6 +35,12 @@ WAYS = {
     "forward": _PURE,
     "get_sentence_features": _PURE,
     "model": _PURE,
+    "half": _DTYPE,
+    "float": _DTYPE,
+    "bfloat16": _DTYPE,
+    "train": _TRAIN,
+    "requires_grad_": "train with jsbert.train and Recipe(frozen=...)",
+    "named_parameters": "model.params is the tree of params",
     "parameters": "model.params is the tree of params",
     "state_dict": "model.params is the tree of params",
     "preprocess": "model.tokenize pads and returns arrays",

@@ -84,7 +84,8 @@ class SentenceTransformerTrainer:
                 the loss, and a column "label", "labels", "score" or "scores" if it takes labels.
             loss: of `losses`; a dict has one for each data set. By default CoSENTLoss, and for a
                 cross-encoder the cross-entropy.
-            evaluator: one or several; the best state is kept by the (first) main score.
+            evaluator: one or several, called as `args.eval_strategy` says; the best state is kept
+                by the main score, that of several being their last.
             The other arguments are refused.
 
         Raises:
@@ -144,7 +145,7 @@ class SentenceTransformerTrainer:
             sources,
             self.args.output_dir,
             recipe,
-            evaluator=self.evaluator,
+            evaluator=None if self.args.eval_strategy == "no" else self.evaluator,
             show_progress_bar=not self.args.disable_tqdm,
         )
         self.model.params = trained.params

@@ -34,6 +34,10 @@ WITHOUT_EFFECT = frozenset(
 WAYS = {
     "fp16": "use bf16=True",
     "prompts": "put the prompts in front of the texts",
+    "optim": "AdamW is used",
+    "use_cpu": "open the model with device='cpu'",
+    "metric_for_best_model": "the evaluator's primary_metric decides",
+    "data_seed": "seed decides",
     "report_to": "losses are in metrics.jsonl and training.png of output_dir",
     "push_to_hub": "call model.push_to_hub after the training",
     "dataloader_drop_last": "the last batch of an epoch is used",
@@ -55,8 +59,8 @@ class SentenceTransformerTrainingArguments:
         warmup_steps: updates of the warm-up; below 1, their share.
         bf16: matrix products in bfloat16.
         gradient_checkpointing: compute each layer anew in the backward pass.
-        eval_strategy: "no", "epoch" or "steps", for the trainer's evaluator. With an evaluator the
-            best state is kept, as with `load_best_model_at_end`.
+        eval_strategy: "no", "epoch" or "steps": when the trainer's evaluator is called. Unless it
+            is "no", the best state is kept, so `load_best_model_at_end` must be True.
         The other attributes have the names of the peer.
     """
 
@@ -115,12 +119,19 @@ class SentenceTransformerTrainingArguments:
             ValueError: for an argument that jsbert does not have; the message names it.
         """
         for name, value in others.items():
-            if name in WITHOUT_EFFECT or value in (None, False, "none", []):
+            if name == "optim" and value in ("adamw_torch", "adamw_torch_fused"):
+                continue
+            if name in WITHOUT_EFFECT or value in (None, False, "none", [], ["none"], {}):
                 continue
             way = WAYS.get(name, "see jsbert.train.Recipe for what can be chosen")
             raise ValueError(f"{name}={value!r:.60} is not supported; {way}")
         if eval_strategy not in ("no", "epoch", "steps"):
             raise ValueError(f"eval_strategy={eval_strategy!r}; choose 'no', 'epoch' or 'steps'")
+        if eval_strategy != "no" and not load_best_model_at_end:
+            raise ValueError(
+                f"eval_strategy={eval_strategy!r} needs load_best_model_at_end=True; a run that is "
+                "evaluated keeps its best state"
+            )
         self.output_dir = os.fspath(output_dir)
         self.per_device_train_batch_size = per_device_train_batch_size
         self.num_train_epochs = num_train_epochs
@@ -155,13 +166,15 @@ class SentenceTransformerTrainingArguments:
         if total <= 0:
             total = max(1, math.ceil(self.num_train_epochs * updates))
         epochs = max(1, math.ceil(total / updates))
+        schedule = str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
+        schedule = schedule.replace("constant_with_warmup", "constant")
         share = self.warmup_steps if self.warmup_steps < 1 else self.warmup_steps / total
         return Recipe(
             epochs=epochs,
             batch_size=self.per_device_train_batch_size,
             learning_rate=self.learning_rate,
             warmup=min(1.0, share),
-            schedule=str(self.lr_scheduler_type).removeprefix("constant_with_warmup") or "constant",
+            schedule=schedule,
             weight_decay=self.weight_decay,
             max_grad_norm=self.max_grad_norm or None,
             accumulate=self.gradient_accumulation_steps,
@@ -173,7 +186,9 @@ class SentenceTransformerTrainingArguments:
             no_duplicates=self.batch_sampler.startswith(BatchSamplers.NO_DUPLICATES),
             group_by_label=self.batch_sampler == BatchSamplers.GROUP_BY_LABEL,
             max_steps=None if self.max_steps <= 0 and total == epochs * updates else total,
-            eval_steps=self.eval_steps if self.eval_strategy == "steps" else None,
+            eval_steps=(self.eval_steps or self.logging_steps)
+            if self.eval_strategy == "steps"
+            else None,
             checkpoint_steps=self.save_steps,
             log_steps=self.logging_steps,
         )

@@ -1,4 +1,4 @@
-"""Training: `fit` for a run, and its parts as pure functions for loops of one's own."""
+"""Training: `fit` for a whole run, and the parts of `fit` as pure functions for other loops."""
 
 try:
     import optax  # noqa: F401

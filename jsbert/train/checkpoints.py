@@ -1,4 +1,4 @@
-"""States on disk, whole or not at all, to go on from after a kill."""
+"""Write states of a run to disk, and load the newest after a kill."""
 
 import pathlib
 from typing import Any
@@ -10,26 +10,27 @@ from jsbert.train.step import State
 
 
 class Checkpoints:
-    """The checkpoints of a run in a folder; the newest whole one counts. Orbax writes beside and
-    renames."""
+    """The checkpoints of a run in a folder. Orbax writes each checkpoint to a temporary folder and
+    renames it, so that every checkpoint is complete."""
 
     def __init__(self, folder: pathlib.Path):
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=2,
-                cleanup_tmp_directories=True,  # what a kill left unfinished
-                # In the background Orbax would read buffers on the CPU that the next step has been
-                # given to write to.
+                cleanup_tmp_directories=True,  # left by a kill
+                # Async checkpointing would read arrays while the next step writes to their memory,
+                # because a step reuses the memory of its state.
                 enable_async_checkpointing=False,
             ),
         )
 
     def save(self, state: State, notes: dict[str, Any]) -> None:
-        """Writes a state and what json can hold of its surroundings; afterwards older ones go.
+        """Write a state, without its frozen params, and notes that json can hold. Then remove all
+        checkpoints except the newest two.
 
         Raises:
-            OSError: if it cannot be written; the earlier checkpoints stay.
+            OSError: if the state cannot be written; the earlier checkpoints stay.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -44,9 +45,11 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def restore(self, state: State) -> tuple[State, dict[str, Any]]:
-        """The newest state and its notes, in the form and on the devices of `state`, whose memory
-        it takes and whose frozen params it keeps; `state` itself and no notes if there is no
-        checkpoint."""
+        """Load the newest checkpoint: (state, notes). Without a checkpoint: (`state`, {}).
+
+        `state` gives the tree, the shapes and the devices. Its trained arrays are deleted first, to
+        free their memory; its frozen params are kept.
+        """
         step = self._manager.latest_step()
         if step is None:
             return state, {}
@@ -63,9 +66,10 @@ class Checkpoints:
         return State(**found["state"] | {"frozen": state.frozen}), dict(found["notes"])
 
     def close(self) -> None:
-        """Ends Orbax's threads."""
+        """End Orbax's threads."""
         self._manager.close()
 
 
 def _abstract(leaf):
+    """The shape, dtype and sharding of an array."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

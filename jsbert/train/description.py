@@ -1,7 +1,7 @@
-"""A model's config as json in recipe.json, and the comparison with the config of an earlier run.
+"""Describe a model's config as json for recipe.json, and compare it with that of an earlier run.
 
-Two runs are of the same model if their configs differ only in how the model is computed, or in
-fields that one of the two versions of jsbert did not have and that are at their defaults.
+Two configs describe the same model if they differ only in how the model is computed, or in fields
+that one of the two versions of jsbert did not have and that have their default.
 """
 
 import ast
@@ -11,16 +11,16 @@ from typing import Any
 from jsbert.config import CrossConfig
 
 COMPUTING = ("compute", "dtype", "remat", "attn_implementation")
-"""Fields of an encoder's config that say how it is computed: today's, and those of earlier
-versions. What a run computes in is in its recipe."""
+"""The fields of an encoder's config that say how it is computed: today's field, and the fields of
+earlier versions. The recipe of a run says how the run is computed."""
 
 RENAMED = {"head": "modules", "ways": "routes"}
-"""Names of fields in earlier versions."""
+"""The names of fields in earlier versions, and their names today."""
 
 
 def described(value: Any) -> Any:
-    """A config as json: a dict for each dataclass, its class under "kind"; a list for each
-    tuple."""
+    """A config as json: a dict for each dataclass, with the class name under "kind", and a list for
+    each tuple."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {
             field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)
@@ -30,16 +30,18 @@ def described(value: Any) -> Any:
 
 
 def comparable(description: Any, config: Any) -> Any:
-    """`description` without the fields that do not tell one run from another.
+    """`description` without the fields in which two descriptions of the same model may differ.
 
     Args:
-        description: what `described` has returned, or the `repr` that earlier versions wrote.
-        config: today's config of the same place, whose classes give the defaults.
+        description: the result of `described`, or the `repr` of a config that earlier versions
+            wrote.
+        config: today's config of the model. Its classes give the defaults of fields.
     """
     if isinstance(description, str) and dataclasses.is_dataclass(config):
         try:
             description = _from_repr(ast.parse(description, mode="eval").body)
-            if isinstance(config, CrossConfig):  # of which earlier versions wrote the encoder alone
+            # Of a cross-encoder earlier versions wrote only the config of the encoder.
+            if isinstance(config, CrossConfig):
                 description = described(config) | {"encoder": description}
         except (SyntaxError, ValueError):
             return description
@@ -60,7 +62,7 @@ def comparable(description: Any, config: Any) -> Any:
 
 
 def _from_repr(node):
-    """`described` of the object whose `repr` was parsed; nothing is evaluated but literals."""
+    """`described` of the object whose `repr` was parsed. Only literals are evaluated."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         fields = {
             RENAMED.get(keyword.arg, keyword.arg): _from_repr(keyword.value)

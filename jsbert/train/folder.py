@@ -1,4 +1,4 @@
-"""The folder of a run: claimed before the work, filled whole after it."""
+"""The folder of a run: `claim` it before the run, and write the recipe and models into it."""
 
 import errno
 import json
@@ -28,41 +28,50 @@ def claim(
     *,
     comparable: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> bool:
-    """Make `out` the folder of the run that `description` describes; True if there is still work to
-    do in it.
+    """Make `out` the folder of the run that `description` describes. Return whether there is work
+    left: False if the run is finished.
 
-    `comparable` normalises a description, also that of an earlier version, before two are compared.
+    `comparable` normalises a description before two descriptions are compared, also a description
+    of an earlier version.
 
     Raises:
-        ValueError: if it belongs to another run, or holds other things.
-        OSError: if it cannot be written, or the disk has not room for `needed_bytes`.
+        ValueError: if `out` belongs to another run, or holds other files.
+        OSError: if `out` is a file or cannot be written, or if the disk lacks room for
+            `needed_bytes`.
     """
+    # Read the recipe of an earlier run. Files that a killed run left half-written do not count.
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file; give a folder to train into")
-    for file in (RECIPE, BEST, OBJECTIVES, METRICS, PICTURE, CARD):
-        for leftover in leftovers(out / file):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    files = (RECIPE, BEST, OBJECTIVES, METRICS, PICTURE, CARD)
+    left_behind = {path for file in files for path in leftovers(out / file)}
     earlier = read_recipe(out)
-    if earlier is None and out.is_dir() and any(out.iterdir()):
+    if earlier is None and out.is_dir() and set(out.iterdir()) - left_behind:
         raise ValueError(
             f"{out} holds things that are no run's of jsbert; give a new or empty folder to train "
             "into"
         )
+    # An earlier run that is finished, or has a checkpoint, must be the same run. An unfinished run
+    # without a checkpoint is replaced.
     is_finished = goes_on = False
     if earlier is not None:
         is_finished = earlier["finished"]
         goes_on = not is_finished and any((out / CHECKPOINTS).glob("[0-9]*"))
+    if earlier is not None and (is_finished or goes_on):
         differing = _differences(comparable(earlier["run"]), comparable(description))
-        if (is_finished or goes_on) and differing:
+        if differing:
             raise ValueError(
                 f"{out} holds another run, which differs in {', '.join(differing)}; give a new "
                 "folder, or remove that one"
             )
+    for path in left_behind:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not goes_on:
         for left in (CHECKPOINTS, BEST):
             shutil.rmtree(out / left, ignore_errors=True)
     if is_finished:
         return False
+    # Check that the folder can be written and that the disk has room. Files of the run itself count
+    # as free, because the run replaces them.
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out) as probe:
         probe.write(b"?")
@@ -81,10 +90,10 @@ def claim(
 
 
 def read_recipe(out: pathlib.Path) -> dict[str, Any] | None:
-    """The content of recipe.json, or None without one: {"run": ..., "finished": ..., ...}.
+    """Read recipe.json: {"run": ..., "finished": ..., ...}. Return None if the file does not exist.
 
     Raises:
-        ValueError: if it is none of ours.
+        ValueError: if jsbert did not write the file.
     """
     file = out / RECIPE
     if not file.is_file():
@@ -97,15 +106,15 @@ def read_recipe(out: pathlib.Path) -> dict[str, Any] | None:
 
 
 def write_recipe(out: pathlib.Path, description: dict[str, Any], **more: Any) -> None:
-    """Writes recipe.json."""
+    """Write recipe.json."""
     write_text(
         out / RECIPE, json.dumps({"run": description, **more}, indent=2, ensure_ascii=False) + "\n"
     )
 
 
 def save_model(model: Any, objectives: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes a model's folder, with the objectives' own params (a classifier, say) beside the
-    model's."""
+    """Write a model's folder. The params of the objectives, such as a classifier, go into a file of
+    their own."""
     model.save_pretrained(folder, create_model_card=False)
     if objectives:
         with staged_file(folder / OBJECTIVES) as unfinished:
@@ -113,7 +122,7 @@ def save_model(model: Any, objectives: dict[str, Any], folder: pathlib.Path) -> 
 
 
 def _differences(earlier, now, prefix=""):
-    """The keys, dotted, at which two nested dicts differ."""
+    """The dotted keys at which two nested dicts differ, with both values unless they are lists."""
     found = []
     for key in sorted(set(earlier) | set(now)):
         a, b = earlier.get(key), now.get(key)

@@ -60,8 +60,8 @@ def fit(
         recipe: the options; by default the paper's.
         evaluator: scores the model during the run: an object of `jsbert.evaluate`, or any function
             of the model. `fit` returns the state with the best score by
-            `evaluator.primary_metric`, or by the first score. Without an evaluator, `fit` returns
-            the last state.
+            `evaluator.primary_metric`, or by the first score. The state before the first update is
+            scored and never returned. Without an evaluator, `fit` returns the last state.
         show_progress_bar: show updates done, loss, tokens a second and the time left.
 
     Raises:
@@ -153,8 +153,8 @@ def _train(run, out, evaluator, show_progress_bar):
             pending.append((step, batch, measures))
             settle(UPDATES_IN_FLIGHT)
             progress.update()
-            # Score, and write a checkpoint: first record all updates, so that neither a score nor
-            # a checkpoint follows a loss that is not finite.
+            # Score, and write a checkpoint, if it is time. First record all updates: a loss that is
+            # not finite must end the run before a score or a checkpoint of it is written.
             is_last_of_epoch = step == len(updates) or updates[step].epoch > update.epoch
             if (
                 is_last_of_epoch

@@ -1,10 +1,10 @@
-"""Low-rank adaptation: of each kernel W of the encoder only the update alpha / r * A B is trained,
-A and B being small.
+"""Low-rank adaptation: train W + alpha / r * A B in place of each kernel W of the encoder. A and B
+are small and trained; W is frozen.
 
-Hu et al. 2021, https://arxiv.org/abs/2106.09685. The matrices are params of their own,
-params["lora"], in a tree like the encoder's; the encoder's own are frozen. Its linear layers have
-such matrices, all or the chosen ones; embeddings, norms and biases have none. Nor has what is
-behind the encoder (Dense, LayerNorm, the layers' weights, a classifier): it is trained whole.
+Hu et al. 2021, https://arxiv.org/abs/2106.09685. The matrices A and B are params["lora"], in a tree
+like the encoder's. All linear layers of the encoder, or the chosen ones, have such matrices.
+Embeddings, norms and biases have none, and are frozen too. The params behind the encoder (Dense,
+LayerNorm, the weights of layers, a classifier) have none either, and are trained whole.
 """
 
 import dataclasses
@@ -22,21 +22,22 @@ from jsbert.train.objectives import Objective
 def init_lora(
     encoder: PyTree, key: Key[Array, ""], *, rank: int, targets: Sequence[str] | None = None
 ) -> dict[str, PyTree]:
-    """New matrices for an encoder's kernels, which change nothing yet: A random as peft draws it, B
-    zero.
+    """New matrices for an encoder's kernels. A is random as in peft, and B is zero, so that the
+    matrices change nothing yet.
 
     Args:
-        encoder: its params.
+        encoder: the params of the encoder.
         key: draws A.
-        rank: columns of A and rows of B.
-        targets: patterns of the kernels, searched in paths such as
-            "encoder/layers/0/output/kernel"; None: all.
+        rank: r, the number of columns of A and of rows of B.
+        targets: regular expressions. A kernel gets matrices if one of them is found in its path,
+            such as "encoder/layers/0/output/kernel"; None: all kernels get matrices.
 
     Returns:
-        {"lora_A" (I, r), "lora_B" (r, O)} in the place of each such layer's params.
+        A tree like the encoder's, with {"lora_A" (I, r), "lora_B" (r, O)} for each such layer; its
+        kernel is (I, O).
 
     Raises:
-        ValueError: for a pattern that fits no kernel.
+        ValueError: if a pattern is found in no path of a kernel.
     """
     kernels = {
         path: leaf
@@ -66,8 +67,8 @@ def init_lora(
 
 
 def merge(encoder: PyTree, lora: PyTree, alpha: float) -> PyTree:
-    """The encoder's params with alpha / r * A B added to the kernels that have matrices in `lora`.
-    Pure."""
+    """The encoder's params, with alpha / r * A B added to each kernel that has matrices in
+    `lora`."""
     if "lora_A" in lora:
         change = jnp.matmul(lora["lora_A"], lora["lora_B"], precision="highest")
         return encoder | {"kernel": encoder["kernel"] + alpha / lora["lora_A"].shape[1] * change}
@@ -75,8 +76,8 @@ def merge(encoder: PyTree, lora: PyTree, alpha: float) -> PyTree:
 
 
 def merged(params: PyTree, alpha: float) -> PyTree:
-    """All params, with params["lora"] merged into params["encoder"]; those without one as they
-    are."""
+    """All params, with params["lora"] merged into params["encoder"]. Params without "lora" do not
+    change."""
     if "lora" not in params:
         return params
     rest = {name: part for name, part in params.items() if name != "lora"}
@@ -84,8 +85,8 @@ def merged(params: PyTree, alpha: float) -> PyTree:
 
 
 def adapted(objective: Objective, alpha: float) -> Objective:
-    """The objective as a function of params with a "lora", by which it can be differentiated as by
-    all others."""
+    """The objective as a function of params with "lora". It can be differentiated by these params
+    as by all others."""
 
     def forward(params, batch, keys):
         return objective.forward(merged(params, alpha), batch, keys)

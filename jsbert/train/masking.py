@@ -1,4 +1,4 @@
-"""Masked language modelling: which tokens are hidden, and what is to be found there."""
+"""Masked language modelling: choose the tokens to hide, and keep their ids as targets."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 
 
 class Masked(NamedTuple):
-    """A batch whose chosen tokens are hidden. K is the same for every batch of one length; rows
-    that have fewer chosen tokens are filled with position 0, target 0 and weight 0."""
+    """A batch whose chosen tokens are hidden. K, the number of columns, is the same for all batches
+    of one length. Rows with fewer chosen tokens are filled with position 0, target 0 and weight
+    0."""
 
     ids: Int[np.ndarray, "batch length"]
     positions: Int[np.ndarray, "batch chosen"]
@@ -30,26 +31,29 @@ def masked(
     special_ids: Collection[int],
     share: float = 0.15,
 ) -> Masked:
-    """A copy of `ids` with `share` of each row's tokens chosen, K = ceil(share * L) at most: 80 %
-    of them become `mask_id`, 10 % any id of the vocabulary, and 10 % stay.
+    """Choose `share` of the tokens of each row, and hide them in a copy of `ids`. Of the chosen
+    tokens 80 % become `mask_id`, 10 % become a random id of the vocabulary, and 10 % do not change.
 
-    Padding and special tokens are never chosen; of other rows at least one token is. What is drawn
-    depends on (seed, epoch, index) and the row's own tokens alone, not on the batch or its length.
-    Source: BERT (Devlin et al. 2019), appendix A.1.
+    Padding and special tokens are never chosen. Each row with other tokens has at least one chosen
+    token. The draw depends only on (seed, epoch, index) and the tokens of the row, not on the batch
+    or its length. Source: BERT (Devlin et al. 2019), appendix A.1.
 
     Args:
         ids: (B, L), padded on the right.
-        lengths: tokens of each row.
-        seed, epoch, indices: what the draw depends on; the indices are the rows' places in the data
-            set.
-        mask_id: what stands for a hidden token.
+        lengths: the number of tokens of each row, (B,).
+        seed, epoch: the draw depends on them.
+        indices: the places of the rows in the data set, (B,); the draw depends on them.
+        mask_id: the id that replaces a hidden token.
         vocab_size: random ids are 0 to vocab_size - 1.
-        special_ids: the ids never chosen, such as those of [CLS] and [SEP].
-        share: 0 to 1.
+        special_ids: the ids that are never chosen, such as those of [CLS] and [SEP].
+        share: the share of tokens that are chosen, above 0 and at most 1.
 
     Returns:
-        ids (B, L), positions (B, K) and targets (B, K) int32, and weights (B, K) float32, 1 where
-        there is a target.
+        ids (B, L), positions (B, K) and targets (B, K) int32, and weights (B, K) float32, 1 for
+        each target, with K = ceil(share * L).
+
+    Raises:
+        ValueError: if `share` is outside of its range.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; it must be above 0 and at most 1")
@@ -65,6 +69,7 @@ def masked(
         places = np.flatnonzero(maskable[row])
         if not places.size:
             continue
+        # A generator for each row: so the draw does not depend on the batch.
         generator = np.random.default_rng([seed, epoch, int(index)])
         count = max(1, round(share * places.size))
         chosen = np.sort(generator.permutation(places)[:count])

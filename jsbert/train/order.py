@@ -1,4 +1,4 @@
-"""The order of an epoch: which examples go together in a batch, and which batch follows which."""
+"""The order of an epoch: the examples of each batch, and the order of the batches."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jaxtyping import Int
 Batch = TypeVar("Batch")
 
 BLOCK = 16_384
-"""Texts read at a time; a data set on disk is never in memory as a whole."""
+"""The number of texts read at a time: a data set on disk is never in memory as a whole."""
 
 
 def epoch_batches(
@@ -22,17 +22,17 @@ def epoch_batches(
     texts: Sequence[Sequence[str]] | None = None,
     classes: Int[np.ndarray, " examples"] | None = None,
 ) -> list[Int[np.ndarray, " batch"]]:
-    """The batches of an epoch: each example once, in an order that depends on (seed, epoch) alone;
-    the last one is smaller where they do not come out even.
+    """The batches of an epoch. Each example is in one batch; the order depends on (seed, epoch)
+    alone. If `batch_size` does not divide the number of examples, the last batch is smaller.
 
     Args:
         num_examples: N.
-        batch_size: examples of a batch.
+        batch_size: the number of examples of a batch.
         seed, epoch: not negative.
-        texts: columns of N strings. If given, no text occurs in two examples of a batch, in
-            whatever columns. An example that does not go into a batch for this reason goes into the
-            next it fits in; the last batches are smaller, down to one example, if a text occurs
-            oftener than there are batches.
+        texts: columns of N strings. With `texts`, no text is in two examples of a batch, in any of
+            the columns. An example goes into the first batch with room after all batches that have
+            one of its texts. If a text is in more examples than there are batches, there are
+            smaller batches at the end, down to one example.
         classes: the class of each example. If given, the examples of a class come in pairs that
             stay together in a batch, and the classes are spread over the epoch. If the number of a
             class is odd, one of its examples has no partner; such examples are in the last batches.
@@ -60,13 +60,13 @@ def epoch_batches(
 def mixed_batches(
     per_source: Sequence[Sequence[Batch]], *, how: str = "proportional", seed: int, epoch: int
 ) -> list[tuple[int, Batch]]:
-    """(source, batch) for the batches of several sources, each source's in their order.
+    """(source, batch) for the batches of several sources. The batches of a source keep their order.
 
     Args:
         per_source: the batches of each source.
-        how: "proportional": all batches, the sources drawn at random by the batches they have;
-            "round-robin": a batch from each source in turn, until the shortest has no more.
-        seed, epoch: on which "proportional" depends.
+        how: "proportional": all batches, in a random order of the sources; "round-robin": one batch
+            of each source in turn, until the source with the fewest batches has no more.
+        seed, epoch: the random order of "proportional" depends on them alone.
 
     >>> mixed_batches([["a", "b", "c"], ["x", "y"]], how="round-robin", seed=0, epoch=0)
     [(0, 'a'), (1, 'x'), (0, 'b'), (1, 'y')]
@@ -104,13 +104,15 @@ def _in_pairs(order, classes, generator):
 
 
 def _without_duplicates(order, batch_size, texts):
+    """The batches of `order` in which no text is in two examples."""
     groups = _repeated_texts(texts)
-    # A text may occur again after the last batch that has it. Looking for an open batch only from
-    # there keeps the time linear, and costs next to nothing: the earlier batches are full but for a
-    # few at the end.
+    # `after` is the batch after the last one that has a text: look for an open batch only from
+    # there on. This keeps the time linear. It loses little room, because all earlier batches except
+    # a few at the end are full.
     after: dict[int, int] = {}
     batches: list[list[int]] = []
-    next_open: list[int] = []  # of a full batch, a later one; of an open batch, itself
+    # For a full batch, a later batch, and no open batch is between them; for an open batch, itself.
+    next_open: list[int] = []
     for example, row in zip(order.tolist(), groups[order].tolist(), strict=True):
         number = _open_batch(
             next_open, max((after.get(group, 0) for group in row if group >= 0), default=0)
@@ -126,7 +128,8 @@ def _without_duplicates(order, batch_size, texts):
 
 
 def _open_batch(next_open, number):
-    """The first batch from `number` on that is not full; len(next_open) if all are."""
+    """Find the first batch from `number` on that is not full; len(next_open) if there is none.
+    Point the full batches on the way to it, so that later calls are faster."""
     passed = []
     while number < len(next_open) and next_open[number] != number:
         passed.append(number)
@@ -137,15 +140,15 @@ def _open_batch(next_open, number):
 
 
 def _repeated_texts(texts):
-    """(N, T) int64: a number for each text that occurs more than once, -1 for the others."""
+    """(N, T) int64: a number for each text that occurs more than once, -1 for all other texts."""
     digests = np.stack([_digests(column) for column in texts], axis=1)
     _, groups, counts = np.unique(digests, return_inverse=True, return_counts=True)
     return np.where(counts[groups] > 1, groups, -1).reshape(digests.shape)
 
 
 def _digests(column):
-    """64 bits of each text's hash, the same in every process. That two texts share them does no
-    more harm than to keep them out of one batch."""
+    """64 bits of the hash of each text, the same in every process. If two texts have the same 64
+    bits, they are only kept out of one batch."""
     digests = bytearray()
     for start in range(0, len(column), BLOCK):
         for text in column[start : start + BLOCK]:

@@ -1,4 +1,4 @@
-"""Batches made ahead of their use, by grain's worker threads."""
+"""Make batches ahead of their use, in threads of grain."""
 
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
@@ -10,14 +10,16 @@ Made = TypeVar("Made")
 def prefetched(
     plan: Sequence[Item], make: Callable[[Item], Made], *, start: int = 0, num_threads: int = 1
 ) -> Generator[Made, None, None]:
-    """Yields make(item) for the items of `plan[start:]`, in order, up to 2 * num_threads of them
+    """Yield make(item) for the items of `plan[start:]`, in order. Up to 2 * num_threads items are
     made ahead.
 
-    An exception in `make` reaches the caller at its item's place. `close()` on the iterator, or its
-    end, stops the threads; with `num_threads=0` there are none, and nothing is made ahead.
+    If `make` raises an exception, the caller gets it in place of that item. `close()` on the
+    iterator, or its end, stops the threads. With `num_threads=0` there are no threads, and nothing
+    is made ahead.
 
     Raises:
         ImportError: without grain, which comes with `pip install 'jsbert[train]'`.
+        ValueError: if `start` is outside of the plan.
     """
     try:
         import grain

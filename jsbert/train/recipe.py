@@ -1,4 +1,4 @@
-"""How to train: every number that a run depends on, and the optimizer made of them."""
+"""The recipe: every option that a run depends on, and the optimizer that follows from it."""
 
 import dataclasses
 import math
@@ -13,47 +13,51 @@ from jsbert.inputs import check_choice, check_positive
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The options of a run; by default the paper's, where it names them.
+    """The options of a run. The defaults are those of the paper, as far as the paper names them.
 
     Attributes:
-        epochs: passes over the data.
-        batch_size: examples of a batch.
-        learning_rate: the largest, at the end of the warm-up.
-        warmup: share of the updates over which the learning rate rises from 0.
-        schedule: what follows: "linear", a decay to 0, or "constant".
-        weight_decay: AdamW's; for matrices only, not for biases and LayerNorm.
-        max_grad_norm: longer gradients are scaled down to it; None: never.
-        accumulate: batches whose gradients are averaged for one update. In-batch negatives come
-            from one batch.
-        chunk_size: examples computed at a time within a batch; None: all. The gradient stays that
-            of the whole batch, in memory for a chunk, for one more forward pass.
-        dtype: of the matrix products, "float32" or "bfloat16"; params and optimizer are float32.
-        remat: compute each layer anew in the backward pass, to save memory.
-        packing: put several texts in a row, so that next to nothing is padding; the same gradient,
-            in half the time. Where one device computes whole batches; with chunks, accumulation or
-            several devices rows are padded.
-        frozen: patterns of params to leave alone, searched in paths such as
+        epochs: the number of passes over the data.
+        batch_size: the number of examples of a batch.
+        learning_rate: the largest learning rate, at the end of the warm-up.
+        warmup: the share of the updates over which the learning rate rises from 0.
+        schedule: the learning rate after the warm-up: "linear", a decay to 0, or "constant".
+        weight_decay: AdamW's weight decay; for matrices only, not for biases and LayerNorm.
+        max_grad_norm: the largest norm of the gradient; longer gradients are scaled down to it.
+            None: gradients are not scaled.
+        accumulate: the number of batches whose gradients are averaged for one update. In-batch
+            negatives come from one batch.
+        chunk_size: the number of examples computed at a time within a batch; None: all. The
+            gradient is that of the whole batch, in the memory of a chunk, at the cost of one more
+            forward pass.
+        dtype: the dtype of the matrix products, "float32" or "bfloat16"; params and optimizer are
+            float32.
+        remat: whether to compute each layer again in the backward pass, to save memory.
+        packing: whether to put several texts in a row, so that there is little padding. The
+            gradient is the same, in half the time. With chunks, accumulation or several devices,
+            rows are padded anyway.
+        frozen: regular expressions. A param is frozen if one of them is found in its path, such as
             "encoder/layers/0/output/kernel".
-        lora_rank: given, of the encoder only low-rank matrices beside its kernels are trained,
-            while what is behind it (Dense modules, a classifier) is trained whole (see
-            `train.lora`); the run's folder then has the matrices as a PEFT adapter too, in
-            `adapter`.
+        lora_rank: the rank of low-rank matrices; None: there are none. With a rank, only the
+            matrices are trained in the encoder, and what is behind the encoder (Dense modules, a
+            classifier) is trained whole; see `train.lora`. The run's folder then also has the
+            matrices as a PEFT adapter, in `adapter`.
         lora_alpha: the kernels are W + lora_alpha / lora_rank * A B.
-        lora_targets: patterns of the kernels that get matrices, searched as those of `frozen`;
-            None: all.
-        dropout: None for the model's own rates, False for none.
-        seed: of the data's order, dropout and new params.
+        lora_targets: regular expressions as for `frozen`: the kernels that get matrices; None: all.
+        dropout: None: the model's own rates; False: no dropout.
+        seed: determines the order of the data, the dropout and new params.
         mix: how several data sets take turns: "proportional" or "round-robin" (until the shortest
             is used up).
-        no_duplicates: no text twice in a batch; None: where the objective takes in-batch negatives.
+        no_duplicates: whether no text may be twice in a batch; None: true for objectives with
+            in-batch negatives.
         group_by_label: the examples of a class come in pairs, and the classes are spread over the
             epoch; None: where a text's class says which texts are its positives, such as for
             batch-hard-triplet. The batch size must be even, at least 4. Not with `no_duplicates`.
-        max_steps: stop after this many updates; the schedule ends there.
-        eval_steps: updates between evaluations; None: at the end of each epoch.
-        checkpoint_steps: updates between checkpoints.
-        log_steps: updates between lines of metrics.jsonl.
-        num_workers: threads that read and tokenise ahead.
+        max_steps: stop after this number of updates; the schedule ends there.
+        eval_steps: the number of updates between evaluations; None: evaluate at the end of each
+            epoch.
+        checkpoint_steps: the number of updates between checkpoints.
+        log_steps: the number of updates between lines of metrics.jsonl.
+        num_workers: the number of threads that read and tokenise ahead.
     """
 
     epochs: int = 1
@@ -130,7 +134,7 @@ class Recipe:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """The options as json holds them."""
+        """The options as json: lists in place of tuples."""
         values = dataclasses.asdict(self)
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -139,8 +143,8 @@ class Recipe:
 
 
 def learning_rate(recipe: Recipe, num_steps: int) -> Callable[[Any], Any]:
-    """The learning rate at update 0, 1, ...: linear warm-up, then the schedule; as transformers'
-    get_scheduler."""
+    """Return the function from update 0, 1, ... to learning rate: a linear warm-up, then the
+    schedule, as transformers' get_scheduler."""
     warmup = min(math.ceil(recipe.warmup * num_steps), num_steps)
     end = recipe.learning_rate if recipe.schedule == "constant" else 0.0
     rest = optax.linear_schedule(recipe.learning_rate, end, max(1, num_steps - warmup))
@@ -152,7 +156,7 @@ def learning_rate(recipe: Recipe, num_steps: int) -> Callable[[Any], Any]:
 
 
 def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
-    """AdamW behind a clipping of the gradient's norm."""
+    """AdamW, with the gradient's norm clipped first."""
     adamw = optax.adamw(
         learning_rate(recipe, num_steps), weight_decay=recipe.weight_decay, mask=_is_matrix
     )
@@ -169,6 +173,8 @@ def _is_matrix(params):
 
 
 def _check_number(name, value, *, above=None, most=None):
+    """Raise ValueError unless `value` is a number of at least 0, or above 0 if `above` is given,
+    and at most `most`."""
     low = "above 0" if above is not None else "0 or more"
     is_number = (
         isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

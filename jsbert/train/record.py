@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics.jsonl, training.png, and the model card."""
+"""The record of a run: metrics.jsonl, training.png, and the model card."""
 
 import importlib.util
 import json
@@ -15,10 +15,15 @@ from jsbert.train.batches import Collated
 
 
 class Record:
-    """metrics.jsonl: a line of json for the last updates now and then, and one for each evaluation.
+    """Write metrics.jsonl: a line of json every `log_steps` updates for each source that had an
+    update, and a line for each evaluation.
 
-    Opened again at an earlier step, it drops the lines beyond. `seconds` count from the start, or
-    from going on.
+    If a run goes on from `step`, the lines of later steps are dropped, and `seconds` begin at 0
+    again.
+
+    Attributes:
+        num_texts: the number of texts counted so far.
+        num_truncated: the number of truncated texts among them.
     """
 
     def __init__(
@@ -46,7 +51,7 @@ class Record:
     def add(
         self, step: int, source: str, batch: Collated, loss: float, grad_norm: float
     ) -> dict[str, float]:
-        """Counts an update in; returns what a progress bar shows."""
+        """Count an update. Return the values that a progress bar shows."""
         self._losses.setdefault(source, []).append((loss, grad_norm))
         self._num_tokens += batch.num_tokens
         self.num_texts += batch.num_texts
@@ -68,12 +73,13 @@ class Record:
         return {"loss": round(loss, 4), "tokens/s": round(rate)}
 
     def add_scores(self, step: int, metric: str, scores: dict[str, float]) -> None:
-        """Writes an evaluation's line; its time does not count into tokens a second."""
+        """Write the line of an evaluation. The time of the evaluation does not count for tokens a
+        second."""
         self._write(step=step, metric=metric, score=scores[metric], scores=scores)
         self._num_tokens, self._since = 0, time.perf_counter()
 
     def close(self) -> None:
-        """Ends the file."""
+        """Close the file."""
         self._file.close()
 
     def _write(self, **values):
@@ -82,7 +88,7 @@ class Record:
 
 
 def read_metrics(file: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last one cut off by a kill is left out."""
+    """Read the lines of metrics.jsonl. The last line is left out if a kill has cut it off."""
     if not file.is_file():
         return []
     entries = []
@@ -95,8 +101,8 @@ def read_metrics(file: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
-    """A picture of loss and score over the updates; False without matplotlib, which is in the extra
-    `train`."""
+    """Draw loss and score over the updates into a png file. Return False, without a file, if
+    matplotlib is not installed; the extra `train` has it."""
     if importlib.util.find_spec("matplotlib") is None:
         return False
     import matplotlib.figure
@@ -105,6 +111,7 @@ def draw(entries: list[dict[str, Any]], file: pathlib.Path) -> bool:
     panels = 2 if scores else 1
     figure = matplotlib.figure.Figure(figsize=(4.5 * panels, 3.6), layout="constrained")
     left, *right = figure.subplots(1, panels, squeeze=False)[0]
+    # The losses of each source, and their running mean over a twentieth of the points.
     for source in dict.fromkeys(entry["source"] for entry in losses):
         own = [entry for entry in losses if entry["source"] == source]
         steps, values = np.array([[entry["step"], entry["loss"]] for entry in own], float).T

@@ -1,4 +1,4 @@
-"""What a run is made of: objectives, updates, their steps, the model that takes on their params."""
+"""The parts of a run: objectives, updates, steps, and a model for scoring and saving."""
 
 import dataclasses
 import hashlib
@@ -20,7 +20,21 @@ from jsbert.train.step import all_params, init_state, make_step
 
 
 class Run:
-    """What is made once: objectives, updates and their steps, and where arrays lie."""
+    """What `fit` makes once: objectives, updates, steps, and the placement of arrays.
+
+    Attributes:
+        sources, recipe, evaluator: as given to `fit`.
+        pairs: whether the model is a cross-encoder, which reads two texts as one sequence.
+        model: a copy of the given model. It gets the params that are scored or saved.
+        packing: whether rows hold several texts.
+        objectives: the objective of each source.
+        updates: all updates, in order.
+        description: what identifies the run, as json.
+        optimizer: the optimizer of all steps.
+        steps: the step for each (number of the source, number of micro-batches).
+        placement: the devices, and how arrays are placed on them.
+        key: the key of dropout and new params.
+    """
 
     def __init__(self, model, sources, recipe, evaluator):
         if model.dtype != "float32":
@@ -43,14 +57,16 @@ class Run:
             )
         self.sources, self.recipe, self.evaluator = sources, recipe, evaluator
         self.pairs = isinstance(model, CrossEncoder)
-        # A copy, which takes on the params that are to be scored or saved.
+        # A copy, because it gets the params that are scored or saved.
         computed_as = {
             "device": model.devices,
             "attn_implementation": model.config.encoder.compute.attn_implementation,
         }
         self.model = type(model).from_parts(model.parts, **computed_as)
+        # Rows are packed only if one device computes whole batches.
         is_whole = recipe.chunk_size is None and recipe.accumulate == 1 and len(model.devices) == 1
         self.packing = recipe.packing and is_whole
+        # The objectives, the updates, and a step for each kind of update: each compiles once.
         config = _training_config(model.config, recipe)
         self.objectives = [source.build(config) for source in sources]
         if recipe.lora_rank is not None:
@@ -75,7 +91,7 @@ class Run:
         self.key = self.placement.put(jax.random.key(recipe.seed))
 
     def _describe(self):
-        """What tells this run from another."""
+        """What identifies the run: recipe, model, data, evaluator and number of updates."""
         params = hashlib.sha256()
         for leaf in jax.tree.leaves(self._params):
             params.update(np.ascontiguousarray(leaf))
@@ -108,18 +124,19 @@ class Run:
 
     @property
     def _params(self):
-        """The params of the model where the run begins, with a tree for each layer."""
+        """The params of `self.model`, with a tree for each layer: before the first call of
+        `load_into_model` the params at which the run begins."""
         params = self.model.params
         return params | {"encoder": unstacked(params["encoder"])}
 
     def disk_bytes(self):
-        """Three checkpoints of params and two moments each, and three models: the most that lie
-        there at a time."""
+        """The largest number of bytes that the run needs on disk: three checkpoints, each of params
+        and two moments, and three models."""
         return (3 * 3 + 3) * sum(leaf.nbytes for leaf in jax.tree.leaves(self._params))
 
     def first_state(self):
-        """The state before the first update, in memory of its own, for a step takes that of the
-        state it is given."""
+        """The state before the first update. Its arrays are copies, because a step reuses the
+        memory of its state, and the model keeps its params."""
         own = {
             objective.name: objective.init(jax.random.fold_in(self.key, number))
             for number, objective in enumerate(self.objectives)
@@ -139,7 +156,7 @@ class Run:
         return jax.tree.map(lambda leaf: self.placement.put(jnp.copy(leaf)), state)
 
     def collate(self, update):
-        """The arrays of an update, on the host."""
+        """The arrays and counts of an update, on the host."""
         return collate(
             self.sources[update.source],
             self.objectives[update.source],
@@ -156,15 +173,16 @@ class Run:
         return self.placement.put_rows(arrays, len(arrays["lengths"]))
 
     def load_into_model(self, state):
-        """Put the params of `state` into the scoring model: (the model, the objectives' own
-        params)."""
+        """Copy the params of `state` into `self.model`, low-rank matrices merged. Return (the
+        model, the objectives' own params)."""
         params = dict(merged(all_params(state.params, state.frozen), self.recipe.lora_alpha))
         own = params.pop("objectives", {})
         self.model.params = jax.tree.map(jnp.copy, params)
         return self.model, own
 
     def save(self, state, path):
-        """Writes the model with the params of `state`, and beside it what else there is of it."""
+        """Write the model with the params of `state`, the params of the objectives, and the
+        low-rank matrices as an adapter."""
         folder.save_model(*self.load_into_model(state), path)
         if self.recipe.lora_rank is not None:
             lora = all_params(state.params, state.frozen)["lora"]

@@ -1,4 +1,5 @@
-"""What an objective is: a row of the table `OBJECTIVES`, and what the row becomes for a model."""
+"""What an objective is: `Spec`, a row of the table `OBJECTIVES`, and `Objective`, the objective for
+one model."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -22,24 +23,25 @@ LABELS: Mapping[str, str] = {
     "vector": "a teacher's vectors, as they are",
     "words": "no labels, because it hides words of the texts itself",
 }
-"""The kinds of labels, and what an objective with such labels takes."""
+"""The kinds of labels, and the labels that an objective of each kind takes, in words."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A row of `OBJECTIVES`: what is particular to one objective.
+    """A row of `OBJECTIVES`: the facts of one objective.
 
     Attributes:
-        loss: of `jsbert.losses`; marked by `losses.in_batch` if the examples of a batch meet in it.
-            Its keyword-only arguments are options of the objective.
-        num_texts, labels: as `Objective`'s.
-        label_range: as `Objective`'s, with 0 to 1 within it: `jsbert train --label-range` scales
-            labels of kind "number" to 0..1, and labels of no other kind.
-        num_classes: how many classes, if the loss fixes that; None: the option `num_labels` says
-            it.
-        model: what the objective trains.
-        make: `(config, loss, *, name, options) -> Objective`, for a loss with params or a forward
-            pass of its own; None for others. Its options are options of the objective too.
+        loss: a function of `jsbert.losses`, with the decorator `losses.in_batch` if the examples of
+            a batch see each other in the loss. Its keyword-only arguments are options of the
+            objective.
+        num_texts, labels: as in `Objective`.
+        label_range: as in `Objective`. It includes 0 to 1, because `jsbert train --label-range`
+            scales labels of kind "number" to 0 to 1. Labels of other kinds are not scaled.
+        num_classes: the number of classes, if the loss determines it; None: the option `num_labels`
+            says it.
+        model: the kind of model that the objective trains.
+        make: `(config, loss, *, name, options) -> Objective`, for a loss with its own params or its
+            own forward pass; None for other losses. Its options are options of the objective too.
     """
 
     loss: Loss
@@ -58,22 +60,22 @@ class Spec:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """Two pure functions of all params and a batch. Cut between them, a large batch can be computed
-    in chunks.
+    """The objective for one model: `forward` and `loss`, two pure functions of all params and a
+    batch. Because `forward` is separate, a large batch can be computed in chunks.
 
     Attributes:
-        kind: what it is called, in records.
-        name: the data set's, under which params of its own are kept.
-        forward: `(params, batch, keys) -> outputs`, each with a row an example. Examples do not
-            meet here.
-        loss: `(params, outputs, batch) -> (B,)`, one number an example.
-        in_batch: whether examples meet in the loss.
-        init: `(key) -> params` of the objective's own, kept at `params["objectives"][name]`; None
-            if there are none.
-        num_texts: columns of texts that it takes at least, and at most (None: any number).
+        kind: the name of the objective in records.
+        name: the name of the data set; the objective's own params have this key.
+        forward: `(params, batch, keys) -> outputs`, each output with one row for each example. The
+            examples do not see each other here.
+        loss: `(params, outputs, batch) -> (B,)`, one number for each example.
+        in_batch: whether the examples of a batch see each other in the loss.
+        init: `(key) -> params`: makes the objective's own params, which are at
+            `params["objectives"][name]`; None if there are none.
+        num_texts: the smallest and the largest number of columns of texts (None: any number).
         labels: a key of `LABELS`.
-        num_classes: how many classes, if labels are classes.
-        label_range: the lowest and the highest number that a label can be; None: any.
+        num_classes: the number of classes, if labels are classes.
+        label_range: the lowest and the highest label; None: any number.
     """
 
     kind: str
