@@ -163,6 +163,18 @@ def packed_hidden(
     return _unpacked(functools.partial(encoders.forward, config, params), rows, lengths, keys)
 
 
+def packed_states(
+    config: EncoderConfig,
+    params: PyTree,
+    rows: Mapping[str, Int[AnyArray, "..."]],
+    lengths: Int[AnyArray, " texts"],
+    keys: Key[Array, " texts"] | None = None,
+) -> tuple[tuple[Float[Array, "texts length dim"], ...], Bool[Array, "texts length"]]:
+    """(token vectors of the embeddings and of each layer, mask) of packed texts, unpacked to one
+    row for each text."""
+    return _unpacked(functools.partial(encoders.hidden_states, config, params), rows, lengths, keys)
+
+
 def tower_keys(
     key: Key[Array, "..."], x: Shaped[AnyArray, "towers batch ..."]
 ) -> Key[Array, "towers batch"]:
@@ -182,8 +194,13 @@ def _unpacked(forward, rows, lengths, keys):
         token_types=rows.get("token_types"),
         positions=rows["positions"],
     )
-    mask = jnp.arange(hidden.shape[1])[None] < lengths[:, None]
+    length = rows["ids"].shape[1]
+    mask = jnp.arange(length)[None] < lengths[:, None]
     # Take L tokens from the start of each text. Those beyond its length are of other texts, and
     # masked.
-    places = rows["starts"][:, None] + jnp.arange(hidden.shape[1])[None]
-    return jnp.take(hidden.reshape(-1, hidden.shape[-1]), places, axis=0, mode="clip"), mask
+    places = rows["starts"][:, None] + jnp.arange(length)[None]
+
+    def of_texts(hidden):
+        return jnp.take(hidden.reshape(-1, hidden.shape[-1]), places, axis=0, mode="clip")
+
+    return jax.tree.map(of_texts, hidden), mask

@@ -103,8 +103,8 @@ def test_a_method_that_jsbert_lacks_is_refused_by_name(model, cross, tmp_path):
 def test_a_name_that_jsbert_lacks_says_what_to_use():
     with pytest.raises(ImportError, match=r"has no SparseEncoder: jsbert has bi-encoders"):
         from jsbert.sentence_transformers import SparseEncoder  # noqa: F401
-    with pytest.raises(ImportError, match=r"has no GISTEmbedLoss: jsbert\.losses has"):
-        from jsbert.sentence_transformers.losses import GISTEmbedLoss  # noqa: F401
+    with pytest.raises(ImportError, match=r"has no MegaBatchMarginLoss: jsbert\.losses has"):
+        from jsbert.sentence_transformers.losses import MegaBatchMarginLoss  # noqa: F401
     assert not hasattr(util, "no_such_name")
 
 
@@ -159,6 +159,7 @@ LOSSES = {
     "MultipleNegativesRankingLoss": ({"similarity_fct": util.dot_score, "scale": 1}, {}),
     "MultipleNegativesSymmetricRankingLoss": ({}, {}),
     "CachedMultipleNegativesRankingLoss": ({"mini_batch_size": 2}, {}),
+    "CachedMultipleNegativesSymmetricRankingLoss": ({"mini_batch_size": 2}, {}),
     "TripletLoss": ({"distance_metric": TripletDistanceMetric.COSINE}, {"n": ANCHORS[2:] * 2}),
     "DistillKLDivLoss": (
         {"temperature": 2},
@@ -203,6 +204,43 @@ def test_a_trainer_trains_the_model_in_place(tiny_folder, tmp_path, name):
     np.testing.assert_allclose(
         jsbert.SentenceTransformer(tmp_path / "run").encode(TEXTS), model.encode(TEXTS), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_a_trainer_gives_the_guides_vectors_to_the_loss(tiny_folder, tmp_path, is_cached):
+    model, guide = SentenceTransformer(tiny_folder), jsbert.SentenceTransformer(tiny_folder)
+    columns = {"a": ANCHORS, "b": ANCHORS[::-1]}
+    if is_cached:
+        loss = losses.CachedGISTEmbedLoss(model, guide, 0.1, 3, margin=0.2)
+    else:
+        loss = losses.GISTEmbedLoss(model, guide, temperature=0.1, margin=0.2)
+    options = {"per_device_train_batch_size": 6, "max_steps": 1, "warmup_steps": 0}
+    trainer_of(model, tmp_path / "run", loss, columns, **options).train()
+    recipe = Recipe(
+        batch_size=6, learning_rate=1e-3, warmup=0, weight_decay=0.0, seed=42, max_steps=1,
+        no_duplicates=False, chunk_size=3 if is_cached else None,
+    )  # fmt: skip
+    vectors = np.stack([guide.encode(column) for column in columns.values()], axis=1)
+    source = Source(
+        Examples.from_columns(columns | {"label": vectors}),
+        objective("guided-negatives-ranking", temperature=0.1, margin=0.2),
+    )
+    expected = fit(jsbert.SentenceTransformer(tiny_folder), source, tmp_path / "fit", recipe)
+    np.testing.assert_array_equal(model.encode(TEXTS), expected.encode(TEXTS))
+
+
+def test_layers_and_widths_that_the_peer_draws_have_their_mean_weight(model):
+    layers = model.config.encoder.num_layers
+    inner = losses.CosineSimilarityLoss(model)
+    loss = losses.Matryoshka2dLoss(model, inner, [24, 12], [2, 1], kl_div_weight=3)
+    assert loss.options["matryoshka_weights"] == (1.0, 0.5)
+    assert loss.options["adaptive_layers"]["kl_div_weight"] == 3 / layers
+    loss.objective()(model.config, name="train")
+    all_of_them = losses.AdaptiveLayerLoss(model, inner, -1, layer_weighting="log")
+    assert all_of_them.options["adaptive_layers"]["kl_div_weight"] == 1.0
+    assert all_of_them.kind == "cosine"
+    with pytest.raises(ValueError, match="layer_weighting is a function"):
+        losses.AdaptiveLayerLoss(model, inner, layer_weighting=lambda layer: 1.0)
 
 
 def test_a_trainer_gives_the_params_of_fit(tiny_folder, tmp_path):

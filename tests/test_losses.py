@@ -76,6 +76,14 @@ BOUND = {
     "angle": (losses.angle, 2, SCORES),
     "angle-negatives": (losses.angle, 3, None),
     "global-orthogonal": (losses.global_orthogonal_regularization, 2, None),
+    "guided": (losses.guided_negatives_ranking, 3, draw(3, BATCH, WIDTH)),
+    "guided-relative": (
+        functools.partial(
+            losses.guided_negatives_ranking, margin=0.1, margin_strategy="relative", temperature=1.0
+        ),
+        2,
+        draw(2, BATCH, WIDTH),
+    ),
     "margin-mse": (losses.margin_mse, 4, draw(BATCH, 2)),
     "kl-distillation": (losses.kl_distillation, 4, draw(BATCH, 3)),
     "embedding-mse": (losses.embedding_mse, 2, draw(BATCH, DIM)),
@@ -278,6 +286,31 @@ def test_global_orthogonal_regularization_by_hand():
     assert find(embeddings[:, :1], None).tolist() == [0]
 
 
+def test_the_guide_takes_negatives_away():
+    embeddings, guide = draw(3, 4, DIM), np.zeros((3, 4, 4), np.float32)
+    guide[:] = np.eye(4)  # each pair alone, so that all other texts are negatives
+    find = functools.partial(losses.guided_negatives_ranking, temperature=0.05)
+    plain = find(embeddings[:2], guide[:2], contrast_anchors=False, contrast_positives=False)
+    wanted = losses.multiple_negatives_ranking(embeddings[:2], None, scale=20.0)
+    assert np.allclose(plain, wanted, rtol=1e-4)
+    unit = embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    guide[1, 2] = guide[0, 1]  # positive 2 is as near to anchor 1 as its own positive is
+    values = find(embeddings, guide, margin=0.1)
+    cosines = 20 * np.concatenate(
+        [unit[0] @ unit[1].T, unit[0] @ unit[0].T, unit[1] @ unit[1].T, unit[0] @ unit[2].T], axis=1
+    )
+    # Away from example 1 are positive 2, itself twice, positive 2 again, and its hard negative.
+    left = [n for n in range(16) if n not in (2, 4 + 1, 8 + 1, 8 + 2, 12 + 1)]
+    wanted = np.log(np.exp(cosines[1, left]).sum()) - cosines[1, 1]
+    assert values[1] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_text_is_not_its_own_guided_negative():
+    same = np.broadcast_to(draw(4, DIM), (2, 4, DIM))  # the guide's cosine of each pair is 1
+    values = losses.guided_negatives_ranking(same, np.eye(4)[None].repeat(2, axis=0))
+    assert values.max() < 0.1
+
+
 def test_embedding_mse_is_the_mean_over_towers_and_dimensions():
     embeddings = np.float32([[[1, 2]], [[3, 6]]])
     assert losses.embedding_mse(embeddings, np.float32([[1, 1]])).tolist() == [(0 + 1 + 4 + 25) / 4]
@@ -446,6 +479,33 @@ def test_matryoshka_refuses_widths_that_do_not_fit():
         losses.matryoshka(loss, dims=(11, 4))(draw(3, BATCH, DIM), None)
 
 
+def test_adaptive_layers_by_hand():
+    embeddings = draw(3, 2, BATCH, DIM)
+    find = functools.partial(losses.adaptive_layers, losses.cosine_regression)
+    cosines = [losses.cosine_regression(layer, SCORES) for layer in embeddings]
+    values = find(last_layer_weight=2.0, prior_layers_weight=0.5, kl_temperature=0.0)(
+        embeddings, SCORES
+    )
+    assert np.allclose(values, 2 * cosines[2] + 0.5 * (cosines[0] + cosines[1]) / 2, rtol=1e-5)
+    values = find(layer_weighting="linear", kl_div_weight=0.0)(embeddings, SCORES)
+    assert np.allclose(values, cosines[2] + (cosines[0] + cosines[1] / 2) / 2, rtol=1e-5)
+    equal = np.broadcast_to(embeddings[2], embeddings.shape)
+    assert np.allclose(find()(equal, SCORES), 2 * cosines[2], rtol=1e-5)
+    assert np.allclose(find()(embeddings[2:], SCORES), cosines[2], rtol=1e-5)
+
+
+def test_adaptive_layers_keep_params_options_and_the_mark():
+    classifier = {"kernel": KERNEL, "bias": BIAS}
+    embeddings = draw(2, 2, BATCH, DIM)
+    layered = losses.adaptive_layers(losses.softmax_classification, kl_temperature=0.0)
+    parts = [losses.softmax_classification(classifier, layer, CLASS) for layer in embeddings]
+    assert np.allclose(layered(classifier, embeddings, CLASS), parts[0] + parts[1], rtol=1e-5)
+    triplets = losses.adaptive_layers(losses.batch_all_triplet)
+    assert losses.is_in_batch(triplets)
+    assert not losses.is_in_batch(layered)
+    assert jnp.isfinite(triplets(embeddings[:, :1], GROUP, margin=0.5)).all()
+
+
 def test_in_batch_losses_are_known_through_their_wrappings():
     assert all(map(losses.is_in_batch, (losses.masked_lm, losses.angle, losses.online_contrastive)))
     assert losses.is_in_batch(jax.jit(functools.partial(losses.cosent, scale=3.0)))
@@ -485,6 +545,20 @@ def test_in_batch_losses_are_known_through_their_wrappings():
         (
             lambda: losses.global_orthogonal_regularization(draw(2, 2, 4), None, aggregation="max"),
             "aggregation is 'max'.*mean, sum",
+        ),
+        (
+            lambda: losses.guided_negatives_ranking(
+                draw(2, 2, 4), draw(2, 2, 3), margin_strategy="none"
+            ),
+            "margin_strategy is 'none'.*absolute, relative",
+        ),
+        (
+            lambda: losses.adaptive_layers(losses.triplet, layer_weighting="none"),
+            "layer_weighting is 'none'.*uniform, log, linear",
+        ),
+        (
+            lambda: losses.adaptive_layers(losses.triplet, kl_temperature=-1.0),
+            "kl_temperature is -1.0",
         ),
         (lambda: losses.kl_distillation(draw(2, 2, 4), draw(2, 1)), "two candidates or more"),
         (

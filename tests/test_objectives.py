@@ -1,5 +1,6 @@
 """The table of objectives: checks, labels, options and the help follow from a row."""
 
+import dataclasses
 import functools
 import json
 
@@ -168,7 +169,7 @@ def test_the_checks_follow_from_a_new_row(tiny, made_up):
     ):
         pairs.build(CrossConfig(tiny.config.encoder))
     with pytest.raises(
-        ValueError, match="'made-up' has no option scale; it has matryoshka_dims, .*, power"
+        ValueError, match="'made-up' has no option scale; it has adaptive_layers, .*, power"
     ):
         objective("made-up", scale=2)
 
@@ -199,6 +200,22 @@ def test_the_classes_of_a_new_row_are_counted_and_have_no_range(
     if model == "bi-encoder":  # the cross-encoder itself has the number
         with pytest.raises(ValueError, match="'made-up' needs num_labels"):
             objective("made-up")
+
+
+def test_options_of_adaptive_layers_are_checked_by_name():
+    for given in ({"last": 1}, True):
+        with pytest.raises(
+            ValueError, match="adaptive_layers is .*; give a dict of some of kl_div"
+        ):
+            objective("cosine", adaptive_layers=given)
+    with pytest.raises(ValueError, match="'masked-lm' has no option adaptive_layers"):
+        objective("masked-lm", adaptive_layers={})
+
+
+def test_a_model_that_mixes_its_layers_has_no_adaptive_layers(tiny):
+    mixed = dataclasses.replace(tiny.config, layer_start=0)
+    with pytest.raises(ValueError, match="train: the model mixes the vectors of its layers"):
+        objective("cosine", adaptive_layers={})(mixed, name="train")
 
 
 def test_groups_are_any_whole_numbers(tiny):
@@ -236,12 +253,25 @@ def test_batches_are_grouped_by_label_where_a_row_needs_it(tiny):
 
 RUNS = {
     "batch-triplets": [kind for kind, row in OBJECTIVES.items() if row.labels == "group"],
-    "more": ["kl-distillation", "global-orthogonal-regularization"],
+    "more": ["kl-distillation", "global-orthogonal-regularization", "guided-negatives-ranking"],
 }
 """Objectives that a run of the command line takes, each with a file of its own."""
 
-OWN_LABELS = {"kl-distillation": [[i / 2, 1.0] for i in range(ROWS)]}
+OWN_LABELS = {
+    "kl-distillation": [[i / 2, 1.0] for i in range(ROWS)],
+    "guided-negatives-ranking": [[[1.0, i, 0.0], [2.0, 1.0, i]] for i in range(ROWS)],
+}
 """Labels whose shape the kind of labels does not say."""
+
+
+def test_a_guides_negatives_are_no_copies(tiny):
+    texts, guide = ["a", "b", "c", "d"] * 2, np.ones((8, 2, 3))
+    examples = Examples.from_columns({"a": texts, "b": texts, "label": guide.tolist()})
+    source = Source(examples, "guided-negatives-ranking")
+    updates = plan([source], [source.build(tiny.config)], Recipe(batch_size=4))
+    assert [sorted(index % 4 for index in update.indices) for update in updates] == [
+        [0, 1, 2, 3]
+    ] * 2
 
 
 @pytest.mark.parametrize("kinds", RUNS.values(), ids=RUNS)
@@ -260,6 +290,8 @@ def test_train_runs_the_rows(run, tiny_folder, tmp_path, kinds):
         (tmp_path / kind).mkdir()
         file = file_for(OBJECTIVES[kind], tmp_path / kind, OWN_LABELS.get(kind))
         argv += ["--data", f"{kind}:{file}"]
+    # An option of the command line holds for all its files.
+    argv += ["--objective-option", "adaptive-layers={}"] if kinds[0] == "kl-distillation" else []
     code, _, err = run("train", *argv)
     assert code == 0, err
     lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()

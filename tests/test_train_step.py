@@ -283,6 +283,33 @@ def test_in_batch_objectives_have_no_gradients_per_example(tiny_parts, kind):
     assert nested.in_batch
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_every_layer_has_sentence_vectors_and_the_last_are_the_plain_ones(tiny_parts, is_packed):
+    plain, params, batch = setup(tiny_parts, "float32")
+    layered = objective("multiple-negatives-ranking", adaptive_layers={})(
+        tiny_parts.config, name="x"
+    )
+    keys = example_keys(KEY, 0, ROWS)
+    if is_packed:
+        lengths = batch["lengths"]
+        batch = packed(batch["ids"].reshape(-1, LENGTH), lengths.ravel()) | {"lengths": lengths}
+    found = jax.jit(layered.forward)(params, batch, keys)
+    wanted = jax.jit(plain.forward)(params, batch, keys)
+    assert found.shape == (ROWS, TOWERS, tiny_parts.config.encoder.num_hidden_layers + 1, 10)
+    np.testing.assert_allclose(found[:, :, -1], wanted, atol=1e-6)
+    assert np.abs(found[:, :, 0] - wanted).max() > 0.01
+
+
+def test_adaptive_layers_in_chunks_are_those_of_the_batch(tiny_parts):
+    _, params, batch = setup(tiny_parts, "float32")
+    options = {"matryoshka_dims": (10, 4), "adaptive_layers": {"layer_weighting": "log"}}
+    layered = objective("multiple-negatives-ranking", **options)(tiny_parts.config, name="x")
+    assert layered.in_batch
+    keys = example_keys(KEY, 7, ROWS)
+    full = grads_of(layered, params, batch, keys)
+    assert_equal(grads_of(layered, params, batch, keys, chunk_size=5), full, "float32")
+
+
 def test_an_objective_of_ones_own_is_a_function(tiny_parts):
     def mean_squared_distance(embeddings, labels):
         return jnp.mean(jnp.square(embeddings[0] - embeddings[1]), axis=-1)
@@ -339,7 +366,8 @@ def test_options_are_those_of_the_loss():
     ):
         objective("triplett")
     with pytest.raises(
-        ValueError, match="'triplet' has no option marge; it has distance, margin, matryoshka_dims"
+        ValueError,
+        match="'triplet' has no option marge; it has adaptive_layers, distance, margin, ",
     ):
         objective("triplet", marge=2)
     with pytest.raises(ValueError, match="'softmax' needs num_labels"):

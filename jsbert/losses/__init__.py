@@ -9,6 +9,7 @@ float32, or in float64 if the embeddings are float64. Gradients are finite at eq
 zero vectors.
 """
 
+from jsbert.losses.adaptive_layers import adaptive_layers
 from jsbert.losses.batch_triplets import (
     batch_all_triplet,
     batch_hard_soft_margin_triplet,
@@ -19,6 +20,7 @@ from jsbert.losses.classification import concatenate, init_classifier, softmax_c
 from jsbert.losses.distillation import embedding_mse, margin_mse, similarity_distillation
 from jsbert.losses.global_orthogonal import global_orthogonal_regularization
 from jsbert.losses.graded import angle, cosent, cosine_regression
+from jsbert.losses.guided import guided_negatives_ranking
 from jsbert.losses.in_batch import in_batch, is_in_batch
 from jsbert.losses.kl_distillation import kl_distillation
 from jsbert.losses.logits import binary_cross_entropy, cross_entropy, mse
@@ -28,6 +30,7 @@ from jsbert.losses.matryoshka import matryoshka
 from jsbert.losses.ranking import multiple_negatives_ranking
 
 __all__ = [
+    "adaptive_layers",
     "angle",
     "batch_all_triplet",
     "batch_hard_soft_margin_triplet",
@@ -41,6 +44,7 @@ __all__ = [
     "cross_entropy",
     "embedding_mse",
     "global_orthogonal_regularization",
+    "guided_negatives_ranking",
     "in_batch",
     "init_classifier",
     "init_masked_lm_head",

@@ -40,11 +40,14 @@ class Loss:
         kind: the objective's name in `jsbert.train.OBJECTIVES`.
         options: the objective's options.
         chunk_size: examples computed at a time; None for the whole batch.
+        guide: a model whose vectors of the texts are the labels; the trainer computes the vectors
+            once, before the training.
     """
 
     kind: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     chunk_size: int | None = None
+    guide: Any = None
 
     def objective(self) -> Callable[..., Any]:
         """Return the objective for `jsbert.train.Source`."""
@@ -143,6 +146,66 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
         mini_batch_size: int = 32,
     ):
         super().__init__(model, scale, similarity_fct, mini_batch_size=mini_batch_size)
+
+
+class CachedMultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
+    """In-batch negatives of the anchors and of the positives of a large batch, in the memory of
+    `mini_batch_size` examples."""
+
+    def __init__(
+        self,
+        model: Any,
+        scale: Factor = 20.0,
+        similarity_fct: Callable | str = "cosine",
+        mini_batch_size: int = 32,
+    ):
+        super().__init__(
+            model, scale, similarity_fct, directions=("query_to_doc", "doc_to_query"),
+            partition_mode="per_direction", mini_batch_size=mini_batch_size,
+        )  # fmt: skip
+
+
+class GISTEmbedLoss(Loss):
+    """In-batch negatives that a guide chooses: "guided-negatives-ranking"."""
+
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        temperature: Factor = 0.01,
+        margin_strategy: str = "absolute",
+        margin: Factor = 0.0,
+        contrast_anchors: bool = True,
+        contrast_positives: bool = True,
+        gather_across_devices: bool = False,
+        *,
+        mini_batch_size: int | None = None,
+    ):
+        options = {
+            "temperature": float(temperature),
+            "margin_strategy": margin_strategy,
+            "margin": float(margin),
+            "contrast_anchors": contrast_anchors,
+            "contrast_positives": contrast_positives,
+        }
+        super().__init__("guided-negatives-ranking", options, mini_batch_size, guide)
+
+
+class CachedGISTEmbedLoss(GISTEmbedLoss):
+    """The same for a large batch, in the memory of `mini_batch_size` examples."""
+
+    def __init__(
+        self, model: Any, guide: Any, temperature: Factor = 0.01, mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None, show_progress_bar: bool = False,
+        margin_strategy: str = "absolute", margin: Factor = 0.0, contrast_anchors: bool = True,
+        contrast_positives: bool = True, gather_across_devices: bool = False,
+    ):  # fmt: skip
+        given = {"mini_batch_num_tokens": mini_batch_num_tokens}
+        refuse("CachedGISTEmbedLoss", given, {"mini_batch_num_tokens": "give mini_batch_size"})
+        super().__init__(
+            model, guide, temperature, margin_strategy, margin, contrast_anchors,
+            contrast_positives, mini_batch_size=mini_batch_size,
+        )  # fmt: skip
 
 
 class TripletLoss(Loss):
@@ -335,7 +398,76 @@ class MatryoshkaLoss(Loss):
         options = {**loss.options, "matryoshka_dims": tuple(matryoshka_dims)}
         if matryoshka_weights is not None:
             options["matryoshka_weights"] = tuple(map(float, matryoshka_weights))
-        super().__init__(loss.kind, options, loss.chunk_size)
+        super().__init__(loss.kind, options, loss.chunk_size, loss.guide)
+
+
+class AdaptiveLayerLoss(Loss):
+    """Another loss at each layer of the encoder.
+
+    The peer draws `n_layers_per_step` of the layers before the last one at each step. Here all of
+    them count, with the weights that they have in the peer's loss on average.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Loss,
+        n_layers_per_step: int = 1,
+        last_layer_weight: Factor = 1.0,
+        prior_layers_weight: Factor = 1.0,
+        kl_div_weight: Factor = 1.0,
+        kl_temperature: Factor = 0.3,
+        layer_weighting: Callable | str = "uniform",
+    ):
+        if not isinstance(layer_weighting, str):
+            raise ValueError("layer_weighting is a function; give 'uniform', 'log' or 'linear'")
+        # The first term is a mean over the drawn layers, and so the same on average. The KL term is
+        # a sum over them.
+        share = _share(n_layers_per_step, model.config.encoder.num_layers)
+        layers = {
+            "last_layer_weight": float(last_layer_weight),
+            "prior_layers_weight": float(prior_layers_weight),
+            "kl_div_weight": float(share * kl_div_weight),
+            "kl_temperature": float(kl_temperature),
+            "layer_weighting": layer_weighting,
+        }
+        options = {**loss.options, "adaptive_layers": layers}
+        super().__init__(loss.kind, options, loss.chunk_size, loss.guide)
+
+
+class Matryoshka2dLoss(AdaptiveLayerLoss):
+    """Another loss at each layer of the encoder, and at several widths of the vectors.
+
+    The peer draws layers and `n_dims_per_step` widths at each step. Here all of them count, with
+    the weights that they have in the peer's loss on average.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Loss,
+        matryoshka_dims: Sequence[int],
+        matryoshka_weights: Sequence[Factor] | None = None,
+        n_layers_per_step: int = 1,
+        n_dims_per_step: int = 1,
+        last_layer_weight: Factor = 1.0,
+        prior_layers_weight: Factor = 1.0,
+        kl_div_weight: Factor = 1.0,
+        kl_temperature: Factor = 0.3,
+        layer_weighting: Callable | str = "uniform",
+    ):
+        share = _share(n_dims_per_step, len(matryoshka_dims))
+        weights = [1.0] * len(matryoshka_dims) if matryoshka_weights is None else matryoshka_weights
+        nested = MatryoshkaLoss(model, loss, matryoshka_dims, [share * w for w in weights])
+        super().__init__(
+            model, nested, n_layers_per_step, last_layer_weight, prior_layers_weight,
+            kl_div_weight, kl_temperature, layer_weighting,
+        )  # fmt: skip
+
+
+def _share(drawn: int, all_there_are: int) -> float:
+    """Return the share of layers or widths that the peer draws at each step."""
+    return drawn / all_there_are if 0 < drawn < all_there_are else 1.0
 
 
 def _batch_triplet(distance: str, margin: Factor | None = None) -> dict[str, Any]:
@@ -360,11 +492,9 @@ __getattr__ = raise_for(
     __name__,
     dict.fromkeys(
         [
-            "AdaptiveLayerLoss", "CachedGISTEmbedLoss",
-            "CachedMultipleNegativesSymmetricRankingLoss", "ContrastiveTensionDataLoader",
+            "ContrastiveTensionDataLoader",
             "ContrastiveTensionLoss", "ContrastiveTensionLossInBatchNegatives",
-            "DenoisingAutoEncoderLoss", "EmbedDistillLoss", "GISTEmbedLoss",
-            "Matryoshka2dLoss", "MegaBatchMarginLoss",
+            "DenoisingAutoEncoderLoss", "EmbedDistillLoss", "MegaBatchMarginLoss",
         ],
         f"jsbert.losses has what there is; or {_OWN}",
     ),

@@ -1,9 +1,12 @@
 """The peer's trainers over `jsbert.train.fit`."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.data import Examples
@@ -129,7 +132,10 @@ class SentenceTransformerTrainer:
         data = self.train_dataset
         data = data if isinstance(data, Mapping) else {"train": data}
         losses = {name: self._loss(name, list(data)) for name in data}
-        examples = {name: Examples.from_dataset(dataset) for name, dataset in data.items()}
+        examples = {
+            name: _with_guide(Examples.from_dataset(dataset), losses[name].guide)
+            for name, dataset in data.items()
+        }
         chunks = {loss.chunk_size for loss in losses.values() if loss.chunk_size is not None}
         recipe = self.args.recipe(
             sum(len(found) for found in examples.values()), min(chunks, default=None)
@@ -194,3 +200,12 @@ class SentenceTransformerTrainer:
 
 class CrossEncoderTrainer(SentenceTransformerTrainer):
     """The same for a cross-encoder."""
+
+
+def _with_guide(examples: Examples, guide: Any) -> Examples:
+    """Return the examples with the guide's vectors of all their texts as labels, (N, T, E)."""
+    if guide is None:
+        return examples
+    vectors = [guide.encode(list(column), show_progress_bar=False) for column in examples.texts]
+    labels = np.stack(vectors, axis=1)
+    return dataclasses.replace(examples, labels=labels, label_name="guide", label_names=None)

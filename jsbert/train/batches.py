@@ -126,7 +126,8 @@ def plan(
         for number, (source, learned) in enumerate(zip(sources, objectives, strict=True)):
             # By default a text is at most once in a batch where the other examples are negatives:
             # a copy of an example's positive would be its negative too.
-            unique = learned.in_batch and learned.labels == "none" and learned.num_texts[0] > 1
+            has_negatives = learned.in_batch and learned.labels in ("none", "vector")
+            unique = has_negatives and learned.num_texts[0] > 1
             unique = unique if recipe.no_duplicates is None else recipe.no_duplicates
             batches = epoch_batches(
                 len(source.examples),

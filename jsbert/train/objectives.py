@@ -39,27 +39,36 @@ def of_embeddings(
     label_range: tuple[float, float] | None = None,
     in_batch: bool | None = None,
     init: Init | None = None,
+    every_layer: bool = False,
 ) -> Objective:
     """The objective of a bi-encoder whose loss is `loss(embeddings (T, B, D), labels) -> (B,)`. Use
     this function to add an objective.
 
     `in_batch` says whether the examples of a batch see each other in the loss; by default the
     decorator `losses.in_batch` says it. With `init`, the loss is `loss(params, embeddings,
-    labels)`, with the params that `init` made. Labels (B, T, D) reach the loss as (T, B, D). The
-    other options are those of `Objective`.
+    labels)`, with the params that `init` made. Labels (B, T, D) reach the loss as (T, B, D). With
+    `every_layer`, the embeddings are those of each layer, (L, T, B, D). The other options are those
+    of `Objective`.
     """
+    if every_layer and config.layer_start is not None:
+        raise ValueError(
+            f"{name}: the model mixes the vectors of its layers; leave adaptive_layers out, or "
+            "choose another model"
+        )
 
     def of_batch(params, outputs, batch):
         own = () if init is None else (params["objectives"][name],)
         targets = batch.get("labels")
         if targets is not None and targets.ndim == 3:
             targets = _towers_first(targets)
-        return loss(*own, _towers_first(outputs), targets)
+        embeddings = _towers_first(outputs)
+        embeddings = jnp.moveaxis(embeddings, 2, 0) if every_layer else embeddings
+        return loss(*own, embeddings, targets)
 
     return Objective(
         kind,
         name,
-        functools.partial(_embeddings, config),
+        functools.partial(_layer_embeddings if every_layer else _embeddings, config),
         of_batch,
         in_batch=losses.is_in_batch(loss) if in_batch is None else in_batch,
         init=init,
@@ -98,16 +107,28 @@ def of_logits(
     )
 
 
-def _of_embeddings(config, loss, *, name, matryoshka_dims=None, matryoshka_weights=None):
-    return of_embeddings(config, _nested(loss, matryoshka_dims, matryoshka_weights), name=name)
+def _of_embeddings(
+    config,
+    loss,
+    *,
+    name,
+    matryoshka_dims=None,
+    matryoshka_weights=None,
+    adaptive_layers=None,
+):
+    loss = _nested(loss, matryoshka_dims, matryoshka_weights, adaptive_layers)
+    return of_embeddings(config, loss, name=name, every_layer=adaptive_layers is not None)
 
 
 def _of_logits(config, loss, *, name, num_labels=1):
     return of_logits(config, loss, name=name, num_labels=num_labels)
 
 
-def _nested(loss, dims, weights):
-    return losses.matryoshka(loss, dims=dims, weights=weights) if dims else loss
+def _nested(loss, dims, weights, adaptive_layers):
+    """`loss` at several widths, at each layer, or both. `adaptive_layers` are options of
+    `losses.adaptive_layers`, {} for its defaults; None: at the last layer only."""
+    loss = losses.matryoshka(loss, dims=dims, weights=weights) if dims else loss
+    return loss if adaptive_layers is None else losses.adaptive_layers(loss, **adaptive_layers)
 
 
 def _softmax(
@@ -119,14 +140,16 @@ def _softmax(
     concatenation=CONCATENATION,
     matryoshka_dims=None,
     matryoshka_weights=None,
+    adaptive_layers=None,
 ):
     """The paper's classification objective. Its own params are the classifier."""
 
     def init(key):
         return losses.init_classifier(key, config.embedding_dimension, num_labels, concatenation)
 
-    loss = _nested(loss, matryoshka_dims, matryoshka_weights)
-    return of_embeddings(config, loss, name=name, init=init)
+    loss = _nested(loss, matryoshka_dims, matryoshka_weights, adaptive_layers)
+    every_layer = adaptive_layers is not None
+    return of_embeddings(config, loss, name=name, init=init, every_layer=every_layer)
 
 
 def _masked_lm(config, loss, *, name):
@@ -190,6 +213,11 @@ OBJECTIVES: dict[str, Spec] = {
         losses.batch_semi_hard_triplet,
         num_texts=(1, 1),
         labels="group",
+    ),
+    "guided-negatives-ranking": Spec(
+        losses.guided_negatives_ranking,
+        num_texts=(2, None),
+        labels="vector",
     ),
     "global-orthogonal-regularization": Spec(
         losses.global_orthogonal_regularization,
@@ -266,7 +294,9 @@ def objective(kind: str, **options: Any) -> Choice:
     Args:
         kind: one of `OBJECTIVES`.
         options: the options of the function in `jsbert.losses`; `num_labels` and `concatenation`
-            for "softmax"; `matryoshka_dims` and `matryoshka_weights` for any loss of embeddings.
+            for "softmax"; for any loss of embeddings `matryoshka_dims`, `matryoshka_weights`, and
+            `adaptive_layers`: a dict of the options of `losses.adaptive_layers`, {} for its
+            defaults.
 
     Raises:
         ValueError: if the name or an option does not exist, or an option is missing.
@@ -278,6 +308,13 @@ def objective(kind: str, **options: Any) -> Choice:
         # Needed for a bi-encoder only: a cross-encoder knows its number of labels.
         found["num_labels"] = row.model == "bi-encoder"
     found.pop("name", None)
+    layers = options.get("adaptive_layers")
+    if layers is not None:
+        known = _keywords(losses.adaptive_layers)
+        if not isinstance(layers, Mapping) or set(layers) - set(known):
+            raise ValueError(
+                f"adaptive_layers is {layers!r}; give a dict of some of {', '.join(sorted(known))}"
+            )
     if unknown := sorted(set(options) - set(found)):
         has = ", ".join(sorted(found)) or "none"
         raise ValueError(f"the objective {kind!r} has no option {', '.join(unknown)}; it has {has}")
@@ -315,6 +352,20 @@ def _embeddings(config, params, batch, keys):
     return _towers_first(towers)
 
 
+def _layer_embeddings(config, params, batch, keys):
+    """The sentence vectors (B, T, L, D) of a batch, made from the token vectors of each layer."""
+    rows, lengths, keys = _texts(batch, keys)
+    encoder, own = config.encoder, params["encoder"]
+    if is_packed(batch):
+        states, mask = siamese.packed_states(encoder, own, rows, lengths, keys)
+    else:
+        ids = batch["ids"].reshape(len(lengths), -1)
+        mask = jnp.arange(ids.shape[1])[None] < lengths[:, None]
+        states = encoders.hidden_states(encoder, own, ids, mask, keys)
+    vectors = [siamese.pool_and_finish(config, params, state, mask) for state in states]
+    return jnp.stack(vectors, axis=1).reshape(*batch["lengths"].shape, len(states), -1)
+
+
 def _hidden(config, params, batch, keys):
     """Token vectors (B, L, D) and mask (B, L) of a batch whose examples are one sequence each."""
     if is_packed(batch):
@@ -326,8 +377,8 @@ def _hidden(config, params, batch, keys):
 
 
 def _texts(batch, keys):
-    """(rows, lengths, keys) of a packed batch, with lengths and keys for each of its B * T
-    texts."""
+    """(packed rows, lengths, keys) of a batch, with lengths and keys for each of its B * T texts.
+    Without packing there are no such rows."""
     keys = None if keys is None else siamese.tower_keys(keys, batch["lengths"].T).T.ravel()
     return {name: batch[name] for name in PACKED if name in batch}, batch["lengths"].ravel(), keys
 

@@ -2,6 +2,7 @@
 in float32 and in float64."""
 
 import functools
+import types
 import warnings
 
 import jax
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from sentence_transformers import CrossEncoder, util
+from sentence_transformers import CrossEncoder, SentenceTransformer, util
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.cross_encoder import losses as st_cross
 from sentence_transformers.sentence_transformer import losses as st
 from sentence_transformers.sentence_transformer.losses import (
     SiameseDistanceMetric,
     TripletDistanceMetric,
 )
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from jsbert import losses
 from tests import models
@@ -370,6 +373,47 @@ def test_global_orthogonal_regularization(options, theirs, dtype):
     )
 
 
+@pytest.mark.parametrize(
+    "towers, options, dtype",
+    [
+        (2, {"temperature": 0.1}, "float64"),
+        (3, {"temperature": 0.1, "margin": 0.2}, "float32"),
+        (3, {"margin": 0.3, "margin_strategy": "relative", "temperature": 0.5}, "float64"),
+        (3, {"contrast_anchors": False, "temperature": 1.0}, "float32"),
+        (2, {"contrast_positives": False, "temperature": 0.2}, "float32"),
+    ],
+)
+def test_guided_negatives_ranking(towers, options, dtype):
+    class Known(Given):
+        """A model with a tokenizer, which the loss asks for and does not need."""
+
+        max_seq_length = 8
+        tokenizer = transformers.BertTokenizerFast(vocab={"[UNK]": 0})
+
+        def __init__(self, key):
+            super().__init__()
+            self.key = key
+
+        def forward(self, features):
+            return {"sentence_embedding": features[self.key]}
+
+    loss = st.GISTEmbedLoss(Known("student"), Known("guide"), **options)
+    guide = draw(7, towers, BATCH, 6).astype(dtype) + 0.4
+    features = [{"guide": torch.tensor(tower)} for tower in guide]
+    assert_equal(
+        lambda embeddings: losses.guided_negatives_ranking(embeddings, guide, **options),
+        lambda embeddings: loss(
+            [
+                {"student": tower, **feature}
+                for tower, feature in zip(embeddings.unbind(0), features, strict=True)
+            ],
+            None,
+        ),
+        [draw(5, towers, BATCH, DIM)],
+        dtype,
+    )
+
+
 @pytest.mark.parametrize("each", [False, True])
 def test_embedding_mse(each):
     teacher = draw(2, *((3, BATCH, DIM) if each else (BATCH, DIM))).astype("float32")
@@ -445,6 +489,67 @@ def test_matryoshka_of_embedding_mse(each):
         lambda embeddings: loss(tower_features(embeddings), st_labels),
         [draw(5, 3, BATCH, DIM)],
         "float32",
+    )
+
+
+class GivenLayers(Transformer):
+    """A transformer whose token vectors are its inputs, those of each layer, with one token."""
+
+    auto_model = types.SimpleNamespace(config=types.SimpleNamespace(output_hidden_states=False))
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+
+    def forward(self, features):
+        layers = features["layers"]
+        features |= {"token_embeddings": layers[-1], "all_layer_embeddings": list(layers)}
+        return features
+
+
+@pytest.mark.parametrize(
+    "case, options, dims, dtype",
+    [
+        ("ranking-hard", {}, None, "float32"),
+        ("ranking-hard", {"layer_weighting": "log", "kl_temperature": 0.7}, None, "float64"),
+        ("cosine", {"kl_div_weight": 3.0, "layer_weighting": "linear"}, None, "float32"),
+        (
+            "triplet-euclidean-1.0",
+            {"kl_temperature": 0.0, "last_layer_weight": 0.5},
+            None,
+            "float32",
+        ),
+        ("cosent-scale", {"prior_layers_weight": 2.0}, (3, DIM, 6), "float64"),
+        ("ranking-hard", {}, (3, DIM), "float32"),
+    ],
+)
+def test_adaptive_layers(case, options, dims, dtype):
+    ours, (name, inner), towers, labels = CASES[case]
+    labels, st_labels = labelled(labels and labels(3), dtype)
+    model = SentenceTransformer(modules=[GivenLayers(), Pooling(DIM, "mean")], device="cpu")
+    loss = getattr(st, name)(model, **inner)
+    if dims is None:
+        loss = st.AdaptiveLayerLoss(model, loss, n_layers_per_step=-1, **options)
+    else:
+        more = dict(n_layers_per_step=-1, n_dims_per_step=-1)
+        loss = st.Matryoshka2dLoss(model, loss, list(dims), **more, **options)
+        ours = losses.matryoshka(ours, dims=dims)
+
+    def theirs(embeddings):
+        mask = torch.ones(BATCH, 1, dtype=torch.int64)
+        return loss(
+            [
+                {"layers": layers[:, :, None], "attention_mask": mask}
+                for layers in embeddings.unbind(1)
+            ],
+            st_labels,
+        )
+
+    layered = losses.adaptive_layers(ours, **options)
+    assert_equal(
+        lambda embeddings: layered(embeddings, labels),
+        theirs,
+        [draw(5, 4, towers, BATCH, DIM)],
+        dtype,
     )
 
 
