@@ -16,7 +16,7 @@ from jsbert.mining import mine_hard_negatives
 from jsbert.quantization import quantize_embeddings
 from jsbert.sentence_transformers.bi_encoder import SentenceTransformer
 from jsbert.sentence_transformers.cross_encoder import CrossEncoder
-from jsbert.sentence_transformers.missing import raise_for
+from jsbert.sentence_transformers.missing import CARD, TRAIN, raise_for
 from jsbert.sentence_transformers.readers import InputExample
 from jsbert.sentence_transformers.similarity_functions import SimilarityFunction
 
@@ -33,8 +33,6 @@ __all__ = [
     "quantize_embeddings",
 ]
 
-_TRAIN = "train with SentenceTransformerTrainer or CrossEncoderTrainer of this package"
-_CARD = "save_pretrained writes a model card; edit its README.md"
 _ONNX = "jsbert.export writes ONNX, or use SentenceTransformer(..., dtype='int8')"
 _OTHER = "jsbert has bi-encoders with one vector for each text, and cross-encoders"
 
@@ -54,17 +52,17 @@ _LAZY = {
 _missing = raise_for(
     __name__,
     {
-        "CrossEncoderModelCardData": _CARD,
-        "DefaultBatchSampler": _TRAIN,
+        "CrossEncoderModelCardData": CARD,
+        "DefaultBatchSampler": TRAIN,
         "LoggingHandler": "use Python's logging",
-        "MultiDatasetDefaultBatchSampler": _TRAIN,
+        "MultiDatasetDefaultBatchSampler": TRAIN,
         "MultiVectorEncoder": _OTHER,
         "MultiVectorEncoderModelCardData": _OTHER,
         "MultiVectorEncoderTrainer": _OTHER,
         "MultiVectorEncoderTrainingArguments": _OTHER,
-        "ParallelSentencesDataset": _TRAIN,
-        "SentenceTransformerModelCardData": _CARD,
-        "SentencesDataset": _TRAIN,
+        "ParallelSentencesDataset": TRAIN,
+        "SentenceTransformerModelCardData": CARD,
+        "SentencesDataset": TRAIN,
         "SparseEncoder": _OTHER,
         "SparseEncoderModelCardData": _OTHER,
         "SparseEncoderTrainer": _OTHER,

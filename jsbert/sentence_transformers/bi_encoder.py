@@ -1,7 +1,7 @@
 """`SentenceTransformer` with the peer's signatures."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,52 @@ from jsbert.quantization import Precision
 from jsbert.sentence_transformer import Encoded, Texts
 from jsbert.sentence_transformers.options import constructor_options
 from jsbert.sentence_transformers.shared import DropIn, check_saving
+
+
+def _encode_for(task: str) -> Callable[..., Encoded]:
+    """Return the method `encode_query` or `encode_document`, with the arguments of `encode`."""
+
+    @renamed("inputs", "sentences")
+    def encode_for(
+        self: "SentenceTransformer",
+        inputs: Texts,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: OutputValue = "sentence_embedding",
+        precision: Precision = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Device | Sequence[Device] | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: Pool | None = None,
+        chunk_size: int | None = None,
+        **options: Any,
+    ) -> Encoded:
+        options |= {
+            "prompt_name": prompt_name,
+            "prompt": prompt,
+            "batch_size": batch_size,
+            "show_progress_bar": show_progress_bar,
+            "output_value": output_value,
+            "precision": precision,
+            "convert_to_numpy": convert_to_numpy,
+            "convert_to_tensor": convert_to_tensor,
+            "device": device,
+            "normalize_embeddings": normalize_embeddings,
+            "truncate_dim": truncate_dim,
+            "pool": pool,
+            "chunk_size": chunk_size,
+        }
+        method = getattr(sentence_transformer.SentenceTransformer, f"encode_{task}")
+        return method(self, inputs, **options)
+
+    encode_for.__name__ = f"encode_{task}"
+    encode_for.__qualname__ = f"SentenceTransformer.encode_{task}"
+    encode_for.__doc__ = f"Encode for the {task}s; see `jsbert.SentenceTransformer.encode_{task}`."
+    return encode_for
 
 
 class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
@@ -129,79 +175,8 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
             **options,
         )
 
-    @renamed("inputs", "sentences")
-    def encode_query(  # type: ignore[override]
-        self,
-        inputs: Texts,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = None,
-        output_value: OutputValue = "sentence_embedding",
-        precision: Precision = "float32",
-        convert_to_numpy: bool = True,
-        convert_to_tensor: bool = False,
-        device: Device | Sequence[Device] | None = None,
-        normalize_embeddings: bool = False,
-        truncate_dim: int | None = None,
-        pool: Pool | None = None,
-        chunk_size: int | None = None,
-        **options: Any,
-    ) -> Encoded:
-        """Return the vectors of queries; see `jsbert.SentenceTransformer.encode_query`."""
-        options |= {
-            "prompt_name": prompt_name,
-            "prompt": prompt,
-            "batch_size": batch_size,
-            "show_progress_bar": show_progress_bar,
-            "output_value": output_value,
-            "precision": precision,
-            "convert_to_numpy": convert_to_numpy,
-            "convert_to_tensor": convert_to_tensor,
-            "device": device,
-            "normalize_embeddings": normalize_embeddings,
-            "truncate_dim": truncate_dim,
-            "pool": pool,
-            "chunk_size": chunk_size,
-        }
-        return super().encode_query(inputs, **options)
-
-    @renamed("inputs", "sentences")
-    def encode_document(  # type: ignore[override]
-        self,
-        inputs: Texts,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int | None = None,
-        show_progress_bar: bool | None = None,
-        output_value: OutputValue = "sentence_embedding",
-        precision: Precision = "float32",
-        convert_to_numpy: bool = True,
-        convert_to_tensor: bool = False,
-        device: Device | Sequence[Device] | None = None,
-        normalize_embeddings: bool = False,
-        truncate_dim: int | None = None,
-        pool: Pool | None = None,
-        chunk_size: int | None = None,
-        **options: Any,
-    ) -> Encoded:
-        """Return the vectors of documents; see `jsbert.SentenceTransformer.encode_document`."""
-        options |= {
-            "prompt_name": prompt_name,
-            "prompt": prompt,
-            "batch_size": batch_size,
-            "show_progress_bar": show_progress_bar,
-            "output_value": output_value,
-            "precision": precision,
-            "convert_to_numpy": convert_to_numpy,
-            "convert_to_tensor": convert_to_tensor,
-            "device": device,
-            "normalize_embeddings": normalize_embeddings,
-            "truncate_dim": truncate_dim,
-            "pool": pool,
-            "chunk_size": chunk_size,
-        }
-        return super().encode_document(inputs, **options)
+    encode_query = _encode_for("query")  # type: ignore[assignment]
+    encode_document = _encode_for("document")  # type: ignore[assignment]
 
     def encode_multi_process(
         self,

@@ -7,7 +7,7 @@ argument has no other use.
 import dataclasses
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from jsbert.sentence_transformers.missing import raise_for, refuse
 from jsbert.similarity import SIMILARITIES
@@ -125,14 +125,17 @@ class MultipleNegativesRankingLoss(Loss):
         )
 
 
+_BOTH_DIRECTIONS: dict[str, Any] = {
+    "directions": ("query_to_doc", "doc_to_query"),
+    "partition_mode": "per_direction",
+}
+
+
 class MultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
     """In-batch negatives of the anchors and of the positives."""
 
     def __init__(self, model: Any, scale: Factor = 20.0, similarity_fct: Callable | str = "cosine"):
-        directions = ("query_to_doc", "doc_to_query")
-        super().__init__(
-            model, scale, similarity_fct, directions=directions, partition_mode="per_direction"
-        )
+        super().__init__(model, scale, similarity_fct, **_BOTH_DIRECTIONS)
 
 
 class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
@@ -160,9 +163,8 @@ class CachedMultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
         mini_batch_size: int = 32,
     ):
         super().__init__(
-            model, scale, similarity_fct, directions=("query_to_doc", "doc_to_query"),
-            partition_mode="per_direction", mini_batch_size=mini_batch_size,
-        )  # fmt: skip
+            model, scale, similarity_fct, mini_batch_size=mini_batch_size, **_BOTH_DIRECTIONS
+        )
 
 
 class GISTEmbedLoss(Loss):
@@ -217,8 +219,8 @@ class TripletLoss(Loss):
         distance_metric: str = TripletDistanceMetric.EUCLIDEAN,
         triplet_margin: Factor = 5,
     ):
-        distance = str(TripletDistanceMetric(distance_metric))
-        super().__init__("triplet", {"distance": distance, "margin": float(triplet_margin)})
+        distance = TripletDistanceMetric(distance_metric)
+        super().__init__("triplet", _with_margin(distance, triplet_margin))
 
 
 class ContrastiveLoss(Loss):
@@ -233,8 +235,8 @@ class ContrastiveLoss(Loss):
     ):
         if not size_average:
             raise ValueError("size_average=False is not supported; losses are averaged")
-        distance = str(SiameseDistanceMetric(distance_metric))
-        super().__init__("contrastive", {"distance": distance, "margin": float(margin)})
+        distance = SiameseDistanceMetric(distance_metric)
+        super().__init__("contrastive", _with_margin(distance, margin))
 
 
 class OnlineContrastiveLoss(Loss):
@@ -246,8 +248,8 @@ class OnlineContrastiveLoss(Loss):
         distance_metric: str = SiameseDistanceMetric.COSINE_DISTANCE,
         margin: Factor = 0.5,
     ):
-        distance = str(SiameseDistanceMetric(distance_metric))
-        super().__init__("online-contrastive", {"distance": distance, "margin": float(margin)})
+        distance = SiameseDistanceMetric(distance_metric)
+        super().__init__("online-contrastive", _with_margin(distance, margin))
 
 
 class CoSENTLoss(Loss):
@@ -290,40 +292,37 @@ class BatchHardTripletLossDistanceFunction(enum.StrEnum):
     euclidean_distance = "euclidean"
 
 
-class BatchAllTripletLoss(Loss):
+class _BatchTriplet(Loss):
+    """A loss of a batch of single texts with classes, with a margin."""
+
+    KIND: ClassVar[str]
+
+    def __init__(
+        self,
+        model: Any,
+        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
+        margin: Factor = 5,
+    ):
+        distance = BatchHardTripletLossDistanceFunction(distance_metric)
+        super().__init__(self.KIND, _with_margin(distance, margin))
+
+
+class BatchAllTripletLoss(_BatchTriplet):
     """All triplets of a batch of single texts with classes: "batch-all-triplet"."""
 
-    def __init__(
-        self,
-        model: Any,
-        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
-        margin: Factor = 5,
-    ):
-        super().__init__("batch-all-triplet", _batch_triplet(distance_metric, margin))
+    KIND = "batch-all-triplet"
 
 
-class BatchHardTripletLoss(Loss):
+class BatchHardTripletLoss(_BatchTriplet):
     """Each text's farthest positive and nearest negative: "batch-hard-triplet"."""
 
-    def __init__(
-        self,
-        model: Any,
-        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
-        margin: Factor = 5,
-    ):
-        super().__init__("batch-hard-triplet", _batch_triplet(distance_metric, margin))
+    KIND = "batch-hard-triplet"
 
 
-class BatchSemiHardTripletLoss(Loss):
+class BatchSemiHardTripletLoss(_BatchTriplet):
     """The nearest negative that is farther than the positive: "batch-semi-hard-triplet"."""
 
-    def __init__(
-        self,
-        model: Any,
-        distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
-        margin: Factor = 5,
-    ):
-        super().__init__("batch-semi-hard-triplet", _batch_triplet(distance_metric, margin))
+    KIND = "batch-semi-hard-triplet"
 
 
 class BatchHardSoftMarginTripletLoss(Loss):
@@ -334,7 +333,8 @@ class BatchHardSoftMarginTripletLoss(Loss):
         model: Any,
         distance_metric: str = BatchHardTripletLossDistanceFunction.euclidean_distance,
     ):
-        super().__init__("batch-hard-soft-margin-triplet", _batch_triplet(distance_metric))
+        distance = BatchHardTripletLossDistanceFunction(distance_metric)
+        super().__init__("batch-hard-soft-margin-triplet", {"distance": str(distance)})
 
 
 class DistillKLDivLoss(Loss):
@@ -470,9 +470,8 @@ def _share(drawn: int, all_there_are: int) -> float:
     return drawn / all_there_are if 0 < drawn < all_there_are else 1.0
 
 
-def _batch_triplet(distance: str, margin: Factor | None = None) -> dict[str, Any]:
-    options: dict[str, Any] = {"distance": str(BatchHardTripletLossDistanceFunction(distance))}
-    return options if margin is None else options | {"margin": float(margin)}
+def _with_margin(distance: str, margin: Factor) -> dict[str, Any]:
+    return {"distance": str(distance), "margin": float(margin)}
 
 
 def _similarity(function: Callable | str) -> str:

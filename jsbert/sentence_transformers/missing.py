@@ -5,6 +5,10 @@ from typing import Any
 
 from jsbert.checks import shown
 
+CARD = "save_pretrained writes a model card; edit its README.md"
+TRAIN = "train with SentenceTransformerTrainer or CrossEncoderTrainer of this package"
+"""Ways that several modules name."""
+
 
 def raise_for(module: str, ways: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the `__getattr__` of a module that lacks some names of the peer.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsbert.checks import shown
-from jsbert.sentence_transformers.missing import refuse
+from jsbert.sentence_transformers.missing import CARD, refuse
 
 BACKENDS = ("torch", "jax")
 """The peer's default counts as JAX, so that scripts that name it go on."""
@@ -13,7 +13,7 @@ WAYS = {
     "trust_remote_code": "jsbert never runs code from a checkpoint; leave the option out",
     "use_auth_token": "use token=",
     "config_kwargs": "change the config.json of the folder",
-    "model_card_data": "save_pretrained writes a model card; edit its README.md",
+    "model_card_data": CARD,
     "modules": "use SentenceTransformer.from_parts, which takes config and params",
     "keep_in_fp32_modules": "bfloat16 models keep statistics, softmax and heads in float32",
 }

@@ -3,12 +3,12 @@
 import os
 from typing import Any, Self
 
+from jsbert.sentence_transformers.missing import CARD, TRAIN, refuse
 from jsbert.text_model import TextModel
 
 _ADAPTER = "jsbert.adapters.load_adapter merges an adapter, and Recipe(lora=...) trains one"
 _DEVICE = "open the model with device="
 _PURE = "call the pure functions of jsbert.siamese and jsbert.cross with config and params"
-_TRAIN = "train with SentenceTransformerTrainer or CrossEncoderTrainer of this package"
 _DTYPE = "open the model with model_kwargs={'dtype': 'bfloat16'}"
 
 WAYS = {
@@ -28,17 +28,17 @@ WAYS = {
     "cpu": _DEVICE,
     "cuda": _DEVICE,
     "to": _DEVICE,
-    "fit": _TRAIN,
-    "old_fit": _TRAIN,
-    "smart_batching_collate": _TRAIN,
-    "smart_batching_collate_text_only": _TRAIN,
+    "fit": TRAIN,
+    "old_fit": TRAIN,
+    "smart_batching_collate": TRAIN,
+    "smart_batching_collate_text_only": TRAIN,
     "forward": _PURE,
     "get_sentence_features": _PURE,
     "model": _PURE,
     "half": _DTYPE,
     "float": _DTYPE,
     "bfloat16": _DTYPE,
-    "train": _TRAIN,
+    "train": TRAIN,
     "requires_grad_": "train with jsbert.train and Recipe(frozen=...)",
     "named_parameters": "model.params is the tree of params",
     "parameters": "model.params is the tree of params",
@@ -47,7 +47,7 @@ WAYS = {
     "transformers_model": _PURE,
     "gradient_checkpointing_enable": "train with Recipe(remat=True)",
     "merge": "average the trees of model.params with jax.tree.map",
-    "model_card_data_class": "save_pretrained writes a model card; edit its README.md",
+    "model_card_data_class": CARD,
     "set_keep_in_fp32_modules": "bfloat16 models keep statistics, softmax and heads in float32",
 }
 """For each public name of the peer's objects that jsbert does not have, what to use."""
@@ -140,10 +140,8 @@ class DropIn(TextModel):
             OSError: if the Hub refuses the model or cannot be reached.
         """
         check_saving(safe_serialization, train_datasets)
-        if local_model_path is not None:
-            raise ValueError(
-                f"local_model_path={local_model_path!r} is not supported; open that folder first"
-            )
+        given = {"local_model_path": local_model_path}
+        refuse("push_to_hub", given, {"local_model_path": "open that folder first"})
         return super().push_to_hub(
             repo_id,
             token=token,
@@ -164,6 +162,5 @@ def check_saving(
     """Raise ValueError for options of saving that jsbert does not have."""
     if not safe_serialization:
         raise ValueError("safe_serialization=False is not supported; jsbert writes safetensors")
-    for name, value in {"train_datasets": train_datasets, "model_name": model_name}.items():
-        if value is not None:
-            raise ValueError(f"{name}={value!r:.60} is not supported; edit the card README.md")
+    given = {"train_datasets": train_datasets, "model_name": model_name}
+    refuse("the model card", given, dict.fromkeys(given, "edit the card README.md"))

@@ -4,8 +4,10 @@ import dataclasses
 import enum
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from jsbert.sentence_transformers.missing import refuse
 from jsbert.train import Recipe
 
 
@@ -47,8 +49,34 @@ WAYS = {
 """For some arguments that jsbert does not have, what to do."""
 
 
-@dataclasses.dataclass(init=False)
-class SentenceTransformerTrainingArguments:
+@dataclasses.dataclass
+class _Arguments:
+    output_dir: str | os.PathLike = "trainer_output"
+    per_device_train_batch_size: int = 8
+    num_train_epochs: float | int = 3.0
+    max_steps: int = -1
+    learning_rate: float = 5e-5
+    lr_scheduler_type: str = "linear"
+    _: dataclasses.KW_ONLY
+    warmup_steps: float | int = 0
+    warmup_ratio: float | int | None = None
+    weight_decay: float | int = 0.0
+    gradient_accumulation_steps: int = 1
+    max_grad_norm: float | int = 1.0
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    logging_steps: int = 500
+    eval_strategy: str = "no"
+    eval_steps: int | None = None
+    save_steps: int = 500
+    seed: int = 42
+    disable_tqdm: bool = False
+    load_best_model_at_end: bool = False
+    batch_sampler: str = BatchSamplers.BATCH_SAMPLER
+    multi_dataset_batch_sampler: str = MultiDatasetBatchSamplers.PROPORTIONAL
+
+
+class SentenceTransformerTrainingArguments(_Arguments):
     """The arguments of a run under the peer's names, with the peer's defaults.
 
     Attributes:
@@ -56,103 +84,38 @@ class SentenceTransformerTrainingArguments:
             same call goes on after an interruption.
         num_train_epochs: also a fraction.
         max_steps: updates; overrides the epochs if it is positive.
-        warmup_steps: updates of the warm-up; below 1, their share.
+        warmup_steps: updates of the warm-up; below 1, their share. `warmup_ratio` overrides it.
         bf16: matrix products in bfloat16.
-        gradient_checkpointing: compute each layer anew in the backward pass.
+        gradient_checkpointing: compute each layer again in the backward pass.
         eval_strategy: "no", "epoch" or "steps": when the trainer's evaluator is called. Unless it
             is "no", the best state is kept, so `load_best_model_at_end` must be True.
         The other attributes have the names of the peer.
     """
 
-    output_dir: str
-    per_device_train_batch_size: int
-    num_train_epochs: float
-    max_steps: int
-    learning_rate: float
-    lr_scheduler_type: str
-    warmup_steps: float
-    weight_decay: float
-    gradient_accumulation_steps: int
-    max_grad_norm: float
-    bf16: bool
-    gradient_checkpointing: bool
-    logging_steps: int
-    eval_strategy: str
-    eval_steps: int | None
-    save_steps: int
-    seed: int
-    disable_tqdm: bool
-    load_best_model_at_end: bool
-    batch_sampler: BatchSamplers
-    multi_dataset_batch_sampler: MultiDatasetBatchSamplers
-
-    def __init__(
-        self,
-        output_dir: str | os.PathLike = "trainer_output",
-        per_device_train_batch_size: int = 8,
-        num_train_epochs: float = 3.0,
-        max_steps: int = -1,
-        learning_rate: float = 5e-5,
-        lr_scheduler_type: str = "linear",
-        *,
-        warmup_steps: float = 0,
-        warmup_ratio: float | None = None,
-        weight_decay: float = 0.0,
-        gradient_accumulation_steps: int = 1,
-        max_grad_norm: float = 1.0,
-        bf16: bool = False,
-        gradient_checkpointing: bool = False,
-        logging_steps: int = 500,
-        eval_strategy: str = "no",
-        eval_steps: int | None = None,
-        save_steps: int = 500,
-        seed: int = 42,
-        disable_tqdm: bool = False,
-        load_best_model_at_end: bool = False,
-        batch_sampler: str = BatchSamplers.BATCH_SAMPLER,
-        multi_dataset_batch_sampler: str = MultiDatasetBatchSamplers.PROPORTIONAL,
-        **others: Any,
-    ):
-        """Check the arguments.
+    def __init__(self, *arguments: Any, **options: Any):
+        """Check the arguments: those of the attributes, the first six also by position.
 
         Raises:
             ValueError: for an argument that jsbert does not have; the message names it.
         """
-        for name, value in others.items():
-            if name == "optim" and value in ("adamw_torch", "adamw_torch_fused"):
-                continue
-            if name in WITHOUT_EFFECT or value in (None, False, "none", [], ["none"], {}):
-                continue
-            way = WAYS.get(name, "see jsbert.train.Recipe for what can be chosen")
-            raise ValueError(f"{name}={value!r:.60} is not supported; {way}")
-        if eval_strategy not in ("no", "epoch", "steps"):
-            raise ValueError(f"eval_strategy={eval_strategy!r}; choose 'no', 'epoch' or 'steps'")
-        if eval_strategy != "no" and not load_best_model_at_end:
+        known = {field.name for field in dataclasses.fields(_Arguments)}
+        others = {name: options.pop(name) for name in set(options) - known}
+        refuse("the arguments", _asked(others), {name: WAYS.get(name, _WAY) for name in others})
+        super().__init__(*arguments, **options)
+        if self.eval_strategy not in ("no", "epoch", "steps"):
             raise ValueError(
-                f"eval_strategy={eval_strategy!r} needs load_best_model_at_end=True; a run that is "
-                "evaluated keeps its best state"
+                f"eval_strategy={self.eval_strategy!r}; choose 'no', 'epoch' or 'steps'"
             )
-        self.output_dir = os.fspath(output_dir)
-        self.per_device_train_batch_size = per_device_train_batch_size
-        self.num_train_epochs = num_train_epochs
-        self.max_steps = max_steps
-        self.learning_rate = learning_rate
-        self.lr_scheduler_type = lr_scheduler_type
-        self.warmup_steps = warmup_steps if warmup_ratio is None else warmup_ratio
-        self.weight_decay = weight_decay
-        self.gradient_accumulation_steps = gradient_accumulation_steps
-        self.max_grad_norm = max_grad_norm
-        self.bf16 = bf16
-        self.gradient_checkpointing = gradient_checkpointing
-        self.logging_steps = logging_steps
-        self.eval_strategy = eval_strategy
-        self.eval_steps = eval_steps
-        self.save_steps = save_steps
-        self.seed = seed
-        self.disable_tqdm = disable_tqdm
-        self.load_best_model_at_end = load_best_model_at_end
-        self.batch_sampler = BatchSamplers(batch_sampler)
-        self.multi_dataset_batch_sampler = MultiDatasetBatchSamplers(multi_dataset_batch_sampler)
+        if self.eval_strategy != "no" and not self.load_best_model_at_end:
+            raise ValueError(
+                f"eval_strategy={self.eval_strategy!r} needs load_best_model_at_end=True; a run "
+                "that is evaluated keeps its best state"
+            )
+        self.output_dir = os.fspath(self.output_dir)
+        self.batch_sampler = BatchSamplers(self.batch_sampler)
+        self.multi_dataset_batch_sampler = MultiDatasetBatchSamplers(
+            self.multi_dataset_batch_sampler
+        )
 
     def recipe(self, num_examples: int, chunk_size: int | None = None) -> Recipe:
         """Return the recipe for a data set of `num_examples`.
@@ -168,7 +131,8 @@ class SentenceTransformerTrainingArguments:
         epochs = max(1, math.ceil(total / updates))
         schedule = str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
         schedule = schedule.replace("constant_with_warmup", "constant")
-        share = self.warmup_steps if self.warmup_steps < 1 else self.warmup_steps / total
+        warmup = self.warmup_steps if self.warmup_ratio is None else self.warmup_ratio
+        share = warmup if warmup < 1 else warmup / total
         return Recipe(
             epochs=epochs,
             batch_size=self.per_device_train_batch_size,
@@ -196,3 +160,17 @@ class SentenceTransformerTrainingArguments:
 
 class CrossEncoderTrainingArguments(SentenceTransformerTrainingArguments):
     """The same for a cross-encoder."""
+
+
+_WAY = "see jsbert.train.Recipe for what can be chosen"
+
+
+def _asked(others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that would change something."""
+    return {
+        name: value
+        for name, value in others.items()
+        if name not in WITHOUT_EFFECT
+        and value not in ("none", [], ["none"])
+        and not (name == "optim" and value in ("adamw_torch", "adamw_torch_fused"))
+    }

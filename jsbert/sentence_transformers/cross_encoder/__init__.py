@@ -12,7 +12,7 @@ from jsbert.cross_encoder import Pairs, Scores
 from jsbert.engine import Device
 from jsbert.inputs import renamed
 from jsbert.pool import Pool
-from jsbert.sentence_transformers.missing import raise_for, refuse
+from jsbert.sentence_transformers.missing import CARD, raise_for, refuse
 from jsbert.sentence_transformers.options import constructor_options
 from jsbert.sentence_transformers.shared import DropIn, check_saving
 
@@ -198,7 +198,7 @@ _missing = raise_for(
     __name__,
     {
         "CrossEncoderDataCollator": "the trainer puts batches together itself",
-        "CrossEncoderModelCardData": "save_pretrained writes a model card; edit its README.md",
+        "CrossEncoderModelCardData": CARD,
     },
 )
 
