@@ -141,7 +141,7 @@ def _weights_folder() -> pathlib.Path:
         if (folder / "manifest.json").is_file():
             return folder
     raise FileNotFoundError(
-        f"jsbert's weights/manifest.json is missing beside {package}; reinstall jsbert"
+        f"jsbert's weights/manifest.json is missing next to {package}; reinstall jsbert"
     )
 
 

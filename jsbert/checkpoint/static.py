@@ -69,7 +69,7 @@ def _folded(named, source):
     """model2vec's tensors as one table with a row for each token."""
     unknown = sorted(named.keys() - {"embeddings", "mapping", "weights"})
     if unknown:
-        raise ValueError(f"{source}: unknown tensors {unknown} beside 'embeddings'")
+        raise ValueError(f"{source}: unknown tensors {unknown} next to 'embeddings'")
     table = named["embeddings"].astype(np.float32)
     if table.ndim != 2:
         raise ValueError(f"{source}: 'embeddings' is {list(table.shape)}, no matrix")
