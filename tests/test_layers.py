@@ -24,7 +24,7 @@ ROWS = [
         "evaluate", "adapters", "export",
     },
     {"util", "cli"},
-    {"sentence_transformers"},
+    {"sentence_transformers", "integrations"},
     {"__init__", "__main__"},
 ]  # fmt: skip
 """The rooms from the bottom up. Each room imports from its own row and the rows below."""
