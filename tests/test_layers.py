@@ -73,6 +73,12 @@ def test_a_room_imports_only_from_its_row_and_below(file):
         assert room(file) in ONLY_IN.get(library, {room(file)}), f"{file.name} imports {library}"
 
 
+def test_nothing_imports_the_adapters():
+    for file in FILES:
+        if room(file) != "integrations":
+            assert not [name for name in imports(file) if name.startswith("jsbert.integrations")]
+
+
 def test_rooms_do_not_import_in_circles():
     graph = {}
     for file in FILES:

@@ -1,5 +1,6 @@
 """LlamaIndex: vectors for its indices, and a reranker for retrieved nodes."""
 
+import asyncio
 from typing import Any
 
 from jsbert.cross_encoder import CrossEncoder
@@ -46,13 +47,16 @@ class JsbertEmbedding(BaseEmbedding):
         return self._model.encode_query(query, **self.encode_options).tolist()
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_query_embedding(query)
+        return await asyncio.to_thread(self._get_query_embedding, query)
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return self._model.encode_document(texts, **self.encode_options).tolist()
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
 
 
 class JsbertRerank(BaseNodePostprocessor):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jsbert.cross_encoder import CrossEncoder
 from jsbert.integrations import needs
 from jsbert.integrations.opened import bi_encoder, cross_encoder
-from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.sentence_transformer import SentenceTransformer, Vectors
 
 with needs("mteb"):
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -74,6 +74,14 @@ class JsbertEncoder(AbsEncoder):
         task = None if prompt_type is None else prompt_type.value
         return self.model.encode(texts, task=task, **options)
 
+    def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> np.ndarray:
+        """Return the model's similarity of each row with each row."""
+        return np.array(self.model.similarity(embeddings1, embeddings2))
+
+    def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> np.ndarray:
+        """Return the model's similarity of each row with the same row."""
+        return np.array(self.model.similarity_pairwise(embeddings1, embeddings2))
+
 
 class JsbertCrossEncoder:
     """A cross-encoder as mteb's reranker."""
@@ -112,8 +120,8 @@ class JsbertCrossEncoder:
         return self.model.predict(list(zip(first, second, strict=True)), **options)
 
 
-def _meta(name: Any, revision: str | None, **facts: Any) -> ModelMeta:
+def _meta(name: object, revision: str | None, **facts: Any) -> ModelMeta:
     """Return what mteb wants to know of a model, without asking the Hub."""
-    name = name if isinstance(name, str) else "model"
-    facts["name"] = name if "/" in name else f"jsbert/{name}"
+    known = name if isinstance(name, str) else "model"
+    facts["name"] = known if "/" in known else f"jsbert/{known}"
     return ModelMeta.create_empty(facts | {"revision": revision, "framework": ["JAX"]})

@@ -55,11 +55,16 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             if X.shape[1] != 1:
                 raise ValueError(f"X has {X.shape[1]} columns; give one column of texts")
             X = np.asarray(X)[:, 0]
+        return self._encoded(X)
+
+    def _encoded(self, texts: Any) -> Shaped[np.ndarray, "texts dim"]:
         names = ("prompt_name", "prompt", "normalize_embeddings", "truncate_dim", "precision")
         options = {name: getattr(self, name) for name in (*names, "batch_size")}
-        vectors = bi_encoder(self.model, self.model_options).encode(X, **options)
-        self._n_features_out = vectors.shape[1]
-        return vectors
+        return bi_encoder(self.model, self.model_options).encode(texts, **options)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._encoded([""]).shape[1]
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -1,5 +1,6 @@
 """mteb's protocol, with tasks of local data, beside the peer's model of the same folder."""
 
+import numpy as np
 import pytest
 
 from tests import models
@@ -93,6 +94,25 @@ def test_prompts_change_the_scores(client, tasks, tiny_folder, tmp_path):
         for name, prompts in (("plain", {}), ("prompts", PROMPTS))
     )
     assert first != second
+
+
+@pytest.mark.parametrize("name", ["cosine", "dot", "euclidean", "manhattan"])
+def test_each_similarity_is_that_of_the_peer(client, tiny_folder, name):
+    client("mteb")
+    from mteb.models import SentenceTransformerEncoderWrapper
+
+    from jsbert.integrations.mteb import JsbertEncoder
+
+    peer = client("sentence_transformers").SentenceTransformer(
+        str(tiny_folder), device="cpu", similarity_fn_name=name
+    )
+    theirs = SentenceTransformerEncoderWrapper(peer)
+    ours = JsbertEncoder(str(tiny_folder), similarity_fn_name=name)
+    assert ours.mteb_model_meta.similarity_fn_name == theirs.mteb_model_meta.similarity_fn_name
+    first, second = np.random.default_rng(0).standard_normal((2, 5, 24), np.float32)
+    for method in ("similarity", "similarity_pairwise"):
+        wanted = getattr(peer, method)(first, second).numpy()
+        np.testing.assert_allclose(getattr(ours, method)(first, second), wanted, atol=1e-5)
 
 
 def test_a_cross_encoder_scores_as_the_peer(client, tasks, tiny_cross, tiny_cross_folder):

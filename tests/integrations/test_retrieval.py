@@ -82,7 +82,11 @@ def test_llama_index_finds_what_jsbert_finds(client, prompted, order):
     assert asyncio.run(embedding.aget_query_embedding(QUERY)) == embedding.get_query_embedding(
         QUERY
     )
-    assert JsbertEmbedding(**embedding.to_dict()).get_text_embedding("a") == pytest.approx(
+    vectors = asyncio.run(embedding.aget_text_embedding_batch(TEXTS))
+    np.testing.assert_allclose(
+        vectors, SentenceTransformer(prompted).encode_document(TEXTS), atol=1e-6
+    )
+    assert JsbertEmbedding.from_dict(embedding.to_dict()).get_text_embedding("a") == pytest.approx(
         embedding.get_text_embedding("a")
     )
 

@@ -54,6 +54,9 @@ def test_pandas_in_and_out(sklearn, client, tiny, tiny_folder):
     np.testing.assert_allclose(
         found.to_numpy(float)[:, :3], tiny.encode(TEXTS, truncate_dim=3), atol=1e-6
     )
+    assert list(encoder.fit(table["text"]).get_feature_names_out()) == [
+        f"sentenceencoder{i}" for i in range(3)
+    ]
     np.testing.assert_array_equal(encoder.transform(table[["text"]]), encoder.transform(TEXTS))
     with pytest.raises(ValueError, match="X has 2 columns; give one column of texts"):
         encoder.transform(table)
