@@ -1,36 +1,14 @@
 """KeyBERT: `KeyBERT(model=JsbertEmbedder(model))`."""
 
-from collections.abc import Sequence
-from typing import Unpack
-
-import numpy as np
-from jaxtyping import Float
-
 from jsbert.integrations import needs
-from jsbert.integrations.opened import bi_encoder
-from jsbert.sentence_transformer import SentenceTransformer, SharedOptions
+from jsbert.integrations.embedder import Embedder
 
 with needs("keybert"):
     from keybert.backend import BaseEmbedder
 
 
-class JsbertEmbedder(BaseEmbedder):
+class JsbertEmbedder(Embedder, BaseEmbedder):
     """A bi-encoder as KeyBERT's embedding model.
 
-    KeyBERT itself takes an object of jsbert for an unknown one, and downloads another model in its
-    place.
+    KeyBERT does not know the objects of jsbert. Without this adapter it downloads another model.
     """
-
-    def __init__(
-        self, model: SentenceTransformer | str | None = None, **options: Unpack[SharedOptions]
-    ):
-        """Take a model, or the name of one; `options` are those of `encode`."""
-        super().__init__(embedding_model=bi_encoder(model))
-        self.options = options
-
-    def embed(
-        self, documents: Sequence[str], verbose: bool = False
-    ) -> Float[np.ndarray, "texts dim"]:
-        """Return the vectors of documents or words; `verbose` shows the progress."""
-        options: SharedOptions = {"show_progress_bar": verbose}
-        return self.embedding_model.encode(list(documents), **options | self.options)

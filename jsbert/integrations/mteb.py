@@ -70,7 +70,7 @@ class JsbertEncoder(AbsEncoder):
         texts = [text for batch in inputs for text in batch["text"]]
         prompt_name = self.get_prompt_name(task_metadata, prompt_type)
         if prompt_name is not None:
-            options["prompt"] = self.model_prompts[prompt_name]
+            options["prompt"] = (self.model_prompts or {})[prompt_name]
         task = None if prompt_type is None else prompt_type.value
         return self.model.encode(texts, task=task, **options)
 

@@ -2,14 +2,18 @@
 installed is skipped."""
 
 import importlib
+import os
 
 import pytest
+
+os.environ["ANONYMIZED_TELEMETRY"] = "False"  # Chroma
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if "integrations" in item.path.parts:  # the libraries' own warnings are not ours
-            item.add_marker(pytest.mark.filterwarnings("default"))
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
 @pytest.fixture(scope="session")

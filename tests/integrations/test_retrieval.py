@@ -163,9 +163,7 @@ def test_a_chroma_collection_is_opened_again_without_naming_the_function(
     from jsbert.integrations.chromadb import JsbertEmbeddingFunction
 
     function = JsbertEmbeddingFunction(prompted, truncate_dim=23)
-    opened = chromadb.PersistentClient(
-        str(tmp_path), settings=chromadb.Settings(anonymized_telemetry=False)
-    )
+    opened = chromadb.PersistentClient(str(tmp_path))
     collection = opened.create_collection("texts", embedding_function=function)
     collection.add(ids=[str(i) for i in range(len(TEXTS))], documents=TEXTS)
     again = opened.get_collection("texts")  # the function comes from the stored configuration

@@ -72,21 +72,6 @@ def test_a_model_object_can_be_given(sklearn, tiny):
     np.testing.assert_allclose(copied.fit_transform(TEXTS), wanted, atol=1e-6)
 
 
-def test_spawned_workers_of_datasets_open_the_model_themselves(client, tiny, tiny_folder):
-    datasets, multiprocess = client("datasets"), client("multiprocess")
-    from jsbert.integrations.datasets import EncodeColumn
-
-    dataset = datasets.Dataset.from_dict({"text": TEXTS[:4]})
-    before = multiprocess.get_start_method(allow_none=True)
-    multiprocess.set_start_method("spawn", force=True)
-    try:
-        found = dataset.map(EncodeColumn("text", str(tiny_folder)), batched=True, num_proc=2)
-    finally:
-        multiprocess.set_start_method(before, force=True)
-    vectors = found.with_format("numpy")["embedding"][:]
-    np.testing.assert_allclose(vectors, tiny.encode(TEXTS[:4]), atol=1e-6)
-
-
 def test_the_cache_of_datasets_knows_the_function_again(client, tiny_folder):
     datasets, fingerprint = client("datasets"), client("datasets.fingerprint")
     from jsbert.integrations.datasets import EncodeColumn
