@@ -76,4 +76,6 @@ def test_a_wrong_model_is_refused(tiny, tiny_cross_folder):
         opened.cross_encoder(None)
     with pytest.raises(TypeError, match="give a jsbert.CrossEncoder"):
         opened.cross_encoder(tiny)
+    with pytest.raises(TypeError, match="is saved by name, so give the name or folder of a model"):
+        opened.checked_name(tiny)
     assert isinstance(opened.bi_encoder(None), SentenceTransformer)

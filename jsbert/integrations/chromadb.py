@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jsbert.integrations import needs
-from jsbert.integrations.opened import bi_encoder
+from jsbert.integrations.opened import bi_encoder, checked_name
 
 with needs("chromadb"):
     from chromadb import Documents, EmbeddingFunction
@@ -19,7 +19,7 @@ class JsbertEmbeddingFunction(EmbeddingFunction[Documents]):
 
     def __init__(self, model: str | None = None, **options: Any):
         """Take the name of a model, and options of its constructor, which json can hold."""
-        self.model = model
+        self.model = checked_name(model)
         self.options = options
 
     def __call__(self, input: Documents) -> list[np.ndarray]:

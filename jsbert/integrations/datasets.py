@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from jsbert.integrations.opened import bi_encoder
+from jsbert.integrations.opened import bi_encoder, checked_name
 from jsbert.sentence_transformer import SharedOptions
 
 
@@ -28,7 +28,7 @@ class EncodeColumn:
         """Take the column of texts, the name of a model, the new column, options of the model's
         constructor and options of `encode`."""
         self.column = column
-        self.model = model
+        self.model = checked_name(model)
         self.to = to
         self.model_options = model_options
         self.options = options

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from jsbert.integrations import needs
-from jsbert.integrations.opened import bi_encoder, cross_encoder
+from jsbert.integrations.opened import bi_encoder, checked_name, cross_encoder
 
 with needs("haystack-ai"):
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -38,7 +38,7 @@ class JsbertTextEmbedder(_Saved):
         encode_options: Options = None,
     ):
         """Take the name of a model, options of its constructor and options of `encode`."""
-        self.model = model
+        self.model = checked_name(model)
         self.model_options = model_options
         self.encode_options = encode_options
 
@@ -67,7 +67,7 @@ class JsbertDocumentEmbedder(_Saved):
     ):
         """Take the same as `JsbertTextEmbedder`, and the fields of a document's meta that are put
         in front of its content."""
-        self.model = model
+        self.model = checked_name(model)
         self.model_options = model_options
         self.encode_options = encode_options
         self.meta_fields_to_embed = meta_fields_to_embed
@@ -98,7 +98,7 @@ class JsbertRanker(_Saved):
     def __init__(self, model: str, model_options: Options = None, top_k: int = 10):
         """Take the name of a cross-encoder, options of its constructor, and how many documents to
         keep."""
-        self.model = model
+        self.model = checked_name(model)
         self.model_options = model_options
         self.top_k = top_k
 

@@ -28,10 +28,24 @@ def bi_encoder(
 
 
 def cross_encoder(
-    model: CrossEncoder | str, options: Mapping[str, Any] | None = None
+    model: CrossEncoder | str | None, options: Mapping[str, Any] | None = None
 ) -> CrossEncoder:
     """The same for a cross-encoder."""
     return _find(CrossEncoder, model, options)
+
+
+def checked_name(model: str | None) -> str | None:
+    """Return `model`, for an adapter that is saved by name.
+
+    Raises:
+        TypeError: if `model` is an object.
+    """
+    if not (model is None or isinstance(model, str)):
+        raise TypeError(
+            f"model is {type(model).__name__}; this adapter is saved by name, so give the name or "
+            "folder of a model"
+        )
+    return model
 
 
 def _find(kind: type[Model], model: Any, options: Mapping[str, Any] | None) -> Model:
