@@ -110,6 +110,8 @@ def _part(name, limit, folder, options, values) -> dict[str, Any]:
     file, started = folder / f"{name}-results.json", time.perf_counter()
     own = folder / f"{name}-cache"
     own.mkdir()
+    values["parts"][name] = {"status": "running"}
+    _write(options.output, values)
     seen = []
 
     def note():
