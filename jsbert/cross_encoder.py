@@ -27,7 +27,7 @@ from jsbert.config import CrossConfig
 from jsbert.engine import Device, OnTruncate, Truncations
 from jsbert.inputs import as_pairs, check_choice, check_positive, renamed
 from jsbert.outputs import pair_logits
-from jsbert.pool import Pool
+from jsbert.pool import Pool, check_pool
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
 ORGANIZATION = "cross-encoder"
@@ -267,6 +267,7 @@ class CrossEncoder(TextModel):
         """
         check_positive("batch_size", batch_size)
         check_positive("chunk_size", chunk_size)
+        check_pool(pool)
         self._check_device(device)
         activation = self.activation_fn if activation_fn is None else activation_fn
         if isinstance(activation, str):

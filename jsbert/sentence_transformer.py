@@ -24,7 +24,7 @@ from jsbert.config import Config, Router
 from jsbert.engine import Device, OnTruncate, Truncations
 from jsbert.inputs import as_texts, check_choice, check_positive, renamed
 from jsbert.outputs import Encoding, OutputValue, all_vectors, postprocess, sentence_vectors
-from jsbert.pool import Pool
+from jsbert.pool import Pool, check_pool
 from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
 from jsbert.similarity import SIMILARITIES
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
@@ -185,25 +185,14 @@ class SentenceTransformer(TextModel):
             local_files_only=local_files_only,
         )
         parts = read_bi_encoder(folder, pooling=pooling)
-        # Put the options of the caller in place of the folder's settings.
-        given: dict[str, Any] = {
-            "prompts": {"query": "", "document": ""}
-            | dict(parts.settings.prompts)
-            | _checked_prompts(prompts),
-            "default_prompt_name": default_prompt_name,
-            "similarity_fn_name": similarity_fn_name,
-            "truncate_dim": truncate_dim,
-        }
-        settings = dataclasses.replace(
-            parts.settings, **{name: value for name, value in given.items() if value is not None}
+        parts = with_settings(
+            parts,
+            prompts=prompts,
+            default_prompt_name=default_prompt_name,
+            similarity_fn_name=similarity_fn_name,
+            truncate_dim=truncate_dim,
         )
-        self._set_up_from(
-            dataclasses.replace(parts, settings=settings),
-            device,
-            dtype,
-            attn_implementation,
-            shard_params,
-        )
+        self._set_up_from(parts, device, dtype, attn_implementation, shard_params)
 
     @classmethod
     def from_parts(
@@ -377,6 +366,7 @@ class SentenceTransformer(TextModel):
             check_choice("ranges", ranges, ("batch",))
         self._check_device(device)
         check_positive("chunk_size", chunk_size)
+        check_pool(pool)
         texts, is_single = as_texts(inputs)
         # Encode. With ranges="batch" the vectors stay in float32 until all of them are known.
         code_later = isinstance(ranges, str) and precision != "float32"
@@ -688,6 +678,32 @@ class SentenceTransformer(TextModel):
         if options.get("prompt_name") is None and options.get("prompt") is None:
             options["prompt_name"] = next((name for name in names if name in self.prompts), None)
         return options
+
+
+def with_settings(
+    parts: BiEncoderParts,
+    *,
+    prompts: Mapping[str, str] | None = None,
+    default_prompt_name: str | None = None,
+    similarity_fn_name: str | None = None,
+    truncate_dim: int | None = None,
+) -> BiEncoderParts:
+    """Return the parts with the options of a caller in place of the folder's settings; None keeps
+    the folder's. The prompts are joined, and "query" and "document" are always there.
+
+    Raises:
+        TypeError: if the prompts do not map strings to strings.
+    """
+    given: dict[str, Any] = {
+        "prompts": {"query": "", "document": ""}
+        | dict(parts.settings.prompts)
+        | _checked_prompts(prompts),
+        "default_prompt_name": default_prompt_name,
+        "similarity_fn_name": similarity_fn_name,
+        "truncate_dim": truncate_dim,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(parts, settings=dataclasses.replace(parts.settings, **given))
 
 
 def _checked_prompts(prompts: Mapping[str, str] | None) -> dict[str, str]:
