@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jsbert.export.fused import fuse
 from jsbert.export.graph import Graph, Value, as_dim
 from jsbert.export.jaxpr import written
 from jsbert.export.pipeline import SHAPES, Pipeline, pipeline
@@ -120,6 +121,7 @@ def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
         graph.nodes.append(
             helper.make_node("Identity", [graph.widened(result, shape).name], [name])
         )
+    fuse(graph, helper)
     # Keep only what the outputs need, and assemble the model.
     nodes = graph.used(source.outputs)
     names = {name for node in nodes for name in node.input}
