@@ -320,7 +320,7 @@ def test_primitives_compute_in_onnx_what_they_do_in_jax(name):
         with jax.numpy_rank_promotion("allow"):
             return WRITTEN[name](x, ids).astype(jnp.float32)
 
-    source = Pipeline(function, {}, ("input_ids", "attention_mask"), "found", 32, {})
+    source = Pipeline(function, {}, ("input_ids", "attention_mask"), ("found",), 32, {})
     run = session(onnx_export.as_proto(onnx, source, 18).SerializeToString())
     for shape in [(2, 4, "right"), (5, 7, "right")]:
         inputs = batch(*shape)
@@ -334,7 +334,7 @@ def test_what_onnx_files_cannot_hold_is_refused_by_name(tmp_path, tiny, monkeypa
         lambda params, ids, mask: jnp.sort(ids),
         {},
         ("input_ids", "attention_mask"),
-        "found",
+        ("found",),
         32,
         {},
     )

@@ -98,7 +98,8 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
         Args:
             model_kwargs: "dtype" (or "torch_dtype") and "attn_implementation".
             processor_kwargs: "model_max_length". `tokenizer_kwargs` is another name.
-            backend: "torch" and "jax" both mean JAX.
+            backend: "torch" and "jax" both mean JAX; "onnx" and "openvino" are jsbert's backends of
+                these names, which take only the folder's own weights.
 
         Raises:
             OSError: if the model or a file does not exist.

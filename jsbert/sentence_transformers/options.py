@@ -6,8 +6,9 @@ from typing import Any
 from jsbert.checks import shown
 from jsbert.sentence_transformers.missing import CARD, refuse
 
-BACKENDS = ("torch", "jax")
-"""The peer's default counts as JAX, so that scripts that name it go on."""
+BACKENDS = {"torch": "jax", "jax": "jax", "onnx": "onnx", "openvino": "openvino"}
+"""jsbert's backend for that of the peer. The peer's default counts as JAX, so that scripts that
+name it go on."""
 
 WAYS = {
     "trust_remote_code": "jsbert never runs code from a checkpoint; leave the option out",
@@ -34,7 +35,7 @@ def constructor_options(
     Args:
         model_kwargs: "dtype" or "torch_dtype", and "attn_implementation".
         tokenizer_kwargs: "model_max_length".
-        backend: "torch" or "jax"; both mean JAX.
+        backend: "torch" or "jax", which both mean JAX; or "onnx" or "openvino".
         **others: the options of `WAYS`, which must not be given.
 
     Raises:
@@ -44,10 +45,10 @@ def constructor_options(
     refuse("the model", others, WAYS)
     if backend not in BACKENDS:
         raise ValueError(
-            f"backend={backend!r} is not supported; jsbert computes with JAX, and jsbert.export "
-            "writes ONNX for other runtimes"
+            f"backend={backend!r} is not supported; choose one of "
+            f"{', '.join(map(repr, BACKENDS))}; 'torch' means JAX"
         )
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"backend": BACKENDS[backend]}
     for name, value in (model_kwargs or {}).items():
         if name in ("dtype", "torch_dtype"):
             options["dtype"] = _dtype(value)
@@ -71,9 +72,9 @@ def constructor_options(
 
 def _dtype(value: Any) -> str:
     name = str(value).removeprefix("torch.")
-    names = {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}
+    names = {name: name for name in ("float32", "bfloat16", "int8", "auto")}
     if name not in names:
         raise ValueError(
-            f"model_kwargs: dtype={name} is not supported; choose float32, bfloat16 or auto"
+            f"model_kwargs: dtype={name} is not supported; choose float32, bfloat16, int8 or auto"
         )
     return names[name]
