@@ -1,5 +1,6 @@
 """Models in onnxruntime and OpenVINO, behind the same objects."""
 
+import dataclasses
 import importlib.util
 import json
 import multiprocessing
@@ -11,17 +12,23 @@ import numpy as np
 import pytest
 
 import jsbert
+from jsbert import encoders, siamese
+from jsbert.checkpoint import BiEncoderParts
+from jsbert.config import Config
 from jsbert.engine.batching import padding_share
+from jsbert.export.onnx import save_graph
+from jsbert.export.pipeline import pipeline
 from jsbert.runtimes.engine import exact_batches
 from jsbert.runtimes.graphs import model_hash
+from jsbert.runtimes.sessions import open_session
 from tests import models
+from tests.test_export import FAMILIES, OWN_SIZES, batch
 
 TEXTS = ["the cat", "", "a dog ran quickly under the red tree .", "it was blue", "the cat " * 40]
 PAIRS = [("the cat", "a dog ran"), ("it is", "the red house and the blue tree"), ("", "x")]
 
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="needs openvino"
-)
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
+needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="needs openvino")
 BACKENDS = ["onnx", pytest.param("openvino", marks=needs_openvino)]
 
 
@@ -251,11 +258,40 @@ def test_batches_are_exact_and_keep_to_the_budget():
     lengths = np.random.default_rng(0).integers(1, 90, 500)
     batches = exact_batches(lengths, 1024)
     assert np.array_equal(np.sort(np.concatenate([b.indices for b in batches])), np.arange(500))
-    for batch in batches:
-        assert batch.rows == len(batch.indices)
-        assert batch.length == lengths[batch.indices].max()
-        assert batch.rows * batch.length <= 1024
+    for one in batches:
+        assert one.rows == len(one.indices)
+        assert one.length == lengths[one.indices].max()
+        assert one.rows * one.length <= 1024
     assert padding_share(lengths, batches) < 0.06
-    assert all(batch.rows <= 3 for batch in exact_batches(lengths, 1024, 3))
-    assert [batch.rows for batch in exact_batches(np.array([2000, 1500]), 1024)] == [1, 1]
+    assert all(one.rows <= 3 for one in exact_batches(lengths, 1024, 3))
+    assert [one.rows for one in exact_batches(np.array([2000, 1500]), 1024)] == [1, 1]
     assert exact_batches(np.array([], np.int64), 1024) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graphs_of_every_family_give_vectors_and_token_vectors(tmp_path, family):
+    module = encoders.family(family)
+    fields = {field.name for field in dataclasses.fields(module.Config)}
+    sizes = {name: size for name, size in models.SIZES.items() if name in fields}
+    sizes |= {"num_hidden_layers": 1} | OWN_SIZES.get(family, {})
+    config = Config(module.Config(**sizes, model_type=family))
+    params = {"encoder": models.perturbed(encoders.shapes(config.encoder))}
+    tokenizer = models.tokenizer(tmp_path / "v", 20)
+    model = jsbert.SentenceTransformer.from_parts(
+        BiEncoderParts(config, params, tokenizer, jsbert.checkpoint.Settings())
+    )
+    save_graph(pipeline(model, tokens=True), tmp_path / "model.onnx")
+    inputs = batch(3, 20, "right")
+    ids, mask = (inputs[name].astype(np.int32) for name in ("input_ids", "attention_mask"))
+    names = ("sentence_embedding", "token_embeddings")
+    wanted = (
+        siamese.encode(config, params, ids, mask),
+        siamese.token_vectors(config, params, ids, mask) * mask[:, :, None],
+    )
+    for backend in ("onnx", *["openvino"] * HAS_OPENVINO):
+        session = open_session(tmp_path / "model.onnx", backend, "float32")
+        found = session.run(names, {name: inputs[name] for name in session.inputs})
+        found[1] = found[1] * mask[:, :, None]  # padding means nothing
+        for one, other in zip(found, wanted, strict=True):
+            other = np.asarray(other)
+            assert np.abs(one - other).max() <= 1e-5 * max(1, np.abs(other).max())
