@@ -12,8 +12,10 @@ cross-encoder.
 
 Each engine is a process of its own (`benchmarks.lib.serve`) with all the threads. The engines take
 turns, and each runs with the settings that were fastest on a part of the load. Tokenising counts.
-Opening and compiling have a table of their own. A peer whose packages are missing is left out, and
-the output names the missing packages; --peer-python names an interpreter that has the packages.
+Opening and compiling have a table of their own. "jsbert-onnx" and "jsbert-openvino" are jsbert with
+`backend=`; "onnxruntime" and "openvino" run the graph that torch exports, without jsbert. A peer
+whose packages are missing is left out, and the output names the missing packages; --peer-python
+names an interpreter that has the packages.
 
 With --device gpu, the engines are jsbert with its own attention and with cuDNN's, and
 sentence-transformers with SDPA and with flash-attention.
@@ -336,6 +338,8 @@ def _draw(rows, file):
     colors = {
         "jsbert": "tab:red",
         "jsbert-cudnn": "tab:orange",
+        "jsbert-onnx": "tab:green",
+        "jsbert-openvino": "tab:olive",
         "sentence-transformers": "0.75",
         "onnxruntime": "tab:blue",
         "openvino": "tab:purple",

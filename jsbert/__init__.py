@@ -1,20 +1,16 @@
 """Sentence-BERT in JAX and Flax: sentence embeddings by `encode`, or by pure functions."""
 
-import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from jsbert import adapters, search, siamese, util
-from jsbert.cross_encoder import CrossEncoder
-from jsbert.quantization import quantize_embeddings
-from jsbert.sentence_transformer import SentenceTransformer
-from jsbert.shortcut import encode
+from jsbert.lazy import lazy
 from jsbert.version import VERSION as __version__
 
-_LAZY = (
-    "cross", "data", "encoders", "engine", "evaluate", "export", "losses", "metrics", "pooling",
-    "quantization", "similarity", "train",
-)  # fmt: skip
-"""The modules that are imported at their first use: some need an extra, and all take time."""
+if TYPE_CHECKING:
+    from jsbert import adapters, search, siamese, util
+    from jsbert.cross_encoder import CrossEncoder
+    from jsbert.quantization import quantize_embeddings
+    from jsbert.sentence_transformer import SentenceTransformer
+    from jsbert.shortcut import encode
 
 __all__ = [
     "CrossEncoder",
@@ -40,11 +36,16 @@ __all__ = [
     "util",
 ]
 
+_PLACES = {
+    "CrossEncoder": "cross_encoder",
+    "SentenceTransformer": "sentence_transformer",
+    "encode": "shortcut",
+    "quantize_embeddings": "quantization",
+}
+"""The module of each name that is no module. All names are imported at their first use: JAX takes
+a second to import, and a model in another runtime does without JAX."""
 
-def __getattr__(name: str) -> ModuleType:
-    if name in _LAZY:
-        return importlib.import_module(f"jsbert.{name}")
-    raise AttributeError(f"module 'jsbert' has no attribute {name!r}; it has {', '.join(__all__)}")
+__getattr__ = lazy(__name__, {name: _PLACES.get(name, "") for name in __all__})
 
 
 def __dir__() -> list[str]:

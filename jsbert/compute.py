@@ -1,11 +1,14 @@
 """How an encoder is computed, apart from what it is."""
 
-import dataclasses
+from __future__ import annotations
 
-import jax.numpy as jnp
-from jaxtyping import DTypeLike
+import dataclasses
+from typing import TYPE_CHECKING
 
 from jsbert.checks import check_value
+
+if TYPE_CHECKING:
+    from jaxtyping import DTypeLike
 
 ATTENTIONS = ("auto", "eager", "xla", "cudnn", "flash")
 """How attention is computed. "eager" (transformers' word) writes it out, which is the fastest on a
@@ -83,18 +86,24 @@ class Compute:
         """The dtype of what layers hand on, and of the results of products. On accelerators a
         bfloat16 model has bfloat16 here, which halves the bytes that go through memory. On a CPU
         float32 is as fast and more exact."""
+        import jax.numpy as jnp
+
         is_short = self.platform != "cpu" and self.dtype in ("bfloat16", "int8")
         return jnp.bfloat16 if is_short else self.sum_dtype
 
     @property
     def sum_dtype(self) -> DTypeLike:
         """The dtype of sums, LayerNorm's statistics and the softmax: at least float32."""
+        import jax.numpy as jnp
+
         return jnp.promote_types(self.dtype, jnp.float32)
 
     @property
     def precision(self) -> str:
         """The precision of matrix products, for `jax.default_matmul_precision`. bfloat16 products
         are exact in their float32 sums anyway."""
+        import jax.numpy as jnp
+
         if jnp.dtype(self.dtype).itemsize < 4:
             return "default"
         return PRECISIONS.get(self.platform, "highest")

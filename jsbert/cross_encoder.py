@@ -1,34 +1,30 @@
 """The cross-encoder `CrossEncoder`: pairs of texts in, scores out."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
-from tqdm.auto import tqdm
 
-from jsbert.activations import ACTIVATIONS, activation_name
-from jsbert.checkpoint import (
-    CrossEncoderParts,
-    brings_classifier,
-    find_folder,
-    is_cross_encoder,
-    new_cross_encoder,
-    read_bi_encoder,
-    read_cross_encoder,
-    write_cross_encoder,
-)
-from jsbert.compute import Compute
-from jsbert.config import CrossConfig
-from jsbert.engine import Device, OnTruncate, Truncations
+from jsbert.checkpoint.find import find_folder
+from jsbert.engine.truncations import OnTruncate, Truncations
 from jsbert.inputs import as_pairs, check_choice, check_positive, renamed
-from jsbert.outputs import pair_logits
+from jsbert.outputs import pair_logits, progress_bar
 from jsbert.pool import Pool, check_pool
+from jsbert.runtimes import Backend, Facts, check_options, graph_folder, open_graph
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
+
+# A model in another runtime does without JAX. What imports JAX is imported where it is needed.
+if TYPE_CHECKING:
+    import jax
+    from jaxtyping import Int
+
+    from jsbert.checkpoint import CrossEncoderParts
+    from jsbert.config import CrossConfig
+    from jsbert.engine import Device
 
 ORGANIZATION = "cross-encoder"
 """The organisation of cross-encoders' hub names without a slash, as in sentence-transformers."""
@@ -36,7 +32,7 @@ ORGANIZATION = "cross-encoder"
 Pairs = Sequence[tuple[str, str]] | np.ndarray
 """Several pairs of strings."""
 
-Scores = np.ndarray | np.float32 | jax.Array | list[jax.Array]
+Scores: TypeAlias = "np.ndarray | np.float32 | jax.Array | list[jax.Array]"
 """What `predict` can return; the options decide."""
 
 
@@ -81,6 +77,7 @@ class CrossEncoder(TextModel):
         seed: int = 0,
         attn_implementation: str = "auto",
         shard_params: bool = False,
+        backend: Backend = "jax",
     ):
         """Open a sequence-classification model.
 
@@ -95,12 +92,13 @@ class CrossEncoder(TextModel):
                 by default "sigmoid" with one label and "identity" with more.
             seed: the seed of a new classifier.
             device, dtype, cache_folder, revision, token, local_files_only, attn_implementation,
-                shard_params: as for `SentenceTransformer`.
+                shard_params, backend: as for `SentenceTransformer`.
 
         Raises:
-            OSError, ValueError: as `SentenceTransformer`.
+            ImportError, OSError, ValueError: as `SentenceTransformer`.
         """
         check_choice("dtype", dtype, DTYPES)
+        check_options(backend, dtype, device, attn_implementation, shard_params)
         folder = find_folder(
             model_name_or_path,
             revision=revision,
@@ -110,6 +108,29 @@ class CrossEncoder(TextModel):
             organization=ORGANIZATION,
         )
         check_positive("num_labels", num_labels)
+        if backend != "jax":
+            graph = graph_folder(
+                folder,
+                {"num_labels": num_labels, "seed": seed},
+                lambda: CrossEncoder(folder, num_labels=num_labels, seed=seed, device="cpu"),
+            )
+            facts, self.engine = open_graph(graph, backend, dtype)  # type: ignore[assignment]
+            self._encoder = facts  # type: ignore[assignment]  # it stands in for the config
+            self._facts: CrossConfig | Facts = facts
+            self.activation_fn = facts.activation
+            if activation_fn is not None:
+                self.activation_fn = _activation_name(activation_fn)
+            if max_length is not None:
+                self.max_seq_length = max_length
+            return
+        from jsbert.checkpoint import (
+            brings_classifier,
+            is_cross_encoder,
+            new_cross_encoder,
+            read_bi_encoder,
+            read_cross_encoder,
+        )
+
         if brings_classifier(folder):
             raise ValueError(
                 f"{folder} is an adapter with a classifier, for a base model without one; open "
@@ -118,6 +139,8 @@ class CrossEncoder(TextModel):
         if num_labels is None or is_cross_encoder(folder):
             parts = read_cross_encoder(folder)
         else:
+            import jax
+
             parts = new_cross_encoder(
                 read_bi_encoder(folder, pooling="cls"), num_labels, jax.random.key(seed)
             )
@@ -127,7 +150,7 @@ class CrossEncoder(TextModel):
                 f"{parts.config.num_labels}"
             )
         if activation_fn is not None:
-            name = activation_name(activation_fn, where="activation_fn")
+            name = _activation_name(activation_fn)
             parts = dataclasses.replace(
                 parts, config=dataclasses.replace(parts.config, activation=name)
             )
@@ -144,7 +167,7 @@ class CrossEncoder(TextModel):
         dtype: str = "float32",
         attn_implementation: str = "auto",
         shard_params: bool = False,
-    ) -> "CrossEncoder":
+    ) -> CrossEncoder:
         """Make the object from config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
@@ -162,6 +185,7 @@ class CrossEncoder(TextModel):
         encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
         config = dataclasses.replace(parts.config, encoder=encoder)
         self._parts = dataclasses.replace(parts, config=config, params={})  # the engine has them
+        self._facts = config
         self.activation_fn = parts.config.activation
         self._set_up(encoder, parts.params, parts.tokenizer, devices, shard_params)
 
@@ -172,12 +196,13 @@ class CrossEncoder(TextModel):
     @property
     def config(self) -> CrossConfig:
         """The config for the pure functions of `jsbert.cross`, which take `params` too."""
+        self._need_jax("config")
         return self._parts.config
 
     @property
     def num_labels(self) -> int:
         """The number of scores for each pair."""
-        return self.config.num_labels
+        return self._facts.num_labels
 
     @overload
     def predict(
@@ -271,17 +296,15 @@ class CrossEncoder(TextModel):
         self._check_device(device)
         activation = self.activation_fn if activation_fn is None else activation_fn
         if isinstance(activation, str):
-            activation = ACTIVATIONS[activation_name(activation, where="activation_fn")]
+            activation = _activation(_activation_name(activation), self.backend)
         checked, is_single = as_pairs(inputs)
         # Compute the logits of all pairs, in batches.
         truncations = Truncations(on_truncate, self.max_seq_length)
         logits = np.empty((len(checked), self.num_labels), np.float32)
-        with tqdm(
-            total=len(checked), desc="predict", unit="pair", disable=not show_progress_bar
-        ) as progress:
+        with progress_bar(len(checked), "predict", "pair", show_progress_bar) as progress:
             if pool is None or not checked:
                 batches = self.engine.stream(
-                    pair_logits(self.config),
+                    pair_logits(self.config) if self.backend == "jax" else ("logits",),
                     checked,
                     packs=True,
                     batch_size=batch_size,
@@ -299,13 +322,18 @@ class CrossEncoder(TextModel):
                 logits = pool.map("predict", checked, options, chunk_size).reshape(logits.shape)
         truncations.warn(stacklevel=3)
         # Turn the logits into scores, in the form that the caller asked for.
-        scores = activation(jnp.asarray(logits))
+        on_host = activation in HOST_ACTIVATIONS.values()
+        scores: Any = activation(cast(Any, logits if on_host else _on_device(logits)))
         if apply_softmax and self.num_labels > 1:
-            scores = jax.nn.softmax(scores, axis=-1)
+            import jax
+
+            scores = jax.nn.softmax(_on_device(scores), axis=-1)
         scores = scores[:, 0] if self.num_labels == 1 else scores
         found: np.ndarray | jax.Array | list[jax.Array] = scores
-        if not convert_to_tensor:
-            found = np.array(scores) if convert_to_numpy else list(scores)
+        if convert_to_tensor:
+            found = _on_device(scores)
+        else:
+            found = np.array(scores) if convert_to_numpy else list(_on_device(scores))
         return found[0] if is_single else found
 
     def rank(
@@ -365,12 +393,13 @@ class CrossEncoder(TextModel):
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compile the programs that `predict` will use, for pairs of `lengths` tokens or of every
         length. Return `num_compilations`."""
-        self.engine.warmup(
-            pair_logits(self.config),
-            lengths,
-            packs=True,
-            token_types=self.tokenizer.gives_types,
-        )
+        if self.backend == "jax":
+            self.engine.warmup(
+                pair_logits(self.config),
+                lengths,
+                packs=True,
+                token_types=self.tokenizer.gives_types,
+            )
         return self.num_compilations
 
     def save_pretrained(self, path: str | os.PathLike, *, create_model_card: bool = True) -> None:
@@ -379,6 +408,8 @@ class CrossEncoder(TextModel):
 
         A README.md is written if there is none, unless `create_model_card` is False.
         """
+        from jsbert.checkpoint import write_cross_encoder
+
         write_cross_encoder(path, self.parts, create_model_card=create_model_card)
 
     save = save_pretrained
@@ -386,8 +417,42 @@ class CrossEncoder(TextModel):
     @property
     def parts(self) -> CrossEncoderParts:
         """Config, params (in float32), tokenizer and settings, as `from_parts` takes them."""
+        from jsbert.compute import Compute
+
         encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder, activation=self.activation_fn)
         return dataclasses.replace(
             self._parts, config=config, params=self._float32_params(), tokenizer=self.tokenizer
         )
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-logits))
+
+
+HOST_ACTIVATIONS = {"identity": lambda logits: logits, "sigmoid": _sigmoid}
+"""Activations without JAX, for models in another runtime."""
+
+
+def _activation_name(name: str) -> str:
+    if name in HOST_ACTIVATIONS:
+        return name
+    from jsbert.activations import activation_name
+
+    return activation_name(name, where="activation_fn")
+
+
+def _activation(name: str, backend: str) -> Callable:
+    """The activation of that name."""
+    if backend != "jax" and name in HOST_ACTIVATIONS:
+        return HOST_ACTIVATIONS[name]
+    from jsbert.activations import ACTIVATIONS
+
+    return ACTIVATIONS[name]
+
+
+def _on_device(array: np.ndarray | jax.Array) -> jax.Array:
+    import jax.numpy as jnp
+
+    return jnp.asarray(array)

@@ -13,6 +13,9 @@ from jsbert.tokenizer import Ragged
 
 Function = TypeVar("Function", bound=Callable)
 
+SIMILARITY_NAMES = ("cosine", "dot", "euclidean", "manhattan")
+"""The keys of `similarity.SIMILARITIES`, for checks that do without JAX."""
+
 
 def renamed(name: str, *others: str) -> Callable[[Function], Function]:
     """Return a decorator for a method: its argument `name` can also be given under `others`, the

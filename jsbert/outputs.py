@@ -1,21 +1,27 @@
 """One call of `encode` or `predict`: the functions that compute a batch, and the functions that
 collect the batches' outputs."""
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
-from tqdm.auto import tqdm
 
-from jsbert import cross, siamese
-from jsbert.config import Config, CrossConfig
-from jsbert.engine import Engine, Text, Truncations
+from jsbert.engine.stream import Text, TextStream
+from jsbert.engine.truncations import Truncations
 from jsbert.quantization import Precision, Ranges, quantize_embeddings
+
+if TYPE_CHECKING:
+    import jax
+    from jaxtyping import PyTree
+    from tqdm.auto import tqdm
+
+    from jsbert.config import Config, CrossConfig
+    from jsbert.runtimes.facts import Facts
 
 OutputValue = Literal["sentence_embedding", "token_embeddings"] | None
 """What `encode` returns: sentence vectors, token vectors, or, with None, dicts of both."""
@@ -28,9 +34,9 @@ class Encoding:
 
     Attributes:
         engine: runs `function`.
-        params: the model's params when the call began.
-        config: the model's config for one route.
-        function: computes the outputs of a batch on the devices.
+        params: the model's params when the call began; None in another runtime.
+        config: the model's config for one route; in another runtime the facts of the graph.
+        function: computes the outputs of a batch; see `engine`.
         postprocess: changes sentence vectors on the host.
         output_value: what `of` returns.
         prompt: the text that is put in front of each text.
@@ -38,10 +44,10 @@ class Encoding:
         truncations: counts the texts that are truncated.
     """
 
-    engine: Engine
+    engine: TextStream
     params: PyTree
-    config: Config
-    function: Callable
+    config: Config | Facts
+    function: Any
     postprocess: Callable[[np.ndarray], np.ndarray]
     output_value: OutputValue
     prompt: str
@@ -87,10 +93,23 @@ class Encoding:
         return collect_tokens(batches, len(texts), self.postprocess, self.output_value)
 
 
+def progress_bar(
+    total: int, name: str, unit: str, shown: bool | None
+) -> contextlib.AbstractContextManager[tqdm | None]:
+    """Return a progress bar for a `with` block; None in the block if it is not shown."""
+    if not shown:
+        return contextlib.nullcontext()
+    from tqdm.auto import tqdm  # takes time to import
+
+    return tqdm(total=total, desc=name, unit=unit)
+
+
 @functools.cache  # the engine compiles once for a function
 def sentence_vectors(config: Config) -> Callable:
     """Return the function that the engine compiles: it computes a batch's sentence vectors (B, D).
     Equal configs give the same function object."""
+
+    from jsbert import siamese
 
     def sentence_vectors(params, ids, lengths, prompt_length=0):
         if lengths.ndim == 2:
@@ -104,6 +123,8 @@ def sentence_vectors(config: Config) -> Callable:
 def all_vectors(config: Config) -> Callable:
     """Return the function that computes all outputs of a batch: ids, lengths, token vectors and
     sentence vectors. Equal configs give the same function object."""
+
+    from jsbert import siamese
 
     def all_vectors(params, ids, lengths, prompt_length=0):
         mask = _mask(ids, lengths)
@@ -124,6 +145,8 @@ def pair_logits(config: CrossConfig) -> Callable:
     """Return the function that the engine compiles for a cross-encoder: it computes a batch's
     logits (B, num_labels). Equal configs give the same function object."""
 
+    from jsbert import cross
+
     def pair_logits(params, ids, lengths, token_types=None):
         if lengths.ndim == 2:
             return cross.logits_of_rows(config, params, ids, lengths, token_types=token_types)
@@ -133,7 +156,11 @@ def pair_logits(config: CrossConfig) -> Callable:
 
 
 def postprocess(
-    config: Config, dimension: int, normalize: bool, precision: Precision, ranges: Ranges | None
+    config: Config | Facts,
+    dimension: int,
+    normalize: bool,
+    precision: Precision,
+    ranges: Ranges | None,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that changes vectors on the host: it truncates, then scales to length 1,
     then quantises.
@@ -155,6 +182,8 @@ def postprocess(
 
 
 def _mask(ids: jax.Array, lengths: jax.Array) -> jax.Array:
+    import jax.numpy as jnp
+
     return jnp.arange(ids.shape[1])[None] < lengths[:, None]
 
 
@@ -162,7 +191,7 @@ def collect(
     batches: Iterable[tuple[np.ndarray, Any]],
     num_texts: int,
     postprocess: Callable[[np.ndarray], np.ndarray],
-    config: Config,
+    config: Config | Facts,
 ) -> np.ndarray:
     """Return the vectors of all batches after `postprocess`, in the order of the texts."""
     none = postprocess(np.empty((0, config.embedding_dimension), np.float32))

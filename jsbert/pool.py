@@ -2,7 +2,9 @@
 
 import math
 import multiprocessing
+import os
 import pickle
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +12,6 @@ from itertools import chain
 from types import TracebackType
 from typing import Any
 
-import jax
 import numpy as np
 
 LARGEST_CHUNK = 5000
@@ -112,7 +113,11 @@ _model: Any = None
 
 def _open(pickled: bytes) -> None:
     global _model
-    jax.config.update("jax_platforms", "cpu")  # the accelerator belongs to the first process
+    # The accelerator belongs to the first process. JAX reads the variable when it is imported; a
+    # script that each process runs again may have imported JAX already.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
     _model = pickle.loads(pickled)
 
 

@@ -4,19 +4,22 @@ The codes are the same as in sentence_transformers.util.quantization, value for 
 give NumPy arrays. JAX arrays give JAX arrays, under `jit` too.
 """
 
-from typing import Any, Literal, get_args
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
 import numpy as np
-from jaxtyping import Float
 
-from jsbert.arrays import AnyArray
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from jsbert.arrays import AnyArray
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
-Ranges = Float[AnyArray, "2 dim"]
+Ranges: TypeAlias = "Float[AnyArray, '2 dim']"
 """The smallest (row 0) and the largest (row 1) entry of each dimension. The 256 buckets of int8 and
 uint8 divide the range between them."""
 
@@ -112,7 +115,7 @@ def dequantize_embeddings(
     >>> dequantize_embeddings(np.uint8([[32]]), "ubinary", dim=3).tolist()
     [[-1.0, -1.0, 1.0]]
     """
-    codes = codes if isinstance(codes, (np.ndarray, jax.Array)) else np.asarray(codes)
+    codes = _as_array(codes)
     wanted = code_dtype(precision)
     if codes.dtype != wanted:
         raise ValueError(f"{precision} codes must be {wanted.name}; given {codes.dtype}")
@@ -181,13 +184,13 @@ def checked_ranges(ranges: Ranges | None, dim: int, precision: Precision) -> Any
             "ranges='batch' to take them from the vectors of this call, whose codes then fit no "
             "other call's"
         )
-    ranges = ranges if isinstance(ranges, jax.Array) else np.asarray(ranges)
+    ranges = _as_array(ranges)
     if ranges.shape != (2, dim):
         raise ValueError(
             f"ranges have shape {ranges.shape}, the vectors {dim} dimensions; give (2, {dim}), "
             "made of vectors that are truncated alike"
         )
-    if not isinstance(ranges, jax.core.Tracer) and not (
+    if not _is_traced(ranges) and not (
         np.isfinite(ranges).all() and (ranges[0] <= ranges[1]).all()
     ):
         raise ValueError("ranges must be finite, with the lowest in row 0 and the highest in row 1")
@@ -210,22 +213,31 @@ def _buckets(ranges, ndim):
 
 
 def _floats(embeddings):
-    embeddings = (
-        embeddings if isinstance(embeddings, (np.ndarray, jax.Array)) else np.asarray(embeddings)
-    )
-    if not jnp.issubdtype(embeddings.dtype, jnp.floating) or embeddings.ndim not in (1, 2):
+    embeddings = _as_array(embeddings)
+    is_float = np.issubdtype(embeddings.dtype, np.floating) or embeddings.dtype.name == "bfloat16"
+    if not is_float or embeddings.ndim not in (1, 2):
         raise ValueError(
             f"embeddings must be float vectors (N, D), or one (D,); given {embeddings.dtype} of "
             "shape "
             f"{embeddings.shape}"
         )
-    if (
-        not isinstance(embeddings, jax.core.Tracer)
-        and not _module(embeddings).isfinite(embeddings).all()
-    ):
+    if not _is_traced(embeddings) and not _module(embeddings).isfinite(embeddings).all():
         raise ValueError("embeddings hold NaN or infinity, which have no code")
     return embeddings
 
 
+def _is_jax(array):
+    # Nobody has an array of JAX before JAX is imported, and importing it takes a second.
+    return "jax" in sys.modules and isinstance(array, sys.modules["jax"].Array)
+
+
+def _is_traced(array):
+    return _is_jax(array) and isinstance(array, sys.modules["jax"].core.Tracer)
+
+
+def _as_array(value):
+    return value if _is_jax(value) else np.asarray(value)
+
+
 def _module(array):
-    return jnp if isinstance(array, jax.Array) else np
+    return sys.modules["jax"].numpy if _is_jax(array) else np

@@ -1,33 +1,50 @@
 """The bi-encoder `SentenceTransformer`: texts in, vectors out."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, Required, TypedDict, Unpack, overload
-
-import jax
-import numpy as np
-from jaxtyping import Array, Float, Int
-from tqdm.auto import tqdm
-
-from jsbert.checkpoint import (
-    BiEncoderParts,
-    Settings,
-    find_folder,
-    read_bi_encoder,
-    write_bi_encoder,
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Required,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
 )
-from jsbert.compute import Compute
-from jsbert.config import Config, Router
-from jsbert.engine import Device, OnTruncate, Truncations
-from jsbert.inputs import as_texts, check_choice, check_positive, renamed
-from jsbert.outputs import Encoding, OutputValue, all_vectors, postprocess, sentence_vectors
+
+import numpy as np
+
+from jsbert.checkpoint.find import find_folder
+from jsbert.engine.truncations import OnTruncate, Truncations
+from jsbert.inputs import SIMILARITY_NAMES, as_texts, check_choice, check_positive, renamed
+from jsbert.outputs import (
+    Encoding,
+    OutputValue,
+    all_vectors,
+    postprocess,
+    progress_bar,
+    sentence_vectors,
+)
 from jsbert.pool import Pool, check_pool
 from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
-from jsbert.similarity import SIMILARITIES
+from jsbert.runtimes import Backend, Facts, check_options, graph_folder, open_graph
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
+
+# A model in another runtime does without JAX. What imports JAX is imported where it is needed.
+if TYPE_CHECKING:
+    import jax
+    from jaxtyping import Array, Float, Int
+
+    from jsbert.checkpoint import BiEncoderParts, Settings
+    from jsbert.config import Config, Router
+    from jsbert.engine import Device
 
 Texts = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
 """One text or several, each a string or token ids."""
@@ -38,10 +55,13 @@ Vectors = Any
 TextArrays = dict[str, np.ndarray]
 """The arrays of one text: input_ids, attention_mask, token_embeddings, sentence_embedding."""
 
-Encoded = (
-    np.ndarray | jax.Array | list[np.ndarray] | list[jax.Array] | TextArrays | list[TextArrays]
+Encoded: TypeAlias = (
+    "np.ndarray | jax.Array | list[np.ndarray] | list[jax.Array] | TextArrays | list[TextArrays]"
 )
 """What `encode` can return; the options decide."""
+
+
+SettingsOrFacts = TypeVar("SettingsOrFacts", bound="Settings | Facts")
 
 
 class SharedOptions(TypedDict, total=False):
@@ -144,6 +164,7 @@ class SentenceTransformer(TextModel):
         pooling: str | Sequence[str] | None = None,
         attn_implementation: str = "auto",
         shard_params: bool = False,
+        backend: Backend = "jax",
     ):
         """Open a model.
 
@@ -171,12 +192,19 @@ class SentenceTransformer(TextModel):
                 `jsbert.compute.ATTENTIONS`.
             shard_params: cut the matrices over the devices of a list, for a model that is too large
                 for one device. Each layer's matrices are gathered when the layer is computed.
+            backend: "jax"; or "onnx" or "openvino", with which onnxruntime or OpenVINO computes the
+                graph of the model on the CPU. The first opening writes the graph to the user's
+                cache folder; later ones do without JAX. "onnx" takes "int8" by onnxruntime's own
+                quantisation, and "openvino" takes "bfloat16". Such a model encodes; all that needs
+                the params raises.
 
         Raises:
+            ImportError: if the packages of the backend are missing.
             OSError: if the model or a file does not exist.
             ValueError: if files are broken or contradict each other, or an option does not exist.
         """
         check_choice("dtype", dtype, DTYPES)
+        check_options(backend, dtype, device, attn_implementation, shard_params)
         folder = find_folder(
             model_name_or_path,
             revision=revision,
@@ -184,14 +212,28 @@ class SentenceTransformer(TextModel):
             cache_folder=cache_folder,
             local_files_only=local_files_only,
         )
+        settings: dict[str, Any] = {
+            "prompts": prompts,
+            "default_prompt_name": default_prompt_name,
+            "similarity_fn_name": similarity_fn_name,
+            "truncate_dim": truncate_dim,
+        }
+        if backend != "jax":
+            graph = graph_folder(
+                folder,
+                {"pooling": pooling},
+                lambda: SentenceTransformer(folder, pooling=pooling, device="cpu"),
+            )
+            facts, self.engine = open_graph(graph, backend, dtype)  # type: ignore[assignment]
+            self._encoder = facts  # type: ignore[assignment]  # it stands in for the config
+            self._config: Config | Facts = facts
+            self._set_settings(with_settings(facts, **settings))
+            self.router = None
+            return
+        from jsbert.checkpoint import read_bi_encoder
+
         parts = read_bi_encoder(folder, pooling=pooling)
-        parts = with_settings(
-            parts,
-            prompts=prompts,
-            default_prompt_name=default_prompt_name,
-            similarity_fn_name=similarity_fn_name,
-            truncate_dim=truncate_dim,
-        )
+        parts = dataclasses.replace(parts, settings=with_settings(parts.settings, **settings))
         self._set_up_from(parts, device, dtype, attn_implementation, shard_params)
 
     @classmethod
@@ -203,7 +245,7 @@ class SentenceTransformer(TextModel):
         dtype: str = "float32",
         attn_implementation: str = "auto",
         shard_params: bool = False,
-    ) -> "SentenceTransformer":
+    ) -> SentenceTransformer:
         """Make the object from config, params and tokenizer that were made elsewhere."""
         check_choice("dtype", dtype, DTYPES)
         model = cls.__new__(cls)
@@ -218,22 +260,9 @@ class SentenceTransformer(TextModel):
         attn_implementation: str,
         shard_params: bool,
     ) -> None:
-        settings = parts.settings
-        if (
-            settings.default_prompt_name is not None
-            and settings.default_prompt_name not in settings.prompts
-        ):
-            raise ValueError(
-                f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts "
-                f"{sorted(settings.prompts)}"
-            )
+        self._set_settings(parts.settings)
         encoder, devices = resolve_compute(parts.config.encoder, device, dtype, attn_implementation)
-        self._config: Config = dataclasses.replace(parts.config, encoder=encoder)
-        self.prompts = dict(settings.prompts)
-        self.default_prompt_name = settings.default_prompt_name
-        self.similarity_fn_name = settings.similarity_fn_name
-        check_positive("truncate_dim", settings.truncate_dim)
-        self.truncate_dim = settings.truncate_dim
+        self._config = dataclasses.replace(parts.config, encoder=encoder)
         self._set_up(encoder, parts.params, parts.tokenizer, devices, shard_params)
 
         # A router's routes are parts: make a model of each, except of this object's own parts.
@@ -250,21 +279,49 @@ class SentenceTransformer(TextModel):
 
         self.router = None if parts.router is None else parts.router.map(model)
 
+    def _set_settings(self, settings: Settings | Facts) -> None:
+        """Take prompts and the like. Raise ValueError if they contradict each other."""
+        if (
+            settings.default_prompt_name is not None
+            and settings.default_prompt_name not in settings.prompts
+        ):
+            raise ValueError(
+                f"default_prompt_name {settings.default_prompt_name!r} is not in the prompts "
+                f"{sorted(settings.prompts)}"
+            )
+        self.prompts = dict(settings.prompts)
+        self.default_prompt_name = settings.default_prompt_name
+        self.similarity_fn_name = settings.similarity_fn_name
+        check_positive("truncate_dim", settings.truncate_dim)
+        self.truncate_dim = settings.truncate_dim
+
     def __repr__(self) -> str:
         routes = (
             []
             if self.router is None
             else [f"routes {', '.join(name for name, _ in self.router.routes)}"]
         )
+        dimensions = f"{self.get_embedding_dimension()} dimensions"
+        return self._described(self.description, *routes, dimensions)
+
+    @property
+    def description(self) -> str:
+        """Pooling and modules, for people."""
+        if isinstance(self._config, Facts):
+            return self._config.description
         modules = [type(module).__name__ for module in self.config.modules]
-        pooling = " + ".join(["+".join(self.config.pooling), *modules])
-        return self._described(pooling, *routes, f"{self.get_embedding_dimension()} dimensions")
+        return " + ".join(["+".join(self.config.pooling), *modules])
 
     @property
     def config(self) -> Config:
         """The config for the pure functions, which take `params` too. Cannot be set: make another
-        model instead."""
-        return self._config
+        model instead.
+
+        Raises:
+            ValueError: for a model in another runtime than JAX.
+        """
+        self._need_jax("config")
+        return self._config  # type: ignore[return-value]  # `Facts` are for other runtimes
 
     @overload
     def encode(
@@ -381,9 +438,7 @@ class SentenceTransformer(TextModel):
             truncate_dim=truncate_dim,
             on_truncate=on_truncate,
         )
-        with tqdm(
-            total=len(texts), desc="encode", unit="text", disable=not show_progress_bar
-        ) as progress:
+        with progress_bar(len(texts), "encode", "text", show_progress_bar) as progress:
             if pool is None or not texts:
                 found = encoding.of(texts, progress=progress)
             else:
@@ -403,7 +458,9 @@ class SentenceTransformer(TextModel):
         found = quantize_embeddings(found, precision, ranges) if code_later else found
         encoding.truncations.warn(stacklevel=3)
         if output_value == "sentence_embedding" and (convert_to_tensor or not convert_to_numpy):
-            found = jax.device_put(found, self.devices[0])
+            import jax
+
+            found = jax.device_put(found, self.devices[0] if self.backend == "jax" else None)
             found = found if convert_to_tensor else list(found)
         return found[0] if is_single else found
 
@@ -541,12 +598,16 @@ class SentenceTransformer(TextModel):
         """Return the model's similarity of each row of `embeddings1` with each row of
         `embeddings2`: cosine, unless `similarity_fn_name` is another. Takes arrays of NumPy and
         JAX, tensors of torch, and lists of these."""
+        from jsbert.similarity import SIMILARITIES
+
         return SIMILARITIES[self.similarity_fn_name][0](embeddings1, embeddings2)
 
     def similarity_pairwise(
         self, embeddings1: Vectors, embeddings2: Vectors
     ) -> Float[Array, " rows"]:
         """Return the model's similarity of embeddings1[i] with embeddings2[i] for each i."""
+        from jsbert.similarity import SIMILARITIES
+
         return SIMILARITIES[self.similarity_fn_name][1](embeddings1, embeddings2)
 
     @property
@@ -556,14 +617,13 @@ class SentenceTransformer(TextModel):
 
     @similarity_fn_name.setter
     def similarity_fn_name(self, name: str | None) -> None:
-        check_choice("similarity_fn_name", name, (*SIMILARITIES, None))
+        check_choice("similarity_fn_name", name, (*SIMILARITY_NAMES, None))
         self._similarity_fn_name = name or "cosine"
 
     def get_embedding_dimension(self) -> int:
         """Return the length of the vectors that `encode` returns."""
-        return min(
-            self.config.embedding_dimension, self.truncate_dim or self.config.embedding_dimension
-        )
+        whole = self._config.embedding_dimension
+        return min(whole, self.truncate_dim or whole)
 
     get_sentence_embedding_dimension = get_embedding_dimension
 
@@ -586,6 +646,7 @@ class SentenceTransformer(TextModel):
         """Set whether the prompt's tokens take part in the pooling, on all routes."""
         if not isinstance(include_prompt, bool):
             raise TypeError(f"include_prompt is {include_prompt!r}; give True or False")
+        self._need_jax("set_pooling_include_prompt")
         models = [self] if self.router is None else [model for _, model in self.router.routes]
         for model in models:
             model._config = dataclasses.replace(model._config, include_prompt=include_prompt)
@@ -604,6 +665,8 @@ class SentenceTransformer(TextModel):
         Weights are written in float32; a bfloat16 or int8 model writes the rounded values that it
         computes with. A README.md is written if there is none, unless `create_model_card` is False.
         """
+        from jsbert.checkpoint import write_bi_encoder
+
         write_bi_encoder(path, self.parts, create_model_card=create_model_card)
 
     save = save_pretrained
@@ -611,6 +674,9 @@ class SentenceTransformer(TextModel):
     @property
     def parts(self) -> BiEncoderParts:
         """Config, params (in float32), tokenizer and settings, as `from_parts` takes them."""
+        from jsbert.checkpoint import BiEncoderParts, Settings
+        from jsbert.compute import Compute
+
         settings = Settings(
             self.prompts, self.default_prompt_name, self.similarity_fn_name, self.truncate_dim
         )
@@ -641,18 +707,16 @@ class SentenceTransformer(TextModel):
         check_positive("batch_size", batch_size)
         check_positive("truncate_dim", truncate_dim)
         model = self if self.router is None else self.router.route(task)
-        config = model.config.for_task(task)
+        config = model._config.for_task(task)
         dimension = min(
             truncate_dim or self.truncate_dim or config.embedding_dimension,
             config.embedding_dimension,
         )
         return Encoding(
             engine=model.engine,
-            params=model.params,
+            params=model.engine.params,
             config=config,
-            function=(sentence_vectors if output_value == "sentence_embedding" else all_vectors)(
-                config
-            ),
+            function=_function(config, output_value),
             postprocess=postprocess(config, dimension, normalize, precision, ranges),
             output_value=output_value,
             prompt=prompt,
@@ -681,29 +745,37 @@ class SentenceTransformer(TextModel):
 
 
 def with_settings(
-    parts: BiEncoderParts,
+    settings: SettingsOrFacts,
     *,
     prompts: Mapping[str, str] | None = None,
     default_prompt_name: str | None = None,
     similarity_fn_name: str | None = None,
     truncate_dim: int | None = None,
-) -> BiEncoderParts:
-    """Return the parts with the options of a caller in place of the folder's settings; None keeps
-    the folder's. The prompts are joined, and "query" and "document" are always there.
+) -> SettingsOrFacts:
+    """Return the settings of a folder with the options of a caller in place of them; None keeps the
+    folder's. The prompts are joined, and "query" and "document" are always there.
 
     Raises:
         TypeError: if the prompts do not map strings to strings.
     """
     given: dict[str, Any] = {
         "prompts": {"query": "", "document": ""}
-        | dict(parts.settings.prompts)
+        | dict(settings.prompts)
         | _checked_prompts(prompts),
         "default_prompt_name": default_prompt_name,
         "similarity_fn_name": similarity_fn_name,
         "truncate_dim": truncate_dim,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(parts, settings=dataclasses.replace(parts.settings, **given))
+    return dataclasses.replace(settings, **given)
+
+
+def _function(config: Config | Facts, output_value: OutputValue) -> Any:
+    """What the model's engine computes for `output_value`."""
+    if isinstance(config, Facts):
+        both = ("sentence_embedding", "token_embeddings")
+        return both[:1] if output_value == "sentence_embedding" else both
+    return (sentence_vectors if output_value == "sentence_embedding" else all_vectors)(config)
 
 
 def _checked_prompts(prompts: Mapping[str, str] | None) -> dict[str, str]:

@@ -1,37 +1,28 @@
 """The base class of bi-encoder and cross-encoder: an engine, and the model's properties."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-import jax
 import numpy as np
-from jaxtyping import Int, PyTree
 
-from jsbert.checkpoint.hub import upload_folder
-from jsbert.compute import Compute
-from jsbert.config import EncoderConfig
-from jsbert.encoders import stacked, unstacked
-from jsbert.encoders.casting import in_dtype, in_float32
-from jsbert.engine import (
-    Batch,
-    Device,
-    Engine,
-    Placement,
-    Text,
-    check_attention,
-    pad,
-    platform_of,
-    resolve_attention,
-    resolve_devices,
-    resolve_dtype,
-)
+from jsbert.engine.batching import Batch, pad
 from jsbert.inputs import check_positive
 from jsbert.pool import Pool
 from jsbert.tokenizer import SHORTEST, Tokenizer
+
+# A model in another runtime does without JAX. What imports JAX is imported where it is needed.
+if TYPE_CHECKING:
+    import jax
+    from jaxtyping import Int, PyTree
+
+    from jsbert.config import EncoderConfig
+    from jsbert.engine import Device, Engine, Text
 
 Dtype = Literal["float32", "bfloat16", "int8", "auto"]
 """The dtypes in which an encoder can compute matrix products. "auto" chooses one by the device."""
@@ -61,6 +52,8 @@ class TextModel:
         shard_params: bool,
     ) -> None:
         self._encoder = encoder
+        from jsbert.engine import Engine, Placement
+
         placement, vocab_size = Placement(devices, shard_params=shard_params), encoder.vocab_size
         self.engine = Engine(self._computed(params), tokenizer, placement, vocab_size=vocab_size)
 
@@ -71,26 +64,41 @@ class TextModel:
     def _described(self, *facts: str) -> str:
         """Return the `__repr__` of a model: encoder, `facts`, token limit, dtype and devices."""
         encoder = self._encoder
-        devices = ", ".join(f"{device.platform}:{device.id}" for device in self.devices)
+        if self.backend == "jax":
+            where = ", ".join(f"{device.platform}:{device.id}" for device in self.devices)
+        else:
+            where = f"cpu by {self.backend}"
         trunk = f"{encoder.model_type}, {encoder.num_layers} layers x {encoder.hidden_size}"
         limit = f"at most {self.max_seq_length} tokens"
-        everything = [trunk, *facts, limit, self.dtype, f"on {devices}"]
+        everything = [trunk, *facts, limit, self.dtype, f"on {where}"]
         return f"{type(self).__name__}({'; '.join(everything)})"
 
     @property
     def params(self) -> dict[str, Any]:
         """The params on their devices: a nested dict, for the pure functions. Matrices are in the
         model's dtype. Can be set to a tree of the same form. The compiled programs stay valid, and
-        running calls continue with the old params."""
+        running calls continue with the old params.
+
+        Raises:
+            ValueError: for a model in another runtime than JAX.
+        """
+        self._need_jax("params")
         return self.engine.params
 
     @params.setter
     def params(self, params: PyTree) -> None:
+        self._need_jax("params")
         self.engine.params = self._computed(params)
 
     @property
+    def backend(self) -> str:
+        """What computes: "jax", "onnx" or "openvino"."""
+        return getattr(self.engine, "backend", "jax")
+
+    @property
     def devices(self) -> tuple[jax.Device, ...]:
-        """The devices that compute. The rows of each batch are spread over the devices."""
+        """The devices that compute. The rows of each batch are spread over the devices. In another
+        runtime than JAX there is one, "cpu"."""
         return self.engine.placement.devices
 
     @property
@@ -206,6 +214,8 @@ class TextModel:
         Raises:
             OSError: if the Hub refuses the model or cannot be reached.
         """
+        from jsbert.checkpoint.hub import upload_folder
+
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return upload_folder(pathlib.Path(folder), repo_id, **options)
@@ -220,8 +230,25 @@ class TextModel:
         types = arrays.get("token_types")
         return found if types is None else found | {"token_type_ids": types}
 
+    def _need_jax(self, what: str) -> None:
+        """Raise ValueError if the model has another runtime than JAX: `what` needs the params."""
+        if self.backend != "jax":
+            raise ValueError(
+                f"{what} needs the params of the model, and backend={self.backend!r} has only a "
+                "graph; open the model with backend='jax'"
+            )
+
     def _check_device(self, device: Device | Sequence[Device] | None) -> None:
         """Raise ValueError if a call names other devices than the model's."""
+        if self.backend != "jax":
+            if device not in (None, "cpu"):
+                raise ValueError(
+                    f"device is {device!r}, and backend={self.backend!r} computes on the CPU; open "
+                    "the model with backend='jax'"
+                )
+            return
+        from jsbert.engine import resolve_devices
+
         if device is not None and resolve_devices(device) != self.devices:
             raise ValueError(
                 f"device is {device!r}, and the model is on {', '.join(map(str, self.devices))}; "
@@ -231,12 +258,18 @@ class TextModel:
     def _computed(self, params: dict[str, Any]) -> dict[str, Any]:
         """The params as they are computed with: matrices in the model's dtype, and on accelerators
         the layers' params stacked. Heads stay in float32."""
+        from jsbert.encoders import stacked, unstacked
+        from jsbert.encoders.casting import in_dtype
+
         encoder = in_dtype(unstacked(params["encoder"]), self.dtype)
         if self._encoder.compute.scans:
             encoder = stacked(self._encoder, encoder)
         return params | {"encoder": encoder}
 
     def _float32_params(self) -> dict[str, Any]:
+        from jsbert.encoders import unstacked
+        from jsbert.encoders.casting import in_float32
+
         return self.params | {"encoder": in_float32(unstacked(self.params["encoder"]))}
 
 
@@ -252,6 +285,15 @@ def resolve_compute(
     Raises:
         ValueError, TypeError: if a device does not exist, or cannot do what is asked for.
     """
+    from jsbert.compute import Compute
+    from jsbert.engine import (
+        check_attention,
+        platform_of,
+        resolve_attention,
+        resolve_devices,
+        resolve_dtype,
+    )
+
     devices = resolve_devices(device)
     dtype = resolve_dtype(dtype, devices)
     check_attention(attn_implementation, dtype, devices)

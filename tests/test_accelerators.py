@@ -25,7 +25,7 @@ BUDGET = 32_768
 def tpu(monkeypatch):
     """Every device counts as a TPU. Attention is written out in rows of less than 256 tokens."""
     monkeypatch.setattr(placement, "platform_of", lambda devices: "tpu")
-    monkeypatch.setattr("jsbert.text_model.platform_of", lambda devices: "tpu")
+    monkeypatch.setattr("jsbert.engine.platform_of", lambda devices: "tpu")
     monkeypatch.setitem(placement.TOKEN_BUDGETS, "tpu", 1024)
 
 

@@ -71,8 +71,8 @@ def test_options_of_transformers_become_those_of_jsbert(tiny_folder):
     ("options", "message"),
     [
         ({"trust_remote_code": True}, "never runs code from a checkpoint"),
-        ({"backend": "onnx"}, "jsbert.export writes ONNX"),
-        ({"model_kwargs": {"dtype": "float16"}}, "choose float32, bfloat16 or auto"),
+        ({"backend": "tensorrt"}, "choose one of 'torch', 'jax', 'onnx', 'openvino'"),
+        ({"model_kwargs": {"dtype": "float16"}}, "choose float32, bfloat16, int8 or auto"),
         ({"model_kwargs": {"quantization_config": 4}}, "quantization_config=4 is not supported"),
         ({"processor_kwargs": {"padding_side": "left"}}, "allowed is model_max_length"),
         ({"config_kwargs": {"num_labels": 3}}, "change the config.json"),
@@ -121,6 +121,14 @@ def test_a_model_is_saved_evaluated_and_searched(model, tmp_path):
     assert model.supports("text")
     assert not model.supports("image")
     assert model.get_backend() == "jax"
+
+
+def test_onnx_is_a_backend(tiny_folder, tiny_cross_folder, model, cross):
+    found = SentenceTransformer(tiny_folder, backend="onnx")
+    np.testing.assert_allclose(found.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+    assert found.get_backend() == "onnx"
+    scores = CrossEncoder(tiny_cross_folder, backend="onnx").predict(PAIRS)
+    np.testing.assert_allclose(scores, cross.predict(PAIRS), atol=1e-5)
 
 
 def test_similarity_functions_have_the_peers_names():

@@ -178,7 +178,7 @@ def test_encode_iter_streams_an_endless_iterable(tiny):
 
 
 def test_positions_in_messages_count_through_windows_and_chunks(tiny, monkeypatch):
-    monkeypatch.setattr("jsbert.engine.engine.WINDOW", 20)
+    monkeypatch.setattr("jsbert.engine.stream.WINDOW", 20)
     with pytest.raises(ValueError, match="text 50 is no valid Unicode"):
         tiny.encode(["a"] * 50 + ["\ud800"])
     with pytest.raises(ValueError, match="text 45 has token ids from 2 to 999"):
@@ -363,7 +363,7 @@ def test_a_call_keeps_the_params_with_which_it_began(tmp_path, monkeypatch):
     cross_encoder = jsbert.CrossEncoder(
         models.write_cross_folder(tmp_path / "cross"), activation_fn="identity"
     )
-    monkeypatch.setattr("jsbert.engine.engine.WINDOW", 4)
+    monkeypatch.setattr("jsbert.engine.stream.WINDOW", 4)
     texts = models.sentences(10, seed=5)
 
     calls = [
@@ -391,7 +391,7 @@ def test_a_call_keeps_the_params_with_which_it_began(tmp_path, monkeypatch):
             return jsbert.engine.batching.pad(tokens, batch, slots)
 
         with monkeypatch.context() as patch:
-            patch.setattr("jsbert.engine.engine.pad", pad)
+            patch.setattr("jsbert.engine.stream.pad", pad)
             assert np.array_equal(call(), before)
         assert np.abs(call() - before).max() > 0.01
         model.params = old

@@ -38,7 +38,7 @@ def expected(tokens):
 
 @pytest.mark.parametrize("window", [7, 1000])
 def test_any_function_sees_each_text_once_without_its_padding(tiny, monkeypatch, window):
-    monkeypatch.setattr("jsbert.engine.engine.WINDOW", window)
+    monkeypatch.setattr("jsbert.engine.stream.WINDOW", window)
     wanted = expected(tiny.tokenizer(TEXTS))
     assert in_order(tiny.engine.stream(token_counts, TEXTS), len(TEXTS)) == wanted
     ids = [[5, 6, 7], [8]] * 9
@@ -80,7 +80,7 @@ def test_pairs_go_through_the_same_seam(tiny_cross_folder):
 
 
 def test_texts_that_are_cut_are_counted_in_every_window(tiny, monkeypatch):
-    monkeypatch.setattr("jsbert.engine.engine.WINDOW", 2)
+    monkeypatch.setattr("jsbert.engine.stream.WINDOW", 2)
     truncations = Truncations("ignore", tiny.max_seq_length)
     texts = ["cat " * 90, "a", "b", "dog " * 90, "c"]
     in_order(tiny.engine.stream(token_counts, texts, truncations=truncations), 5)

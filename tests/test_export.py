@@ -269,6 +269,20 @@ def test_onnx_files_say_what_they_are_and_take_any_opset(tmp_path, tiny_cross_fo
     }
 
 
+def test_what_runtimes_know_as_one_node_is_one_node(tmp_path, tiny):
+    export.to_onnx(tiny, tmp_path / "model.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    counts = {kind: kinds.count(kind) for kind in ("LayerNormalization", "Softmax", "Exp", "Erf")}
+    assert counts == {"LayerNormalization": 5, "Softmax": 2, "Exp": 0, "Erf": 2}
+    # onnxruntime makes one node of each GELU.
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(tmp_path / "model.onnx", options)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert "Erf" not in kinds
+
+
 def test_params_beyond_protobuf_s_limit_go_to_a_second_file(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(onnx_export, "LARGEST", 1000)
     inputs = batch(*SHAPES[1])
@@ -306,7 +320,7 @@ def test_primitives_compute_in_onnx_what_they_do_in_jax(name):
         with jax.numpy_rank_promotion("allow"):
             return WRITTEN[name](x, ids).astype(jnp.float32)
 
-    source = Pipeline(function, {}, ("input_ids", "attention_mask"), "found", 32, {})
+    source = Pipeline(function, {}, ("input_ids", "attention_mask"), ("found",), 32, {})
     run = session(onnx_export.as_proto(onnx, source, 18).SerializeToString())
     for shape in [(2, 4, "right"), (5, 7, "right")]:
         inputs = batch(*shape)
@@ -320,7 +334,7 @@ def test_what_onnx_files_cannot_hold_is_refused_by_name(tmp_path, tiny, monkeypa
         lambda params, ids, mask: jnp.sort(ids),
         {},
         ("input_ids", "attention_mask"),
-        "found",
+        ("found",),
         32,
         {},
     )

@@ -13,8 +13,10 @@ import typing
 import jax
 import numpy as np
 import pytest
+from jaxtyping import Float
 
 import jsbert
+from jsbert.arrays import AnyArray
 from jsbert.search import top_k
 from jsbert.sentence_transformer import (
     EncodeOptions,
@@ -28,6 +30,8 @@ from tests import models
 from tests.test_modules import two_encoders
 
 TEXTS = ["the red cat", "", "a dog sat under the house"]
+NAMES = {"jax": jax, "Device": jsbert.engine.Device, "Float": Float, "AnyArray": AnyArray}
+"""Names in annotations that are imported for type checkers alone."""
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 
@@ -108,14 +112,17 @@ def test_what_a_user_may_use_is_listed_and_there():
     ],
 )
 def test_a_type_checker_knows_what_comes_out(function):
-    found = [typing.get_type_hints(one)["return"] for one in typing.get_overloads(function)]
+    found = [
+        typing.get_type_hints(one, localns=NAMES)["return"]
+        for one in typing.get_overloads(function)
+    ]
     assert {np.ndarray, jax.Array} <= set(found)
 
 
 def test_the_options_that_a_type_checker_knows_are_those_of_encode():
     options = set(inspect.signature(jsbert.SentenceTransformer.encode).parameters)
     for kind in (ToNumpy, ToJax, ToList, ToTokens, ToDicts, EncodeOptions):
-        assert {"self", "inputs", "task", *typing.get_type_hints(kind)} == options
+        assert {"self", "inputs", "task", *typing.get_type_hints(kind, localns=NAMES)} == options
 
 
 def test_rooms_are_imported_at_their_first_use():

@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(jsbert.__file__).parent
 
 ROWS = [
     {
-        "activations", "arrays", "checks", "compute", "config", "files", "json_files", "lines",
+        "activations", "arrays", "checks", "compute", "config", "files", "json_files", "lazy", "lines",
         "modules", "pooling", "similarity", "metrics", "quantization", "version",
     },
     {"encoders", "losses", "tokenizer", "data", "search"},
@@ -21,7 +21,7 @@ ROWS = [
     {"engine"},
     {
         "text_model", "pool", "outputs", "sentence_transformer", "cross_encoder", "shortcut", "train",
-        "evaluate", "adapters", "export",
+        "evaluate", "adapters", "export", "runtimes",
     },
     {"util", "cli"},
     {"sentence_transformers", "integrations"},
@@ -37,6 +37,7 @@ ONLY_IN = {
     "optax": {"train"},
     "orbax": {"train"},
     "grain": {"train"},
+    "openvino": {"runtimes"},
     "typer": {"cli"},
 }
 """Libraries, and the rooms that may import them."""

@@ -26,10 +26,22 @@ class Jsbert:
 
     settings = ({},)
 
-    def __init__(self, folder: str, dtype: str, device: str, attn_implementation: str = "eager"):
+    def __init__(
+        self,
+        folder: str,
+        dtype: str,
+        device: str,
+        attn_implementation: str = "eager",
+        backend: str = "jax",
+    ):
         import jsbert
 
-        options = {"dtype": dtype, "device": device, "attn_implementation": attn_implementation}
+        options = {
+            "dtype": dtype,
+            "device": device,
+            "attn_implementation": attn_implementation,
+            "backend": backend,
+        }
         if is_cross_encoder(folder):
             self.model = jsbert.CrossEncoder(folder, **options)
             self.run = functools.partial(self.model.predict, activation_fn="identity")
@@ -176,6 +188,11 @@ class OpenVino(OfGraph):
 
 LIBRARIES = {
     "jsbert": (Jsbert, ("jsbert",)),
+    "jsbert-onnx": (functools.partial(Jsbert, backend="onnx"), ("jsbert", "onnx", "onnxruntime")),
+    "jsbert-openvino": (
+        functools.partial(Jsbert, backend="openvino"),
+        ("jsbert", "onnx", "openvino"),
+    ),
     "jsbert-cudnn": (functools.partial(Jsbert, attn_implementation="cudnn"), ("jsbert",)),
     "sentence-transformers": (SentenceTransformers, ("torch", "sentence_transformers")),
     "sentence-transformers-flash": (
@@ -189,10 +206,11 @@ LIBRARIES = {
 
 ENGINES = {
     "cpu": (
-        "jsbert float32", "sentence-transformers float32",
-        "onnxruntime float32", "openvino float32",
-        "jsbert bfloat16", "sentence-transformers bfloat16", "openvino bfloat16",
-        "jsbert int8", "onnxruntime int8",
+        "jsbert float32", "jsbert-onnx float32", "jsbert-openvino float32",
+        "sentence-transformers float32", "onnxruntime float32", "openvino float32",
+        "jsbert bfloat16", "jsbert-openvino bfloat16",
+        "sentence-transformers bfloat16", "openvino bfloat16",
+        "jsbert int8", "jsbert-onnx int8", "onnxruntime int8",
     ),
     "gpu": (
         "jsbert float32", "sentence-transformers float32",

@@ -7,8 +7,10 @@ import pathlib
 import re
 from typing import Any
 
-from jsbert.checkpoint.tensors import FLAX
 from jsbert.tokenizer import FILES
+
+FLAX = "flax_model.msgpack"
+"""The file of weights that transformers' Flax models left."""
 
 DEFAULT_ORGANIZATION = "sentence-transformers"
 """The organisation of hub names without a slash, as in sentence-transformers."""

@@ -18,11 +18,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jsbert.checkpoint.find import FLAX
 from jsbert.checkpoint.flax_files import torch_tensors
 from jsbert.checks import typed
 from jsbert.json_files import has_file, inside, read_json
-
-FLAX = "flax_model.msgpack"
 
 SAFE_TORCH = (2, 6)
 """The first torch whose `weights_only=True` keeps a pickle from running code (CVE-2025-32434)."""

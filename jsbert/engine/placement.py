@@ -10,11 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import ArrayLike, PyTree
 
 from jsbert.encoders.product import cpu_features
-
-TOKEN_BUDGETS = {"cpu": 1024, "gpu": 32_768, "tpu": 32_768}
-"""The number of tokens of a full batch, padding included. On a CPU small batches stay in the cache:
-1,024 was measured as the best of 512 to 4,096 on two cores. The numbers of accelerators are not
-measured."""
+from jsbert.engine.ladder import TOKEN_BUDGETS
 
 BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16"})
 """The CPU features that let XLA multiply bfloat16 faster than float32."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from jsbert.checks import check_value
 from jsbert.engine.batching import Batch, padding_share, plan
-from jsbert.engine.placement import TOKEN_BUDGETS
+from jsbert.engine.ladder import TOKEN_BUDGETS
 from jsbert.engine.rows import SLOTS, packed_batches
 
 

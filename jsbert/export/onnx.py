@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jsbert.cross_encoder import CrossEncoder
+from jsbert.export.fused import fuse
 from jsbert.export.graph import Graph, Value, as_dim
 from jsbert.export.jaxpr import written
 from jsbert.export.pipeline import SHAPES, Pipeline, pipeline
 from jsbert.files import staged_folder
-from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.text_model import TextModel
 
 OPSET = 18
 """The first version of ONNX's operators in which every operator used here has its present form.
@@ -30,7 +30,7 @@ LARGEST = 2**31 - 2**20
 
 
 def to_onnx(
-    model: SentenceTransformer | CrossEncoder,
+    model: TextModel,
     path: str | os.PathLike,
     *,
     opset: int = OPSET,
@@ -47,7 +47,7 @@ def to_onnx(
     that of `path` plus ".data". All files are complete before the first reaches its place.
 
     Args:
-        model: an opened model with dtype "float32".
+        model: an opened SentenceTransformer or CrossEncoder with dtype "float32".
         path: the file to write.
         opset: the version of ONNX's operators, from 18.
         task: chooses a route, for a model with several routes.
@@ -73,13 +73,22 @@ def to_onnx(
     path = pathlib.Path(path).expanduser().absolute()
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file to write")
+    with staged_folder(path.parent) as staging:
+        save_graph(source, staging / path.name, opset=opset)
+
+
+def save_graph(source: Pipeline, path: pathlib.Path, *, opset: int = OPSET) -> None:
+    """Write a pipeline as an ONNX file, with its params in a second file if they are large.
+
+    Raises:
+        ImportError: without onnx (the extra `onnx`).
+        ValueError: for primitives that have no ONNX nodes here.
+    """
+    onnx = _import_onnx()
     proto = as_proto(onnx, source, opset)
     is_large = sum(leaf.nbytes for leaf in source.params.values()) > LARGEST
-    with staged_folder(path.parent) as staging:
-        onnx.save_model(
-            proto, staging / path.name, save_as_external_data=is_large, location=f"{path.name}.data"
-        )
-        onnx.checker.check_model(staging / path.name)
+    onnx.save_model(proto, path, save_as_external_data=is_large, location=f"{path.name}.data")
+    onnx.checker.check_model(path)
 
 
 def _import_onnx():
@@ -105,14 +114,16 @@ def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
         graph.add_sizes(name, SHAPES[name])
         narrow = graph.node("Cast", name, to=graph.code(np.int32))
         inputs.append(Value(narrow, SHAPES[name], np.dtype(np.int32)))
-    # Write the computation, and give the result the output's name.
-    (vectors,) = written(graph, closed, jax.tree.leaves((params, *inputs)))
-    shape = tuple(map(as_dim, closed.out_avals[0].shape))
-    graph.nodes.append(
-        helper.make_node("Identity", [graph.widened(vectors, shape).name], [source.output])
-    )
-    # Keep only what the output needs, and assemble the model.
-    nodes = graph.used([source.output])
+    # Write the computation, and give the results the outputs' names.
+    results = written(graph, closed, jax.tree.leaves((params, *inputs)))
+    shapes = [tuple(map(as_dim, aval.shape)) for aval in closed.out_avals]
+    for name, result, shape in zip(source.outputs, results, shapes, strict=True):
+        graph.nodes.append(
+            helper.make_node("Identity", [graph.widened(result, shape).name], [name])
+        )
+    fuse(graph, helper)
+    # Keep only what the outputs need, and assemble the model.
+    nodes = graph.used(source.outputs)
     names = {name for node in nodes for name in node.input}
     arrays = {name: np.asarray(leaf) for name, leaf in source.params.items()} | graph.constants
     body = helper.make_graph(
@@ -122,7 +133,10 @@ def as_proto(onnx: Any, source: Pipeline, opset: int) -> Any:
             helper.make_tensor_value_info(name, onnx.TensorProto.INT64, SHAPES[name])
             for name in source.inputs
         ],
-        [helper.make_tensor_value_info(source.output, float32, shape)],
+        [
+            helper.make_tensor_value_info(name, float32, shape)
+            for name, shape in zip(source.outputs, shapes, strict=True)
+        ],
         [
             onnx.numpy_helper.from_array(array, name)
             for name, array in arrays.items()

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jsbert import siamese
+from jsbert.config import CrossConfig
 from jsbert.cross import logits
-from jsbert.cross_encoder import CrossEncoder
 from jsbert.encoders import unstacked
-from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.text_model import TextModel
 from jsbert.version import VERSION
 
 SHAPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -32,11 +32,11 @@ class Pipeline:
     """A model as a function.
 
     Attributes:
-        function: `function(params, *inputs)` returns the output.
+        function: `function(params, *inputs)` returns the output, or the outputs as a tuple.
         params: {name: array}; a name is the path in the model's params:
             "encoder.layers.0.attention.query.kernel".
         inputs: the names of the inputs, in order; keys of `SHAPES`. All inputs are integers.
-        output: the name of the output.
+        outputs: the names of the outputs, in order: arrays of float32.
         max_tokens: the largest supported length of a row.
         facts: facts about the model for the readers of the file; fit for json.
     """
@@ -44,7 +44,7 @@ class Pipeline:
     function: Callable
     params: Mapping[str, Array]
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     max_tokens: int
     facts: Mapping[str, Any]
 
@@ -64,30 +64,32 @@ class Pipeline:
         return params, *inputs
 
 
-def pipeline(model: SentenceTransformer | CrossEncoder, task: str | None = None) -> Pipeline:
+def pipeline(model: TextModel, task: str | None = None, *, tokens: bool = False) -> Pipeline:
     """The computation of a model, with its params.
 
     Args:
         model: a SentenceTransformer, computed from token ids to the end, `truncate_dim` included;
             or a CrossEncoder, computed from token ids to the logits, without the activation.
         task: chooses a route, for a SentenceTransformer with several routes.
+        tokens: also give the token vectors of a SentenceTransformer, (batch, length, dim), as the
+            output "token_embeddings".
 
     Raises:
         TypeError: if `model` is neither.
         ValueError: if there is no route for the task.
     """
-    if isinstance(model, CrossEncoder):
+    if not isinstance(model, TextModel):
+        raise TypeError(
+            f"given {type(model).__name__}; give an opened SentenceTransformer or CrossEncoder"
+        )
+    if isinstance(getattr(model, "config", None), CrossConfig):
         if task is not None:
             raise ValueError(f"task is {task!r}; a CrossEncoder has no routes, leave it out")
         return _of_cross_encoder(model)
-    if isinstance(model, SentenceTransformer):
-        return _of_bi_encoder(model, task)
-    raise TypeError(
-        f"given {type(model).__name__}; give an opened SentenceTransformer or CrossEncoder"
-    )
+    return _of_bi_encoder(model, task, tokens)
 
 
-def _of_bi_encoder(model, task):
+def _of_bi_encoder(model, task, tokens):
     routed = model if model.router is None else model.router.route(task)
     config, params = _written_out(routed.config.for_task(task), routed.params)
     dimension = min(config.embedding_dimension, model.truncate_dim or config.embedding_dimension)
@@ -98,6 +100,13 @@ def _of_bi_encoder(model, task):
             :, :dimension
         ]
 
+    def both(params, ids, mask, prompt_length=0):
+        hidden = siamese.token_vectors(config, nested(params), ids, mask)
+        vectors = siamese.pool_and_finish(
+            config, nested(params), hidden, mask, prompt_length=prompt_length
+        )
+        return vectors[:, :dimension], hidden
+
     inputs = ("input_ids", "attention_mask") + (() if config.include_prompt else ("prompt_length",))
     facts = {
         "embedding_dimension": dimension,
@@ -106,10 +115,10 @@ def _of_bi_encoder(model, task):
     }
     return _pipeline(
         routed,
-        sentence_vectors,
+        both if tokens else sentence_vectors,
         params,
         inputs,
-        "sentence_embedding",
+        ("sentence_embedding", "token_embeddings") if tokens else ("sentence_embedding",),
         dimension,
         config.encoder,
         facts,
@@ -140,18 +149,18 @@ def _of_cross_encoder(model):
     inputs = ("input_ids", "attention_mask") + (("token_type_ids",) if has_types else ())
     facts = {"num_labels": model.num_labels, "activation_not_applied": model.activation_fn}
     return _pipeline(
-        model, scores, params, inputs, "logits", config.num_labels, config.encoder, facts
+        model, scores, params, inputs, ("logits",), config.num_labels, config.encoder, facts
     )
 
 
-def _pipeline(model, function, params, inputs, output, width, encoder, facts):
+def _pipeline(model, function, params, inputs, outputs, width, encoder, facts):
     shared = {
         "kind": type(model).__name__,
         "family": encoder.model_type,
         "dtype": encoder.compute.dtype,
         "vocab_size": encoder.vocab_size,
         "inputs": {name: list(SHAPES[name]) for name in inputs},
-        "output": {output: ["batch", width]},
+        "output": {outputs[0]: ["batch", width]},
         "max_tokens": encoder.max_tokens,
         "max_seq_length": model.max_seq_length,
     }
@@ -160,7 +169,7 @@ def _pipeline(model, function, params, inputs, output, width, encoder, facts):
         function,
         params,
         inputs,
-        output,
+        outputs,
         encoder.max_tokens,
         shared | facts | {"versions": versions},
     )

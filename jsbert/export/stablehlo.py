@@ -23,10 +23,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from jsbert.arrays import AnyArray
-from jsbert.cross_encoder import CrossEncoder
 from jsbert.export.pipeline import SHAPES, pipeline
 from jsbert.files import staged_folder
-from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.text_model import TextModel
 
 PROGRAM, PARAMS, FACTS = "program.jax_export", "params.npz", "export.json"
 """The files of the folder."""
@@ -36,7 +35,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def to_stablehlo(
-    model: SentenceTransformer | CrossEncoder,
+    model: TextModel,
     path: str | os.PathLike,
     *,
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
@@ -51,8 +50,8 @@ def to_stablehlo(
     first reaches `path`. An existing folder keeps its other files.
 
     Args:
-        model: an opened model of any dtype; float32, bfloat16 and int8 matrices are written as they
-            are.
+        model: an opened SentenceTransformer or CrossEncoder of any dtype; float32, bfloat16 and
+            int8 matrices are written as they are.
         path: the folder to write.
         platforms: the platforms that the program runs on: some of `PLATFORMS`.
         task: chooses a route, for a model with several routes.

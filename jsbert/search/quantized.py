@@ -1,5 +1,7 @@
 """Search for the k nearest vectors in a corpus of codes, with float queries."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Mapping
 

@@ -1,5 +1,6 @@
 """`SentenceTransformer` with the peer's signatures."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -101,7 +102,8 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
             modules: put the model together from these, in place of a folder; see `modules`.
             model_kwargs: "dtype" (or "torch_dtype") and "attn_implementation".
             processor_kwargs: "model_max_length". `tokenizer_kwargs` is another name.
-            backend: "torch" and "jax" both mean JAX.
+            backend: "torch" and "jax" both mean JAX; "onnx" and "openvino" are jsbert's backends of
+                these names, which take only the folder's own weights.
 
         Raises:
             OSError: if the model or a file does not exist.
@@ -139,8 +141,11 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
             raise ValueError("give model_name_or_path or modules, not both")
         else:
             parts, own = put_together(modules)
+            if options.pop("backend") != "jax":
+                raise ValueError(f"backend={backend!r} opens a folder; save the model first")
             options = {"dtype": "float32", "attn_implementation": "auto"} | own | options
-            parts = with_settings(parts, **settings)
+            changed = with_settings(parts.settings, **settings)
+            parts = dataclasses.replace(parts, settings=changed)
             self._set_up_from(parts, device, **options, shard_params=False)
         if limit is not None:
             self.max_seq_length = min(limit, self.max_seq_length)

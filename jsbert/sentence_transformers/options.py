@@ -7,8 +7,9 @@ from jsbert.activations import activation_name
 from jsbert.checks import shown
 from jsbert.sentence_transformers.missing import CARD, refuse
 
-BACKENDS = ("torch", "jax")
-"""The peer's default counts as JAX, so that scripts that name it go on."""
+BACKENDS = {"torch": "jax", "jax": "jax", "onnx": "onnx", "openvino": "openvino"}
+"""jsbert's backend for that of the peer. The peer's default counts as JAX, so that scripts that
+name it go on."""
 
 WAYS = {
     "trust_remote_code": "jsbert never runs code from a checkpoint; leave the option out",
@@ -34,7 +35,7 @@ def constructor_options(
     Args:
         model_kwargs: "dtype" or "torch_dtype", and "attn_implementation".
         tokenizer_kwargs: "model_max_length".
-        backend: "torch" or "jax"; both mean JAX.
+        backend: "torch" or "jax", which both mean JAX; or "onnx" or "openvino".
         **others: the options of `WAYS`, which must not be given.
 
     Raises:
@@ -44,10 +45,11 @@ def constructor_options(
     refuse("the model", others, WAYS)
     if backend not in BACKENDS:
         raise ValueError(
-            f"backend={backend!r} is not supported; jsbert computes with JAX, and jsbert.export "
-            "writes ONNX for other runtimes"
+            f"backend={backend!r} is not supported; choose one of "
+            f"{', '.join(map(repr, BACKENDS))}; 'torch' means JAX"
         )
-    return attended(model_kwargs), limit_of(tokenizer_kwargs)
+    options = {"backend": BACKENDS[backend]} | attended(model_kwargs)
+    return options, limit_of(tokenizer_kwargs)
 
 
 def attended(model_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -104,9 +106,9 @@ def activation_of(activation: Any) -> str:
 
 def _dtype(value: Any) -> str:
     name = str(value).removeprefix("torch.")
-    names = {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}
+    names = {name: name for name in ("float32", "bfloat16", "int8", "auto")}
     if name not in names:
         raise ValueError(
-            f"model_kwargs: dtype={name} is not supported; choose float32, bfloat16 or auto"
+            f"model_kwargs: dtype={name} is not supported; choose float32, bfloat16, int8 or auto"
         )
     return names[name]

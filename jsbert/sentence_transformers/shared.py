@@ -85,8 +85,8 @@ class DropIn(TextModel):
         return modality == "text"
 
     def get_backend(self) -> str:
-        """Return "jax"."""
-        return "jax"
+        """Return "jax", "onnx" or "openvino"."""
+        return self.backend
 
     def get_model_kwargs(self) -> list[str]:
         """Return the names of further arguments of the forward pass: none."""
