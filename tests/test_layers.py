@@ -23,7 +23,7 @@ ROWS = [
         "text_model", "pool", "outputs", "sentence_transformer", "cross_encoder", "shortcut", "train",
         "evaluate", "adapters", "export",
     },
-    {"util", "cli"},
+    {"util", "cli", "serve"},
     {"sentence_transformers"},
     {"__init__", "__main__"},
 ]  # fmt: skip
@@ -38,6 +38,12 @@ ONLY_IN = {
     "orbax": {"train"},
     "grain": {"train"},
     "typer": {"cli"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "pydantic": {"serve"},
+    "uvicorn": {"serve"},
+    "prometheus_client": {"serve"},
+    "orjson": {"serve"},
 }
 """Libraries, and the rooms that may import them."""
 

@@ -54,6 +54,8 @@ class Engine:
         tokenizer: splits strings and pairs; its `max_length` is the limit of all texts. Can be set.
         placement: the devices, and how arrays are placed on them.
         compile_seconds: the time spent on compiling programs so far.
+        num_tokens: the number of tokens of all texts that streams have computed so far.
+        num_padded_tokens: the same with padding: the sizes of the arrays.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Engine:
         self._programs: dict[tuple, Future[Callable]] = {}
         self._lock = threading.Lock()
         self.compile_seconds = 0.0
+        self.num_tokens = self.num_padded_tokens = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs: params on the host, tokenizer and size of the vocabulary.
@@ -186,6 +189,9 @@ class Engine:
                 # while the host prepares the next batches.
                 arrays = pad(tokens, batch, SLOTS) | values
                 outputs = self.compute(function, arrays, params=params)
+                with self._lock:
+                    self.num_tokens += int(tokens.lengths[batch.indices].sum())
+                    self.num_padded_tokens += batch.rows * batch.length
                 for output in jax.tree.leaves(outputs):
                     output.copy_to_host_async()
                 in_flight.append((positions[batch.indices], batch, outputs))

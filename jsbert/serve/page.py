@@ -1,0 +1,46 @@
+"""The pages of a server, without scripts and without any outside address."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>jsbert serve</title>
+<style>:root { color-scheme: light dark } body { font: 16px/1.5 system-ui; max-width: 60rem;
+margin: 2rem auto; padding: 0 1rem } pre { overflow: auto } code { font-size: .9em }</style>
+"""
+
+
+def start_page(models: Sequence[str]) -> str:
+    """Return the page of `/`: the models, and where to look."""
+    names = "".join(f"<li><code>{html.escape(name)}</code></li>" for name in models)
+    return (
+        f"{HEAD}<h1>jsbert serve</h1><ul>{names}</ul>"
+        '<p><a href="/docs">endpoints</a>, <a href="/health">health</a>, '
+        '<a href="/metrics">metrics</a></p>\n'
+    )
+
+
+def documentation(openapi: Mapping[str, Any]) -> str:
+    """Return the page of `/docs`: every endpoint with the schema of its body, from an OpenAPI
+    description."""
+    schemas = openapi.get("components", {}).get("schemas", {})
+    parts = []
+    for path, methods in openapi["paths"].items():
+        for method, endpoint in methods.items():
+            title = html.escape(f"{method.upper()} {path}")
+            parts.append(f"<h2><code>{title}</code></h2>")
+            parts.append(f"<p>{html.escape(endpoint.get('description', ''))}</p>")
+            content = endpoint.get("requestBody", {}).get("content", {})
+            for body in content.values():
+                name = body["schema"].get("$ref", "").rpartition("/")[2]
+                text = json.dumps(schemas.get(name, body["schema"]), indent=1)
+                parts.append(
+                    f"<details><summary>body</summary><pre>{html.escape(text)}</pre></details>"
+                )
+    return (
+        f"{HEAD}<h1>Endpoints</h1><p>As OpenAPI: <a href='/openapi.json'>openapi.json</a></p>"
+        + "\n".join(parts)
+        + "\n"
+    )
