@@ -68,7 +68,7 @@ class Server(uvicorn.Server):
             make_app(serving),
             log_config=None,
             access_log=False,
-            log_level="warning",
+            log_level="error",
             server_header=False,
             ws="none",
             lifespan="on",

@@ -14,13 +14,16 @@ collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 
 @contextlib.contextmanager
-def running(models, **options):
-    """Run a server with these models {name: model}, and give its `Serving` and its address."""
+def running(models, *, wait_for=None, **options):
+    """Run a server with these models {name: model}, and give its `Serving` and its address, when it
+    is ready. With an event `wait_for`, give them at once; the models open when the event is set."""
     from jsbert.serve.server import Server
     from jsbert.serve.serving import Serving
     from jsbert.serve.settings import Settings
 
     def open_models(catalogue):
+        if wait_for is not None:
+            wait_for.wait()
         for name, model in models.items():
             catalogue.add(name, model)
 
@@ -31,8 +34,9 @@ def running(models, **options):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            until(lambda: serving.state != "warming", 60)
-            assert serving.state == "ready", serving.error
+            if wait_for is None:
+                until(lambda: serving.state != "warming", 60)
+                assert serving.state == "ready", serving.error
             yield serving, f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
