@@ -56,6 +56,7 @@ class Job:
         self._ends = np.cumsum(tokens.lengths[self._order])  # the tokens up to each text
         self._next = 0
         self._found: list = [None] * len(tokens.lengths)
+        self._missing = len(tokens.lengths)
 
     @property
     def num_tokens(self) -> int:
@@ -79,11 +80,11 @@ class Job:
         self._next = end
         return positions, int(self._ends[end - 1] - before)
 
-    def put(self, positions: np.ndarray, rows: Rows) -> bool:
-        """Keep the results of texts that were taken. Return whether all results are there."""
-        for position, row in zip(positions.tolist(), rows, strict=True):
-            self._found[position] = row
-        return self.is_taken and not any(row is None for row in self._found)
+    def put(self, position: int, row: np.ndarray) -> bool:
+        """Keep the result of one text that was taken. Return whether it was the last."""
+        self._found[position] = row
+        self._missing -= 1
+        return not self._missing
 
     @property
     def results(self) -> list[np.ndarray]:

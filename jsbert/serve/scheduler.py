@@ -8,13 +8,10 @@ import numpy as np
 
 from jsbert.serve.jobs import Job, Program
 
-BATCHES = 2
-"""The size of a round, in full batches of the device. Larger rounds pad less. In smaller rounds a
-request that comes meanwhile waits for less."""
-
-PIECES = 2
-"""A job gives at most this share of a batch (1 / PIECES) at its turn, so that no job waits behind a
-whole large request."""
+BATCHES = 4
+"""The size of a round, in full batches of the device. Larger rounds pad less: by the plans of
+sentences in requests of 32, the padding is 27 % of what is computed with 2, 20 % with 4, 18 % with
+8. In smaller rounds a request that comes meanwhile waits for less."""
 
 
 class Piece(NamedTuple):
@@ -34,8 +31,9 @@ class Round(NamedTuple):
 class Scheduler:
     """A queue of jobs. The event loop adds jobs, and one worker takes rounds.
 
-    First come, first served, by pieces: at its turn a job gives a piece, and a job with texts left
-    goes to the end of the queue. So a large request delays a small one by one piece.
+    First come, first served, by pieces: at its turn a job gives a piece of at most one batch, and a
+    job with texts left goes to the end of the queue. So a large request delays a small one by one
+    piece.
 
     Attributes:
         max_tokens: the number of tokens that may be in the queue, or be computed, at a time.
@@ -104,7 +102,7 @@ class Scheduler:
                 if job.program != program:
                     others.append(job)
                     continue
-                positions, num_tokens = job.take(min(room, budget // PIECES))
+                positions, num_tokens = job.take(min(room, budget))
                 pieces.append(Piece(job, positions))
                 room -= num_tokens
                 if not job.is_taken:

@@ -58,37 +58,34 @@ class Worker:
         first()
         while (taken := self._scheduler.take()) is not None:
             try:
-                done = self._compute(taken)
+                self._compute(taken)
             except Exception as error:
                 self._call(self._fail, [piece.job for piece in taken.pieces], error)
-            else:
-                self._call(self._finish, done)
 
-    def _compute(self, taken: Round) -> list[Job]:
-        """Compute a round. Return the jobs whose last results came."""
+    def _compute(self, taken: Round) -> None:
+        """Compute a round. A job whose last result comes is finished at once, while the device
+        computes the rest of the round."""
         pieces, program = taken.pieces, taken.program
         tokens, started = _joined(pieces), time.perf_counter()
         before = program.engine.num_tokens, program.engine.num_padded_tokens
-        rows: list = [None] * len(tokens.lengths)
-        for positions, outputs in program.engine.stream(
+        texts = [(job, position) for job, positions in pieces for position in positions.tolist()]
+        for places, outputs in program.engine.stream(
             program.function, tokens, packs=program.packs, scalars=dict(program.scalars)
         ):
-            for position, row in zip(positions.tolist(), program.rows(outputs), strict=True):
-                rows[position] = row
+            done = []
+            for place, row in zip(places.tolist(), program.rows(outputs), strict=True):
+                job, position = texts[place]
+                if job.put(position, row):
+                    done.append(job)
+            if done:
+                self._call(self._finish, done)
         self._metrics.count_round(
             program.engine.num_tokens - before[0],
             program.engine.num_padded_tokens - before[1],
-            len(rows),
+            len(texts),
         )
         self._tokens += len(tokens.ids)
         self._seconds += time.perf_counter() - started
-        done, start = [], 0
-        for job, positions in pieces:
-            end = start + len(positions)
-            if job.put(positions, rows[start:end]):
-                done.append(job)
-            start = end
-        return done
 
     def _call(self, function: Callable, *args: object) -> None:
         # The loop is closed if the server ended while a round was computed: nobody waits then.
