@@ -2,6 +2,7 @@
 sentence-transformers, and with infinity_emb.
 
 python -m benchmarks.serve [--quick] [--infinity PYTHON]
+needs the extras `bench` and `serve`, and `parity` for the plain server.
 
 The model is all-MiniLM-L6-v2. Loads: one sentence a request by 1, 8 and 64 clients; one text of
 mixed length (four of five short, one of five long) by 16 clients; 32 sentences a request by 8

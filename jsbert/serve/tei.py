@@ -210,7 +210,7 @@ def router(serving: Serving) -> APIRouter:
     async def info() -> Json:
         """Return what is served, and the limits."""
         served, settings = serving.catalogue.any(), serving.settings
-        kind: dict = {"classifier": {"id2label": {}}}
+        kind: dict
         if isinstance(served, Scorer):
             labels = {str(index): label for index, label in enumerate(served.labels)}
             name = "reranker" if len(labels) == 1 else "classifier"
