@@ -129,11 +129,16 @@ class Gate:
                         raise ServeError(
                             "full", "too many large requests; try again later", retry_seconds=1
                         )
-            yield b"".join(chunks)
         except TimeoutError:
+            self._held_bytes -= held
             raise ServeError(
                 "slow", f"the body did not come within {settings.timeout_seconds:g} seconds"
             ) from None
+        except BaseException:
+            self._held_bytes -= held
+            raise
+        try:
+            yield b"".join(chunks)
         finally:
             self._held_bytes -= held
 

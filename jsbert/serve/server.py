@@ -61,7 +61,7 @@ def serve(settings: Settings, open_models: Callable[[Catalogue], None]) -> None:
 
 class Server(uvicorn.Server):
     """uvicorn's server with another end: it answers what is queued while new requests get 503, and
-    exits with 0. It also closes connections that send no request in time."""
+    exits with 0. It also cuts connections that send no request in time."""
 
     def __init__(self, serving: Serving):
         config = uvicorn.Config(
@@ -105,8 +105,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _close_waiting(self) -> None:
-        """Close connections that have sent no whole headers for the allowed time. uvicorn itself
-        closes those that are idle after an answer."""
+        """Cut connections that have sent no whole headers, or have not read their answer, for the
+        allowed time. uvicorn itself closes those that are idle after an answer."""
         now = time.monotonic()
         longest = max(self._serving.settings.timeout_seconds, KEEP_ALIVE_SECONDS)
         before, self._waiting = self._waiting, {}
@@ -117,6 +117,6 @@ class Server(uvicorn.Server):
             known, since = before.get(connection, (cycle, now))
             since = since if known is cycle else now
             if now - since > longest:
-                connection.transport.close()
+                connection.transport.abort()
             else:
                 self._waiting[connection] = cycle, since
