@@ -24,6 +24,13 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for a free one.")] = 8080,
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Texts that the page at / shows at its start: a text, csv or tsv file.",
+            show_default="none",
+        ),
+    ] = None,
     api_key_file: Annotated[
         str | None,
         typer.Option(
@@ -66,6 +73,7 @@ def serve(
     from jsbert.serve import check_installed
 
     check_installed()
+    from jsbert.serve.corpus import read_corpus
     from jsbert.serve.server import serve as run
     from jsbert.serve.settings import Settings, read_keys
 
@@ -83,6 +91,7 @@ def serve(
     )
     if not settings.keys and host not in ("127.0.0.1", "::1", "localhost"):
         typer.echo(f"jsbert: warning: anyone who reaches {host} can use this server", err=True)
+    start = None if corpus is None else read_corpus(corpus)
     # Find the folders now, so that a wrong name is an error before anything listens.
     folders = [(name, find_model(source)) for name, source in map(_named, models or ())]
     if not models:
@@ -102,7 +111,7 @@ def serve(
             )
             catalogue.add(name, opened)
 
-    run(settings, open_models)
+    run(settings, open_models, start)
 
 
 def _named(source: str) -> tuple[str, str]:

@@ -9,12 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from jsbert.serve import cohere, openai, tei
+from jsbert.serve import cohere, explore, openai, tei
 from jsbert.serve.answers import Json
+from jsbert.serve.corpus import Corpus
 from jsbert.serve.errors import ServeError, form_of, of_validation
 from jsbert.serve.gate import CLIENT_GONE, Gate
 from jsbert.serve.metrics import CONTENT_TYPE
-from jsbert.serve.page import documentation, start_page
+from jsbert.serve.page import documentation
 from jsbert.serve.serving import ClientGone, Serving
 from jsbert.version import VERSION
 
@@ -22,9 +23,9 @@ STOP_SECONDS = 2.0
 """The time that the worker has to finish what it computes, when the server ends."""
 
 
-def make_app(serving: Serving) -> ASGIApp:
+def make_app(serving: Serving, corpus: Corpus | None = None) -> ASGIApp:
     """Return the ASGI application of a server. Its start opens the models, its end stops the
-    worker."""
+    worker. `corpus` is what the page shows at its start."""
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -43,6 +44,7 @@ def make_app(serving: Serving) -> ASGIApp:
     )
     for routes in (openai, tei, cohere):
         app.include_router(routes.router(serving))
+    app.include_router(explore.router(serving, corpus))
 
     @app.get("/health", tags=["Operation"])
     async def health() -> Json:
@@ -58,10 +60,6 @@ def make_app(serving: Serving) -> ASGIApp:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return Response(documentation(app.openapi()), media_type="text/html")
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return Response(start_page(list(serving.catalogue.all)), media_type="text/html")
 
     _handle_errors(app)
     paths = {getattr(route, "path", "") for route in app.routes}

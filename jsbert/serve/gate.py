@@ -14,11 +14,12 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jsbert.serve.errors import ServeError, form_of
+from jsbert.serve.explore import FILES
 from jsbert.serve.serving import ClientGone, Serving
 
 logger = logging.getLogger("jsbert.serve")
 
-OPEN = ("/", "/health", "/docs", "/openapi.json")
+OPEN = ("/health", "/docs", "/openapi.json", *FILES)
 """The paths that need no key: they show nothing of what clients sent."""
 
 CLIENT_GONE = 499

@@ -1,8 +1,8 @@
-"""The pages of a server, without scripts and without any outside address."""
+"""The page of `/docs`, without scripts and without any outside address."""
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
@@ -10,16 +10,6 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
 <style>:root { color-scheme: light dark } body { font: 16px/1.5 system-ui; max-width: 60rem;
 margin: 2rem auto; padding: 0 1rem } pre { overflow: auto } code { font-size: .9em }</style>
 """
-
-
-def start_page(models: Sequence[str]) -> str:
-    """Return the page of `/`: the models, and where to look."""
-    names = "".join(f"<li><code>{html.escape(name)}</code></li>" for name in models)
-    return (
-        f"{HEAD}<h1>jsbert serve</h1><ul>{names}</ul>"
-        '<p><a href="/docs">endpoints</a>, <a href="/health">health</a>, '
-        '<a href="/metrics">metrics</a></p>\n'
-    )
 
 
 def documentation(openapi: Mapping[str, Any]) -> str:

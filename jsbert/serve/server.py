@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from jsbert.serve.app import make_app
+from jsbert.serve.corpus import Corpus
 from jsbert.serve.models import Catalogue
 from jsbert.serve.serving import Serving
 from jsbert.serve.settings import Settings
@@ -29,7 +30,9 @@ CLOSE_SECONDS = 2
 """The time that the last answers have to be written, when the server ends."""
 
 
-def serve(settings: Settings, open_models: Callable[[Catalogue], None]) -> None:
+def serve(
+    settings: Settings, open_models: Callable[[Catalogue], None], corpus: Corpus | None = None
+) -> None:
     """Listen, open the models, and answer until SIGTERM or SIGINT.
 
     The first signal stops new requests; what is queued is answered. A second one ends the process
@@ -38,6 +41,7 @@ def serve(settings: Settings, open_models: Callable[[Catalogue], None]) -> None:
     Args:
         settings: where to listen, and what is allowed.
         open_models: adds the models to a catalogue; called in another thread.
+        corpus: what the page shows at its start.
 
     Raises:
         OSError: if the address cannot be used.
@@ -50,7 +54,7 @@ def serve(settings: Settings, open_models: Callable[[Catalogue], None]) -> None:
     serving = Serving(settings, open_models)
     print(f"jsbert: listening on http://{shown}:{port}", file=sys.stderr, flush=True)
     logging.basicConfig(level=logging.WARNING, format="jsbert: %(levelname)s: %(message)s")
-    Server(serving).run(sockets=[listener])
+    Server(serving, corpus).run(sockets=[listener])
     if serving.error is not None:
         raise serving.error
     print("jsbert: ended", file=sys.stderr, flush=True)
@@ -63,9 +67,9 @@ class Server(uvicorn.Server):
     """uvicorn's server with another end: it answers what is queued while new requests get 503, and
     exits with 0. It also cuts connections that send no request in time."""
 
-    def __init__(self, serving: Serving):
+    def __init__(self, serving: Serving, corpus: Corpus | None = None):
         config = uvicorn.Config(
-            make_app(serving),
+            make_app(serving, corpus),
             log_config=None,
             access_log=False,
             log_level="error",

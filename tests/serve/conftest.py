@@ -14,7 +14,7 @@ collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 
 @contextlib.contextmanager
-def running(models, *, wait_for=None, **options):
+def running(models, *, wait_for=None, corpus=None, **options):
     """Run a server with these models {name: model}, and give its `Serving` and its address, when it
     is ready. With an event `wait_for`, give them at once; the models open when the event is set."""
     from jsbert.serve.server import Server
@@ -30,7 +30,7 @@ def running(models, *, wait_for=None, **options):
     options = {"warm_tokens": 4, "port": 0} | options
     serving = Serving(Settings(**options), open_models)
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        server = Server(serving)
+        server = Server(serving, corpus)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -287,7 +287,7 @@ def test_a_body_that_is_too_large_is_refused(client, served):
 
 
 def test_the_pages_and_the_description(client):
-    assert "tiny" in client.get("/").text
+    assert "jsbert" in client.get("/").text
     assert "POST /v1/embeddings" in client.get("/docs").text
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/embeddings", "/embed", "/v1/rerank", "/health", "/metrics"} <= set(paths)
