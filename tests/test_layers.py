@@ -23,7 +23,7 @@ ROWS = [
         "text_model", "pool", "outputs", "sentence_transformer", "cross_encoder", "shortcut", "train",
         "evaluate", "adapters", "export", "runtimes",
     },
-    {"util", "cli"},
+    {"util", "cli", "serve"},
     {"sentence_transformers", "integrations"},
     {"__init__", "__main__"},
 ]  # fmt: skip
@@ -39,6 +39,12 @@ ONLY_IN = {
     "grain": {"train"},
     "openvino": {"runtimes"},
     "typer": {"cli"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "pydantic": {"serve"},
+    "uvicorn": {"serve"},
+    "prometheus_client": {"serve"},
+    "orjson": {"serve"},
 }
 """Libraries, and the rooms that may import them."""
 

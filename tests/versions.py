@@ -14,8 +14,8 @@ TABLE = "[tool.jsbert.last-green]\n"
 PACKAGES = [
     "torch", "transformers", "sentence-transformers", "peft", "accelerate", "tokenizers", "jax",
     "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "safetensors",
-    "huggingface-hub", "datasets", "pyarrow", "onnx", "onnxruntime", "typer", "pytest",
-    "hypothesis", "beartype", "jaxtyping",
+    "huggingface-hub", "datasets", "pyarrow", "onnx", "onnxruntime", "typer", "fastapi", "uvicorn",
+    "openai", "pytest", "hypothesis", "beartype", "jaxtyping",
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from jsbert.cli.export import export
 from jsbert.cli.info import info
 from jsbert.cli.rank import rank
 from jsbert.cli.search import search
+from jsbert.cli.serve import serve
 from jsbert.cli.similarity import similarity
 from jsbert.cli.train import TrainCommand, train
 from jsbert.version import VERSION
@@ -44,7 +45,7 @@ def paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-COMMANDS = (encode, similarity, search, rank, eval, train, info, convert, export)
+COMMANDS = (encode, similarity, search, rank, serve, eval, train, info, convert, export)
 
 app = typer.Typer(
     name="jsbert", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None

@@ -8,6 +8,7 @@ texts. On a CPU the rows of a batch are padded texts. On accelerators a row may 
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -61,10 +62,14 @@ class TextStream:
         tokenizer: splits strings and pairs; its `max_length` is the limit of all texts. Can be set.
         placement: says how many devices compute, and how large a full batch is.
         compile_seconds: the time spent on compiling programs so far.
+        num_tokens: the number of tokens of all texts that streams have computed so far.
+        num_padded_tokens: the same with padding: the sizes of the arrays.
     """
 
     def __init__(self, tokenizer: Tokenizer, placement: Place, *, vocab_size: int):
         self.tokenizer, self.placement, self._vocab_size = tokenizer, placement, vocab_size
+        self.num_tokens = self.num_padded_tokens = 0
+        self._counting = threading.Lock()
 
     compile_seconds: float = 0.0
 
@@ -159,6 +164,9 @@ class TextStream:
                 # computes while the host prepares the next batches.
                 arrays = pad(tokens, batch, SLOTS) | values
                 outputs = compute(arrays)
+                with self._counting:
+                    self.num_tokens += int(tokens.lengths[batch.indices].sum())
+                    self.num_padded_tokens += batch.rows * batch.length
                 in_flight.append((positions[batch.indices], batch, outputs))
                 # Wait for the oldest batch only: a few batches stay ahead, and memory is bounded.
                 if len(in_flight) > IN_FLIGHT:

@@ -7,7 +7,7 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import tokenizers
 from tokenizers import normalizers, processors
@@ -22,6 +22,17 @@ TYPED_CLASSES = (BERT_CLASSES - {"DistilBert"}) | {"ConvBert", "DebertaV2"}
 SHORTEST = 3
 """The least sensible limit: one token between two special tokens. With a limit below the number of
 special tokens, `tokenizers` does not cut at all."""
+
+
+class Span(NamedTuple):
+    """A token, and its place in the text: characters `start` up to, but not including, `stop`.
+    Special tokens have no place, nor have the tokens of tokenizers that run in Python."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +170,30 @@ class Tokenizer:
                 if len(encoding) >= self.max_length and encoding.overflowing
             ],
         )
+
+    def spans(self, text: str) -> list[Span]:
+        """The tokens of one text with their places in it, special tokens included, cut to
+        `max_length`."""
+        encoding = self.backend.encode(text)
+        if not isinstance(self.backend, tokenizers.Tokenizer):
+            words = self.backend.tokenizer.convert_ids_to_tokens(encoding.ids)
+            marks = encoding.special_tokens_mask
+            return [
+                Span(token, word, bool(mark), None, None)
+                for token, word, mark in zip(encoding.ids, words, marks, strict=True)
+            ]
+        return [
+            Span(token, word, True, None, None)
+            if mark
+            else Span(token, text[start:stop], False, start, stop)
+            for token, word, mark, (start, stop) in zip(
+                encoding.ids,
+                encoding.tokens,
+                encoding.special_tokens_mask,
+                encoding.offsets,
+                strict=True,
+            )
+        ]
 
     @functools.cached_property
     def gives_types(self) -> bool:
