@@ -41,7 +41,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
-    "pydantic": {"serve"},
+    "pydantic": {"serve", "integrations"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
     "orjson": {"serve"},
