@@ -317,10 +317,10 @@ def _trunk(shape):
     return base_shape(parts)
 
 
-def base_shape(parts: BiEncoderParts, family: ModuleType = bert) -> BiEncoderParts:
+def base_shape(parts: BiEncoderParts, family: ModuleType = bert, **sizes: int) -> BiEncoderParts:
     """Return a bi-encoder with the tokenizer and the settings of `parts`, and the family's base
-    size with random weights."""
-    config = family.Config(vocab_size=parts.config.encoder.vocab_size)
+    size, or other `sizes`, with random weights."""
+    config = family.Config(vocab_size=parts.config.encoder.vocab_size, **sizes)
     params = {"encoder": jax.jit(encoders.init, static_argnums=0)(config, jax.random.key(0))}
     return dataclasses.replace(
         parts, config=dataclasses.replace(parts.config, encoder=config), params=params

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     report.print_circumstances(values)
     generator = np.random.default_rng(0)
     corpus, queries = (
-        _unit_vectors(generator, count) for count in (options.corpus, options.queries)
+        unit_vectors(generator, count) for count in (options.corpus, options.queries)
     )
     seconds: dict[str, list[float]] = {"jsbert": [], "faiss": []}
     rates, agreement = [], None
@@ -90,7 +90,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     return values
 
 
-def _unit_vectors(generator, count):
+def unit_vectors(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Return random vectors of length 1, (count, 384) float32."""
     vectors = generator.standard_normal((count, 384), np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

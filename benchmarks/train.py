@@ -31,8 +31,9 @@ WORKERS = {
         recipe = Recipe(max_steps=job["steps"], batch_size=job["batch_size"], dtype=job["dtype"],
                         log_steps=1, epochs=job["epochs"], checkpoint_steps=10**9,
                         packing=job["packing"])
-        model = SentenceTransformer(job["model"])
-        fit(model, Source(Examples.from_columns(job["columns"]), "cosine"), job["out"], recipe)
+        model = SentenceTransformer(job["model"], device=job["device"])
+        examples = Examples.from_columns(job["columns"])
+        fit(model, Source(examples, job["objective"]), job["out"], recipe)
         lines = [json.loads(line) for line in open(os.path.join(job["out"], "metrics.jsonl"))]
         print(json.dumps({"seconds": [line["seconds"] for line in lines],
                           "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
@@ -51,17 +52,22 @@ WORKERS = {
             def on_train_begin(self, *a, **k):
                 self.began, self.seconds = time.perf_counter(), []
             def on_step_end(self, *a, **k):
+                if torch.cuda.is_available() and len(self.seconds) + 1 in job["waits"]:
+                    torch.cuda.synchronize()
                 self.seconds.append(time.perf_counter() - self.began)
         clock = Clock()
-        model = SentenceTransformer(job["model"], device="cpu")
+        device = {"gpu": "cuda"}.get(job["device"], "cpu")
+        model = SentenceTransformer(job["model"], device=device)
         arguments = SentenceTransformerTrainingArguments(
             job["out"], max_steps=job["steps"], per_device_train_batch_size=job["batch_size"],
             learning_rate=2e-5, warmup_steps=0.1, weight_decay=0.01,
             bf16=job["dtype"] == "bfloat16", save_strategy="no", report_to="none",
-            use_cpu=True, disable_tqdm=True, logging_steps=10**9)
+            use_cpu=device == "cpu", disable_tqdm=True, logging_steps=10**9)
         data = datasets.Dataset.from_dict(job["columns"])
+        loss = {"cosine": losses.CosineSimilarityLoss,
+                "multiple-negatives-ranking": losses.MultipleNegativesRankingLoss}
         SentenceTransformerTrainer(model, arguments, train_dataset=data,
-                                   loss=losses.CosineSimilarityLoss(model),
+                                   loss=loss[job["objective"]](model),
                                    callbacks=[clock]).train()
         print(json.dumps({"seconds": clock.seconds,
                           "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
@@ -82,6 +88,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "batch_size": options.batch_size,
         "dtype": options.dtype,
         "epochs": -(-options.steps * options.batch_size // len(columns["score"])),
+        "objective": "cosine",
+        "device": None,  # JAX's first device; sentence-transformers on the CPU
+        "waits": [],
     }
     engines = {"jsbert": ("jsbert", True)}
     if options.padded:
@@ -93,7 +102,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         first, turns = {}, {name: [] for name in engines}
         for turn in range(options.repeats + 1):
             for name, (worker, packing) in engines.items():
-                done = _run(worker, job | {"packing": packing}, pathlib.Path(folder))
+                done = run_worker(worker, job | {"packing": packing}, pathlib.Path(folder))
                 (first.__setitem__(name, done) if turn == 0 else turns[name].append(done))
     skip = options.steps // 2
     results = {}
@@ -142,7 +151,18 @@ def _print(results, options, skip):
     report.print_table(head, rows)
 
 
-def _run(worker, job, folder):
+def run_worker(worker: str, job: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    """Train in a process of its own. Return the seconds after each update, and the peak memory.
+
+    Args:
+        worker: a name of WORKERS.
+        job: the options of the run. "waits" names the updates after which sentence-transformers
+            waits for the GPU; jsbert reads the loss of each update.
+        folder: holds the run's files, and a cache of compiled programs for later runs.
+
+    Raises:
+        RuntimeError: if the worker fails.
+    """
     file = folder / "job.json"
     with tempfile.TemporaryDirectory(dir=folder) as out:
         file.write_text(
@@ -172,7 +192,13 @@ def _columns(options):
             **dict(zip(examples.names, examples.texts, strict=True)),
             "score": examples.labels.tolist(),
         }
-    texts = shuffled(docstring_sentences(), 0)[: 2 * options.steps * options.batch_size]
+    return scored_pairs(
+        shuffled(docstring_sentences(), 0)[: 2 * options.steps * options.batch_size]
+    )
+
+
+def scored_pairs(texts: list[str]) -> dict[str, list]:
+    """Return columns of pairs. Their scores follow from the lengths, and mean nothing."""
     half = len(texts) // 2
     scores = [
         (len(a) + len(b)) % 6 / 5 for a, b in zip(texts[:half], texts[half : 2 * half], strict=True)

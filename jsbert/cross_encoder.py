@@ -13,7 +13,7 @@ from jsbert.checkpoint.find import find_folder
 from jsbert.engine.truncations import OnTruncate, Truncations
 from jsbert.inputs import as_pairs, check_choice, check_positive, renamed
 from jsbert.outputs import pair_logits, progress_bar
-from jsbert.pool import Pool
+from jsbert.pool import Pool, check_pool
 from jsbert.runtimes import Backend, Facts, check_options, graph_folder, open_graph
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 
@@ -292,6 +292,7 @@ class CrossEncoder(TextModel):
         """
         check_positive("batch_size", batch_size)
         check_positive("chunk_size", chunk_size)
+        check_pool(pool)
         self._check_device(device)
         activation = self.activation_fn if activation_fn is None else activation_fn
         if isinstance(activation, str):

@@ -56,7 +56,8 @@ def as_texts(sentences: Any) -> tuple[list, bool]:
     sentences = _plain(sentences)
     if isinstance(sentences, str) or _is_ids(sentences):
         return [sentences], True
-    inputs = _as_list(sentences, "a string, a list of strings, or token ids")
+    wanted = "a string, a list of strings, or token ids"
+    inputs = _as_list(sentences, wanted, "encode_iter, or list(...)")
     if all(isinstance(text, str) for text in inputs):
         return inputs, False
     for index, text in enumerate(inputs):
@@ -145,9 +146,9 @@ def check_positive(name: str, value: Any, *, or_none: bool = True) -> None:
         )
 
 
-def _as_list(values: Any, wanted: str) -> list[Any]:
-    """Return a sequence as a list. Raise TypeError for anything else, with `wanted` in the
-    message."""
+def _as_list(values: Any, wanted: str, way: str = "list(...)") -> list[Any]:
+    """Return a sequence as a list. Raise TypeError for anything else, with `wanted` in the message,
+    and for an iterator with `way`."""
     if hasattr(values, "columns") or hasattr(values, "column_names"):
         raise TypeError(
             f"the input is a table, {type(values).__name__}; give one of its columns, such as "
@@ -158,11 +159,7 @@ def _as_list(values: Any, wanted: str) -> list[Any]:
     if isinstance(values, (bytes, Mapping, AbstractSet, Iterator)) or not hasattr(
         values, "__len__"
     ):
-        hint = (
-            "; for an iterator use encode_iter, or list(...)"
-            if isinstance(values, Iterator)
-            else ""
-        )
+        hint = f"; for an iterator use {way}" if isinstance(values, Iterator) else ""
         raise TypeError(f"the input is {_describe(values)}; give {wanted}{hint}")
     if isinstance(values, np.ndarray):
         if values.ndim == 0:

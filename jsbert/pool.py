@@ -18,6 +18,14 @@ LARGEST_CHUNK = 5000
 """The most texts that a process gets at a time if the caller names no number."""
 
 
+def check_pool(pool: Any) -> None:
+    """Raise TypeError unless `pool` is None or a `Pool`."""
+    if pool is not None and not isinstance(pool, Pool):
+        raise TypeError(
+            f"pool is {type(pool).__name__}; give what model.start_multi_process_pool() returns"
+        )
+
+
 class Pool:
     """Spawned processes, each with a copy of one model. `with` closes the pool at its end.
 

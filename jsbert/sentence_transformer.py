@@ -22,7 +22,7 @@ from jsbert.outputs import (
     progress_bar,
     sentence_vectors,
 )
-from jsbert.pool import Pool
+from jsbert.pool import Pool, check_pool
 from jsbert.quantization import PRECISIONS, Precision, Ranges, quantize_embeddings
 from jsbert.runtimes import Backend, Facts, check_options, graph_folder, open_graph
 from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
@@ -199,18 +199,12 @@ class SentenceTransformer(TextModel):
             cache_folder=cache_folder,
             local_files_only=local_files_only,
         )
-        # Put the options of the caller in place of the folder's settings.
         given: dict[str, Any] = {
+            "prompts": prompts,
             "default_prompt_name": default_prompt_name,
             "similarity_fn_name": similarity_fn_name,
             "truncate_dim": truncate_dim,
         }
-        given = {name: value for name, value in given.items() if value is not None}
-
-        def changed(settings: Any) -> Any:
-            own = {"query": "", "document": ""} | dict(settings.prompts) | _checked_prompts(prompts)
-            return dataclasses.replace(settings, prompts=own, **given)
-
         if backend != "jax":
             graph = graph_folder(
                 folder,
@@ -220,19 +214,13 @@ class SentenceTransformer(TextModel):
             facts, self.engine = open_graph(graph, backend, dtype)  # type: ignore[assignment]
             self._encoder = facts  # type: ignore[assignment]  # it stands in for the config
             self._config: Config | Facts = facts
-            self._set_settings(changed(facts))
+            self._set_settings(_overruled(facts, **given))
             self.router = None
             return
         from jsbert.checkpoint import read_bi_encoder
 
-        parts = read_bi_encoder(folder, pooling=pooling)
-        self._set_up_from(
-            dataclasses.replace(parts, settings=changed(parts.settings)),
-            device,
-            dtype,
-            attn_implementation,
-            shard_params,
-        )
+        parts = with_settings(read_bi_encoder(folder, pooling=pooling), **given)
+        self._set_up_from(parts, device, dtype, attn_implementation, shard_params)
 
     @classmethod
     def from_parts(
@@ -421,6 +409,7 @@ class SentenceTransformer(TextModel):
             check_choice("ranges", ranges, ("batch",))
         self._check_device(device)
         check_positive("chunk_size", chunk_size)
+        check_pool(pool)
         texts, is_single = as_texts(inputs)
         # Encode. With ranges="batch" the vectors stay in float32 until all of them are known.
         code_later = isinstance(ranges, str) and precision != "float32"
@@ -739,6 +728,36 @@ class SentenceTransformer(TextModel):
         if options.get("prompt_name") is None and options.get("prompt") is None:
             options["prompt_name"] = next((name for name in names if name in self.prompts), None)
         return options
+
+
+def with_settings(
+    parts: BiEncoderParts,
+    *,
+    prompts: Mapping[str, str] | None = None,
+    default_prompt_name: str | None = None,
+    similarity_fn_name: str | None = None,
+    truncate_dim: int | None = None,
+) -> BiEncoderParts:
+    """Return the parts with the options of a caller in place of the folder's settings; None keeps
+    the folder's. The prompts are joined, and "query" and "document" are always there.
+
+    Raises:
+        TypeError: if the prompts do not map strings to strings.
+    """
+    given: dict[str, Any] = {
+        "prompts": prompts,
+        "default_prompt_name": default_prompt_name,
+        "similarity_fn_name": similarity_fn_name,
+        "truncate_dim": truncate_dim,
+    }
+    return dataclasses.replace(parts, settings=_overruled(parts.settings, **given))
+
+
+def _overruled(settings: Any, *, prompts: Mapping[str, str] | None, **given: Any) -> Any:
+    """Return `Settings` or `Facts` with the options of a caller that are not None."""
+    own = {"query": "", "document": ""} | dict(settings.prompts) | _checked_prompts(prompts)
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(settings, prompts=own, **given)
 
 
 def _function(config: Config | Facts, output_value: OutputValue) -> Any:

@@ -80,11 +80,14 @@ SIMILARITIES: Mapping[str, tuple[Callable, Callable]] = MappingProxyType(
 
 
 def similarity_name(function: Callable) -> str:
-    """The name in `SIMILARITIES` of a matrix function.
+    """The name in `SIMILARITIES` of a matrix function, or of a model's method `similarity`.
 
     Raises:
         ValueError: for another function.
     """
+    own = getattr(getattr(function, "__self__", None), "similarity_fn_name", None)
+    if getattr(function, "__name__", "") == "similarity" and own in SIMILARITIES:
+        return str(own)
     for name, (matrix, _) in SIMILARITIES.items():
         if function is matrix:
             return name

@@ -218,7 +218,7 @@ def test_train_hands_everything_to_fit(run, tiny_folder, data, tmp_path, fitted)
     options = (
         "--epochs 2 --batch-size 8 --learning-rate 1e-3 --warmup 0 --schedule constant --weight-decay 0 "
         "--max-grad-norm 0 --accumulate 2 --chunk-size 4 --dtype bfloat16 --remat --no-packing --frozen encoder/embeddings "
-        "--frozen layers/0 --no-dropout --seed 3 --mix round-robin --duplicates --no-group-by-label --max-steps 9 --eval-steps 5 "
+        "--frozen layers/0 --no-dropout --seed 3 --mix round-robin --duplicates --no-group-by-label --max-steps 9 --eval-steps 5 --keep-last "
         "--checkpoint-steps 6 --log-steps 1 --num-workers 2"
     )
     sources = (
@@ -256,6 +256,7 @@ def test_train_hands_everything_to_fit(run, tiny_folder, data, tmp_path, fitted)
         group_by_label=False,
         max_steps=9,
         eval_steps=5,
+        keep_best=False,
         checkpoint_steps=6,
         log_steps=1,
         num_workers=2,

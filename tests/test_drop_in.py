@@ -77,7 +77,6 @@ def test_options_of_transformers_become_those_of_jsbert(tiny_folder):
         ({"processor_kwargs": {"padding_side": "left"}}, "allowed is model_max_length"),
         ({"config_kwargs": {"num_labels": 3}}, "change the config.json"),
         ({"model_card_data": {"license": "mit"}}, "edit its README.md"),
-        ({"modules": [1]}, "SentenceTransformer.from_parts"),
     ],
 )
 def test_an_option_that_jsbert_lacks_is_refused_by_name(tiny_folder, options, message):
@@ -294,12 +293,113 @@ def test_a_trainer_of_several_data_sets_and_of_a_cross_encoder(
         evaluator=evaluator,
     )
     assert trainer.train().global_step == 2
-    assert trainer.evaluate() == evaluator(model)
+    found = evaluator(model)
+    assert trainer.evaluate() == {f"eval_{name}": value for name, value in found.items()}
     cross = CrossEncoder(tiny_cross_folder)
     before = cross.predict(PAIRS)
     args = CrossEncoderTrainingArguments(tmp_path / "cross", max_steps=1, disable_tqdm=True)
     CrossEncoderTrainer(cross, args, scored).train()
     assert np.abs(cross.predict(PAIRS) - before).max() > 0
+
+
+class Noting:
+    """A callback that notes what it is called with, and stops after some evaluations."""
+
+    def __init__(self, patience=9):
+        self.events, self.patience = [], patience
+
+    def on_train_begin(self, args, state, control, model, **others):
+        self.events.append(("begin", state.max_steps))
+
+    def on_log(self, args, state, control, logs, **others):
+        self.events.append(("log", state.global_step, sorted(logs)))
+
+    def on_evaluate(self, args, state, control, metrics, **others):
+        self.events.append(("evaluate", state.global_step, state.best_metric))
+        self.patience -= 1
+        control.should_training_stop = self.patience == 0
+
+    def on_train_end(self, args, state, control, **others):
+        self.events.append(("end", state.global_step, state.epoch))
+
+
+def test_a_trainer_scores_held_out_examples_and_calls_callbacks(tiny_folder, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"a": ANCHORS, "b": ANCHORS[::-1], "score": SCORES})
+    model, noting = SentenceTransformer(tiny_folder), Noting(patience=2)
+    args = SentenceTransformerTrainingArguments(
+        tmp_path / "run", per_device_train_batch_size=3, per_device_eval_batch_size=2,
+        num_train_epochs=2, eval_strategy="steps", eval_steps=1, logging_steps=2,
+        disable_tqdm=True, load_best_model_at_end=False, run_name="mine",
+    )  # fmt: skip
+    loss = losses.CosineSimilarityLoss(model)
+    data = {"one": rows, "two": rows.select(range(3))}
+    trainer = SentenceTransformerTrainer(model, args, rows, data, loss, callbacks=[noting])
+    before = trainer.evaluate()
+    assert set(before) == {"eval_loss", "eval_one_loss", "eval_two_loss"}
+    squared = np.square(model.similarity_pairwise(*map(model.encode, (ANCHORS, ANCHORS[::-1])))
+                        - np.asarray(SCORES))  # fmt: skip
+    assert before["eval_one_loss"] == pytest.approx(squared.mean(), abs=1e-6)
+    assert before["eval_two_loss"] == pytest.approx(squared[:3].mean(), abs=1e-6)
+    assert before["eval_loss"] == pytest.approx((squared.sum() + squared[:3].sum()) / 9, abs=1e-6)
+
+    output = trainer.train()
+    assert output.global_step == 2  # stopped by the callback after two evaluations of four
+    assert [event[:2] for event in noting.events] == [
+        ("begin", 4), ("log", 1), ("evaluate", 1), ("log", 2), ("log", 2), ("evaluate", 2),
+        ("end", 2),
+    ]  # fmt: skip
+    assert noting.events[2][2] is None
+    assert noting.events[-1][2] == 1.0
+    history = [line for line in trainer.state.log_history if "eval_loss" in line]
+    assert trainer.state.best_metric == min(line["eval_loss"] for line in history)
+    assert trainer.evaluate(rows)["eval_loss"] == pytest.approx(history[-1]["eval_one_loss"])
+    assert (args.metric_for_best_model, args.greater_is_better) == ("loss", False)
+    assert args.run_name == "mine"
+    assert args.to_dict()["per_device_eval_batch_size"] == 2
+
+
+def test_transformers_early_stopping_stops(tiny_folder, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"a": ANCHORS, "b": ANCHORS[::-1], "score": SCORES})
+    model = SentenceTransformer(tiny_folder)
+    args = SentenceTransformerTrainingArguments(
+        tmp_path / "run", max_steps=9, eval_strategy="steps", eval_steps=1, disable_tqdm=True,
+        load_best_model_at_end=True, metric_for_best_model="eval_pearson_cosine",
+        learning_rate=1e-9,
+    )  # fmt: skip
+    evaluator = EmbeddingSimilarityEvaluator(ANCHORS, ANCHORS[::-1], SCORES)
+    early = transformers.EarlyStoppingCallback(2, early_stopping_threshold=0.1)
+    trainer = SentenceTransformerTrainer(
+        model, args, rows, loss=losses.CosineSimilarityLoss, evaluator=evaluator, callbacks=[early]
+    )
+    assert trainer.train().global_step < 9
+    assert trainer.state.global_step == 3
+
+
+def test_a_callback_that_would_not_be_called_is_refused(model):
+    class Each:
+        def on_step_end(self, *arguments, **options):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="Each has on_step_end, which is not called"):
+        SentenceTransformerTrainer(model, train_dataset={}, callbacks=[Each])
+    trainer = SentenceTransformerTrainer(model, train_dataset={}, callbacks=[Noting])
+    trainer.remove_callback(Noting)
+    assert trainer.callbacks == []
+
+
+def test_a_metric_that_is_not_there_is_named(tiny_folder, tmp_path):
+    model = SentenceTransformer(tiny_folder)
+    columns = {"a": ANCHORS, "b": ANCHORS[::-1], "score": SCORES}
+    evaluator = EmbeddingSimilarityEvaluator(ANCHORS, ANCHORS[::-1], SCORES)
+    loss = losses.CosineSimilarityLoss(model)
+    options = {"eval_strategy": "epoch", "metric_for_best_model": "eval_accuracy"}
+    trainer = trainer_of(model, tmp_path / "run", loss, columns, **options)
+    trainer.evaluator = evaluator
+    with pytest.raises(ValueError, match="is 'accuracy'; the metrics are pearson_cosine"):
+        trainer.train()
 
 
 @pytest.mark.parametrize(
@@ -308,7 +408,6 @@ def test_a_trainer_of_several_data_sets_and_of_a_cross_encoder(
         ({"fp16": True}, "fp16=True is not supported; use bf16=True"),
         ({"report_to": "wandb"}, "losses are in metrics.jsonl"),
         ({"deepspeed": "x.json"}, "deepspeed='x.json' is not supported"),
-        ({"eval_strategy": "epoch"}, "needs load_best_model_at_end=True"),
         ({"use_cpu": True}, "open the model with device='cpu'"),
         ({"eval_strategy": "never"}, "choose 'no', 'epoch' or 'steps'"),
         ({"batch_sampler": "by_length"}, "by_length"),
@@ -331,8 +430,13 @@ def test_samplers_are_options_of_the_recipe():
 
 
 def test_arguments_of_the_trainer_and_the_losses_are_refused_by_name(model):
-    with pytest.raises(ValueError, match="eval_dataset=.* is not supported; give an evaluator"):
-        SentenceTransformerTrainer(model, train_dataset={}, eval_dataset=[1])
+    with pytest.raises(ValueError, match="data_collator=.* is not supported"):
+        SentenceTransformerTrainer(model, train_dataset={}, data_collator=len)
+    trainer = SentenceTransformerTrainer(model, train_dataset={})
+    with pytest.raises(ValueError, match="no evaluator and no eval_dataset"):
+        trainer.evaluate()
+    with pytest.raises(ValueError, match=r"checkpoint='x' .* goes on from output_dir"):
+        trainer.train(resume_from_checkpoint="x")
     with pytest.raises(ValueError, match="train_dataset is None"):
         SentenceTransformerTrainer(model)
     with pytest.raises(ValueError, match="hardness_mode='hard_negatives' is not supported"):
@@ -341,3 +445,59 @@ def test_arguments_of_the_trainer_and_the_losses_are_refused_by_name(model):
         losses.MultipleNegativesRankingLoss(model, directions=("doc_to_doc",))
     with pytest.raises(ValueError, match="similarity_fct="):
         losses.MarginMSELoss(model, similarity_fct=max)
+
+
+def test_an_activation_of_torch_is_taken_by_its_class(cross):
+    torch = pytest.importorskip("torch")
+    for activation in ("Sigmoid", "Identity", "Tanh"):
+        np.testing.assert_array_equal(
+            cross.predict(PAIRS, activation_fn=getattr(torch.nn, activation)()),
+            cross.predict(PAIRS, activation_fn=activation.lower()),
+        )
+    with pytest.raises(ValueError, match="unknown activation 'Softplus'"):
+        cross.predict(PAIRS, activation_fn=torch.nn.Softplus())
+
+
+def test_a_models_similarity_is_a_score_function(model):
+    vectors = model.encode(TEXTS)
+    assert util.semantic_search(vectors, vectors, score_function=model.similarity) == (
+        util.semantic_search(vectors, vectors, score_function=util.cos_sim)
+    )
+
+
+def test_codes_take_the_ranges_of_their_vectors(model):
+    vectors = model.encode(TEXTS)
+    with pytest.warns(UserWarning, match="those of 3 vectors, which are few"):
+        codes = util.quantize_embeddings(vectors, precision="int8")
+    np.testing.assert_array_equal(codes, model.encode(TEXTS, precision="int8"))
+    given = util.quantize_embeddings(vectors, "int8", calibration_embeddings=vectors)
+    np.testing.assert_array_equal(codes, given)
+
+
+def test_what_is_no_pool_is_named(model, cross):
+    for call in (
+        lambda **more: model.encode(TEXTS, **more),
+        lambda **more: cross.predict(PAIRS, **more),
+    ):
+        with pytest.raises(TypeError, match="start_multi_process_pool"):
+            call(pool={"input": 1})
+
+
+def test_an_iterator_and_a_call_say_what_to_do(model, cross):
+    with pytest.raises(TypeError, match=r"for an iterator use list\(\.\.\.\)"):
+        cross.predict(zip("ab", "cd", strict=True))
+    with pytest.raises(TypeError, match="cannot be called; call the pure functions"):
+        model({"input_ids": [1]})
+
+
+def test_a_trainer_takes_input_examples(tiny_folder, tmp_path):
+    model = SentenceTransformer(tiny_folder)
+    examples = [
+        InputExample(texts=[a, b], label=score)
+        for a, b, score in zip(ANCHORS, ANCHORS[::-1], SCORES, strict=True)
+    ]
+    args = SentenceTransformerTrainingArguments(tmp_path / "run", max_steps=1, disable_tqdm=True)
+    for loss in (losses.CosineSimilarityLoss, losses.MultipleNegativesRankingLoss):
+        args.output_dir = str(tmp_path / loss.__name__)
+        trained = SentenceTransformerTrainer(model, args, examples, loss=loss(model)).train()
+        assert trained.global_step == 1

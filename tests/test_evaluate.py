@@ -338,7 +338,7 @@ ERRORS = {
     "the main similarity is 'dot'; choose one of 'cosine'": lambda: EVALUATORS["similarity"](
         main_similarity="dot", similarity_fn_names=["cosine"]
     ),
-    "precision is 'int8'; choose one of 'float32', None": lambda: EVALUATORS["similarity"](precision="int8"),
+    "precision is 'int4'; choose one of 'float32', 'int8'": lambda: EVALUATORS["similarity"](precision="int4"),
     "a name in margin is 'cos'": lambda: EVALUATORS["triplet"](margin={"cos": 1}),
     "of 1 queries 0 have relevant documents": lambda: evaluate.InformationRetrievalEvaluator({"q": "a"}, {"d": "b"}, {"q": []}),
     "an entry of map_at_k is 0": lambda: EVALUATORS["retrieval"](map_at_k=[0]),

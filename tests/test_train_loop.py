@@ -12,7 +12,16 @@ from jsbert.config import CrossConfig
 from jsbert.data import Examples
 from jsbert.encoders import albert, electra, qwen3, static
 from jsbert.losses import cosine_regression
-from jsbert.train import CROSS_ENCODER, Recipe, Source, fit, learning_rate, objective, of_embeddings
+from jsbert.train import (
+    CROSS_ENCODER,
+    HeldOutLoss,
+    Recipe,
+    Source,
+    fit,
+    learning_rate,
+    objective,
+    of_embeddings,
+)
 from jsbert.train.run import Run
 from tests import models
 from tests.test_modules import routed, two_encoders
@@ -83,6 +92,69 @@ def test_a_score_that_is_no_number_is_never_the_best(tiny, tmp_path):
         evaluator=lambda model: {"score": next(scores)},
     )
     assert json.loads((tmp_path / "out" / "recipe.json").read_text())["best"]["step"] == 10
+
+
+def test_a_run_may_end_with_its_last_state(tiny, tmp_path):
+    scores = iter([0.1, 0.9, 0.2, 0.3])
+    recipe = dataclasses.replace(QUICK, keep_best=False)
+    fit(
+        tiny,
+        Source(pairs(), "cosine"),
+        tmp_path / "scored",
+        recipe,
+        evaluator=lambda model: {"first": next(scores)},
+    )
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "plain", recipe)
+    assert weights(tmp_path / "scored") == weights(tmp_path / "plain")
+    assert json.loads((tmp_path / "scored" / "recipe.json").read_text())["best"] is None
+
+
+def test_on_log_gets_the_lines_and_ends_the_run(tiny, tmp_path):
+    seen = []
+
+    def note(line):
+        seen.append(line)
+        return line["step"] == 5 and "score" in line
+
+    source = Source(pairs(), "cosine")
+    model = fit(tiny, source, tmp_path / "out", QUICK, evaluator=first_number, on_log=note)
+    assert seen == lines(tmp_path / "out")
+    assert {line["step"] for line in seen} == {0, 1, 2, 3, 4, 5}
+    # The run is finished: the same call opens the folder.
+    again = fit(tiny, source, tmp_path / "out", QUICK, evaluator=first_number, on_log=note)
+    assert np.array_equal(again.encode("the cat sat"), model.encode("the cat sat"))
+
+
+def test_the_loss_of_held_out_examples_is_a_score(tiny, tmp_path):
+    held_out = HeldOutLoss([Source(pairs(7, 5), "cosine"), Source(pairs(3, 9), "cosent", "two")])
+    found = held_out(tiny)
+    cosines = tiny.similarity_pairwise(*map(tiny.encode, pairs(7, 5).texts))
+    expected = np.square(np.asarray(cosines) - pairs(7, 5).labels).mean()
+    assert found["train_loss"] == pytest.approx(expected, abs=1e-6)
+    mean = (7 * found["train_loss"] + 3 * found["two_loss"]) / 10
+    assert found["loss"] == pytest.approx(mean, abs=1e-6)
+    fit(tiny, Source(pairs(), "cosine"), tmp_path / "out", QUICK, evaluator=held_out)
+    entries = [entry for entry in lines(tmp_path / "out") if "score" in entry]
+    best = json.loads((tmp_path / "out" / "recipe.json").read_text())["best"]
+    assert entries[0]["scores"] == pytest.approx(found)
+    assert best["score"] == min(entry["score"] for entry in entries[1:])
+
+
+def test_the_loss_of_held_out_pairs_of_a_cross_encoder(tiny_cross):
+    found = HeldOutLoss(Source(pairs(7, 5), "mse"), batch_size=4)(tiny_cross)
+    scores = tiny_cross.predict(
+        list(zip(*pairs(7, 5).texts, strict=True)), activation_fn="identity"
+    )
+    expected = np.square(scores - pairs(7, 5).labels).mean()
+    assert found["loss"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_held_out_sources_that_cannot_be_scored_are_refused(tiny):
+    with pytest.raises(ValueError, match=r"named \[\]"):
+        HeldOutLoss([])
+    classes = Examples.from_columns({"a": ["x", "y"], "b": ["y", "x"], "label": [0, 1]})
+    with pytest.raises(ValueError, match="softmax has params of its own"):
+        HeldOutLoss(Source(classes, objective("softmax", num_labels=2)))(tiny)
 
 
 def test_a_cross_encoder_and_its_objective_have_as_many_labels(tmp_path):

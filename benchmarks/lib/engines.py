@@ -71,12 +71,15 @@ class SentenceTransformers:
         place = {"gpu": "cuda"}.get(device, device)
         options = {"dtype": getattr(torch, dtype), "attn_implementation": attn_implementation}
         if is_cross_encoder(folder):
-            model = sentence_transformers.CrossEncoder(folder, device=place, model_kwargs=options)
-            self.run = functools.partial(model.predict, activation_fn=torch.nn.Identity())
-        else:
-            self.run = sentence_transformers.SentenceTransformer(
+            self.model = sentence_transformers.CrossEncoder(
                 folder, device=place, model_kwargs=options
-            ).encode
+            )
+            self.run = functools.partial(self.model.predict, activation_fn=torch.nn.Identity())
+        else:
+            self.model = sentence_transformers.SentenceTransformer(
+                folder, device=place, model_kwargs=options
+            )
+            self.run = self.model.encode
 
     def encode(self, texts: Texts, batch_size: int = 32) -> np.ndarray:
         found = self.run(texts, batch_size=batch_size, show_progress_bar=False)

@@ -1,12 +1,15 @@
-"""The processes of `benchmarks.lib.serve`: start, ask and end them; and the memory of a process."""
+"""Processes with a time limit; the processes of `benchmarks.lib.serve`; the memory of a process."""
 
+import contextlib
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.lib.engines import LIBRARIES, THREADS
@@ -59,6 +62,49 @@ class EngineProcess:
             self.close()
             raise RuntimeError(f"the engine {self.name!r} ended; the last that it said:\n{said}")
         return json.loads(line)
+
+
+def run_limited(
+    command: Sequence[str],
+    limit: float,
+    environment: Mapping[str, str],
+    each_second: Callable[[], None] = lambda: None,
+) -> tuple[str, str]:
+    """Run a command, and kill it and its children after `limit` seconds. Return (the status, the
+    last that the command said). The status is "done", "failed (exit code N)" or "killed after N s".
+
+    Args:
+        command: the program and its arguments.
+        limit: the seconds that the command may take.
+        environment: the variables of the process.
+        each_second: called each second while the command runs.
+    """
+    end = time.perf_counter() + limit
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=pathlib.Path(__file__).parents[2],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that its children can be killed, too
+        )
+        try:
+            while process.poll() is None and time.perf_counter() < end:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, min(1.0, end - time.perf_counter())))
+                each_second()
+            code = process.poll()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        tail = said.read()[-2000:].strip()
+    if code is None:
+        return f"killed after {limit:.0f} s", tail
+    return ("done" if code == 0 else f"failed (exit code {code})"), tail
 
 
 def memory_mb(name: str) -> float | None:

@@ -35,7 +35,7 @@ PACKAGES = (
 def circumstances() -> dict[str, Any]:
     """Return the circumstances on which a number depends."""
     return {
-        "command": without_places("python -m " + " ".join([_module_name(), *sys.argv[1:]])),
+        "command": command(),
         "date": time.strftime("%Y-%m-%d"),
         "commit": _commit(),
         "machine": _machine(),
@@ -45,6 +45,11 @@ def circumstances() -> dict[str, Any]:
             name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)
         },
     }
+
+
+def command() -> str:
+    """Return the command that runs, without the places of its files."""
+    return without_places("python -m " + " ".join([_module_name(), *sys.argv[1:]]))
 
 
 def without_places(command: str) -> str:
@@ -76,6 +81,22 @@ def measure(
         result = function()
         seconds.append(time.perf_counter() - started)
     return seconds, result
+
+
+def in_turns(functions: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
+    """Return the seconds of `repeats` runs of each function. The functions take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratio(values: dict[str, list[float]], one: str, other: str) -> float:
+    """Return the median of `one` divided by the median of `other`."""
+    return statistics.median(values[one]) / statistics.median(values[other])
 
 
 def spread(seconds: list[float], digits: int = 3) -> str:

@@ -39,7 +39,7 @@ class Served:
         kind = next(iter(request))
         texts = json.loads(pathlib.Path(request[kind]).read_text(encoding="utf8"))
         if kind == "tune":
-            return self._tune(texts)
+            return self.tune(texts)
         if kind == "single":
             return {
                 "milliseconds": [1000 * self._encode([text], self.settings)[0] for text in texts]
@@ -49,7 +49,8 @@ class Served:
             np.save(request["out"], vectors)
         return {"seconds": seconds} | (self.engine.about() if hasattr(self.engine, "about") else {})
 
-    def _tune(self, texts):
+    def tune(self, texts: list) -> dict[str, Any]:
+        """Try the engine's settings on the texts, and keep the fastest."""
         tried = []
         for settings in self.engine.settings:
             self._encode(texts, settings)  # The first run compiles and warms up.

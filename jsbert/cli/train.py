@@ -184,6 +184,10 @@ def train(
     eval_steps: Annotated[
         int | None, Option(help="Updates between evaluations.", min=1, show_default="an epoch's")
     ] = None,
+    keep_best: Annotated[
+        bool,
+        Option("--keep-best/--keep-last", help="With --eval-data, which state the run ends with."),
+    ] = True,
     checkpoint_steps: Annotated[int, Option(help="Updates between checkpoints.", min=1)] = 500,
     log_steps: Annotated[int, Option(help="Updates between lines of metrics.jsonl.", min=1)] = 10,
     num_workers: Annotated[int, Option(help="Threads that read and tokenise ahead.", min=1)] = 1,

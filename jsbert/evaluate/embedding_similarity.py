@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
+
+import numpy as np
 
 from jsbert.evaluate.evaluator import (
     Evaluator,
@@ -16,6 +18,7 @@ from jsbert.evaluate.evaluator import (
 )
 from jsbert.inputs import check_choice
 from jsbert.metrics import pearson, spearman
+from jsbert.quantization import PRECISIONS, Precision, quantize_embeddings
 
 
 @dataclass(repr=False, eq=False)
@@ -36,8 +39,9 @@ class EmbeddingSimilarityEvaluator(Evaluator):
         name: see `Evaluator`.
         show_progress_bar: as for `encode`.
         write_csv: see `Evaluator`.
-        precision: "float32": scale the vectors to length 1 first, as the reference does. None: do
-            not scale.
+        precision: scale the vectors to length 1 first, and code them unless it is "float32"; see
+            `jsbert.quantization`. The ranges of "int8" and "uint8" are those of all pairs. Bits are
+            compared as numbers 0 and 1. None: do not scale.
         truncate_dim: as for `encode`.
 
     Reference: sentence-transformers' EmbeddingSimilarityEvaluator.
@@ -52,12 +56,12 @@ class EmbeddingSimilarityEvaluator(Evaluator):
     name: str = ""
     show_progress_bar: bool | None = False
     write_csv: bool = True
-    precision: Literal["float32"] | None = None
+    precision: Precision | None = None
     truncate_dim: int | None = None
 
     def __post_init__(self):
         check_columns(sentences1=self.sentences1, sentences2=self.sentences2, scores=self.scores)
-        check_choice("precision", self.precision, ("float32", None))
+        check_choice("precision", self.precision, (*PRECISIONS, None))
         similarity_names(self.similarity_fn_names, self.main_similarity)
 
     @property
@@ -73,6 +77,9 @@ class EmbeddingSimilarityEvaluator(Evaluator):
         first, second = embed_pairs(
             model, self.sentences1, self.sentences2, normalize_embeddings=scaled, **self._encoding
         )
+        if self.precision not in (None, "float32"):
+            coded = _coded(np.concatenate([first, second]), self.precision)
+            first, second = coded[: len(first)], coded[len(first) :]
         names = similarity_names(self.similarity_fn_names, self.main_similarity) or [
             model.similarity_fn_name
         ]
@@ -88,6 +95,16 @@ class EmbeddingSimilarityEvaluator(Evaluator):
                 metrics[f"{kind}_max"] = largest([metrics[f"{kind}_{name}"] for name in names])
         main = self.main_similarity or ("max" if len(names) > 1 else names[0])
         return Outcome(metrics, f"spearman_{main}", columns)
+
+
+def _coded(vectors, precision):
+    """The codes of the vectors as float32; of bits the bits."""
+    codes = np.asarray(quantize_embeddings(vectors, precision, "batch"))
+    if precision == "binary":
+        codes = (codes.astype(np.int16) + 128).astype(np.uint8)
+    if precision in ("binary", "ubinary"):
+        codes = np.unpackbits(codes, axis=1)
+    return codes.astype(np.float32)
 
 
 def sts_subsets(

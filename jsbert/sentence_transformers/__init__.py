@@ -13,10 +13,11 @@ import importlib
 from typing import Any
 
 from jsbert.mining import mine_hard_negatives
-from jsbert.quantization import quantize_embeddings
+from jsbert.sentence_transformers import places
 from jsbert.sentence_transformers.bi_encoder import SentenceTransformer
 from jsbert.sentence_transformers.cross_encoder import CrossEncoder
-from jsbert.sentence_transformers.missing import CARD, TRAIN, raise_for
+from jsbert.sentence_transformers.missing import CARD, OTHER, TRAIN, raise_for
+from jsbert.sentence_transformers.quantization import quantize_embeddings
 from jsbert.sentence_transformers.readers import InputExample
 from jsbert.sentence_transformers.similarity_functions import SimilarityFunction
 
@@ -33,8 +34,9 @@ __all__ = [
     "quantize_embeddings",
 ]
 
+places.install()
+
 _ONNX = "jsbert.export writes ONNX, or use SentenceTransformer(..., dtype='int8')"
-_OTHER = "jsbert has bi-encoders with one vector for each text, and cross-encoders"
 
 _LAZY = {
     "CrossEncoderTrainer": "trainer",
@@ -43,6 +45,10 @@ _LAZY = {
     "SentenceTransformerTrainingArguments": "training_args",
     "evaluation": "",
     "losses": "",
+    "models": "",
+    "modules": "",
+    "readers": "",
+    "sentence_transformer": "",
     "quantization": "",
     "training_args": "",
     "util": "",
@@ -56,21 +62,20 @@ _missing = raise_for(
         "DefaultBatchSampler": TRAIN,
         "LoggingHandler": "use Python's logging",
         "MultiDatasetDefaultBatchSampler": TRAIN,
-        "MultiVectorEncoder": _OTHER,
-        "MultiVectorEncoderModelCardData": _OTHER,
-        "MultiVectorEncoderTrainer": _OTHER,
-        "MultiVectorEncoderTrainingArguments": _OTHER,
+        "MultiVectorEncoder": OTHER,
+        "MultiVectorEncoderModelCardData": OTHER,
+        "MultiVectorEncoderTrainer": OTHER,
+        "MultiVectorEncoderTrainingArguments": OTHER,
         "ParallelSentencesDataset": TRAIN,
         "SentenceTransformerModelCardData": CARD,
         "SentencesDataset": TRAIN,
-        "SparseEncoder": _OTHER,
-        "SparseEncoderModelCardData": _OTHER,
-        "SparseEncoderTrainer": _OTHER,
-        "SparseEncoderTrainingArguments": _OTHER,
+        "SparseEncoder": OTHER,
+        "SparseEncoderModelCardData": OTHER,
+        "SparseEncoderTrainer": OTHER,
+        "SparseEncoderTrainingArguments": OTHER,
         "export_dynamic_quantized_onnx_model": _ONNX,
         "export_optimized_onnx_model": _ONNX,
         "export_static_quantized_openvino_model": _ONNX,
-        "models": "SentenceTransformer.from_parts puts a model together from config and params",
         "resolve_ids": "search results of jsbert have the positions of the corpus",
     },
 )

@@ -1,7 +1,7 @@
 """`SentenceTransformer` with the peer's signatures."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from jsbert.inputs import renamed
 from jsbert.outputs import OutputValue
 from jsbert.pool import Pool
 from jsbert.quantization import Precision
-from jsbert.sentence_transformer import Encoded, Texts
+from jsbert.sentence_transformer import Encoded, Texts, with_settings
+from jsbert.sentence_transformers.assembly import modules_of, put_together
+from jsbert.sentence_transformers.modules import Module
 from jsbert.sentence_transformers.options import constructor_options
 from jsbert.sentence_transformers.shared import DropIn, check_saving
 
@@ -96,6 +98,7 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
         """Open a model; see `jsbert.SentenceTransformer`.
 
         Args:
+            modules: put the model together from these, in place of a folder; see `modules`.
             model_kwargs: "dtype" (or "torch_dtype") and "attn_implementation".
             processor_kwargs: "model_max_length". `tokenizer_kwargs` is another name.
             backend: "torch" and "jax" both mean JAX; "onnx" and "openvino" are jsbert's backends of
@@ -103,32 +106,48 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
 
         Raises:
             OSError: if the model or a file does not exist.
-            ValueError: if files are broken, and for an option that jsbert does not have: modules,
+            ValueError: if files are broken, and for an option that jsbert does not have:
                 trust_remote_code, use_auth_token, config_kwargs, model_card_data, other backends.
+            TypeError: if an object of `modules` is no module.
         """
         options, limit = constructor_options(
             model_kwargs,
             processor_kwargs,
             backend,
-            modules=modules,
             trust_remote_code=trust_remote_code,
             use_auth_token=use_auth_token,
             config_kwargs=config_kwargs,
             model_card_data=model_card_data,
         )
-        super().__init__(
-            model_name_or_path,
-            device=device,
-            prompts=prompts,
-            default_prompt_name=default_prompt_name,
-            cache_folder=cache_folder,
-            revision=revision,
-            local_files_only=local_files_only,
-            token=token,
-            similarity_fn_name=similarity_fn_name,
-            truncate_dim=truncate_dim,
-            **options,
-        )
+        settings: dict[str, Any] = {
+            "prompts": prompts,
+            "default_prompt_name": default_prompt_name,
+            "similarity_fn_name": similarity_fn_name,
+            "truncate_dim": truncate_dim,
+        }
+        if modules is None:
+            super().__init__(
+                model_name_or_path,
+                device=device,
+                cache_folder=cache_folder,
+                revision=revision,
+                local_files_only=local_files_only,
+                token=token,
+                **settings,
+                **options,
+            )
+        elif model_name_or_path is not None:
+            raise ValueError("give model_name_or_path or modules, not both")
+        else:
+            if options.pop("backend") != "jax":
+                raise ValueError(
+                    f"modules with backend={backend!r}; save the model, and open its folder with "
+                    "that backend"
+                )
+            parts, own = put_together(modules)
+            options = {"dtype": "float32", "attn_implementation": "auto"} | own | options
+            parts = with_settings(parts, **settings)
+            self._set_up_from(parts, device, **options, shard_params=False)
         if limit is not None:
             self.max_seq_length = min(limit, self.max_seq_length)
 
@@ -207,6 +226,26 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
                 chunk_size=chunk_size,
             )
         )
+
+    def __bool__(self) -> bool:
+        return True  # also for a model with routes, which has no length
+
+    def __len__(self) -> int:
+        """Return the number of modules."""
+        return len(list(modules_of(self)))
+
+    def __getitem__(self, index: int) -> Module:
+        """Return a module; see `modules`. A new object each time.
+
+        Raises:
+            IndexError: if there is no such module.
+            ValueError: if the model has routes.
+        """
+        return list(modules_of(self))[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        """Yield the modules in order."""
+        return modules_of(self)
 
     def is_singular_input(self, inputs: Any) -> bool:
         """Return whether `inputs` is one text."""

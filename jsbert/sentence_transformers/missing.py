@@ -7,6 +7,8 @@ from jsbert.checks import shown
 
 CARD = "save_pretrained writes a model card; edit its README.md"
 TRAIN = "train with SentenceTransformerTrainer or CrossEncoderTrainer of this package"
+OTHER = "jsbert has bi-encoders with one vector for each text, and cross-encoders"
+DATASETS = "a datasets.Dataset, or jsbert.data.Examples, holds examples"
 """Ways that several modules name."""
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jsbert.activations import activation_name
 from jsbert.checks import shown
 from jsbert.sentence_transformers.missing import CARD, refuse
 
@@ -15,7 +16,6 @@ WAYS = {
     "use_auth_token": "use token=",
     "config_kwargs": "change the config.json of the folder",
     "model_card_data": CARD,
-    "modules": "use SentenceTransformer.from_parts, which takes config and params",
     "keep_in_fp32_modules": "bfloat16 models keep statistics, softmax and heads in float32",
 }
 """For each option that jsbert does not have, what to do."""
@@ -48,7 +48,16 @@ def constructor_options(
             f"backend={backend!r} is not supported; choose one of "
             f"{', '.join(map(repr, BACKENDS))}; 'torch' means JAX"
         )
-    options: dict[str, Any] = {"backend": BACKENDS[backend]}
+    return attended(model_kwargs) | {"backend": BACKENDS[backend]}, limit_of(tokenizer_kwargs)
+
+
+def attended(model_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return jsbert's dtype and attn_implementation for the peer's `model_kwargs`.
+
+    Raises:
+        ValueError: for another option or an unknown value.
+    """
+    options: dict[str, Any] = {}
     for name, value in (model_kwargs or {}).items():
         if name in ("dtype", "torch_dtype"):
             options["dtype"] = _dtype(value)
@@ -59,15 +68,39 @@ def constructor_options(
                 f"model_kwargs: {name}={shown(value)} is not supported; allowed are dtype, and "
                 f"attn_implementation {', '.join(map(repr, ATTENTIONS))}"
             )
+    return options
+
+
+def limit_of(processor_kwargs: Mapping[str, Any] | None) -> int | None:
+    """Return the "model_max_length" of the peer's `processor_kwargs`, or None.
+
+    Raises:
+        ValueError: for another option.
+    """
     limit = None
-    for name, value in (tokenizer_kwargs or {}).items():
+    for name, value in (processor_kwargs or {}).items():
         if name != "model_max_length":
             raise ValueError(
                 f"tokenizer_kwargs: {name}={shown(value)} is not supported; allowed is "
                 "model_max_length. Change tokenizer_config.json for the rest"
             )
         limit = value
-    return options, limit
+    return limit
+
+
+def activation_of(activation: Any) -> str:
+    """Return jsbert's name of an activation: a name, an object of torch, whose class counts, or
+    None, which is the identity.
+
+    Raises:
+        ValueError: for an unknown activation.
+    """
+    if activation is None:
+        return "identity"
+    if getattr(activation, "approximate", "none") == "tanh":
+        return "gelu_pytorch_tanh"
+    name = activation if isinstance(activation, str) else type(activation).__name__
+    return activation_name(name, where="the activation")
 
 
 def _dtype(value: Any) -> str:

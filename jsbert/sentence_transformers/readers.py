@@ -8,8 +8,7 @@ from collections.abc import Sequence
 class InputExample:
     """One example: an id, texts, and a label.
 
-    `jsbert.data.Examples.from_columns` makes a data set for training from lists of texts and
-    labels.
+    The trainers take a list of examples in place of a data set.
     """
 
     guid: str = ""

@@ -61,6 +61,10 @@ class DropIn(TextModel):
             raise AttributeError(f"{type(self).__name__} has no {name}: {WAYS[name]}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Raise TypeError: the forward pass is in pure functions."""
+        raise TypeError(f"a {type(self).__name__} cannot be called; {_PURE}")
+
     @classmethod
     def load(cls, input_path: str) -> Self:
         """Open a folder."""

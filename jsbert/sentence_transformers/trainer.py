@@ -1,6 +1,7 @@
 """The peer's trainers over `jsbert.train.fit`."""
 
 import dataclasses
+import operator
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +13,16 @@ from jsbert.cross_encoder import CrossEncoder
 from jsbert.data import Examples
 from jsbert.evaluate import SequentialEvaluator
 from jsbert.sentence_transformer import SentenceTransformer
+from jsbert.sentence_transformers.callbacks import Callbacks, TrainerState, checked
 from jsbert.sentence_transformers.cross_encoder.losses import (
     BinaryCrossEntropyLoss,
     CrossEntropyLoss,
 )
 from jsbert.sentence_transformers.losses import CoSENTLoss, Loss
 from jsbert.sentence_transformers.missing import refuse
+from jsbert.sentence_transformers.readers import InputExample
 from jsbert.sentence_transformers.training_args import SentenceTransformerTrainingArguments
-from jsbert.train import Source, fit
+from jsbert.train import HeldOutLoss, Source, fit
 from jsbert.train.folder import METRICS
 from jsbert.train.record import read_metrics
 
@@ -28,12 +31,10 @@ Losses = Loss | Mapping[str, Loss] | Callable[[Any], Loss]
 
 _OWN = "use jsbert.train.make_step in a loop of your own"
 WAYS = {
-    "eval_dataset": "give an evaluator of jsbert.sentence_transformers.evaluation",
     "data_collator": _OWN,
     "processing_class": "the model has its tokenizer",
     "model_init": "give the model",
     "compute_metrics": "give an evaluator",
-    "callbacks": "give an evaluator, which is called as the training goes on",
     "optimizer_cls_and_kwargs": _OWN,
     "preprocess_logits_for_metrics": "give an evaluator",
 }
@@ -59,6 +60,9 @@ class SentenceTransformerTrainer:
 
     `train()` changes the model. The run's folder is `args.output_dir`: it holds the trained model
     as well, and an interrupted run goes on when it is started again.
+
+    Attributes:
+        state: how far the run is, as callbacks see it.
     """
 
     def __init__(
@@ -85,10 +89,15 @@ class SentenceTransformerTrainer:
             args: the arguments of the run.
             train_dataset: a `datasets.Dataset`, or a dict of them. Columns of texts in the order of
                 the loss, and a column "label", "labels", "score" or "scores" if it takes labels.
+                A list of `InputExample` is taken, too.
             loss: of `losses`; a dict has one for each data set. By default CoSENTLoss, and for a
                 cross-encoder the cross-entropy.
-            evaluator: one or several, called as `args.eval_strategy` says; the best state is kept
-                by the main score, that of several being their last.
+            eval_dataset: examples of the same form as `train_dataset`; their loss is computed as
+                `args.eval_strategy` says. Not for a loss with params of its own (SoftmaxLoss).
+            evaluator: one or several, called as `args.eval_strategy` says. The state is the best by
+                `args.metric_for_best_model`; by default the evaluator's primary metric, that of
+                several being their last, or without an evaluator the loss of `eval_dataset`.
+            callbacks: objects or classes of transformers' form; see `callbacks.EVENTS`.
             The other arguments are refused.
 
         Raises:
@@ -98,12 +107,10 @@ class SentenceTransformerTrainer:
         refuse(
             type(self).__name__,
             {
-                "eval_dataset": eval_dataset,
                 "data_collator": data_collator,
                 "processing_class": processing_class,
                 "model_init": model_init,
                 "compute_metrics": compute_metrics,
-                "callbacks": callbacks or None,
                 "optimizer_cls_and_kwargs": optimizer_cls_and_kwargs,
                 "preprocess_logits_for_metrics": preprocess_logits_for_metrics,
             },
@@ -122,25 +129,57 @@ class SentenceTransformerTrainer:
             self.evaluator = SequentialEvaluator(evaluator)
         else:
             self.evaluator = evaluator
+        self.eval_dataset = eval_dataset
+        self.callbacks: list[Any] = []
+        self.state = TrainerState()
+        for callback in callbacks or ():
+            self.add_callback(callback)
 
-    def train(self) -> TrainOutput:
+    def add_callback(self, callback: Any) -> None:
+        """Add a callback: an object, or a class.
+
+        Raises:
+            ValueError: if it has a method that would never be called.
+        """
+        self.callbacks.append(checked(callback))
+
+    def remove_callback(self, callback: Any) -> None:
+        """Remove a callback, or all callbacks of a class."""
+        kind = callback if isinstance(callback, type) else ()
+        kept = (own for own in self.callbacks if own is not callback)
+        self.callbacks = [own for own in kept if not isinstance(own, kind)]
+
+    def train(self, resume_from_checkpoint: str | os.PathLike | bool | None = None) -> TrainOutput:
         """Train the model. Return the number of updates and the last loss.
+
+        Args:
+            resume_from_checkpoint: True or None: an interrupted run in `args.output_dir` goes on.
+                Nothing else is supported.
 
         Raises:
             ValueError, OSError: as `jsbert.train.fit`.
         """
-        data = self.train_dataset
-        data = data if isinstance(data, Mapping) else {"train": data}
-        losses = {name: self._loss(name, list(data)) for name in data}
-        examples = {
-            name: _with_guide(Examples.from_dataset(dataset), losses[name].guide)
-            for name, dataset in data.items()
-        }
-        chunks = {loss.chunk_size for loss in losses.values() if loss.chunk_size is not None}
-        recipe = self.args.recipe(
-            sum(len(found) for found in examples.values()), min(chunks, default=None)
+        if resume_from_checkpoint not in (None, True):
+            raise ValueError(
+                f"resume_from_checkpoint={resume_from_checkpoint!r} is not supported; a run that "
+                f"was interrupted goes on from output_dir, {self.args.output_dir!r}. Give another "
+                "output_dir to begin again"
+            )
+        args = self.args
+        losses, sources = self._sources(self.train_dataset)
+        chunks = {loss.chunk_size for loss in losses if loss.chunk_size is not None}
+        num_examples = sum(len(source.examples) for source in sources)
+        recipe = args.recipe(num_examples, min(chunks, default=None))
+        scores = None if args.eval_strategy == "no" else self._scores()
+        self.state = TrainerState(
+            max_steps=args.total_updates(num_examples), num_train_epochs=recipe.epochs
         )
-        sources = [Source(examples[name], losses[name].objective(), name) for name in data]
+        if args.metric_for_best_model is None and self.evaluator is None:
+            args.metric_for_best_model = "loss"
+        args.greater_is_better = scores is None or scores.greater_is_better
+        better = operator.gt if args.greater_is_better else operator.lt
+        callbacks = Callbacks(self.callbacks, args, self.model, self.state, better)
+        callbacks.call("on_train_begin")
         # `fit` opens the run's folder with the class of its model, and with jsbert's options.
         kind: Any = CrossEncoder if isinstance(self.model, CrossEncoder) else SentenceTransformer
         attention = self.model.config.encoder.compute.attn_implementation
@@ -149,23 +188,33 @@ class SentenceTransformerTrainer:
                 self.model.parts, device=self.model.devices, attn_implementation=attention
             ),
             sources,
-            self.args.output_dir,
+            args.output_dir,
             recipe,
-            evaluator=None if self.args.eval_strategy == "no" else self.evaluator,
-            show_progress_bar=not self.args.disable_tqdm,
+            evaluator=scores,
+            on_log=callbacks,
+            show_progress_bar=not args.disable_tqdm,
         )
         self.model.params = trained.params
+        callbacks.call("on_train_end")
         return self._output()
 
-    def evaluate(self) -> Any:
-        """Return what the evaluator finds for the model.
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: Sequence[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Return the loss of the held-out examples and what the evaluator finds for the model.
+
+        Args:
+            eval_dataset: in place of the trainer's.
+            ignore_keys: has no effect.
+            metric_key_prefix: stands before each key, with "_".
 
         Raises:
-            ValueError: without an evaluator.
+            ValueError: without an evaluator and examples.
         """
-        if self.evaluator is None:
-            raise ValueError("the trainer has no evaluator; give one")
-        return self.evaluator(self.model)
+        return self._scores(eval_dataset, metric_key_prefix)(self.model)
 
     def save_model(self, output_dir: str | os.PathLike | None = None) -> None:
         """Write the model as a folder; by default `args.output_dir`, which has it after `train`."""
@@ -192,6 +241,30 @@ class SentenceTransformerTrainer:
             )
         return loss
 
+    def _sources(self, data: Any) -> tuple[list[Loss], list[Source]]:
+        """Return the losses and the sources of a data set, or of a dict of them."""
+        data = data if isinstance(data, Mapping) else {"train": data}
+        losses = {name: self._loss(name, list(data)) for name in data}
+        sources = [
+            Source(
+                _with_guide(_examples(dataset), losses[name].guide),
+                losses[name].objective(),
+                name,
+            )
+            for name, dataset in data.items()
+        ]
+        return list(losses.values()), sources
+
+    def _scores(self, eval_dataset: Any = None, prefix: str = "eval") -> "_Scores":
+        data = self.eval_dataset if eval_dataset is None else eval_dataset
+        held_out = None
+        if data is not None:
+            batch_size = self.args.per_device_eval_batch_size
+            held_out = HeldOutLoss(self._sources(data)[1], batch_size=batch_size)
+        if held_out is None and self.evaluator is None:
+            raise ValueError("the trainer has no evaluator and no eval_dataset; give one of them")
+        return _Scores(held_out, self.evaluator, prefix, self.args)
+
     def _output(self) -> TrainOutput:
         logged = read_metrics(pathlib.Path(self.args.output_dir) / METRICS)
         last = next(entry for entry in reversed(logged) if "loss" in entry)
@@ -200,6 +273,63 @@ class SentenceTransformerTrainer:
 
 class CrossEncoderTrainer(SentenceTransformerTrainer):
     """The same for a cross-encoder."""
+
+
+class _Scores:
+    """The held-out loss and the evaluator as one evaluator of `fit`, with a prefix on each key.
+
+    Attributes:
+        primary_metric: the key of the metric that decides which state is the best.
+        greater_is_better: whether a larger value of it is better.
+    """
+
+    def __init__(
+        self,
+        held_out: HeldOutLoss | None,
+        evaluator: Callable | None,
+        prefix: str,
+        args: SentenceTransformerTrainingArguments,
+    ):
+        self._held_out, self._evaluator, self._prefix = held_out, evaluator, prefix
+        wanted = args.metric_for_best_model
+        if wanted is None and evaluator is None:
+            wanted = "loss"
+        self._wanted = None if wanted is None else wanted.removeprefix(f"{prefix}_")
+        if args.greater_is_better is not None:
+            self.greater_is_better = bool(args.greater_is_better)
+        elif self._wanted is None:
+            self.greater_is_better = getattr(evaluator, "greater_is_better", True)
+        else:
+            self.greater_is_better = not self._wanted.endswith("loss")
+        # The record of a run names what scores it.
+        self.__qualname__ = " and ".join(
+            type(part).__name__ for part in (held_out, evaluator) if part is not None
+        )
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        found = {} if self._held_out is None else self._held_out(model)
+        primary = self._wanted
+        if self._evaluator is not None:
+            scores = self._evaluator(model)
+            scores = scores if isinstance(scores, dict) else {"evaluator": float(scores)}
+            found |= scores
+            if primary is None:
+                primary = getattr(self._evaluator, "primary_metric", None) or next(iter(scores))
+        if primary not in found:
+            raise ValueError(
+                f"metric_for_best_model is {primary!r}; the metrics are {', '.join(found)}"
+            )
+        self.primary_metric = f"{self._prefix}_{primary}"
+        return {f"{self._prefix}_{name}": value for name, value in found.items()}
+
+
+def _examples(data: Any) -> Examples:
+    """Return the examples of a `datasets.Dataset`, or of a list of `InputExample`."""
+    if not isinstance(data, (list, tuple)) or not all(isinstance(x, InputExample) for x in data):
+        return Examples.from_dataset(data)
+    texts = zip(*(example.texts for example in data), strict=True)
+    columns: dict[str, Any] = {f"text{i}": list(column) for i, column in enumerate(texts)}
+    return Examples.from_columns(columns | {"label": [example.label for example in data]})
 
 
 def _with_guide(examples: Examples, guide: Any) -> Examples:

@@ -29,7 +29,7 @@ class MultiDatasetBatchSamplers(enum.StrEnum):
 
 WITHOUT_EFFECT = frozenset(
     {"run_name", "save_strategy", "save_total_limit", "logging_strategy", "logging_first_step",
-     "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_pin_memory", "do_train"}
+     "dataloader_num_workers", "dataloader_pin_memory", "do_train"}
 )  # fmt: skip
 """Arguments that are taken and change nothing: none of them changes the trained model."""
 
@@ -38,7 +38,6 @@ WAYS = {
     "prompts": "put the prompts in front of the texts",
     "optim": "AdamW is used",
     "use_cpu": "open the model with device='cpu'",
-    "metric_for_best_model": "the evaluator's primary_metric decides",
     "data_seed": "seed decides",
     "report_to": "losses are in metrics.jsonl and training.png of output_dir",
     "push_to_hub": "call model.push_to_hub after the training",
@@ -68,6 +67,9 @@ class _Arguments:
     logging_steps: int = 500
     eval_strategy: str = "no"
     eval_steps: int | None = None
+    per_device_eval_batch_size: int = 8
+    metric_for_best_model: str | None = None
+    greater_is_better: bool | None = None
     save_steps: int = 500
     seed: int = 42
     disable_tqdm: bool = False
@@ -87,8 +89,11 @@ class SentenceTransformerTrainingArguments(_Arguments):
         warmup_steps: updates of the warm-up; below 1, their share. `warmup_ratio` overrides it.
         bf16: matrix products in bfloat16.
         gradient_checkpointing: compute each layer again in the backward pass.
-        eval_strategy: "no", "epoch" or "steps": when the trainer's evaluator is called. Unless it
-            is "no", the best state is kept, so `load_best_model_at_end` must be True.
+        eval_strategy: "no", "epoch" or "steps": when the model is scored.
+        load_best_model_at_end: whether the run ends with the best state, or with the last.
+        metric_for_best_model: the metric that decides, with or without "eval_" before it.
+        greater_is_better: whether a larger value of this metric is better; by default unless its
+            name ends with "loss".
         The other attributes have the names of the peer.
     """
 
@@ -102,14 +107,10 @@ class SentenceTransformerTrainingArguments(_Arguments):
         others = {name: options.pop(name) for name in set(options) - known}
         refuse("the arguments", _asked(others), {name: WAYS.get(name, _WAY) for name in others})
         super().__init__(*arguments, **options)
+        vars(self).update(others)  # a script may read them again
         if self.eval_strategy not in ("no", "epoch", "steps"):
             raise ValueError(
                 f"eval_strategy={self.eval_strategy!r}; choose 'no', 'epoch' or 'steps'"
-            )
-        if self.eval_strategy != "no" and not self.load_best_model_at_end:
-            raise ValueError(
-                f"eval_strategy={self.eval_strategy!r} needs load_best_model_at_end=True; a run "
-                "that is evaluated keeps its best state"
             )
         self.output_dir = os.fspath(self.output_dir)
         self.batch_sampler = BatchSamplers(self.batch_sampler)
@@ -123,11 +124,7 @@ class SentenceTransformerTrainingArguments(_Arguments):
         Raises:
             ValueError: for a value out of range.
         """
-        batches = math.ceil(num_examples / self.per_device_train_batch_size)
-        updates = max(1, batches // self.gradient_accumulation_steps)
-        total = self.max_steps
-        if total <= 0:
-            total = max(1, math.ceil(self.num_train_epochs * updates))
+        updates, total = self._updates(num_examples), self.total_updates(num_examples)
         epochs = max(1, math.ceil(total / updates))
         schedule = str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
         schedule = schedule.replace("constant_with_warmup", "constant")
@@ -153,9 +150,25 @@ class SentenceTransformerTrainingArguments(_Arguments):
             eval_steps=(self.eval_steps or self.logging_steps)
             if self.eval_strategy == "steps"
             else None,
+            keep_best=self.load_best_model_at_end,
             checkpoint_steps=self.save_steps,
             log_steps=self.logging_steps,
         )
+
+    def total_updates(self, num_examples: int) -> int:
+        """Return the updates of a whole run on a data set of `num_examples`."""
+        if self.max_steps > 0:
+            return self.max_steps
+        return max(1, math.ceil(self.num_train_epochs * self._updates(num_examples)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the arguments by name."""
+        return dataclasses.asdict(self)
+
+    def _updates(self, num_examples: int) -> int:
+        """The updates of an epoch."""
+        batches = math.ceil(num_examples / self.per_device_train_batch_size)
+        return max(1, batches // self.gradient_accumulation_steps)
 
 
 class CrossEncoderTrainingArguments(SentenceTransformerTrainingArguments):

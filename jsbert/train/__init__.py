@@ -9,6 +9,7 @@ except ImportError as error:
     ) from None
 
 from jsbert.train.batches import Source
+from jsbert.train.held_out import HeldOutLoss
 from jsbert.train.loop import fit
 from jsbert.train.lora import adapted, init_lora, merge
 from jsbert.train.objectives import (
@@ -35,6 +36,7 @@ __all__ = [
     "BI_ENCODER",
     "CROSS_ENCODER",
     "OBJECTIVES",
+    "HeldOutLoss",
     "Objective",
     "Recipe",
     "Source",

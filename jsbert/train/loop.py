@@ -29,6 +29,7 @@ from jsbert.train.run import Run
 
 Model = TypeVar("Model", SentenceTransformer, CrossEncoder)
 Evaluator = Callable[[Any], dict[str, float]]
+OnLog = Callable[[dict[str, Any]], bool | None]
 
 UPDATES_IN_FLIGHT = 2
 """The number of updates that the device is given before the host reads the measures of the first
@@ -42,6 +43,7 @@ def fit(
     recipe: Recipe | None = None,
     *,
     evaluator: Evaluator | None = None,
+    on_log: OnLog | None = None,
     show_progress_bar: bool | None = None,
 ) -> Model:
     """Train a model and return the trained model. The given model does not change.
@@ -61,7 +63,10 @@ def fit(
         evaluator: scores the model during the run: an object of `jsbert.evaluate`, or any function
             of the model. `fit` returns the state with the best score by
             `evaluator.primary_metric`, or by the first score. The state before the first update is
-            scored and never returned. Without an evaluator, `fit` returns the last state.
+            scored and never returned. Without an evaluator, or with `recipe.keep_best` False, `fit`
+            returns the last state.
+        on_log: called with each new line of metrics.jsonl, a dict. If it returns true, the run ends
+            there as if all updates were made.
         show_progress_bar: show updates done, loss, tokens a second and the time left.
 
     Raises:
@@ -76,7 +81,7 @@ def fit(
     out = pathlib.Path(out).expanduser()
     run = Run(model, sources, recipe, evaluator)
     if folder.claim(out, run.description, run.disk_bytes(), comparable=run.comparable):
-        _train(run, out, evaluator, show_progress_bar)
+        _train(run, out, evaluator, on_log, show_progress_bar)
     return type(model)(
         out,
         device=model.devices,
@@ -84,7 +89,7 @@ def fit(
     )
 
 
-def _train(run, out, evaluator, show_progress_bar):
+def _train(run, out, evaluator, on_log, show_progress_bar):
     """Make all updates of the run that its last checkpoint does not have yet, and write the
     results into `out`."""
     recipe, updates = run.recipe, run.updates
@@ -102,6 +107,7 @@ def _train(run, out, evaluator, show_progress_bar):
             log_steps=recipe.log_steps,
             num_updates=len(updates),
             learning_rate=learning_rate(recipe, len(updates)),
+            on_log=on_log,
         )
         stack.callback(record.close)
         progress = stack.enter_context(
@@ -137,7 +143,7 @@ def _train(run, out, evaluator, show_progress_bar):
                 return
             scores, metric, score = _score(evaluator, run.load_into_model(state)[0])
             record.add_scores(step, metric, scores)
-            if step and _is_better(evaluator, score, notes["best"]):
+            if step and recipe.keep_best and _is_better(evaluator, score, notes["best"]):
                 run.save(state, out / folder.BEST)
                 notes["best"] = {"step": step, "metric": metric, "score": score}
 
@@ -167,6 +173,10 @@ def _train(run, out, evaluator, show_progress_bar):
             if step % recipe.checkpoint_steps == 0 or step == len(updates) or stopping:
                 settle()
                 checkpoints.save(state, notes)
+            if record.is_ended:
+                settle()
+                record.write_losses(step)
+                break
             # After a signal the checkpoint is written: end the run.
             if stopping and step < len(updates):
                 raise KeyboardInterrupt(

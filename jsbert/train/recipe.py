@@ -55,6 +55,7 @@ class Recipe:
         max_steps: stop after this number of updates; the schedule ends there.
         eval_steps: the number of updates between evaluations; None: evaluate at the end of each
             epoch.
+        keep_best: whether a run with an evaluator ends with the best state; False: with the last.
         checkpoint_steps: the number of updates between checkpoints.
         log_steps: the number of updates between lines of metrics.jsonl.
         num_workers: the number of threads that read and tokenise ahead.
@@ -83,6 +84,7 @@ class Recipe:
     group_by_label: bool | None = None
     max_steps: int | None = None
     eval_steps: int | None = None
+    keep_best: bool = True
     checkpoint_steps: int = 500
     log_steps: int = 10
     num_workers: int = 1

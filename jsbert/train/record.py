@@ -24,6 +24,7 @@ class Record:
     Attributes:
         num_texts: the number of texts counted so far.
         num_truncated: the number of truncated texts among them.
+        is_ended: whether `on_log` asked for the end of the run.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Record:
         log_steps: int,
         num_updates: int,
         learning_rate: Callable[[int], Any],
+        on_log: Callable[[dict[str, Any]], bool | None] | None = None,
     ):
         kept = [entry for entry in read_metrics(file) if step and entry["step"] <= step]
         write_text(file, "".join(map(_line, kept)))
@@ -47,6 +49,7 @@ class Record:
         self._began = time.perf_counter()
         self._num_tokens, self._since = 0, self._began
         self.num_texts = self.num_truncated = 0
+        self._on_log, self.is_ended = on_log, False
 
     def add(
         self, step: int, source: str, batch: Collated, loss: float, grad_norm: float
@@ -58,19 +61,25 @@ class Record:
         self.num_truncated += batch.num_truncated
         rate = self._num_tokens / max(1e-9, time.perf_counter() - self._since)
         if step % self._log_steps == 0 or step == self._num_updates:
-            for name, measures in self._losses.items():
-                mean_loss, mean_norm = np.mean(measures, axis=0)
-                self._write(
-                    step=step,
-                    source=name,
-                    loss=float(mean_loss),
-                    grad_norm=float(mean_norm),
-                    learning_rate=float(self._learning_rate(step - 1)),
-                    tokens_per_second=round(rate, 1),
-                    seconds=round(time.perf_counter() - self._began, 6),
-                )
-            self._losses, self._num_tokens, self._since = {}, 0, time.perf_counter()
+            self.write_losses(step)
         return {"loss": round(loss, 4), "tokens/s": round(rate)}
+
+    def write_losses(self, step: int) -> None:
+        """Write a line for each source that had an update since its last line."""
+        rate = self._num_tokens / max(1e-9, time.perf_counter() - self._since)
+        losses, self._losses = self._losses, {}
+        for name, measures in losses.items():
+            mean_loss, mean_norm = np.mean(measures, axis=0)
+            self._write(
+                step=step,
+                source=name,
+                loss=float(mean_loss),
+                grad_norm=float(mean_norm),
+                learning_rate=float(self._learning_rate(step - 1)),
+                tokens_per_second=round(rate, 1),
+                seconds=round(time.perf_counter() - self._began, 6),
+            )
+        self._num_tokens, self._since = 0, time.perf_counter()
 
     def add_scores(self, step: int, metric: str, scores: dict[str, float]) -> None:
         """Write the line of an evaluation. The time of the evaluation does not count for tokens a
@@ -85,6 +94,8 @@ class Record:
     def _write(self, **values):
         self._file.write(_line(values))
         self._file.flush()
+        if self._on_log is not None and self._on_log(values):
+            self.is_ended = True
 
 
 def read_metrics(file: pathlib.Path) -> list[dict[str, Any]]:

@@ -150,6 +150,10 @@ def test_metrics_with_many_ties(seed):
         {"main_similarity": "dot", "similarity_fn_names": ["euclidean", "dot"]},
         {"truncate_dim": 7, "similarity_fn_names": ALL},
         {"precision": "float32", "similarity_fn_names": ALL, "name": "x"},
+        {"precision": "int8", "similarity_fn_names": ALL},
+        {"precision": "uint8", "similarity_fn_names": ALL},
+        {"precision": "binary", "similarity_fn_names": ALL},
+        {"precision": "ubinary", "similarity_fn_names": ALL},
     ],
     ids=str,
 )

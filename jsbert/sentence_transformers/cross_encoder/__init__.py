@@ -13,14 +13,19 @@ from jsbert.engine import Device
 from jsbert.inputs import renamed
 from jsbert.pool import Pool
 from jsbert.sentence_transformers.missing import CARD, raise_for, refuse
-from jsbert.sentence_transformers.options import constructor_options
+from jsbert.sentence_transformers.options import activation_of, constructor_options
 from jsbert.sentence_transformers.shared import DropIn, check_saving
 
 Activation = str | Callable[[jax.Array], jax.Array]
-"""A name of `jsbert.activations.ACTIVATIONS`, or a function of the logits."""
+"""A name of `jsbert.activations.ACTIVATIONS`, a function of the logits, or an activation of torch,
+whose class counts."""
 
 _PROMPTS = "put the prompt in front of the texts"
-WAYS = {"prompts": _PROMPTS, "default_prompt_name": _PROMPTS}
+WAYS = {
+    "prompts": _PROMPTS,
+    "default_prompt_name": _PROMPTS,
+    "modules": "CrossEncoder.from_parts takes config and params",
+}
 _WAYS = {"prompt": _PROMPTS, "prompt_name": _PROMPTS}
 
 
@@ -50,7 +55,7 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
         backend: str = "torch",
         num_labels: int | None = None,
         max_length: int | None = None,
-        activation_fn: str | None = None,
+        activation_fn: Activation | None = None,
         keep_in_fp32_modules: Sequence[str] | None = None,
     ):
         """Open a model; see `jsbert.CrossEncoder`. The further options are those of
@@ -62,12 +67,12 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
         """
         if model_name_or_path is None:
             raise ValueError("model_name_or_path is None; give a folder or a hub name")
-        refuse("the model", {"prompts": prompts, "default_prompt_name": default_prompt_name}, WAYS)
+        given = {"prompts": prompts, "default_prompt_name": default_prompt_name, "modules": modules}
+        refuse("the model", given, WAYS)
         options, limit = constructor_options(
             model_kwargs,
             processor_kwargs,
             backend,
-            modules=modules,
             trust_remote_code=trust_remote_code,
             config_kwargs=config_kwargs,
             model_card_data=model_card_data,
@@ -82,7 +87,7 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
             token=token,
             num_labels=num_labels,
             max_length=max_length if max_length is not None else limit,
-            activation_fn=activation_fn,
+            activation_fn=_activation(activation_fn),
             **options,
         )
 
@@ -116,7 +121,7 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
             inputs,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
-            activation_fn=activation_fn,
+            activation_fn=_activation(activation_fn),
             apply_softmax=bool(apply_softmax),
             convert_to_numpy=convert_to_numpy,
             convert_to_tensor=convert_to_tensor,
@@ -154,7 +159,7 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
             return_documents,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
-            activation_fn=activation_fn,
+            activation_fn=_activation(activation_fn),
             device=device,
             pool=pool,
             chunk_size=chunk_size,
@@ -190,6 +195,13 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
         super().save_pretrained(path, create_model_card=create_model_card)
 
     save = save_pretrained
+
+
+def _activation(activation: Activation | None) -> Any:
+    """Return what jsbert takes: an activation of torch becomes its name."""
+    if type(activation).__module__.startswith("torch."):
+        return activation_of(activation)
+    return activation
 
 
 _LAZY = {"CrossEncoderTrainer": "trainer", "CrossEncoderTrainingArguments": "training_args"}

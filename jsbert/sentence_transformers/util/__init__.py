@@ -1,7 +1,7 @@
 """The peer's `util`: similarities, search, mining and clustering, on arrays of NumPy and JAX."""
 
-from jsbert.quantization import quantize_embeddings
 from jsbert.sentence_transformers.missing import raise_for
+from jsbert.sentence_transformers.quantization import quantize_embeddings
 from jsbert.sentence_transformers.similarity_functions import SimilarityFunction
 from jsbert.util import (
     community_detection,
