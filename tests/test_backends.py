@@ -151,6 +151,21 @@ def test_a_changed_model_has_another_graph(tmp_path):
     assert jsbert.SentenceTransformer(folder, backend="onnx").encode("the cat").shape == (3,)
 
 
+def test_two_processes_may_write_the_graph_at_once(tmp_path, monkeypatch):
+    folder = models.write_folder(tmp_path / "m", seed=8)
+    real, calls, inner = jsbert.export.onnx.save_graph, [], []
+
+    def save_graph(source, path):
+        real(source, path)
+        if not calls:  # the other process is faster
+            calls.append(1)
+            inner.append(jsbert.SentenceTransformer(folder, backend="onnx"))
+
+    monkeypatch.setattr("jsbert.export.onnx.save_graph", save_graph)
+    model = jsbert.SentenceTransformer(folder, backend="onnx")
+    assert np.array_equal(model.encode("the cat"), inner[0].encode("the cat"))
+
+
 def test_a_model_can_be_pickled_and_used_in_a_pool(tiny_folder):
     model = jsbert.SentenceTransformer(tiny_folder, backend="onnx")
     wanted = model.encode(TEXTS[:3])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
@@ -148,10 +149,20 @@ def _write(model: TextModel, folder: pathlib.Path) -> None:
     values = dataclasses.asdict(facts)
     del values["dtype"]  # the caller chooses it
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with staged_folder(folder) as staging:
+    with _unless_there(folder / FACTS), staged_folder(folder) as staging:
         save_graph(source, staging / GRAPH)
         model.tokenizer.save(staging)
         (staging / FACTS).write_text(json.dumps(values), encoding="utf8")
+
+
+@contextlib.contextmanager
+def _unless_there(file: pathlib.Path) -> Iterator[None]:
+    """Let an OSError of writing pass if another process has written `file` meanwhile."""
+    try:
+        yield
+    except OSError:
+        if not file.is_file():
+            raise
 
 
 def _quantize(source: pathlib.Path, file: pathlib.Path) -> None:
@@ -163,7 +174,7 @@ def _quantize(source: pathlib.Path, file: pathlib.Path) -> None:
         raise ImportError(
             "dtype='int8' needs the packages onnx and onnxruntime: pip install 'jsbert[onnx]'"
         ) from None
-    with staged_folder(file.parent) as staging:
+    with _unless_there(file), staged_folder(file.parent) as staging:
         quantize_dynamic(
             source,
             staging / file.name,

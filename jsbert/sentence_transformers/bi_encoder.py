@@ -140,9 +140,12 @@ class SentenceTransformer(DropIn, sentence_transformer.SentenceTransformer):
         elif model_name_or_path is not None:
             raise ValueError("give model_name_or_path or modules, not both")
         else:
-            parts, own = put_together(modules)
             if options.pop("backend") != "jax":
-                raise ValueError(f"backend={backend!r} opens a folder; save the model first")
+                raise ValueError(
+                    f"modules with backend={backend!r}; save the model, and open its folder with "
+                    "that backend"
+                )
+            parts, own = put_together(modules)
             options = {"dtype": "float32", "attn_implementation": "auto"} | own | options
             changed = with_settings(parts.settings, **settings)
             parts = dataclasses.replace(parts, settings=changed)
