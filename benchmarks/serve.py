@@ -52,6 +52,7 @@ LOADS = {
 """The number of clients, the kind of texts, and the number of texts of a request."""
 
 LAST, BUSY = "8 clients, 32 short texts", "64 clients, 1 short text"
+PLAIN = "FastAPI + sentence-transformers"
 QUEUE_TOKENS = 20_000
 """The queue of the overloaded server."""
 
@@ -118,6 +119,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     options = _options(argv)
     values = report.circumstances()
     values["versions"] |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    values["load_average_before"] = os.getloadavg()
     report.print_circumstances(values)
     folder = find_folder(options.model)
     with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as stack:
@@ -250,7 +252,7 @@ def _plain(folder, options):
         raise _Missing
     port = _free_port()
     command = [sys.executable, "-m", "benchmarks.lib.plain_server", str(folder), str(port)]
-    return Server("FastAPI + sentence-transformers", command, port, "/embed")
+    return Server(PLAIN, command, port, "/embed")
 
 
 def _infinity(folder, options):
@@ -277,10 +279,10 @@ def _free_port() -> int:
 
 def _print_rows(rows, rates):
     """Print the table, with the ratio to the plain server."""
-    first = {row["load"]: row for row in rows if row["server"] != "jsbert serve"}
+    plain = {row["load"]: row for row in rows if row["server"] == PLAIN}
     table = []
     for row in rows:
-        peer = first.get(row["load"])
+        peer = plain.get(row["load"])
         ratio = row["requests_per_second"] / peer["requests_per_second"] if peer else float("nan")
         numbers = [
             f"{row[key]:.1f}" for key in ("requests_per_second", "p50_ms", "p95_ms", "p99_ms")

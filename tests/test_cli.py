@@ -31,7 +31,18 @@ LINES = [
     "  the house ",
     "query: a cat\tand more",
 ]
-COMMANDS = ("encode", "similarity", "search", "rank", "eval", "train", "info", "convert", "export")
+COMMANDS = (
+    "encode",
+    "similarity",
+    "search",
+    "rank",
+    "serve",
+    "eval",
+    "train",
+    "info",
+    "convert",
+    "export",
+)
 
 
 @pytest.fixture
