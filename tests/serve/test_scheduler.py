@@ -46,7 +46,7 @@ def test_jobs_that_wait_share_a_round_in_their_order():
 
 def test_a_round_has_at_most_its_tokens_unless_a_text_is_longer():
     queue = Scheduler(10_000)
-    for _ in range(50):
+    for _ in range(200):
         queue.add(job([9, 7, 4]))
     for _ in range(10):
         found = queue.take()
