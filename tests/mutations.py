@@ -41,6 +41,7 @@ FAMILIES = {
     "nomic_bert": {"hidden_act": "silu"},
     "gte": {"rope_factor": 1.5},
     "qwen3": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10},
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 10, "sliding_window": 6},
     "static-embedding": {},
 }
 
@@ -55,7 +56,8 @@ VALUES = (
 KEYS = [
     "model_type", "tokenizer_class", "architectures", "id2label", "num_labels",
     "sentence_transformers", "sbert_ce_default_activation_function", "pad_token_id",
-    "classifier_dropout", "layer_types", "rope_parameters", "rope_scaling", "rope_theta",
+    "classifier_dropout", "layer_types", "sliding_window", "use_bidirectional_attention",
+    "rope_local_base_freq", "sliding_window_pattern", "rope_parameters", "rope_scaling", "rope_theta",
     "n_positions", "n_embd", "activation_function", "moe_every_n_layers", "rotary_scaling_factor",
     "classifier_activation", "classifier_bias", "attention_bias", "mlp_bias", "is_decoder",
     "prenorm", "position_embedding_type", "modality_config", "processing_kwargs", "query_length",

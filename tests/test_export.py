@@ -34,6 +34,12 @@ FAMILIES = sorted({module: name for name, (module, _) in encoders.FAMILIES.items
 OWN_SIZES = {
     "modernbert": {"local_attention": 8, "num_hidden_layers": 2},
     "qwen3": {"num_key_value_heads": 1, "head_dim": 8},
+    "gemma3_text": {
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "sliding_window": 8,
+        "sliding_window_pattern": 2,
+    },
 }
 
 TOKEN_VECTORS = jax.jit(encoders.forward, static_argnums=0)

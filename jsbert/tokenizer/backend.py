@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tokenizers
 from tokenizers import decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
+from tokenizers.models import BPE, WordPiece
 
 from jsbert.tokenizer.settings import BERT_CLASSES, CLASSES, FILES, special_names, special_tokens
 
@@ -31,6 +31,8 @@ def load_backend(
         file = folder / "tokenizer.json"
         backend = read_backend(file, files["tokenizer.json"])
         # For these classes transformers takes only the vocabulary from the file.
+        if kind == "Gemma":
+            return _with_gemma_steps(backend, file)
         is_rebuilt = kind in BERT_CLASSES | {"MPNet"} and isinstance(backend.model, WordPiece)
         return _with_bert_steps(backend, settings, file) if is_rebuilt else backend
     # Only transformers reads tokens that are added to a vocab.txt.
@@ -148,4 +150,19 @@ def _with_bert_steps(backend, settings, file):
     )
     sep, cls = ((special[kind], backend.token_to_id(special[kind])) for kind in ("sep", "cls"))
     backend.post_processor = processing(sep, cls)
+    return backend
+
+
+def _with_gemma_steps(backend, file):
+    """Set the normaliser and the pre-tokeniser of `backend` as transformers does for Gemma's
+    tokenizer class, and return `backend`. The post-processor stays."""
+    model = backend.model
+    if not isinstance(model, BPE):
+        raise ValueError(
+            f"{file}: its model is {type(model).__name__}; GemmaTokenizer takes only BPE. Name "
+            "another tokenizer_class in tokenizer_config.json"
+        )
+    model.fuse_unk, model.byte_fallback, model.dropout = True, True, None
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     return backend

@@ -32,6 +32,7 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "camembert": "Camembert",
         "distilbert": "Bert",
         "electra": "Bert",
+        "gemma3_text": "Gemma",
         "gte": "XLMRoberta",
         "modernbert": "PreTrained",
         "mpnet": "MPNet",
@@ -123,6 +124,8 @@ def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, .
     if f"{kind}_token" in settings:
         token = settings[f"{kind}_token"]
         return (token.get("content") if isinstance(token, dict) else token,)
+    if settings["tokenizer_class"] == "Gemma":
+        return (f"<{kind}>",)
     bracketed, angled = f"[{kind.upper()}]", ANGLED_NAMES[kind]
     # MPNet's vocabulary holds BERT's special tokens, too, but MPNet uses only "[UNK]" of them.
     is_bracketed = settings["tokenizer_class"] in BERT_CLASSES or kind == "unk"

@@ -77,6 +77,15 @@ FAMILIES = {
         "ForCausalLM",
         "lasttoken",
     ),
+    "gemma3_text": Family(
+        "Gemma3Text",
+        SIZES | {"num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2}
+        | {"head_dim": 10, "query_pre_attn_scalar": 7, "sliding_window": 7}
+        | {"sliding_window_pattern": 2, "use_bidirectional_attention": True}
+        | {"max_position_embeddings": 700},
+        {"attention_dropout": 0.1},
+        "ForCausalLM",
+    ),
 }  # fmt: skip
 
 each = pytest.mark.parametrize("name", FAMILIES)
@@ -89,6 +98,8 @@ def build(
     config."""
     prefix, sizes = FAMILIES[name][:2]
     config = getattr(transformers, f"{prefix}Config")(**sizes | options)
+    if kind == "ForCausalLM":  # Gemma3ForCausalLM has a Gemma3TextModel
+        prefix = prefix.removesuffix("Text")
     return reference.perturb(getattr(transformers, f"{prefix}{kind}")(config), seed)
 
 
@@ -97,9 +108,11 @@ def written(
 ) -> pathlib.Path:
     """Write the model's folder with a tokenizer of the family's kind; `tokenizer` changes
     tokenizer_config.json."""
-    write = {"modernbert": _write_with_tokenizer_json, "qwen3": write_decoder}.get(
-        model.config.model_type
-    )
+    write = {
+        "gemma3_text": write_gemma,
+        "modernbert": _write_with_tokenizer_json,
+        "qwen3": write_decoder,
+    }.get(model.config.model_type)
     if write is not None:
         return write(folder, model, **tokenizer)
     if getattr(model.config, "type_vocab_size", 1) == 1:
@@ -140,6 +153,28 @@ def write_decoder(
         tokenizer_object=backend,
         **{"pad_token": pad, "unk_token": "<unk>", "eos_token": "<end>"},
         **{"padding_side": "left", "model_input_names": ["input_ids", "attention_mask"]},
+        **settings,
+    ).save_pretrained(folder)
+    return folder
+
+
+GEMMA_SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+GEMMA_MERGES = [("▁", "c"), ("▁c", "a"), ("▁ca", "t"), ("t", "h"), ("th", "e"), ("r", "e")]
+
+
+def write_gemma(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **settings: Any
+) -> pathlib.Path:
+    """Write a tokenizer such as Gemma's: BPE with "▁" for a space and with bytes, between a first
+    and a last token."""
+    model.save_pretrained(folder)
+    pieces = [*GEMMA_SPECIAL, "▁", *"abcdefghijklmnopqrstuvwxyz:.|", "<0xC3>", "<0xA9>"]
+    pieces += ["".join(pair) for pair in GEMMA_MERGES]
+    transformers.GemmaTokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)},
+        merges=GEMMA_MERGES,
+        add_bos_token=True,
+        add_eos_token=True,
         **settings,
     ).save_pretrained(folder)
     return folder

@@ -128,7 +128,9 @@ def test_every_option_of_peft(tmp_path, base, ours, name):
     assert_same_tokens(load_adapter(ours, tmp_path), theirs, torch_model(base))
 
 
-@pytest.mark.parametrize("name", ["roberta", "mpnet", "albert", "modernbert", "qwen3"])
+@pytest.mark.parametrize(
+    "name", ["roberta", "mpnet", "albert", "modernbert", "qwen3", "gemma3_text"]
+)
 def test_every_linear_layer_and_embedding_of_a_family(tmp_path, name):
     base = families.written(tmp_path / "base", families.build(name))
     kinds = (torch.nn.Linear, torch.nn.Embedding)

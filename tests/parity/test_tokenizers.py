@@ -179,6 +179,42 @@ def test_the_class_decides_whether_tokenizer_json_s_steps_hold(
             )
 
 
+@pytest.mark.parametrize("tokenizer_class", ["GemmaTokenizer", "GemmaTokenizerFast", None])
+@pytest.mark.parametrize("flags", [{}, {"add_bos_token": False, "add_eos_token": True}])
+def test_gemma_s_class_decides_the_steps_and_not_the_ends(tmp_path, tokenizer_class, flags):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3_text"}))
+    letters = [*"abcdefghijklmnopqrstuvwxyz", "▁", "<0xC3>", "<0xA9>", "▁c", "ca", "b▁", "b▁c"]
+    pieces = [*SPECIAL[5:], "<bos>", "<eos>", *letters]
+    merges = [("▁", "c"), ("c", "a"), ("b", "▁"), ("b▁", "c")]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A $B <eos>", special_tokens=[("<bos>", 5), ("<eos>", 6)]
+    )
+    backend.add_special_tokens(pieces[:7])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    settings = flags | ({"tokenizer_class": tokenizer_class} if tokenizer_class else {})
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    wanted = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = Tokenizer.from_folder(tmp_path)
+    texts = ["ab cab  ca", "é caf\u00e9 ééx", "Ca 中文 b", "a <mask> b <bos>", "", " c\n\tc"]
+    assert rows(ours(texts)) == wanted(texts)["input_ids"]
+    pairs = list(zip(texts, texts[::-1], strict=True))
+    assert rows(ours(pairs)) == wanted(pairs)["input_ids"]
+    assert {kind: ours.special_ids[kind] for kind in ("pad", "bos", "eos", "unk", "mask")} == {
+        kind: getattr(wanted, f"{kind}_token_id") for kind in ("pad", "bos", "eos", "unk", "mask")
+    }
+
+
+def test_gemma_s_class_with_another_model_is_refused(tmp_path):
+    wordpiece(tmp_path, lowercase=True)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "GemmaTokenizer"}')
+    with pytest.raises(ValueError, match="its model is WordPiece; GemmaTokenizer takes only BPE"):
+        Tokenizer.from_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     "place", ["tokenizer_config.json", "special_tokens_map.json", "both", "overruled", None]
 )
