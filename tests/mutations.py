@@ -41,6 +41,7 @@ FAMILIES = {
     "nomic_bert": {"hidden_act": "silu"},
     "gte": {"rope_factor": 1.5},
     "qwen3": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10},
+    "t5": {"head_dim": 10},
     "static-embedding": {},
 }
 

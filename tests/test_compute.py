@@ -22,6 +22,7 @@ from jsbert.encoders import (
     nomic_bert,
     qwen3,
     roberta,
+    t5,
 )
 from jsbert.encoders.layers import repetition
 from tests import models
@@ -45,6 +46,12 @@ CONFIGS = {
     "nomic_bert": nomic_bert.Config(**SIZES),
     "gte": gte.Config(**SIZES),
     "qwen3": qwen3.Config(**SIZES, num_key_value_heads=1, head_dim=8),
+    "t5": t5.Config(**SIZES, head_dim=10),
+    # With few layers: the scores are not scaled, so random weights make attention sharp, and after
+    # seven layers both forms are 1e-5 from the result in float64.
+    "t5, gated": t5.Config(
+        **SIZES | {"num_hidden_layers": 2}, head_dim=8, is_gated_act=True, hidden_act="gelu_new"
+    ),
 }
 FORWARD = jax.jit(encoders.forward, static_argnums=0)
 STAGES = jax.jit(encoders.hidden_states, static_argnums=0)
@@ -110,6 +117,7 @@ def test_which_layers_repeat():
     assert repeats(CONFIGS["bert"]) == (0, 1, 7)
     assert repeats(CONFIGS["modernbert"]) == (1, 3, 2)
     assert repeats(CONFIGS["qwen3"]) == (0, 1, 7)
+    assert repeats(CONFIGS["t5"]) == (0, 1, 7)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

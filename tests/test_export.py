@@ -34,11 +34,12 @@ FAMILIES = sorted({module: name for name, (module, _) in encoders.FAMILIES.items
 OWN_SIZES = {
     "modernbert": {"local_attention": 8, "num_hidden_layers": 2},
     "qwen3": {"num_key_value_heads": 1, "head_dim": 8},
+    "t5": {"head_dim": 10, "is_gated_act": True, "hidden_act": "gelu_new"},
 }
 
 TOKEN_VECTORS = jax.jit(encoders.forward, static_argnums=0)
 
-WITHOUT_HEAD = {"static-embedding"}
+WITHOUT_HEAD = {"static-embedding", "t5"}
 
 
 def batch(rows, length, side, *, seed=0):
