@@ -42,6 +42,7 @@ FAMILIES = {
     "gte": {"rope_factor": 1.5},
     "qwen3": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10},
     "gemma3_text": {"num_key_value_heads": 1, "head_dim": 10, "sliding_window": 6},
+    "t5": {"head_dim": 10},
     "static-embedding": {},
 }
 

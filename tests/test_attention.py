@@ -15,7 +15,7 @@ from jsbert import encoders, siamese
 from jsbert.adapters import load_adapter, save_adapter
 from jsbert.compute import ATTENTIONS, Compute
 from jsbert.config import Config
-from jsbert.encoders import gemma3, modernbert, mpnet, qwen3
+from jsbert.encoders import gemma3, modernbert, mpnet, qwen3, t5
 from jsbert.engine import check_attention, packed, resolve_attention
 from jsbert.train import init_lora
 from tests import models
@@ -29,6 +29,7 @@ CONFIGS = (
     gemma3.Config(
         **SIZES, num_key_value_heads=1, head_dim=10, sliding_window=4, sliding_window_pattern=2
     ),
+    t5.Config(**SIZES, head_dim=10),
 )
 LENGTHS = np.array([12, 3, 7, 1, 9], np.int32)
 

@@ -154,7 +154,7 @@ def test_a_torch_whose_weights_only_runs_code_reads_no_pickle(folder, monkeypatc
 
 
 WRONG = {
-    "unknown architecture": ("config.json", {"model_type": "t5"}, "config.json: unsupported model_type 't5'; supported: albert, bert, camembert,"),
+    "unknown architecture": ("config.json", {"model_type": "bart"}, "config.json: unsupported model_type 'bart'; supported: albert, bert, camembert,"),
     "no architecture": ("config.json", {"model_type": None}, "config.json: lacks 'model_type'"),
     "heads": ("config.json", {"num_attention_heads": 7}, "config.json: num_attention_heads 7 does not divide hidden_size 24"),
     "activation": ("config.json", {"hidden_act": "mish"}, "config.json: unknown activation 'mish'; supported: gelu"),

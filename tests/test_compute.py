@@ -23,6 +23,7 @@ from jsbert.encoders import (
     nomic_bert,
     qwen3,
     roberta,
+    t5,
 )
 from jsbert.encoders.layers import repetition
 from tests import models
@@ -48,6 +49,12 @@ CONFIGS = {
     "qwen3": qwen3.Config(**SIZES, num_key_value_heads=1, head_dim=8),
     "gemma3": gemma3.Config(
         **SIZES, num_key_value_heads=1, head_dim=8, sliding_window=6, sliding_window_pattern=3
+    ),
+    "t5": t5.Config(**SIZES, head_dim=10),
+    # With few layers: the scores are not scaled, so random weights make attention sharp, and after
+    # seven layers both forms are 1e-5 from the result in float64.
+    "t5, gated": t5.Config(
+        **SIZES | {"num_hidden_layers": 2}, head_dim=8, is_gated_act=True, hidden_act="gelu_new"
     ),
 }
 FORWARD = jax.jit(encoders.forward, static_argnums=0)
@@ -116,6 +123,7 @@ def test_which_layers_repeat():
     assert repeats(CONFIGS["modernbert"]) == (1, 3, 2)
     assert repeats(CONFIGS["qwen3"]) == (0, 1, 7)
     assert repeats(CONFIGS["gemma3"]) == (0, 3, 2)
+    assert repeats(CONFIGS["t5"]) == (0, 1, 7)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

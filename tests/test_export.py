@@ -40,11 +40,12 @@ OWN_SIZES = {
         "sliding_window": 8,
         "sliding_window_pattern": 2,
     },
+    "t5": {"head_dim": 10, "is_gated_act": True, "hidden_act": "gelu_new"},
 }
 
 TOKEN_VECTORS = jax.jit(encoders.forward, static_argnums=0)
 
-WITHOUT_HEAD = {"static-embedding"}
+WITHOUT_HEAD = {"static-embedding", "t5"}
 
 
 def batch(rows, length, side, *, seed=0):

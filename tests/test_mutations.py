@@ -27,6 +27,7 @@ def test_a_mutated_folder_is_refused_by_name_or_is_a_model(folders):
 SIZES = (
     *("vocab_size", "hidden_size", "dim", "num_hidden_layers", "n_layers", "num_hidden_groups"),
     *("intermediate_size", "hidden_dim", "embedding_size"),
+    *("d_model", "num_layers", "d_ff"),
 )
 
 

@@ -123,6 +123,16 @@ def merge_adapter(
         )
         return any(re.fullmatch(pattern, bare) for pattern in family(config).DROPPED)
 
+    # peft changes the module of one name only, and leaves the module of the other as it is.
+    tied = {name.rpartition(".")[0] for name in getattr(family(config), "TIED", {}).values()}
+    for module in modules:
+        is_changed = adapter.is_target(module, is_linear=False) or adapter.is_saved(module)
+        if is_changed and module.removeprefix(wrapper).removeprefix(prefix) in tied:
+            raise ValueError(
+                f"{folder / CONFIG}: the adapter changes {module}, which has two names in a "
+                f"{config.model_type}; such adapters are not supported, train one for other modules"
+            )
+
     # Check every tensor against config and model, then merge.
     targets = _targets(adapter, modules, folder / CONFIG)
     shapes, required = _expected(adapter, modules, targets, leaves)

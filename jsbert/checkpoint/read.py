@@ -245,7 +245,13 @@ def read_encoder(folder, base, num_labels=None):
         }
         shapes = {"encoder": shapes, "head": head.shapes(config, num_labels)}
     params = to_params(
-        tensors, names, shapes, where=source, prefix=module.PREFIX, dropped=module.DROPPED
+        tensors,
+        names,
+        shapes,
+        where=source,
+        prefix=module.PREFIX,
+        dropped=module.DROPPED,
+        tied=getattr(module, "TIED", {}),
     )
     if is_adapter(folder):
         params = merge_adapter(config, params, folder, head=num_labels is not None)
@@ -255,9 +261,11 @@ def read_encoder(folder, base, num_labels=None):
 def _check_sizes(config, module, shapes):
     """Raise ValueError for sizes far above those of the tensors. Without this check, making modules
     of such sizes would take minutes; `to_params` compares the shapes only afterwards."""
-    modules = sum(
-        "{}" in name for name in module.NAMES.values()
-    )  # the modules of a layer; each has at least one tensor
+    # The modules of the first layer; each has at least one tensor. Not each layer has all of the
+    # family's modules.
+    found = {name.removeprefix(module.PREFIX).rpartition(".")[0] for name in shapes}
+    inner = [name for name in module.NAMES.values() if "{}" in name]
+    modules = max(1, sum(name.format(0, 0, 0) in found for name in inner))
     layers = math.prod(getattr(config, name) for name in config.LAYERS)
     if layers * modules > len(shapes):
         raise ValueError(

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -72,6 +73,7 @@ def to_params(
     where: pathlib.Path,
     prefix: str = "",
     dropped: Iterable[str] = (),
+    tied: Mapping[str, str] = MappingProxyType({}),
 ) -> dict:
     """The float32 params in the tensors of a checkpoint.
 
@@ -84,6 +86,8 @@ def to_params(
         prefix: removed from names that begin with it.
         dropped: patterns of names, without prefix, of tensors that may be in the file and are not
             used.
+        tied: {another name of a tensor: its name}, without prefix. If both are in the file, they
+            must be equal.
 
     Raises:
         ValueError: with a list of all tensors that are unknown, double, misshapen or missing.
@@ -93,9 +97,11 @@ def to_params(
     wanted_shape = {
         _keys(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
     }
-    problems, found = [], {}
+    problems: list[str] = []
+    found: dict[tuple, np.ndarray] = {}
     for full_name, array in tensors:
-        name = _modern_name(full_name.removeprefix(prefix))
+        own_name = _modern_name(full_name.removeprefix(prefix))
+        name = tied.get(own_name, own_name)
         if name not in expected:
             if not any(re.fullmatch(pattern, name) for pattern in dropped):
                 problems.append(f"unknown: {full_name} {list(array.shape)}")
@@ -103,7 +109,10 @@ def to_params(
         path = expected[name]
         array = array.T if path[-1] == "kernel" else array
         if path in found:
-            problems.append(f"double: {full_name} (another tensor gives {name} too)")
+            if name not in tied.values():
+                problems.append(f"double: {full_name} (another tensor gives {name} too)")
+            elif not np.array_equal(found[path], array):
+                problems.append(f"double: {full_name} (differs from another tensor for {name})")
         elif array.shape != wanted_shape[path]:
             shape, wanted = (
                 list(s[::-1] if path[-1] == "kernel" else s)

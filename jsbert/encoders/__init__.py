@@ -6,6 +6,7 @@ A family is a file of its own and a line in `FAMILIES`. The file has:
     NAMES: the names of the modules in checkpoints.
     PREFIX, DROPPED: the prefix of these names, and the tensors that are not the encoder's.
     head(config): the classifier of the family's cross-encoder.
+    TIED, if a tensor has two names: {the other name: the name in NAMES}, both with the leaf.
 """
 
 import functools
@@ -33,6 +34,7 @@ from jsbert.encoders import (
     qwen3,
     roberta,
     static,
+    t5,
 )
 from jsbert.encoders.dropout import Dropout, row_keys
 from jsbert.encoders.layers import repetition
@@ -53,6 +55,7 @@ FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
         "nomic_bert": (nomic_bert, "NomicBert"),
         "gte": (gte, "Gte"),
         "new": (gte_alibaba, "New"),
+        "t5": (t5, "T5Encoder"),
         static.MODEL_TYPE: (static, ""),
     }
 )

@@ -85,9 +85,10 @@ def attention(
     config: EncoderConfig,
     dropout: Dropout,
     bias: Float[Array, "#batch heads length length"] | None = None,
+    scale: float | None = None,
 ) -> Float[Array, "batch heads length size"]:
     """For each token, a weighted mean of the values of the tokens that it sees. The weights are the
-    softmax of query * key / sqrt(size) + bias.
+    softmax of scale * query * key + bias.
 
     Args:
         query, key, value: by heads, as `layers.in_heads` returns them.
@@ -95,16 +96,18 @@ def attention(
         config: says how attention is computed, and the rate of the dropout.
         dropout: drops weights.
         bias: added to the scores.
+        scale: by default 1 / sqrt(size).
     """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
     compute = config.compute
     how = "eager" if dropout.words is not None else compute.attention(query.shape[2])
     if how == "flash" and bias is None and seen.window is None:
-        return _flash(query, key, value, seen, config)
+        return _flash(query, key, value, seen, config, scale)
     # With "auto" a bias of (1 or B, H, L, L) means eager: a fused kernel needs it as one array.
     if how in ("xla", "cudnn") and (bias is None or compute.attn_implementation != "auto"):
-        return _dot_product_attention(query, key, value, seen, bias, config, how)
+        return _dot_product_attention(query, key, value, seen, bias, config, how, scale)
     dtype = compute.attention_dtype
-    scores = product("bhqd,bhkd->bhqk", query * query.shape[-1] ** -0.5, key, dtype)
+    scores = product("bhqd,bhkd->bhqk", query * scale, key, dtype)
     scores = scores.astype(compute.activation_dtype)
     # Add the biases one by one: XLA then adds them within the pass of the softmax. Their sum would
     # be one more array.
@@ -122,7 +125,7 @@ LEAST = -(2.0**41)
 """The smallest bias that cuDNN is given. cuDNN subtracts two biases, and -inf - -inf is NaN."""
 
 
-def _dot_product_attention(query, key, value, seen, bias, config, implementation):
+def _dot_product_attention(query, key, value, seen, bias, config, implementation, scale):
     """`attention` by `jax.nn.dot_product_attention`."""
     length, dtype = query.shape[2], config.compute.attention_dtype
     query, key, value = (x.astype(dtype).transpose(0, 2, 1, 3) for x in (query, key, value))
@@ -133,12 +136,13 @@ def _dot_product_attention(query, key, value, seen, bias, config, implementation
         key,
         value,
         jnp.broadcast_to(total, (*total.shape[:2], length, length)),
+        scale=scale,
         implementation=implementation,
     )
     return mixed.transpose(0, 2, 1, 3).astype(config.compute.activation_dtype)
 
 
-def _flash(query, key, value, seen, config):
+def _flash(query, key, value, seen, config, scale):
     """`attention` by the flash attention kernel for TPUs, which takes segments and `causal`."""
     from jax.experimental.pallas.ops.tpu import flash_attention as flash  # only on TPUs
 
@@ -148,6 +152,6 @@ def _flash(query, key, value, seen, config):
         *(x.astype(dtype) for x in (query, key, value)),
         segment_ids=flash.SegmentIds(segments, segments),
         causal=seen.causal,
-        sm_scale=query.shape[-1] ** -0.5,
+        sm_scale=scale,
     )
     return mixed.astype(config.compute.activation_dtype)

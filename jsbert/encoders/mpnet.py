@@ -5,17 +5,15 @@ all-mpnet-base-v2 and multi-qa-mpnet-base-dot-v1 are MPNets.
 """
 
 import dataclasses
-import functools
 from typing import ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Int
 
 from jsbert.config import EncoderConfig
 from jsbert.encoders import bert
 from jsbert.encoders.attention import Seen
+from jsbert.encoders.distances import distance_buckets
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import counted_positions, embedding, in_turn
 from jsbert.encoders.post_norm import Layer
@@ -89,34 +87,10 @@ class Encoder(nnx.Module):
         self.config = config
 
     def __call__(self, ids, mask, token_types, positions, dropout):
-        # The distance of two tokens is that of their columns, in a packed row, too.
-        buckets = distance_buckets(jnp.arange(ids.shape[1])[None])
+        columns = jnp.arange(ids.shape[1])[None]
+        buckets = distance_buckets(columns, num_buckets=BUCKETS, farthest=FARTHEST)
         of_distance = self.distances(buckets).transpose(0, 3, 1, 2)  # (1, H, L, L)
         places = counted_positions(ids, mask, positions, padding_id=PADDING_ID)
         hidden = self.embeddings(ids, None, places, dropout)
         context = {"seen": Seen.of(mask, positions, self.config.compute), "bias": of_distance}
         return in_turn(self.layers, hidden, compute=self.config.compute, dropout=dropout, **context)
-
-
-def distance_buckets(places: Int[Array, "batch length"]) -> Int[Array, "batch length length"]:
-    """The bucket of the distance of each query (axis 1) and key (axis 2).
-
-    The first half of the buckets is for keys to the left and the token itself, the second half for
-    keys to the right. In a half, each small distance has a bucket of its own; the further buckets
-    are wider and wider.
-    """
-    distance = places[:, :, None] - places[:, None, :]
-    buckets = jnp.sum(jnp.abs(distance)[..., None] >= bucket_bounds()[None, None, None], axis=-1)
-    return buckets + jnp.where(distance < 0, BUCKETS // 2, 0)
-
-
-@functools.lru_cache
-def bucket_bounds() -> np.ndarray:
-    """The least distance of each bucket of a half, without the first bucket."""
-    num_buckets, exact = BUCKETS // 2, BUCKETS // 4
-    distances = np.arange(exact, FARTHEST + 1)
-    # Round down; 1e-6 makes up for the rounding error of the logarithm of a power of two.
-    steps = np.log(distances / exact) / np.log(FARTHEST / exact) * (num_buckets - exact)
-    buckets = np.minimum(exact + np.floor(steps + 1e-6).astype(int), num_buckets - 1)
-    wide = [distances[np.argmax(buckets == bucket)] for bucket in range(exact + 1, num_buckets)]
-    return np.asarray([*range(1, exact + 1), *wide])

@@ -1,6 +1,7 @@
 """Backends split texts into tokens: a `tokenizers.Tokenizer` built from a folder's files, or a
 tokenizer of transformers behind the same calls."""
 
+import base64
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
@@ -8,8 +9,9 @@ from typing import Any, NamedTuple
 
 import tokenizers
 from tokenizers import decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import BPE, WordPiece
+from tokenizers.models import BPE, Unigram, WordPiece
 
+from jsbert.json_files import parse_json
 from jsbert.tokenizer.settings import BERT_CLASSES, CLASSES, FILES, special_names, special_tokens
 
 UNLIMITED = 1_000_000
@@ -34,7 +36,11 @@ def load_backend(
         if kind == "Gemma":
             return _with_gemma_steps(backend, file)
         is_rebuilt = kind in BERT_CLASSES | {"MPNet"} and isinstance(backend.model, WordPiece)
-        return _with_bert_steps(backend, settings, file) if is_rebuilt else backend
+        if is_rebuilt:
+            return _with_bert_steps(backend, settings, file)
+        if kind == "T5" and isinstance(backend.model, Unigram):
+            return _with_t5_steps(backend, files["tokenizer.json"], settings, file)
+        return backend
     # Only transformers reads tokens that are added to a vocab.txt.
     plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
     if "vocab.txt" in files and plain and kind in BERT_CLASSES:
@@ -165,4 +171,41 @@ def _with_gemma_steps(backend, file):
     model.fuse_unk, model.byte_fallback, model.dropout = True, True, None
     backend.normalizer = normalizers.Replace(" ", "▁")
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    return backend
+
+
+def _with_t5_steps(backend, content, settings, file):
+    """Set the steps of `backend` as transformers' T5Tokenizer does, and return `backend`. `content`
+    is that of `file`. Of its normalisers only the character map of SentencePiece is kept."""
+    values = parse_json(content, where=file)
+    model = values["model"]
+    fixed = {"unk_id": 2, "byte_fallback": False}
+    found = {key: model.get(key, default) for key, default in fixed.items()}
+    if found != fixed:
+        raise ValueError(
+            f"{file}: model has {found}; T5Tokenizer always has {fixed}. If the file is right, "
+            "name the tokenizer_class PreTrainedTokenizerFast"
+        )
+    special = special_tokens(settings, backend.get_vocab())
+    if "eos" not in special:
+        raise ValueError(f"{file}: lacks the special tokens {[special_names(settings, 'eos')[0]]}")
+    steps = values.get("normalizer") or {}
+    maps = [
+        step["precompiled_charsmap"]
+        for step in steps.get("normalizers", [steps])
+        if step.get("type") == "Precompiled"
+    ]
+    backend.normalizer = (
+        normalizers.Precompiled(base64.b64decode(maps[0])) if maps else normalizers.Sequence([])
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True),
+        ]
+    )
+    end = backend.token_to_id(special["eos"])
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", end)]
+    )
     return backend

@@ -39,6 +39,7 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "nomic_bert": "Bert",
         "qwen3": "Qwen2",
         "roberta": "Roberta",
+        "t5": "T5",
         "xlm-roberta": "XLMRoberta",
     }
 )

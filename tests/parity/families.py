@@ -29,11 +29,18 @@ class Family(NamedTuple):
     dropout: Mapping[str, float] = types.MappingProxyType({})  # for configs whose own rates are 0
     language_model: str = "ForMaskedLM"
     pooling: str = "mean"
+    trunk: str = "Model"
+    classifies: bool = True  # whether its classifier reads the encoder alone
 
 
 SIZES = {name: size for name, size in models.SIZES.items() if name != "type_vocab_size"}
 RATES = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2}
 SPECIAL = {f"{kind}_token_id": 0 for kind in ("pad", "bos", "eos", "cls", "sep")}
+
+T5_SIZES = {"vocab_size": SIZES["vocab_size"], "d_model": 24, "num_layers": 2, "num_heads": 3, "d_ff": 40} | {
+    "d_kv": 10, "relative_attention_num_buckets": 12, "relative_attention_max_distance": 11,
+}  # fmt: skip
+T5 = {"language_model": "ForConditionalGeneration", "trunk": "EncoderModel", "classifies": False}
 
 FAMILIES = {
     "bert": Family("Bert", models.SIZES),
@@ -86,16 +93,22 @@ FAMILIES = {
         {"attention_dropout": 0.1},
         "ForCausalLM",
     ),
+    "t5": Family("T5", T5_SIZES, **T5),
+    "t5, gated": Family("T5", T5_SIZES | {"feed_forward_proj": "gated-gelu"}, **T5),
 }  # fmt: skip
 
 each = pytest.mark.parametrize("name", FAMILIES)
+each_classifier = pytest.mark.parametrize(
+    "name", [name for name, family in FAMILIES.items() if family.classifies]
+)
 
 
 def build(
-    name: str, kind: str = "Model", seed: int = 0, **options: Any
+    name: str, kind: str | None = None, seed: int = 0, **options: Any
 ) -> transformers.PreTrainedModel:
-    """Build transformers' `kind` of a family with every parameter perturbed; `options` change the
-    config."""
+    """Build transformers' `kind` of a family, by default the encoder, with every parameter
+    perturbed; `options` change the config."""
+    kind = kind or FAMILIES[name].trunk
     prefix, sizes = FAMILIES[name][:2]
     config = getattr(transformers, f"{prefix}Config")(**sizes | options)
     if kind == "ForCausalLM":  # Gemma3ForCausalLM has a Gemma3TextModel
@@ -112,6 +125,7 @@ def written(
         "gemma3_text": write_gemma,
         "modernbert": _write_with_tokenizer_json,
         "qwen3": write_decoder,
+        "t5": write_t5,
     }.get(model.config.model_type)
     if write is not None:
         return write(folder, model, **tokenizer)
@@ -175,6 +189,27 @@ def write_gemma(
         merges=GEMMA_MERGES,
         add_bos_token=True,
         add_eos_token=True,
+        **settings,
+    ).save_pretrained(folder)
+    return folder
+
+
+def write_t5(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **settings: Any
+) -> pathlib.Path:
+    """Write a tokenizer such as T5's: pieces with their log-probabilities, and an end token."""
+    model.save_pretrained(folder)
+    pieces = [
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "▁",
+        *(f"▁{word}" for word in models.WORDS[:20]),
+        *models.LETTERS,
+    ]
+    transformers.T5Tokenizer(
+        [(piece, -2.0 - i / 7 if i > 2 else 0.0) for i, piece in enumerate(pieces)],
+        extra_ids=0,
         **settings,
     ).save_pretrained(folder)
     return folder

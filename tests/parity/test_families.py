@@ -57,8 +57,11 @@ def test_folders_both_ways(tmp_path, name):
     ours.save_pretrained(tmp_path / "back")
     again = sentence_transformers.SentenceTransformer(str(tmp_path / "back"), device="cpu")
     assert reference.largest_difference(again.encode(texts), wanted) <= 1e-6
-    trunk = transformers.AutoModel.from_pretrained(tmp_path / "back")
-    assert type(trunk).__name__ == f"{FAMILIES[name].prefix}Model"
+    architecture = f"{FAMILIES[name].prefix}{FAMILIES[name].trunk}"
+    values = json.loads((tmp_path / "back/config.json").read_text())
+    assert values["architectures"] == [architecture]
+    trunk = getattr(transformers, architecture).from_pretrained(tmp_path / "back")
+    assert trunk.config.model_type == values["model_type"]
 
 
 @pytest.mark.parametrize("kind", ["language_model", "ForSequenceClassification"])
@@ -71,7 +74,7 @@ def test_checkpoints_with_heads_open_as_trunks(tmp_path, name, kind):
 
 
 @pytest.mark.parametrize("num_labels", [1, 3])
-@families.each
+@families.each_classifier
 def test_cross_encoders_both_ways(tmp_path, name, num_labels):
     first, second = models.sentences(12, seed=1), models.sentences(12, seed=2, longest=20)
     pairs = [*zip(first, second, strict=True), ("", ""), ("", "red " * 50)]
@@ -124,7 +127,12 @@ def test_packed_rows_give_the_same_vectors(tmp_path, name):
     assert reference.largest_difference(got, wanted) <= 1e-5
 
 
-FEW_LAYERS = {"distilbert": {"n_layers": 1}, "albert, groups": {"num_hidden_layers": 2}}
+FEW_LAYERS = {
+    "distilbert": {"n_layers": 1},
+    "t5": {"num_layers": 1},
+    "t5, gated": {"num_layers": 1},
+    "albert, groups": {"num_hidden_layers": 2},
+}
 
 
 @families.each
@@ -160,7 +168,7 @@ CLASSIFIER_DROPOUT = dict.fromkeys(
 @pytest.mark.parametrize(
     "rates", [DROPOUT, DROPOUT | CLASSIFIER_DROPOUT], ids=["default head", "own head"]
 )
-@families.each
+@families.each_classifier
 def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, name, rates):
     model = build(name, "ForSequenceClassification", attn_implementation="eager", **rates)
     parts = read_cross_encoder(written(tmp_path, model))
