@@ -40,12 +40,11 @@ def rotated(
     length, size = x.shape[2:]
     places = jnp.arange(length)[None] if positions is None else positions
     # The same float32 steps as the reference's: at a far place the angle multiplies any difference
-    # in the last digit of a speed.
-    speeds = (
-        1
-        / np.float32(theta) ** (np.arange(0, size, 2, dtype=np.float32) / np.float32(size))
-        / np.float32(factor)
-    )
+    # in the last digit of a speed. The power alone is computed in float64 and then rounded, because
+    # numpy's float32 power misses the last digit more often than torch's.
+    exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
+    powers = (np.float64(np.float32(theta)) ** exponents.astype(np.float64)).astype(np.float32)
+    speeds = 1 / powers / np.float32(factor)
     angles = places[:, :, None] * speeds[None, None]
     cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]  # (B or 1, 1, L, size/2)
     first, second = jnp.split(x, 2, axis=-1)
