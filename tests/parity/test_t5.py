@@ -137,6 +137,8 @@ def test_texts_have_no_limit_but_the_tokenizer_s(tmp_path):
     assert "max_position_embeddings" not in ours.config.encoder.to_json()
     ours.save_pretrained(tmp_path / "back")
     assert jsbert.SentenceTransformer(tmp_path / "back").max_seq_length == ours.max_seq_length
+    again = sentence_transformers.SentenceTransformer(str(tmp_path / "back"), device="cpu")
+    assert reference.largest_difference(again.encode(text), theirs.encode(text)) <= 1e-6
 
 
 def test_the_embeddings_may_have_both_names_or_the_other(tmp_path):
