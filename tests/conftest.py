@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "parity" in item.path.parts:
             item.add_marker("parity")
-        if "integrations" in item.path.parts:
+        if item.path.parent.match("tests/integrations"):
             item.add_marker("integrations")
         for marker in ("slow", "integrations"):
             if item.get_closest_marker(marker) and marker not in (config.option.markexpr or ""):

@@ -41,7 +41,9 @@ def test_every_adapter_is_listed():
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_without_its_library_an_adapter_says_what_to_install(name, monkeypatch):
-    monkeypatch.setitem(sys.modules, "langchain_core" if name == "langchain" else name, None)
+    library = "langchain_core" if name == "langchain" else name
+    for module in [library, *(m for m in sys.modules if m.startswith(f"{library}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, f"jsbert.integrations.{name}", raising=False)
     with pytest.raises(ImportError, match=f"needs .*: pip install {PACKAGES[name]}"):
         importlib.import_module(f"jsbert.integrations.{name}")
