@@ -16,22 +16,21 @@ from jaxtyping import Array, Float
 
 from jsbert.checks import COUNT, POSITIVE, SIZE, shown, typed
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import Seen, attention
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.dropout import Dropout
-from jsbert.encoders.heads import Head
+from jsbert.encoders.grouped import Attention, check_heads
+from jsbert.encoders.grouped import head as head  # the classifier of the family
 from jsbert.encoders.layers import (
     RMSNorm,
     activated,
     added,
     embedding,
-    from_heads,
-    in_heads,
     in_turn,
     joined,
     linear,
     vectors_of,
 )
-from jsbert.encoders.rope import rotated, theta_of
+from jsbert.encoders.rope import theta_of
 
 PREFIX = "model."
 DROPPED = (r"(lm_head|score)\..+",)
@@ -116,13 +115,7 @@ class Config(EncoderConfig):
     def check(cls, values: Mapping[str, Any]) -> None:
         """See `EncoderConfig.check`."""
         super().check(values)
-        if values["num_attention_heads"] % values["num_key_value_heads"]:
-            raise ValueError(
-                f"num_key_value_heads {values['num_key_value_heads']} does not divide "
-                f"num_attention_heads {values['num_attention_heads']}"
-            )
-        if values["head_dim"] % 2:
-            raise ValueError(f"head_dim is {values['head_dim']}; rotary positions need it even")
+        check_heads(values)
         kinds, count = values["layer_types"], values["num_hidden_layers"]
         if kinds and (len(kinds) != count or set(kinds) - set(THETAS)):
             raise ValueError(
@@ -178,15 +171,6 @@ class Config(EncoderConfig):
         )
 
 
-def head(config: Config) -> Head:
-    """The classifier of the family's cross-encoder. It reads the last token by the mask.
-
-    transformers reads the last token that is not `pad_token_id`. That is another token if a
-    tokenizer ends texts with the padding token.
-    """
-    return Head(classifier="score", pooling="lasttoken", biased=frozenset(), dropped=frozenset())
-
-
 class Norm(RMSNorm):
     """An RMSNorm that multiplies by 1 + scale. A new scale is 0."""
 
@@ -225,37 +209,6 @@ class Embeddings(nnx.Module):
         return vectors_of(self.word, ids) * self.factor
 
 
-class Attention(nnx.Module):
-    """Self-attention with rotary positions. Each head of queries and keys is normalised before it
-    is turned."""
-
-    def __init__(self, config: Config, kind: str, rngs: nnx.Rngs):
-        def project(inputs, outputs):
-            return linear(config, inputs, outputs, rngs, use_bias=config.attention_bias)
-
-        width, size = config.hidden_size, config.head_dim
-        self.query = project(width, config.num_attention_heads * size)
-        self.key, self.value = (project(width, config.num_key_value_heads * size) for _ in range(2))
-        self.query_norm, self.key_norm = (norm(config, size, rngs) for _ in range(2))
-        self.output = project(config.num_attention_heads * size, width)
-        self.theta = getattr(config, THETAS[kind])
-        # `attention` divides the scores by the square root of the size of a head.
-        self.factor = (size / config.query_pre_attn_scalar) ** 0.5
-        self.config = config
-
-    def __call__(self, hidden, positions, seen, dropout):
-        config = self.config
-        (query,) = in_heads((self.query,), hidden, config.head_dim)
-        key, value = in_heads((self.key, self.value), hidden, config.head_dim)
-        query = rotated(self.query_norm(query), positions, theta=self.theta) * self.factor
-        key = rotated(self.key_norm(key), positions, theta=self.theta)
-        # Each head of keys and values serves several heads of queries.
-        times = config.num_attention_heads // config.num_key_value_heads
-        key, value = (jnp.repeat(x, times, axis=1) for x in (key, value))
-        mixed = attention(query, key, value, seen, config=config, dropout=dropout)
-        return from_heads(self.output, mixed)
-
-
 class Layer(nnx.Module):
     """Attention and a gated perceptron (GeGLU). Each reads its input normalised; its output is
     normalised, and added to the input."""
@@ -264,7 +217,10 @@ class Layer(nnx.Module):
         width, inner = config.hidden_size, config.intermediate_size
         self.kind = kind
         self.attention_norm = norm(config, width, rngs)
-        self.attention = Attention(config, kind, rngs)
+        # The scores are divided by the square root of the scalar, not by that of a head's size.
+        factor = (config.head_dim / config.query_pre_attn_scalar) ** 0.5
+        theta = getattr(config, THETAS[kind])
+        self.attention = Attention(config, norm, rngs, theta=theta, factor=factor)
         self.mixed_norm = norm(config, width, rngs)
         self.inner_norm = norm(config, width, rngs)
         self.gate, self.inner = (

@@ -15,22 +15,21 @@ from jaxtyping import Array, Float
 
 from jsbert.checks import POSITIVE, typed
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import Seen, attention
+from jsbert.encoders.attention import Seen
 from jsbert.encoders.dropout import Dropout
-from jsbert.encoders.heads import Head
+from jsbert.encoders.grouped import Attention, check_heads
+from jsbert.encoders.grouped import head as head  # the classifier of the family
 from jsbert.encoders.layers import (
     activated,
     added,
     embedding,
-    from_heads,
-    in_heads,
     in_turn,
     joined,
     linear,
     rms_norm,
     vectors_of,
 )
-from jsbert.encoders.rope import rotated, theta_of
+from jsbert.encoders.rope import theta_of
 
 PREFIX = "model."
 DROPPED = (r"(lm_head|score)\..+",)
@@ -89,13 +88,7 @@ class Config(EncoderConfig):
     def check(cls, values: Mapping[str, Any]) -> None:
         """See `EncoderConfig.check`."""
         super().check(values)
-        if values["num_attention_heads"] % values["num_key_value_heads"]:
-            raise ValueError(
-                f"num_key_value_heads {values['num_key_value_heads']} does not divide "
-                f"num_attention_heads {values['num_attention_heads']}"
-            )
-        if values["head_dim"] % 2:
-            raise ValueError(f"head_dim is {values['head_dim']}; rotary positions need it even")
+        check_heads(values)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, where: str = "config.json") -> EncoderConfig:
@@ -124,43 +117,6 @@ class Config(EncoderConfig):
         }
 
 
-def head(config: Config) -> Head:
-    """The classifier of the family's cross-encoder. It reads the last token by the mask.
-
-    transformers reads the last token that is not `pad_token_id`. That is another token if a
-    tokenizer ends texts with the padding token.
-    """
-    return Head(classifier="score", pooling="lasttoken", biased=frozenset(), dropped=frozenset())
-
-
-class Attention(nnx.Module):
-    """Causal self-attention with rotary positions. Each head of queries and keys is normalised
-    before it is turned."""
-
-    def __init__(self, config: Config, rngs: nnx.Rngs):
-        def project(inputs, outputs):
-            return linear(config, inputs, outputs, rngs, use_bias=config.attention_bias)
-
-        width, size = config.hidden_size, config.head_dim
-        self.query = project(width, config.num_attention_heads * size)
-        self.key, self.value = (project(width, config.num_key_value_heads * size) for _ in range(2))
-        self.query_norm, self.key_norm = (rms_norm(config, size, rngs) for _ in range(2))
-        self.output = project(config.num_attention_heads * size, width)
-        self.config = config
-
-    def __call__(self, hidden, positions, seen, dropout):
-        config = self.config
-        (query,) = in_heads((self.query,), hidden, config.head_dim)
-        key, value = in_heads((self.key, self.value), hidden, config.head_dim)
-        query = rotated(self.query_norm(query), positions, theta=config.rope_theta)
-        key = rotated(self.key_norm(key), positions, theta=config.rope_theta)
-        # Each head of keys and values serves several heads of queries.
-        times = config.num_attention_heads // config.num_key_value_heads
-        key, value = (jnp.repeat(x, times, axis=1) for x in (key, value))
-        mixed = attention(query, key, value, seen, config=config, dropout=dropout)
-        return from_heads(self.output, mixed)
-
-
 class Layer(nnx.Module):
     """Attention and a gated perceptron (SwiGLU). Each reads its input normalised, and is added to
     the input."""
@@ -168,7 +124,7 @@ class Layer(nnx.Module):
     def __init__(self, config: Config, rngs: nnx.Rngs):
         width, inner = config.hidden_size, config.intermediate_size
         self.attention_norm = rms_norm(config, width, rngs)
-        self.attention = Attention(config, rngs)
+        self.attention = Attention(config, rms_norm, rngs, theta=config.rope_theta)
         self.inner_norm = rms_norm(config, width, rngs)
         self.gate, self.inner = (
             linear(config, width, inner, rngs, use_bias=False) for _ in range(2)
