@@ -10,12 +10,14 @@ import jax
 import numpy as np
 import pytest
 import tokenizers
+import torch
 import transformers
 from jaxtyping import PyTree
 
 from jsbert import encoders
 from jsbert.checkpoint import read_bi_encoder
 from jsbert.config import EncoderConfig
+from jsbert.encoders.dropout import Dropout
 from tests import models
 from tests.parity import reference
 
@@ -231,3 +233,22 @@ def opened(folder: pathlib.Path) -> tuple[EncoderConfig, PyTree]:
 FORWARD, STAGES = (  # one program for a test, instead of one for each operation
     jax.jit(function, static_argnums=0) for function in (encoders.forward, encoders.hidden_states)
 )
+
+
+def noted_dropouts(monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
+    """Return two lists, for jsbert and for torch: each gets (shape, rate) of every dropout from now
+    on, which drops nothing."""
+    ours: list = []
+    theirs: list = []
+
+    def note(places, x, rate):  # the shape at a place, without axes that only one side has
+        places.append(([size for size in x.shape if size > 1], rate))
+        return x
+
+    monkeypatch.setattr(Dropout, "_drop", lambda self, x, rate, words, entry: note(ours, x, rate))
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "dropout",
+        lambda x, p=0.5, training=True, inplace=False: note(theirs, x, p) if training and p else x,
+    )
+    return ours, theirs

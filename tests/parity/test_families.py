@@ -16,7 +16,6 @@ import jsbert
 from jsbert import encoders, siamese
 from jsbert.checkpoint import read_bi_encoder, read_cross_encoder
 from jsbert.cross import logits
-from jsbert.encoders.dropout import Dropout
 from jsbert.engine import packed
 from tests import models
 from tests.parity import families, reference
@@ -173,18 +172,7 @@ def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, name, r
     model = build(name, "ForSequenceClassification", attn_implementation="eager", **rates)
     parts = read_cross_encoder(written(tmp_path, model))
     ids, mask = tokens(model)
-    ours, theirs = [], []
-
-    def note(places, x, rate):  # the shape at a place, without axes that only one side has
-        places.append(([size for size in x.shape if size > 1], rate))
-        return x
-
-    monkeypatch.setattr(Dropout, "_drop", lambda self, x, rate, words, entry: note(ours, x, rate))
-    monkeypatch.setattr(
-        torch.nn.functional,
-        "dropout",
-        lambda x, p=0.5, training=True, inplace=False: note(theirs, x, p) if training and p else x,
-    )
+    ours, theirs = families.noted_dropouts(monkeypatch)
     model.train()(torch.tensor(ids), attention_mask=torch.tensor(mask))
     jax.eval_shape(
         functools.partial(logits, parts.config), parts.params, ids, mask, jax.random.key(0)

@@ -23,7 +23,6 @@ from jsbert.checkpoint import read_bi_encoder
 from jsbert.checkpoint.adapter import merge_adapter
 from jsbert.encoders import t5
 from jsbert.encoders.distances import bucket_bounds, distance_buckets
-from jsbert.encoders.dropout import Dropout
 from jsbert.tokenizer import Tokenizer
 from tests import models
 from tests.parity import families, reference
@@ -84,18 +83,7 @@ def test_dropout_stands_where_transformers_has_it(tmp_path, monkeypatch, proj):
     model = build(attn_implementation="eager", dropout_rate=0.15, feed_forward_proj=proj)
     config, params = opened(written(tmp_path, model))
     ids, mask = reference.tokens()
-    ours, theirs = [], []
-
-    def note(places, x, rate):  # the shape at a place, without axes that only one side has
-        places.append(([size for size in x.shape if size > 1], rate))
-        return x
-
-    monkeypatch.setattr(Dropout, "_drop", lambda self, x, rate, words, entry: note(ours, x, rate))
-    monkeypatch.setattr(
-        torch.nn.functional,
-        "dropout",
-        lambda x, p=0.5, training=True, inplace=False: note(theirs, x, p) if training and p else x,
-    )
+    ours, theirs = families.noted_dropouts(monkeypatch)
     model.train()(torch.tensor(ids), attention_mask=torch.tensor(mask))
     jax.eval_shape(
         functools.partial(encoders.forward, config), params, ids, mask, jax.random.key(0)
