@@ -61,6 +61,9 @@ Encoded: TypeAlias = (
 """What `encode` can return; the options decide."""
 
 
+TASK_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+"""The names of a task's prompt; the first that a model has counts."""
+
 SettingsOrFacts = TypeVar("SettingsOrFacts", bound="Settings | Facts")
 
 
@@ -486,7 +489,9 @@ class SentenceTransformer(TextModel):
     def encode_query(self, inputs: Texts, **options: Unpack[EncodeOptions]) -> Encoded:
         """Call `encode` for the task "query", with the prompt of that name unless the caller gives
         another."""
-        return self.encode(inputs, **self._with_prompt(options, "query"), task="query")
+        return self.encode(
+            inputs, **self._with_prompt(options, *TASK_PROMPTS["query"]), task="query"
+        )
 
     @overload
     def encode_document(self, inputs: Texts, **options: Unpack[ToNumpy]) -> np.ndarray: ...
@@ -517,7 +522,7 @@ class SentenceTransformer(TextModel):
         """
         return self.encode(
             inputs,
-            **self._with_prompt(options, "document", "passage", "corpus"),
+            **self._with_prompt(options, *TASK_PROMPTS["document"]),
             task="document",
         )
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from jsbert.compute import Compute
 from jsbert.inputs import check_choice
-
-if TYPE_CHECKING:
-    pass
 
 Backend = Literal["jax", "onnx", "openvino"]
 """What computes a model: JAX, onnxruntime or OpenVINO."""

@@ -4,7 +4,6 @@ The page's files are in `static/`. They ask no other site for anything.
 """
 
 import asyncio
-import base64
 import functools
 import importlib.resources
 
@@ -16,7 +15,8 @@ from jaxtyping import Array, Float, Int
 from pydantic import BaseModel, StrictBool
 
 from jsbert.arrays import AnyArray
-from jsbert.serve.answers import Json
+from jsbert.sentence_transformer import TASK_PROMPTS
+from jsbert.serve.answers import Json, base64_floats
 from jsbert.serve.bodies import Strings
 from jsbert.serve.corpus import Corpus
 from jsbert.serve.errors import ServeError
@@ -92,12 +92,14 @@ def router(serving: Serving, corpus: Corpus | None) -> APIRouter:
     async def embed(request: Request, body: PageBody) -> Json:
         """Return vectors of length 1 as base64 of float32, and which texts were cut."""
         embedder = serving.catalogue.embedder()
-        names = ("query",) if body.query else ("document", "passage", "corpus")
+        names = TASK_PROMPTS["query" if body.query else "document"]
         prompt = next((embedder.prompts[n] for n in names if n in embedder.prompts), "")
         tokens = await serving.tokenize(embedder, body.texts, field="texts", prompt=prompt)
         rows = await serving.compute(request, embedder.program(prompt), tokens, field="texts")
         vectors = embedder.vectors(rows, dimensions=None, normalize=True)
-        return Json({"vectors": _base64(vectors), "truncated": [int(i) for i in tokens.truncated]})
+        return Json(
+            {"vectors": base64_floats(vectors), "truncated": [int(i) for i in tokens.truncated]}
+        )
 
     @routes.post("/page/axes")
     async def axes(request: Request) -> Json:
@@ -119,7 +121,7 @@ def router(serving: Serving, corpus: Corpus | None) -> APIRouter:
             raise ServeError("invalid", "a number is not finite")
         loop = asyncio.get_running_loop()
         mean, found = await loop.run_in_executor(None, _main_axes, vectors)
-        return Json({"mean": _base64(mean), "axes": _base64(found)})
+        return Json({"mean": base64_floats(mean), "axes": base64_floats(found)})
 
     return routes
 
@@ -165,7 +167,3 @@ def main_axes(
     axes = columns[:, -1:-3:-1].T
     largest = jnp.take_along_axis(axes, jnp.abs(axes).argmax(axis=1, keepdims=True), axis=1)
     return mean, axes * jnp.sign(largest)
-
-
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode("ascii")

@@ -1,14 +1,12 @@
 """OpenAI's endpoints: `/v1/embeddings` and `/v1/models`."""
 
-import base64
 import time
 from typing import Literal
 
-import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
-from jsbert.serve.answers import Json
+from jsbert.serve.answers import Json, base64_floats
 from jsbert.serve.bodies import Inputs, as_list
 from jsbert.serve.serving import Serving
 
@@ -44,7 +42,7 @@ def router(serving: Serving) -> APIRouter:
         data = [
             {"object": "embedding", "index": index, "embedding": vector}
             for index, vector in enumerate(
-                map(_base64, vectors) if body.encoding_format == "base64" else vectors
+                map(base64_floats, vectors) if body.encoding_format == "base64" else vectors
             )
         ]
         count = len(tokens.ids)
@@ -66,7 +64,3 @@ def router(serving: Serving) -> APIRouter:
         return Json({"object": "list", "data": data})
 
     return routes
-
-
-def _base64(vector: np.ndarray) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
