@@ -1,5 +1,7 @@
 """Sentences for training, without the sentences of test sets."""
 
+import gzip
+import json
 import pathlib
 import re
 
@@ -9,6 +11,9 @@ from jsbert.data import Examples, read_examples
 
 WORDS = range(2, 49)
 """The numbers of words that a sentence may have, counted by spaces."""
+
+OF_EVALUATION_SETS = ("ir_cisi", "ir_cranfield")
+"""The sources of the corpus that are documents of the sets on which search is evaluated."""
 
 HELD_OUT = 1_000
 """The number of NLI triplets that are kept out of training."""
@@ -35,17 +40,44 @@ def evaluation_sentences(data: pathlib.Path) -> set[str]:
     }
 
 
+def retrieval_sentences(data: pathlib.Path) -> set[str]:
+    """Return, normalised, the sentences of 6 words and more of the documents and queries on which
+    search is evaluated."""
+    found: set[str] = set()
+    for file in [
+        *data.glob("retrieval/*/corpus.jsonl.gz"),
+        *data.glob("retrieval/*/queries.jsonl"),
+    ]:
+        with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as lines:
+            for line in lines:
+                row = json.loads(line)
+                found.update(long_sentences(row.get("title", "")), long_sentences(row["text"]))
+    return found
+
+
+def long_sentences(text: str) -> list[str]:
+    """Return the sentences of 6 words and more, normalised."""
+    parts = map(normalized, re.split(r"[.?!]\s", text))
+    return [part for part in parts if len(part.split()) >= 6]
+
+
 def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
     """Return the sentences of corpus/ and of the NLI triplets, each once, shuffled; and counts.
 
     Sentences of evaluation sets, and sentences with too few or too many words, are left out.
     """
-    corpus = read_examples(data / "corpus/english-sentences.tsv.gz", columns=["sentence"])
+    file = data / "corpus/english-sentences.tsv.gz"
+    sources, corpus = read_examples(file, columns=["source", "sentence"]).texts
+    corpus = [
+        text
+        for source, text in zip(sources, corpus, strict=True)
+        if source not in OF_EVALUATION_SETS
+    ]
     distinct: dict[str, str] = {}
-    for column in (*corpus.texts, *nli_triplets(data)[0].texts):
+    for column in (corpus, *nli_triplets(data)[0].texts):
         for text in column:
             distinct.setdefault(normalized(text), text)
-    evaluation = evaluation_sentences(data)
+    evaluation = evaluation_sentences(data) | retrieval_sentences(data)
     kept = [
         text
         for key, text in distinct.items()
@@ -57,6 +89,14 @@ def corpus_sentences(data: pathlib.Path) -> tuple[list[str], dict[str, int]]:
         "usable": len(kept),
     }
     return [kept[i] for i in np.random.default_rng(0).permutation(len(kept))], counts
+
+
+def passages(data: pathlib.Path) -> list[tuple[str, str]]:
+    """Return (title, passage) of corpus/passages.tsv.gz, shuffled; see `recipes.passages`."""
+    titles, texts = read_examples(
+        data / "corpus/passages.tsv.gz", columns=["title", "passage"]
+    ).texts
+    return [(titles[i], texts[i]) for i in np.random.default_rng(0).permutation(len(titles))]
 
 
 def nli_triplets(data: pathlib.Path) -> tuple[Examples, Examples]:

@@ -4,12 +4,12 @@ tuned with the assistant. The model is the mean of the distilled and the tuned s
 
 python -m recipes.student --data DATA --work WORK
 
-DATA holds corpus/english-sentences.tsv.gz, nli/nli-triplets.tsv.gz,
-nli/{snli-dev,mnli-dev-matched}.tsv.gz, paraphrase/flickr30k-exclude.tsv and
-sts/stsb-{train,dev,test}.tsv. All sentences of paraphrase/ and sts/ are kept out of training. Every
-stage leaves its result in WORK. A stage whose result is there is skipped. If the command was
-stopped within a stage, the same command continues that stage. The model is WORK/model. The STS
-benchmark's test set is scored once, at the end.
+DATA holds corpus/english-sentences.tsv.gz, corpus/passages.tsv.gz (`recipes.passages` writes it),
+nli/nli-triplets.tsv.gz, nli/{snli-dev,mnli-dev-matched}.tsv.gz, paraphrase/flickr30k-exclude.tsv,
+sts/stsb-{train,dev,test}.tsv and retrieval/*/. All sentences of paraphrase/, sts/ and retrieval/
+are kept out of training. Every stage leaves its result in WORK. A stage whose result is there is
+skipped. If the command was stopped within a stage, the same command continues that stage. The model
+is WORK/model. The STS benchmark's test set is scored once, at the end.
 """
 
 import argparse
@@ -33,10 +33,14 @@ from benchmarks.lib import report
 from jsbert import SentenceTransformer, losses
 from jsbert.checkpoint.tensors import write_tensors
 from jsbert.data import Examples, read_examples
-from jsbert.evaluate import EmbeddingSimilarityEvaluator, TripletEvaluator
+from jsbert.evaluate import (
+    EmbeddingSimilarityEvaluator,
+    InformationRetrievalEvaluator,
+    TripletEvaluator,
+)
 from jsbert.tokenizer import Tokenizer
 from jsbert.train import Recipe, Source, fit, objective, of_embeddings
-from recipes.corpus import corpus_sentences, nli_triplets
+from recipes.corpus import corpus_sentences, nli_triplets, passages
 
 STAGES = ("start", "distilled", "assistant", "tuned", "model")
 LAYERS = (0, 2, 5)
@@ -52,17 +56,15 @@ DISTIL = Recipe(
     learning_rate=4e-4,
     warmup=0.05,
     dropout=False,
-    dtype="bfloat16",
     eval_steps=500,
     checkpoint_steps=250,
 )
-ASSIST = Recipe(batch_size=64, learning_rate=5e-5, dtype="bfloat16", checkpoint_steps=100)
+ASSIST = Recipe(batch_size=64, learning_rate=5e-5, checkpoint_steps=100)
 TUNE = Recipe(
     batch_size=128,
     learning_rate=2e-4,
     warmup=0.05,
     dropout=False,
-    dtype="bfloat16",
     checkpoint_steps=250,
 )
 
@@ -74,39 +76,54 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     report.print_circumstances(values)
     options.work.mkdir(parents=True, exist_ok=True)
     teacher = SentenceTransformer(options.teacher)
+    distil, assist, tune = (
+        dataclasses.replace(recipe, dtype=options.dtype) for recipe in (DISTIL, ASSIST, TUNE)
+    )
     texts, counts = corpus_sentences(options.data)
+    few, more = texts[: options.sentences], texts[options.sentences :][: options.tuning_sentences]
+    pairs = passages(options.data)
+    finding, pairs = _finding(pairs[:HELD_OUT]), pairs[HELD_OUT:][: options.passages]
+    few += dict.fromkeys(text for number, pair in enumerate(pairs) for text in _both(pair, number))
+    few = [few[i] for i in np.random.default_rng(0).permutation(len(few))]
     start = options.work / "start"
     if not start.is_dir():
-        pruned(teacher, texts, LAYERS, VOCABULARY).save_pretrained(start)
+        pruned(teacher, few, LAYERS, VOCABULARY).save_pretrained(start)
     agreement = _agreement(teacher, options.data)
-    few, more = texts[: options.sentences], texts[options.sentences :][: options.tuning_sentences]
-    vectors = _taught(options.teacher, few, options.work / "teacher-vectors")
+    vectors = _taught(options.teacher, few, options.work / "teacher-vectors", options.dtype)
     distilled = fit(
         SentenceTransformer(start),
         Source(_labelled(few, vectors), distillation, "distil"),
         options.work / "distilled",
-        DISTIL,
+        distil,
         evaluator=agreement,
         show_progress_bar=True,
     )
     triplets, held_out = nli_triplets(options.data)
     ranking = Source(triplets, objective("multiple-negatives-ranking"), "triplets")
-    fit(teacher, ranking, options.work / "assistant", ASSIST, show_progress_bar=True)
-    vectors = _taught(options.work / "assistant", more, options.work / "assistant-vectors")
+    fit(teacher, ranking, options.work / "assistant", assist, show_progress_bar=True)
+    vectors = _taught(
+        options.work / "assistant", more, options.work / "assistant-vectors", options.dtype
+    )
     tuned = fit(
         distilled,
         [ranking, Source(_labelled(more, vectors), distillation, "distil")],
         options.work / "tuned",
-        TUNE,
+        tune,
         show_progress_bar=True,
     )
     folder = options.work / "model"
     halfway(distilled, tuned).save_pretrained(folder)
     halve(folder / "model.safetensors")
-    counts |= {"to distil": len(few), "to tune": len(more), "triplets": len(triplets)}
+    counts |= {
+        "passages": len(pairs),
+        "to distil": len(few),
+        "to tune": len(more),
+        "triplets": len(triplets),
+    }
     choices = {
         "agreement with the teacher": agreement,
         "held-out triplets": TripletEvaluator(*held_out.texts),
+        "held-out passages by their titles": finding,
     }
     stages = {name: SentenceTransformer(options.work / name) for name in STAGES} | {
         "teacher": teacher
@@ -237,17 +254,20 @@ def _with_pieces(tokenizer, kept):
         return Tokenizer.from_folder(pathlib.Path(folder), max_length=tokenizer.max_length)
 
 
-def _taught(teacher, texts, folder, chunk=8192):
-    """Return a teacher's vectors, (N, D) float32. The vectors are computed in bfloat16 and kept on
-    disk in chunks of float16; the rounding error is a thousandth of a student's error."""
-    teacher = SentenceTransformer(teacher, dtype="bfloat16")
+def _taught(teacher, texts, folder, dtype, chunk=8192):
+    """Return a teacher's vectors, (N, D) float32. They are kept on disk in chunks of float16; the
+    rounding error, that of bfloat16 included, is a thousandth of a student's error."""
+    teacher = SentenceTransformer(teacher, dtype=dtype)
     folder.mkdir(exist_ok=True)
     found = []
     for start in tqdm(range(0, len(texts), chunk), desc=folder.name, unit="chunk"):
         rows = texts[start : start + chunk]
         file = folder / f"{start:07d}-{len(rows)}.npy"
         if not file.is_file():
-            np.save(file.with_suffix(".part.npy"), teacher.encode(rows).astype(np.float16))
+            np.save(
+                file.with_suffix(".part.npy"),
+                teacher.encode(rows, on_truncate="ignore").astype(np.float16),
+            )
             file.with_suffix(".part.npy").replace(file)
         found.append(np.load(file))
     return np.concatenate(found).astype(np.float32)
@@ -266,6 +286,27 @@ def _agreement(teacher, data):
         seconds += second[:HELD_OUT]
     scores = np.sum(teacher.encode(firsts) * teacher.encode(seconds), axis=1)
     return EmbeddingSimilarityEvaluator(firsts, seconds, scores.tolist(), name="")
+
+
+def _both(pair, number):
+    """Return the texts of a (title, passage): the two apart, or, of every second pair, as a
+    document with its title, as search reads it."""
+    title, passage = pair
+    texts = [title, passage] if number % 2 or not title else [title, f"{title} {passage}"]
+    return [text for text in texts if text]
+
+
+def _finding(pairs):
+    """Return the evaluator of how well passages are found by their titles. Passages with the same
+    title are all relevant."""
+    corpus = {str(number): passage for number, (_, passage) in enumerate(pairs) if passage}
+    relevant: dict[str, set[str]] = {}
+    for number, (title, _) in enumerate(pairs):
+        if title and str(number) in corpus:
+            relevant.setdefault(title, set()).add(str(number))
+    return InformationRetrievalEvaluator(
+        {title: title for title in relevant}, corpus, relevant, name=""
+    )
 
 
 def _score(evaluator, model):
@@ -297,7 +338,16 @@ def _options(argv) -> argparse.Namespace:
         "--teacher", default="all-MiniLM-L6-v2", help="a folder or name (all-MiniLM-L6-v2)"
     )
     parser.add_argument(
-        "--sentences", type=int, default=400_000, help="sentences to distil on (400,000)"
+        "--sentences", type=int, default=200_000, help="sentences to distil on (200,000)"
+    )
+    parser.add_argument(
+        "--passages", type=int, default=60_000, help="titles and passages to distil on (60,000)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="dtype of the products (float32); bfloat16 is faster where the processor has it",
     )
     parser.add_argument(
         "--tuning-sentences", type=int, default=120_000, help="further ones to tune on (120,000)"
