@@ -18,6 +18,7 @@ from jsbert.encoders import (
     electra,
     gemma3,
     gte,
+    llama,
     modernbert,
     mpnet,
     nomic_bert,
@@ -47,6 +48,12 @@ CONFIGS = {
     "nomic_bert": nomic_bert.Config(**SIZES),
     "gte": gte.Config(**SIZES),
     "qwen3": qwen3.Config(**SIZES, num_key_value_heads=1, head_dim=8),
+    "llama": llama.Config(
+        **SIZES, num_key_value_heads=1, head_dim=8, attention_bias=True, mlp_bias=True
+    ),
+    "mistral": llama.Config(
+        **SIZES, num_key_value_heads=1, head_dim=8, sliding_window=6, model_type="mistral"
+    ),
     "gemma3": gemma3.Config(
         **SIZES, num_key_value_heads=1, head_dim=8, sliding_window=6, sliding_window_pattern=3
     ),

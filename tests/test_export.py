@@ -34,6 +34,7 @@ FAMILIES = sorted({module: name for name, (module, _) in encoders.FAMILIES.items
 OWN_SIZES = {
     "modernbert": {"local_attention": 8, "num_hidden_layers": 2},
     "qwen3": {"num_key_value_heads": 1, "head_dim": 8},
+    "qwen2": {"num_key_value_heads": 1, "head_dim": 8, "rope_llama3": (8.0, 1.0, 4.0, 16.0)},
     "gemma3_text": {
         "num_key_value_heads": 1,
         "head_dim": 8,

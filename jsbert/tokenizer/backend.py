@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import decoders, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram, WordPiece
 
 from jsbert.json_files import parse_json
@@ -35,6 +35,10 @@ def load_backend(
         # For these classes transformers takes only the vocabulary from the file.
         if kind == "Gemma":
             return _with_gemma_steps(backend, file)
+        if kind == "Llama" and isinstance(backend.model, BPE):
+            return _with_llama_steps(backend, settings)
+        if kind == "Qwen2" and isinstance(backend.model, BPE):
+            return _with_qwen_steps(backend, settings)
         is_rebuilt = kind in BERT_CLASSES | {"MPNet"} and isinstance(backend.model, WordPiece)
         if is_rebuilt:
             return _with_bert_steps(backend, settings, file)
@@ -171,6 +175,43 @@ def _with_gemma_steps(backend, file):
     model.fuse_unk, model.byte_fallback, model.dropout = True, True, None
     backend.normalizer = normalizers.Replace(" ", "▁")
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    return backend
+
+
+def _with_llama_steps(backend, settings):
+    """Set the normaliser and the pre-tokeniser of `backend` as transformers does for Llama's
+    tokenizer class, and return `backend`. The post-processor stays."""
+    model = backend.model
+    model.fuse_unk, model.byte_fallback, model.dropout = True, True, None
+    model.continuing_subword_prefix = model.end_of_word_suffix = model.unk_token = None
+    backend.normalizer = None
+    scheme = "always" if settings.get("legacy", False) else "first"
+    scheme = "never" if settings.get("add_prefix_space") is False else scheme
+    backend.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
+    return backend
+
+
+QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Qwen's tokenizer cuts texts into words; the expression is the format's."""
+
+
+def _with_qwen_steps(backend, settings):
+    """Set the normaliser and the pre-tokeniser of `backend` as transformers does for Qwen's
+    tokenizer class, and return `backend`. The post-processor stays."""
+    model = backend.model
+    model.fuse_unk, model.byte_fallback, model.dropout, model.unk_token = False, False, None, None
+    model.continuing_subword_prefix = model.end_of_word_suffix = ""
+    backend.normalizer = normalizers.NFC()
+    spaced = settings.get("add_prefix_space") is True
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False),
+        ]
+    )
     return backend
 
 

@@ -35,8 +35,11 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "gemma3_text": "Gemma",
         "gte": "XLMRoberta",
         "modernbert": "PreTrained",
+        "llama": "PreTrained",
+        "mistral": "PreTrained",
         "mpnet": "MPNet",
         "nomic_bert": "Bert",
+        "qwen2": "Qwen2",
         "qwen3": "Qwen2",
         "roberta": "Roberta",
         "t5": "T5",
@@ -44,6 +47,10 @@ CLASSES: Mapping[str, str] = MappingProxyType(
     }
 )
 """{model_type: the tokenizer class}, for folders that name no class."""
+
+SET_CLASSES = frozenset({"mistral", "modernbert", "qwen2"})
+"""The model_types for which transformers ignores the class that a folder with a tokenizer.json
+names."""
 
 BERT_CLASSES = frozenset(
     {"Bert", "DistilBert", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert"}
@@ -135,8 +142,7 @@ def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, .
 
 def _tokenizer_class(settings, model_type, has_json):
     named = settings.get("tokenizer_class")
-    # For ModernBERT transformers uses tokenizer.json, and ignores the named class.
-    if named and not (has_json and model_type == "modernbert"):
+    if named and not (has_json and model_type in SET_CLASSES):
         return str(named).removesuffix("Fast").removesuffix("Tokenizer")
     return CLASSES.get(model_type, "" if has_json else "Bert")
 

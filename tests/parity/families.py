@@ -44,6 +44,16 @@ T5_SIZES = {"vocab_size": SIZES["vocab_size"], "d_model": 24, "num_layers": 2, "
 }  # fmt: skip
 T5 = {"language_model": "ForConditionalGeneration", "trunk": "EncoderModel", "classifies": False}
 
+DECODER = SIZES | {
+    **{"num_attention_heads": 6, "num_key_value_heads": 2},
+    **{"max_position_embeddings": 700, "pad_token_id": 0},
+}
+LAST = ({"attention_dropout": 0.1}, "ForCausalLM", "lasttoken")
+LLAMA3 = {
+    **{"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0},
+    **{"high_freq_factor": 4.0, "original_max_position_embeddings": 64},
+}
+
 FAMILIES = {
     "bert": Family("Bert", models.SIZES),
     "roberta": Family("Roberta", SIZES | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
@@ -86,6 +96,14 @@ FAMILIES = {
         "ForCausalLM",
         "lasttoken",
     ),
+    "llama": Family(
+        "Llama",
+        DECODER | {"attention_bias": True, "mlp_bias": True, "rope_parameters": LLAMA3},
+        *LAST,
+    ),
+    "mistral": Family("Mistral", DECODER | {"head_dim": 10, "sliding_window": 6}, *LAST),
+    "qwen2": Family("Qwen2", DECODER, *LAST),
+    "qwen2, both ways": Family("Qwen2", DECODER | {"is_causal": False}, *LAST),
     "gemma3_text": Family(
         "Gemma3Text",
         SIZES | {"num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2}
@@ -125,7 +143,10 @@ def written(
     tokenizer_config.json."""
     write = {
         "gemma3_text": write_gemma,
+        "llama": write_decoder,
+        "mistral": write_decoder,
         "modernbert": _write_with_tokenizer_json,
+        "qwen2": write_qwen,
         "qwen3": write_decoder,
         "t5": write_t5,
     }.get(model.config.model_type)
@@ -171,6 +192,27 @@ def write_decoder(
         **{"padding_side": "left", "model_input_names": ["input_ids", "attention_mask"]},
         **settings,
     ).save_pretrained(folder)
+    return folder
+
+
+def write_qwen(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **settings: Any
+) -> pathlib.Path:
+    """Write a tokenizer such as Qwen's: bytes and a few merges, and an end token."""
+    model.save_pretrained(folder)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.:,|ĠĊÃ©"
+    merges = [("Ġ", "c"), ("a", "t"), ("Ġc", "at"), ("t", "h"), ("r", "e")]
+    pieces = ["<pad>", "<end>", *sorted(letters), *("".join(pair) for pair in merges)]
+    tokenizer = transformers.Qwen2Tokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)},
+        merges=merges,
+        **{"pad_token": "<pad>", "unk_token": "<end>", "eos_token": "<end>"},
+        **{"padding_side": "left"} | settings,
+    )
+    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A <end>", pair="$A $B <end>", special_tokens=[("<end>", 1)]
+    )
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -129,7 +129,7 @@ def test_every_option_of_peft(tmp_path, base, ours, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["roberta", "mpnet", "albert", "modernbert", "qwen3", "gemma3_text"]
+    "name", ["roberta", "mpnet", "albert", "modernbert", "qwen3", "qwen2", "gemma3_text"]
 )
 def test_every_linear_layer_and_embedding_of_a_family(tmp_path, name):
     base = families.written(tmp_path / "base", families.build(name))
