@@ -627,14 +627,3 @@ def test_labels_stand_in_the_order_of_their_numbers(tmp_path):
     edit_json(folder / "config.json", id2label=shuffled)
     jsbert.CrossEncoder(folder).save_pretrained(tmp_path / "saved")
     assert json.loads((tmp_path / "saved/config.json").read_text())["id2label"] == shuffled
-
-
-def test_a_cross_encoders_default_prompt_is_refused(tmp_path):
-    folder = models.write_cross_folder(tmp_path / "cross")
-    edit_json(
-        folder / "config_sentence_transformers.json",
-        prompts={"q": "query: "},
-        default_prompt_name="q",
-    )
-    with pytest.raises(ValueError, match="default_prompt_name would stand before each pair"):
-        read_cross_encoder(folder)

@@ -3,7 +3,7 @@ and its folder."""
 
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -175,12 +175,16 @@ DECODER_VOCABULARY = ["<pad>", "<unk>", "<end>", *models.WORDS]
 
 
 def write_decoder(
-    folder: pathlib.Path, model: transformers.PreTrainedModel, pad: str = "<pad>", **settings: Any
+    folder: pathlib.Path,
+    model: transformers.PreTrainedModel,
+    pad: str = "<pad>",
+    words: Sequence[str] = DECODER_VOCABULARY,
+    **settings: Any,
 ) -> pathlib.Path:
     """Write a tokenizer such as Qwen's: it pads on the left, has no class token, and appends an end
     token of its own."""
     model.save_pretrained(folder)
-    ids = {word: i for i, word in enumerate(DECODER_VOCABULARY)}
+    ids = {word: i for i, word in enumerate(words)}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, "<unk>"))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     backend.post_processor = tokenizers.processors.TemplateProcessing(
