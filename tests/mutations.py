@@ -36,6 +36,10 @@ from tests import models, test_modules
 FAMILIES = {
     "roberta": {"pad_token_id": 4},
     "distilbert": {},
+    "deberta-v2": {
+        **{"relative_attention": True, "pos_att_type": ("c2p", "p2c"), "position_buckets": 6},
+        **{"norm_rel_ebd": "layer_norm", "conv_kernel_size": 3, "share_att_key": True},
+    },
     "albert": {"embedding_size": 14},
     "modernbert": {"local_attention": 6, "layer_types": ("full_attention", "sliding_attention")},
     "nomic_bert": {"hidden_act": "silu"},
@@ -60,7 +64,7 @@ KEYS = [
     "model_type", "tokenizer_class", "architectures", "id2label", "num_labels",
     "sentence_transformers", "sbert_ce_default_activation_function", "pad_token_id",
     "classifier_dropout", "layer_types", "sliding_window", "use_bidirectional_attention",
-    "rope_local_base_freq", "sliding_window_pattern", "rope_parameters", "rope_scaling", "auto_map", "is_causal", "rope_theta",
+    "rope_local_base_freq", "sliding_window_pattern", "rope_parameters", "rope_scaling", "auto_map", "is_causal", "pos_att_type", "position_buckets", "conv_act", "rope_theta",
     "n_positions", "n_embd", "activation_function", "moe_every_n_layers", "rotary_scaling_factor",
     "classifier_activation", "classifier_bias", "attention_bias", "mlp_bias", "is_decoder",
     "prenorm", "position_embedding_type", "modality_config", "processing_kwargs", "query_length",

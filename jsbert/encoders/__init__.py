@@ -23,6 +23,7 @@ from jsbert.config import EncoderConfig
 from jsbert.encoders import (
     albert,
     bert,
+    deberta,
     distilbert,
     electra,
     gemma3,
@@ -47,6 +48,7 @@ FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
         "xlm-roberta": (roberta, "XLMRoberta"),
         "camembert": (roberta, "Camembert"),
         "mpnet": (mpnet, "MPNet"),
+        "deberta-v2": (deberta, "DebertaV2"),
         "distilbert": (distilbert, "DistilBert"),
         "electra": (electra, "Electra"),
         "albert": (albert, "Albert"),
@@ -202,7 +204,8 @@ def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
     "kernel" is stored transposed."""
     names, leaves = (
         family(config).NAMES,
-        {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"},
+        {"embedding": "weight", "kernel": "weight", "filter": "weight"}
+        | {"scale": "weight", "bias": "bias"},
     )
 
     def name(keys):

@@ -44,6 +44,8 @@ def load_backend(
             return _with_bert_steps(backend, settings, file)
         if kind == "T5" and isinstance(backend.model, Unigram):
             return _with_t5_steps(backend, files["tokenizer.json"], settings, file)
+        if kind == "DebertaV2" and isinstance(backend.model, Unigram):
+            return _with_deberta_steps(backend, files["tokenizer.json"], settings, file)
         return backend
     # Only transformers reads tokens that are added to a vocab.txt.
     plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
@@ -211,6 +213,45 @@ def _with_qwen_steps(backend, settings):
             pre_tokenizers.Split(Regex(QWEN_WORDS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False),
         ]
+    )
+    return backend
+
+
+def _with_deberta_steps(backend, content, settings, file):
+    """Set the steps of `backend` as transformers' DebertaV2Tokenizer does, and return `backend`.
+    `content` is that of `file`."""
+    special = special_tokens(settings, backend.get_vocab())
+    missing = [special_names(settings, k)[0] for k in ("unk", "sep", "cls") if k not in special]
+    if missing:
+        raise ValueError(f"{file}: lacks the special tokens {missing}")
+    # transformers takes the id of the unknown token from its place in the vocabulary.
+    model = parse_json(content, where=file)["model"]
+    pieces, usual = [tuple(piece) for piece in model["vocab"]], settings.get("unk_id", 1)
+    unknown = (special["unk"], 0.0)
+    wanted = pieces.index(unknown) if unknown in pieces else usual
+    found = {"unk_id": model.get("unk_id"), "byte_fallback": model.get("byte_fallback", False)}
+    if found != {"unk_id": wanted, "byte_fallback": False}:
+        raise ValueError(
+            f"{file}: model has {found}; DebertaV2Tokenizer has unk_id {wanted} here, and no "
+            "bytes. If the file is right, name the tokenizer_class PreTrainedTokenizerFast"
+        )
+    lower = [normalizers.Lowercase()] if settings.get("do_lower_case") is True else []
+    spaces = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
+    steps = [*lower, spaces, normalizers.NFC(), normalizers.Strip(left=False, right=True)]
+    backend.normalizer = normalizers.Sequence(steps)
+    splits = settings.get("split_by_punct") is True
+    scheme = "first" if settings.get("add_prefix_space") is False else "always"
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            *([pre_tokenizers.Punctuation(behavior="isolated")] if splits else []),
+            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme),
+        ]
+    )
+    cls, sep = special["cls"], special["sep"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
     )
     return backend
 

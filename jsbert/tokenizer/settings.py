@@ -13,7 +13,7 @@ SETTINGS = "tokenizer_config.json"
 
 VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model",
-    "tokenizer.model", "bpe.codes",
+    "spm.model", "tokenizer.model", "bpe.codes",
 )  # fmt: skip
 """The names of vocabulary files. They are not read if there is a `tokenizer.json`, which holds the
 vocabulary, too."""
@@ -30,6 +30,7 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "albert": "Albert",
         "bert": "Bert",
         "camembert": "Camembert",
+        "deberta-v2": "DebertaV2",
         "distilbert": "Bert",
         "electra": "Bert",
         "gemma3_text": "Gemma",
@@ -136,7 +137,7 @@ def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, .
         return (f"<{kind}>",)
     bracketed, angled = f"[{kind.upper()}]", ANGLED_NAMES[kind]
     # MPNet's vocabulary holds BERT's special tokens, too, but MPNet uses only "[UNK]" of them.
-    is_bracketed = settings["tokenizer_class"] in BERT_CLASSES or kind == "unk"
+    is_bracketed = settings["tokenizer_class"] in BERT_CLASSES | {"DebertaV2"} or kind == "unk"
     return (bracketed, angled) if is_bracketed else (angled, bracketed)
 
 

@@ -44,6 +44,11 @@ T5_SIZES = {"vocab_size": SIZES["vocab_size"], "d_model": 24, "num_layers": 2, "
 }  # fmt: skip
 T5 = {"language_model": "ForConditionalGeneration", "trunk": "EncoderModel", "classifies": False}
 
+DEBERTA = SIZES | {
+    **{"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+    **{"share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False},
+    **{"max_relative_positions": -1, "type_vocab_size": 0, "layer_norm_eps": 1e-7},
+}
 DECODER = SIZES | {
     **{"num_attention_heads": 6, "num_key_value_heads": 2},
     **{"max_position_embeddings": 700, "pad_token_id": 0},
@@ -64,6 +69,15 @@ FAMILIES = {
         "DistilBert",
         {"vocab_size": SIZES["vocab_size"], "dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 40}
         | {"max_position_embeddings": 32, "activation": "relu"},
+    ),
+    "deberta-v2": Family("DebertaV2", DEBERTA),
+    "deberta-v2, own": Family(
+        "DebertaV2",
+        DEBERTA | {"share_att_key": False, "position_buckets": -1, "max_relative_positions": 4}
+        | {"norm_rel_ebd": "none", "type_vocab_size": 2, "position_biased_input": True},
+    ),
+    "deberta-v2, convolution": Family(
+        "DebertaV2", DEBERTA | {"conv_kernel_size": 3, "conv_act": "gelu", "num_hidden_layers": 3}
     ),
     "electra": Family("Electra", models.SIZES | {"embedding_size": 14}),
     "electra, one width": Family("Electra", models.SIZES | {"embedding_size": 24}),
@@ -142,6 +156,7 @@ def written(
     """Write the model's folder with a tokenizer of the family's kind; `tokenizer` changes
     tokenizer_config.json."""
     write = {
+        "deberta-v2": write_deberta,
         "gemma3_text": write_gemma,
         "llama": write_decoder,
         "mistral": write_decoder,
@@ -195,6 +210,19 @@ def write_decoder(
         **{"pad_token": pad, "unk_token": "<unk>", "eos_token": "<end>"},
         **{"padding_side": "left", "model_input_names": ["input_ids", "attention_mask"]},
         **settings,
+    ).save_pretrained(folder)
+    return folder
+
+
+def write_deberta(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **settings: Any
+) -> pathlib.Path:
+    """Write a tokenizer such as DeBERTa's: pieces with their log-probabilities."""
+    model.save_pretrained(folder)
+    pieces = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "▁", *(f"▁{w}" for w in models.WORDS[:20])]
+    pieces += models.LETTERS
+    transformers.DebertaV2Tokenizer(
+        [(piece, -2.0 - i / 7 if i > 3 else 0.0) for i, piece in enumerate(pieces)], **settings
     ).save_pretrained(folder)
     return folder
 
