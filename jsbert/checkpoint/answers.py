@@ -149,7 +149,10 @@ def with_template(
     settings = read_json_if_there(settings_file)
     file, source = folder / TEMPLATE, None
     if has_file(file):
-        source = file.read_text(encoding="utf8")
+        try:
+            source = file.read_text(encoding="utf8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file}: no text in UTF-8 ({error.reason})") from None
     else:
         file = folder / SETTINGS
         source = typed(read_json_if_there(file), "chat_template", str, None, where=file)
