@@ -3,6 +3,7 @@ tokenizer of transformers behind the same calls."""
 
 import base64
 import dataclasses
+import importlib.util
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -120,6 +121,14 @@ def _auto_tokenizer(folder):
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
+        pieces = [name for name in FILES if name.endswith(".model") and (folder / name).is_file()]
+        if pieces and importlib.util.find_spec("sentencepiece") is None:
+            raise ValueError(
+                f"{folder}: no tokenizer.json; transformers.AutoTokenizer reads {pieces[0]} only "
+                "with the packages sentencepiece and protobuf; install them, or convert the "
+                "tokenizer where they are: AutoTokenizer.from_pretrained(folder)"
+                ".save_pretrained(folder) writes tokenizer.json"
+            ) from error
         raise ValueError(
             f"{folder}: transformers.AutoTokenizer cannot read the tokenizer files: {error}"
         ) from error

@@ -161,11 +161,16 @@ def test_nli_and_rerankers_with_types_and_another_activation(tmp_path, variant, 
     assert reference.largest_difference(got, wanted) <= 1e-6
 
 
-def test_a_folder_with_a_sentencepiece_model_alone(tmp_path):
+def test_a_folder_with_a_sentencepiece_model_alone(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
     (tmp_path / "spm.model").write_bytes(b"no model")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="reads spm.model only with the packages sentencepiece"):
+        Tokenizer.from_folder(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: "there")
     with pytest.raises(ValueError, match="AutoTokenizer cannot read the tokenizer files"):
         Tokenizer.from_folder(tmp_path)
+    monkeypatch.undo()
     (tmp_path / "spm.model").unlink()
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
     with pytest.raises(FileNotFoundError, match="no tokenizer files"):
