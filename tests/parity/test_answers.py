@@ -13,7 +13,9 @@ from safetensors.numpy import load_file
 from sentence_transformers.cross_encoder import modules as st
 
 import jsbert
+from jsbert import train
 from jsbert.checkpoint import read_cross_encoder
+from jsbert.data import Examples
 from jsbert.tokenizer import ChatTokenizer
 from tests import models
 from tests.parity import families, reference
@@ -228,6 +230,22 @@ def test_the_language_model_comes_back(tmp_path, is_tied):
     for name in given:
         if name != "lm_head.weight":
             assert np.array_equal(written[name], given[name])
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_trained_reranker_is_written_with_its_scores(tmp_path, is_tied):
+    folder = write(tmp_path / "there", template=LOOP, tie_word_embeddings=is_tied)
+    start = jsbert.CrossEncoder(folder)
+    first, second = models.sentences(16, seed=3), models.sentences(16, seed=4)
+    columns = {"query": first, "document": second, "label": [float(i % 2) for i in range(16)]}
+    source = train.Source(Examples.from_columns(columns), "binary-cross-entropy")
+    recipe = train.Recipe(epochs=1, batch_size=8, learning_rate=1e-3)
+    trained = train.fit(start, source, tmp_path / "run", recipe)
+    wanted = trained.predict(PAIRS, on_truncate="ignore")
+    assert np.abs(wanted - start.predict(PAIRS, on_truncate="ignore")).max() > 1e-3
+    trained.save_pretrained(tmp_path / "out")
+    got = theirs(tmp_path / "out").predict(PAIRS)
+    assert reference.largest_difference(got, wanted) <= 1e-5
 
 
 def test_a_template_around_the_pairs_of_a_classifier(tmp_path):
