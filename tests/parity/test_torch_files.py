@@ -282,8 +282,10 @@ def test_mutated_files_give_tensors_or_a_clear_error_at_once(tmp_path, part, cou
     read, longest, events = 0, 0.0, []
     watched = ["import", "exec", "os.system", "subprocess.Popen", "compile", "socket.connect"]
     is_on = True
-    b"".decode("cp437")  # zipfile imports the encoding of old names
-    sys.addaudithook(lambda event, _: events.append(event) if is_on and event in watched else None)
+    b"x".decode("cp437")  # zipfile imports the encoding of old names
+    sys.addaudithook(
+        lambda event, args: events.append((event, args)) if is_on and event in watched else None
+    )
     tracemalloc.start()
     for _ in range(count):
         if part == "pickle":
