@@ -37,6 +37,7 @@ def load_adapter(model: Model, folder: str | os.PathLike) -> Model:
             "is for"
         )
     if isinstance(parts, CrossEncoderParts):
+        _refuse_answers(parts)
         params = merge_adapter(parts.config.encoder, parts.params, found, head=True)
     else:
         params = parts.params | {
@@ -77,8 +78,17 @@ def save_adapter(
     """
     parts = model.parts
     if isinstance(parts, CrossEncoderParts):
+        _refuse_answers(parts)
         write_adapter(
             folder, parts.config.encoder, lora, alpha=alpha, head=parts.params["head"], base=base
         )
     else:
         write_adapter(folder, parts.config.encoder, lora, alpha=alpha, base=base)
+
+
+def _refuse_answers(parts: CrossEncoderParts) -> None:
+    if parts.config.answers:
+        raise ValueError(
+            "adapters of causal language models as rerankers are not supported; merge the adapter "
+            "with peft, and open the result"
+        )

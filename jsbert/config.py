@@ -135,6 +135,11 @@ class EncoderConfig:
         return self.num_hidden_layers
 
     @property
+    def is_bidirectional(self) -> bool:
+        """Whether a token sees the tokens behind it, too."""
+        return True
+
+    @property
     def classifier_rate(self) -> float:
         """The rate of the dropout in a cross-encoder's head."""
         return (
@@ -294,8 +299,12 @@ class CrossConfig:
         num_labels: the number of scores of a pair.
         activation: what `CrossEncoder.predict` applies to the raw scores; a key of
             `activations.ACTIVATIONS`.
+        answers: for a causal language model as a reranker: the ids of the token that says yes, and
+            of the one that says no, if there is one. The raw score is the logit of the first, minus
+            that of the second. () for a classifier.
     """
 
     encoder: EncoderConfig
     num_labels: int = 1
     activation: str = "sigmoid"
+    answers: tuple[int, ...] = ()

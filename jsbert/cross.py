@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 from jsbert import encoders
 from jsbert.arrays import AnyArray
 from jsbert.config import CrossConfig
+from jsbert.encoders.heads import answers_head
 from jsbert.encoders.segments import each_segment, segments
 
 Mask = Int[AnyArray, "batch length"] | Bool[AnyArray, "batch length"]
@@ -73,6 +74,8 @@ def classify(
 ) -> Float[Array, "batch labels"]:
     """The second part of `logits`: token vectors to raw scores, with the params of the
     classifier."""
-    return encoders.family(config.encoder).head(config.encoder)(
-        config.encoder, head, hidden, mask, key
-    )
+    if config.answers:
+        function = answers_head(len(config.answers))
+    else:
+        function = encoders.family(config.encoder).head(config.encoder)
+    return function(config.encoder, head, hidden, mask, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import jax
     from jaxtyping import Int
 
-    from jsbert.checkpoint import CrossEncoderParts
+    from jsbert.checkpoint import CrossEncoderParts, Settings
     from jsbert.config import CrossConfig
     from jsbert.engine import Device
 
@@ -41,6 +41,8 @@ class PredictOptions(TypedDict, total=False):
 
     batch_size: int | None
     show_progress_bar: bool | None
+    prompt_name: str | None
+    prompt: str | None
     activation_fn: str | Callable[[jax.Array], jax.Array] | None
     apply_softmax: bool
     on_truncate: OnTruncate
@@ -59,6 +61,9 @@ class CrossEncoder(TextModel):
     Attributes:
         activation_fn: name of the activation applied to the logits, a key of
             `jsbert.activations.ACTIVATIONS`.
+        prompts: instructions by name. A model with a chat template puts an instruction in the
+            template's place for it; other models put it in front of the first text.
+        default_prompt_name: the instruction that is used if the caller gives none.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class CrossEncoder(TextModel):
         num_labels: int | None = None,
         max_length: int | None = None,
         activation_fn: str | None = None,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
         device: Device | Sequence[Device] | None = None,
         dtype: Dtype = "float32",
         cache_folder: str | os.PathLike | None = None,
@@ -79,7 +86,8 @@ class CrossEncoder(TextModel):
         shard_params: bool = False,
         backend: Backend = "jax",
     ):
-        """Open a sequence-classification model.
+        """Open a sequence-classification model, or a causal language model that answers with yes
+        or no.
 
         Args:
             model_name_or_path: a folder or a hub name. A hub name without a slash belongs to the
@@ -90,6 +98,8 @@ class CrossEncoder(TextModel):
             max_length: the number of tokens kept of a pair; by default the folder's.
             activation_fn: overrides the folder's activation. That is the one that its configs name,
                 by default "sigmoid" with one label and "identity" with more.
+            prompts: instructions by name, added to the folder's.
+            default_prompt_name: overrides the folder's.
             seed: the seed of a new classifier.
             device, dtype, cache_folder, revision, token, local_files_only, attn_implementation,
                 shard_params, backend: as for `SentenceTransformer`.
@@ -118,6 +128,7 @@ class CrossEncoder(TextModel):
             self._encoder = facts  # type: ignore[assignment]  # it stands in for the config
             self._facts: CrossConfig | Facts = facts
             self.activation_fn = facts.activation
+            self._set_prompts(facts, prompts, default_prompt_name)
             if activation_fn is not None:
                 self.activation_fn = _activation_name(activation_fn)
             if max_length is not None:
@@ -155,6 +166,7 @@ class CrossEncoder(TextModel):
                 parts, config=dataclasses.replace(parts.config, activation=name)
             )
         self._set_up_from(parts, device, dtype, attn_implementation, shard_params)
+        self._set_prompts(parts.settings, prompts, default_prompt_name)
         if max_length is not None:
             self.max_seq_length = max_length
 
@@ -187,7 +199,18 @@ class CrossEncoder(TextModel):
         self._parts = dataclasses.replace(parts, config=config, params={})  # the engine has them
         self._facts = config
         self.activation_fn = parts.config.activation
+        self._set_prompts(parts.settings, None, None)
         self._set_up(encoder, parts.params, parts.tokenizer, devices, shard_params)
+
+    def _set_prompts(
+        self,
+        settings: Settings | Facts,
+        prompts: Mapping[str, str] | None,
+        default_prompt_name: str | None,
+    ) -> None:
+        self.prompts = {**settings.prompts, **(prompts or {})}
+        self.default_prompt_name = default_prompt_name or settings.default_prompt_name
+        self._resolve_prompt(None, None)  # raises for a name that is not there
 
     def __repr__(self) -> str:
         labels = f"{self.num_labels} label{'s' * (self.num_labels > 1)}"
@@ -254,6 +277,8 @@ class CrossEncoder(TextModel):
         self,
         inputs: Pairs | tuple[str, str],
         *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         activation_fn: str | Callable[[jax.Array], jax.Array] | None = None,
@@ -270,6 +295,8 @@ class CrossEncoder(TextModel):
         Args:
             inputs: one pair of strings, or several. `pairs` and `sentences` are other names of
                 this argument.
+            prompt_name: the name of the instruction to use.
+            prompt: the instruction itself; overrides `prompt_name`. "" for none.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
             show_progress_bar: show the number of pairs done and the time left.
             activation_fn: applied to the logits (N, num_labels); a name or a function; by default
@@ -288,8 +315,10 @@ class CrossEncoder(TextModel):
 
         Raises:
             TypeError: if an input is no pair of strings.
-            ValueError: if an option does not exist, or a text is invalid Unicode.
+            ValueError: if an option or a prompt does not exist, a text is invalid Unicode, or the
+                model's chat template takes no instruction.
         """
+        instruction = self._resolve_prompt(prompt, prompt_name)
         check_positive("batch_size", batch_size)
         check_positive("chunk_size", chunk_size)
         check_pool(pool)
@@ -307,6 +336,7 @@ class CrossEncoder(TextModel):
                     pair_logits(self.config) if self.backend == "jax" else ("logits",),
                     checked,
                     packs=True,
+                    prompt=instruction,
                     batch_size=batch_size,
                     truncations=truncations,
                     progress=progress,
@@ -315,6 +345,7 @@ class CrossEncoder(TextModel):
                     logits[positions] = outputs
             else:
                 options: PredictOptions = {
+                    "prompt": instruction,
                     "batch_size": batch_size,
                     "on_truncate": on_truncate,
                     "activation_fn": "identity",
@@ -351,8 +382,8 @@ class CrossEncoder(TextModel):
             documents: the texts to rank.
             top_k: return this many; None returns all.
             return_documents: add each document under "text".
-            **options: options of `predict`: batch_size, show_progress_bar, activation_fn,
-                on_truncate.
+            **options: options of `predict`: prompt_name, prompt, batch_size, show_progress_bar,
+                activation_fn, on_truncate.
 
         Returns:
             A dict for each document: {"corpus_id": index, "score": score[, "text": document]}.
@@ -381,14 +412,14 @@ class CrossEncoder(TextModel):
     def tokenize(
         self, texts: Pairs | tuple[str, str]
     ) -> dict[str, Int[np.ndarray, "batch length"]]:
-        """Tokenise pairs of texts.
+        """Tokenise pairs of texts, with the default prompt.
 
         Returns:
             Padded `input_ids`, `attention_mask` and, if the model has token types,
             `token_type_ids`, each (B, L) int32, where L is the longest length.
         """
         checked, _ = as_pairs(texts)
-        return self._padded(checked)
+        return self._padded(checked, self._resolve_prompt(None, None))
 
     def warmup(self, lengths: Sequence[int] | None = None) -> int:
         """Compile the programs that `predict` will use, for pairs of `lengths` tokens or of every
@@ -421,8 +452,17 @@ class CrossEncoder(TextModel):
 
         encoder = dataclasses.replace(self.config.encoder, compute=Compute())
         config = dataclasses.replace(self.config, encoder=encoder, activation=self.activation_fn)
+        settings = dataclasses.replace(
+            self._parts.settings,
+            prompts=self.prompts,
+            default_prompt_name=self.default_prompt_name,
+        )
         return dataclasses.replace(
-            self._parts, config=config, params=self._float32_params(), tokenizer=self.tokenizer
+            self._parts,
+            config=config,
+            params=self._float32_params(),
+            tokenizer=self.tokenizer,
+            settings=settings,
         )
 
 

@@ -729,19 +729,6 @@ class SentenceTransformer(TextModel):
             truncations=Truncations(on_truncate, model.max_seq_length),
         )
 
-    def _resolve_prompt(self, prompt: str | None, prompt_name: str | None) -> str:
-        """Return the prompt to put in front of texts; "" for none."""
-        name = self.default_prompt_name if prompt_name is None else prompt_name
-        if prompt is not None:
-            if not isinstance(prompt, str):
-                raise TypeError(f"prompt is {prompt!r}; it must be a string")
-            return prompt
-        if name is not None and name not in self.prompts:
-            raise ValueError(
-                f"unknown prompt_name {name!r}; the model's prompts are {sorted(self.prompts)}"
-            )
-        return self.prompts[name] if name is not None else ""
-
     def _with_prompt(self, options: EncodeOptions, *names: str) -> EncodeOptions:
         """Choose the first prompt in `names` that the model has, unless the caller chose one."""
         if options.get("prompt_name") is None and options.get("prompt") is None:

@@ -36,11 +36,15 @@ class TextModel:
     """A tokenizer, and params on their devices.
 
     Attributes:
+        prompts: texts that are put in front of inputs, by name.
+        default_prompt_name: the prompt that is used if the caller gives none.
         engine: runs any pure function over texts with the model's params; see
             `jsbert.engine.Engine.stream`.
     """
 
     engine: Engine
+    prompts: dict[str, str]
+    default_prompt_name: str | None
     _encoder: EncoderConfig
 
     def _set_up(
@@ -220,15 +224,30 @@ class TextModel:
             self.save_pretrained(folder)
             return upload_folder(pathlib.Path(folder), repo_id, **options)
 
-    def _padded(self, texts: Sequence[Text]) -> dict[str, Int[np.ndarray, "batch length"]]:
+    def _padded(
+        self, texts: Sequence[Text], prompt: str = ""
+    ) -> dict[str, Int[np.ndarray, "batch length"]]:
         """Return the tokens of texts or pairs under transformers' names, padded to the longest."""
-        tokens = self.engine.tokenize(texts)
+        tokens = self.engine.tokenize(texts, prompt=prompt)
         length = int(tokens.lengths.max(initial=1))
         arrays = pad(tokens, Batch(np.arange(len(texts)), len(texts), length))
         mask = np.arange(length) < arrays["lengths"][:, None]
         found = {"input_ids": arrays["ids"], "attention_mask": mask.astype(np.int32)}
         types = arrays.get("token_types")
         return found if types is None else found | {"token_type_ids": types}
+
+    def _resolve_prompt(self, prompt: str | None, prompt_name: str | None) -> str:
+        """Return the prompt to put in front of texts; "" for none."""
+        name = self.default_prompt_name if prompt_name is None else prompt_name
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise TypeError(f"prompt is {prompt!r}; it must be a string")
+            return prompt
+        if name is not None and name not in self.prompts:
+            raise ValueError(
+                f"unknown prompt_name {name!r}; the model's prompts are {sorted(self.prompts)}"
+            )
+        return self.prompts[name] if name is not None else ""
 
     def _need_jax(self, what: str) -> None:
         """Raise ValueError if the model has another runtime than JAX: `what` needs the params."""

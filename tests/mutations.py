@@ -30,17 +30,24 @@ from jsbert.checkpoint import (
     write_cross_encoder,
 )
 from jsbert.config import Config, CrossConfig
+from jsbert.encoders.heads import answers_head
 from jsbert.modules import Dense, Normalize
 from tests import models, test_modules
 
 FAMILIES = {
     "roberta": {"pad_token_id": 4},
     "distilbert": {},
+    "deberta-v2": {
+        **{"relative_attention": True, "pos_att_type": ("c2p", "p2c"), "position_buckets": 6},
+        **{"norm_rel_ebd": "layer_norm", "conv_kernel_size": 3, "share_att_key": True},
+    },
     "albert": {"embedding_size": 14},
     "modernbert": {"local_attention": 6, "layer_types": ("full_attention", "sliding_attention")},
     "nomic_bert": {"hidden_act": "silu"},
     "gte": {"rope_factor": 1.5},
     "qwen3": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10},
+    "llama": {"num_key_value_heads": 1, "head_dim": 10, "rope_llama3": (8.0, 1.0, 4.0, 16.0)},
+    "mistral": {"num_key_value_heads": 1, "head_dim": 10, "sliding_window": 6},
     "gemma3_text": {"num_key_value_heads": 1, "head_dim": 10, "sliding_window": 6},
     "t5": {"head_dim": 10},
     "static-embedding": {},
@@ -58,13 +65,13 @@ KEYS = [
     "model_type", "tokenizer_class", "architectures", "id2label", "num_labels",
     "sentence_transformers", "sbert_ce_default_activation_function", "pad_token_id",
     "classifier_dropout", "layer_types", "sliding_window", "use_bidirectional_attention",
-    "rope_local_base_freq", "sliding_window_pattern", "rope_parameters", "rope_scaling", "rope_theta",
+    "rope_local_base_freq", "sliding_window_pattern", "rope_parameters", "rope_scaling", "auto_map", "is_causal", "pos_att_type", "position_buckets", "conv_act", "rope_theta",
     "n_positions", "n_embd", "activation_function", "moe_every_n_layers", "rotary_scaling_factor",
     "classifier_activation", "classifier_bias", "attention_bias", "mlp_bias", "is_decoder",
     "prenorm", "position_embedding_type", "modality_config", "processing_kwargs", "query_length",
     "max_seq_length", "do_lower_case", "strip_accents", "model_input_names", "model_max_length",
     "added_tokens_decoder", "truncation_side", "unk_token", "cls_token", "pad_token",
-    "chat_template", "prompts", "truncate_dim", "activation_fn", "similarity_fn_name",
+    "chat_template", "true_token_id", "tie_word_embeddings", "prompts", "truncate_dim", "activation_fn", "similarity_fn_name",
     "default_route", "route_mappings", "parameters", "allow_empty_key", "pooling_mode",
     "include_prompt", "module_input_name", "use_residual", "bias", "dropout", "revision",
     "modules_to_save", "layers_pattern", "use_rslora", "exclude_modules", "weight_map", "normalize",
@@ -93,6 +100,7 @@ def write_folders(place: pathlib.Path) -> list[pathlib.Path]:
     for family, sizes in FAMILIES.items():
         _write_family(place / family, family, sizes)
     _write_cross(place / "cross-modernbert", "modernbert", FAMILIES["modernbert"])
+    _write_cross(place / "cross-qwen3", "qwen3", FAMILIES["qwen3"], answers=(5, 9))
     _add_adapter(models.write_folder(place / "adapter"), place / "lora")
     sharded = models.write_folder(place / "sharded")
     _split(sharded)
@@ -100,7 +108,7 @@ def write_folders(place: pathlib.Path) -> list[pathlib.Path]:
     (plain / "modules.json").unlink()
     shutil.rmtree(plain / "1_Pooling")
     shutil.rmtree(plain / "2_Normalize")
-    made = ["everything", "routed", "two", *FAMILIES, "cross-modernbert", "adapter"]
+    made = ["everything", "routed", "two", *FAMILIES, "cross-modernbert", "cross-qwen3", "adapter"]
     return [bert, cross, *(place / name for name in made), sharded, plain]
 
 
@@ -282,14 +290,20 @@ def _write_family(folder, family, sizes):
         (folder / "tokenizer_config.json").unlink()
 
 
-def _write_cross(folder, family, sizes):
+def _write_cross(folder, family, sizes, answers=()):
     module, config = _family_config(family, sizes)
-    head = models.perturbed(module.head(config).shapes(config, 2))
+    layer = answers_head(len(answers)) if answers else module.head(config)
+    head = models.perturbed(layer.shapes(config, 2))
     params = {"encoder": models.perturbed(encoders.shapes(config)), "head": head}
     tokenizer = models.tokenizer(folder.parent / "vocabulary", 20)
-    write_cross_encoder(
-        folder, CrossEncoderParts(CrossConfig(config, 2, "identity"), params, tokenizer)
-    )
+    own = CrossConfig(config, 1 if answers else 2, "identity", answers)
+    write_cross_encoder(folder, CrossEncoderParts(own, params, tokenizer))
+    if answers:
+        template = "{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}"
+        (folder / "chat_template.jinja").write_text(template)
+        edited = json.loads((folder / "sentence_bert_config.json").read_text())
+        del edited["modality_config"]
+        (folder / "sentence_bert_config.json").write_text(json.dumps(edited))
 
 
 def _add_adapter(folder, other):

@@ -15,7 +15,7 @@ from jsbert import encoders, siamese
 from jsbert.adapters import load_adapter, save_adapter
 from jsbert.compute import ATTENTIONS, Compute
 from jsbert.config import Config
-from jsbert.encoders import gemma3, modernbert, mpnet, qwen3, t5
+from jsbert.encoders import deberta, gemma3, llama, modernbert, mpnet, qwen3, t5
 from jsbert.engine import check_attention, packed, resolve_attention
 from jsbert.train import init_lora
 from tests import models
@@ -26,6 +26,10 @@ CONFIGS = (
     mpnet.Config(**SIZES),
     modernbert.Config(**SIZES, local_attention=4),
     qwen3.Config(**SIZES | {"num_attention_heads": 6}, num_key_value_heads=2, head_dim=10),
+    deberta.Config(**SIZES, relative_attention=True, pos_att_type=("c2p", "p2c")),
+    llama.Config(
+        **SIZES, num_key_value_heads=1, head_dim=10, sliding_window=4, model_type="mistral"
+    ),
     gemma3.Config(
         **SIZES, num_key_value_heads=1, head_dim=10, sliding_window=4, sliding_window_pattern=2
     ),

@@ -15,9 +15,11 @@ from jsbert.compute import Compute
 from jsbert.encoders import (
     albert,
     bert,
+    deberta,
     electra,
     gemma3,
     gte,
+    llama,
     modernbert,
     mpnet,
     nomic_bert,
@@ -43,10 +45,24 @@ CONFIGS = {
     "electra": electra.Config(**SIZES, embedding_size=12),
     "albert": albert.Config(**SIZES, embedding_size=12, inner_group_num=2),
     "albert, groups": albert.Config(**SIZES, embedding_size=12, num_hidden_groups=2),
+    "deberta": deberta.Config(
+        **SIZES,
+        relative_attention=True,
+        pos_att_type=("c2p", "p2c"),
+        position_buckets=8,
+        share_att_key=True,
+        conv_kernel_size=3,
+    ),
     "modernbert": modernbert.Config(**SIZES, local_attention=6),
     "nomic_bert": nomic_bert.Config(**SIZES),
     "gte": gte.Config(**SIZES),
     "qwen3": qwen3.Config(**SIZES, num_key_value_heads=1, head_dim=8),
+    "llama": llama.Config(
+        **SIZES, num_key_value_heads=1, head_dim=8, attention_bias=True, mlp_bias=True
+    ),
+    "mistral": llama.Config(
+        **SIZES, num_key_value_heads=1, head_dim=8, sliding_window=6, model_type="mistral"
+    ),
     "gemma3": gemma3.Config(
         **SIZES, num_key_value_heads=1, head_dim=8, sliding_window=6, sliding_window_pattern=3
     ),
@@ -121,6 +137,7 @@ def test_which_layers_repeat():
 
     assert repeats(CONFIGS["bert"]) == (0, 1, 7)
     assert repeats(CONFIGS["modernbert"]) == (1, 3, 2)
+    assert repeats(CONFIGS["deberta"]) == (1, 1, 6)
     assert repeats(CONFIGS["qwen3"]) == (0, 1, 7)
     assert repeats(CONFIGS["gemma3"]) == (0, 3, 2)
     assert repeats(CONFIGS["t5"]) == (0, 1, 7)

@@ -142,3 +142,26 @@ def test_a_new_classifier_on_an_encoder_without_one(tiny_folder, tiny_cross_fold
     assert np.array_equal(CrossEncoder(tmp_path / "new").predict(pairs), scores)
     with pytest.raises(ValueError, match="num_labels is 3, but its classifier has 1"):
         CrossEncoder(tiny_cross_folder, num_labels=3)
+
+
+def test_a_default_prompt_stands_before_the_first_text_everywhere(tiny_cross_folder):
+    from jsbert.serve.models import Scorer
+
+    prompts = {"prompts": {"q": "query : "}, "default_prompt_name": "q"}
+    model = jsbert.CrossEncoder(tiny_cross_folder, **prompts)
+    plain = jsbert.CrossEncoder(tiny_cross_folder)
+    pairs = [("the cat", "a dog"), ("red", "")]
+    written = [(f"query : {first}", second) for first, second in pairs]
+    assert np.array_equal(model.predict(pairs), plain.predict(written))
+    assert np.array_equal(model.predict(pairs, prompt=""), plain.predict(pairs))
+    assert np.array_equal(plain.predict(pairs, prompt="query : "), plain.predict(written))
+    tokens = model.tokenize(pairs)
+    assert np.array_equal(tokens["input_ids"], plain.tokenize(written)["input_ids"])
+    served = Scorer("name", model).tokenize(pairs, field="texts")
+    assert np.array_equal(served.ids, plain.tokenizer(written).ids)
+    with pytest.raises(
+        ValueError, match=r"unknown prompt_name 'x'; the model's prompts are \['q'\]"
+    ):
+        model.predict(pairs, prompt_name="x")
+    with pytest.raises(ValueError, match="unknown prompt_name 'x'"):
+        jsbert.CrossEncoder(tiny_cross_folder, default_prompt_name="x")

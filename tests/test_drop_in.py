@@ -91,8 +91,6 @@ def test_a_method_that_jsbert_lacks_is_refused_by_name(model, cross, tmp_path):
         cross.to("cuda")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         model.nothing  # noqa: B018
-    with pytest.raises(ValueError, match="put the prompt in front"):
-        cross.predict(PAIRS, prompt="query: ")
     with pytest.raises(ValueError, match="jsbert writes safetensors"):
         model.save(tmp_path / "x", safe_serialization=False)
     with pytest.raises(ValueError, match="local_model_path='x' is not supported"):

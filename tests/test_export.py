@@ -32,8 +32,13 @@ FAMILIES = sorted({module: name for name, (module, _) in encoders.FAMILIES.items
 """A model_type for each family's file."""
 
 OWN_SIZES = {
+    "deberta-v2": {
+        **{"relative_attention": True, "pos_att_type": ("c2p", "p2c"), "position_buckets": 6},
+        **{"norm_rel_ebd": "layer_norm", "conv_kernel_size": 3, "share_att_key": True},
+    },
     "modernbert": {"local_attention": 8, "num_hidden_layers": 2},
     "qwen3": {"num_key_value_heads": 1, "head_dim": 8},
+    "qwen2": {"num_key_value_heads": 1, "head_dim": 8, "rope_llama3": (8.0, 1.0, 4.0, 16.0)},
     "gemma3_text": {
         "num_key_value_heads": 1,
         "head_dim": 8,

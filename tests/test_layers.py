@@ -33,6 +33,7 @@ ONLY_IN = {
     "flax": {"encoders", "checkpoint"},  # the modules; the files that transformers' Flax left
     "safetensors": {"checkpoint"},
     "tokenizers": {"tokenizer"},
+    "jinja2": {"tokenizer"},
     "huggingface_hub": {"checkpoint"},
     "optax": {"train"},
     "orbax": {"train"},

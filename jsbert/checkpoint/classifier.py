@@ -12,18 +12,22 @@ from jaxtyping import Array, Key
 from jsbert.activations import activation_name
 from jsbert.checkpoint.adapter import base_folder, is_adapter
 from jsbert.checkpoint.adapter_config import CONFIG
+from jsbert.checkpoint.answers import check_causal, read_answers, usual_answers, with_template
 from jsbert.checkpoint.read import (
+    TRANSFORMER_CONFIGS,
     BiEncoderParts,
+    Settings,
     read_config,
     read_encoder,
-    read_modules,
+    read_prompts,
     read_tokenizer,
 )
+from jsbert.checkpoint.routes import SCORE, read_modules
 from jsbert.checks import SIZE, shown, typed
 from jsbert.config import CrossConfig
 from jsbert.encoders import family
 from jsbert.json_files import has_file, read_json, read_json_if_there
-from jsbert.tokenizer import Tokenizer
+from jsbert.tokenizer import FILES, Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,8 @@ class CrossEncoderParts:
     tokenizer: Tokenizer
     labels: tuple[str, ...] = ()
     """The names of the labels; () if the folder has none."""
+    settings: Settings = dataclasses.field(default_factory=Settings)
+    """The prompts, and which of them is the default."""
 
 
 def is_cross_encoder(folder: str | os.PathLike) -> bool:
@@ -60,29 +66,40 @@ def brings_classifier(folder: pathlib.Path) -> bool:
 
 
 def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
-    """Read a folder with a sequence-classification model, as sentence-transformers' CrossEncoder
-    does.
+    """Read a folder with a sequence-classification model or a causal language model, as
+    sentence-transformers' CrossEncoder does.
 
     Raises:
         OSError, ValueError: as for `read_bi_encoder`.
     """
     modules = read_modules(folder)
-    if modules is not None and [kind for kind, _ in modules] != ["Transformer"]:
+    kinds = [kind for kind, _ in modules or ()]
+    if modules is not None and kinds not in (["Transformer"], ["Transformer", SCORE]):
         raise ValueError(
-            f"{folder / 'modules.json'}: modules {[kind for kind, _ in modules]}; a cross-encoder "
-            "has a Transformer alone. Is this a bi-encoder? Open it with SentenceTransformer"
+            f"{folder / 'modules.json'}: modules {kinds}; a cross-encoder has a Transformer alone, "
+            f"or a Transformer and a {SCORE}. Is this a bi-encoder? Open it with "
+            "SentenceTransformer"
         )
     trunk = modules[0][1] if modules else folder
     base = base_folder(trunk)
     values = read_config(base)
+    is_causal = kinds[1:] == [SCORE] or (modules is None and _is_language_model(values, base))
+    if is_causal:
+        check_causal(values, base / "config.json")
+        values = {**values, "id2label": {"0": "LABEL_0"}}
     names = _label_names(values, base / "config.json")
     num_labels = (
         len(names)
         if names
         else typed(values, "num_labels", int, 2, where=base / "config.json", allowed=SIZE)
     )
-    encoder, params = read_encoder(trunk, base, num_labels)
-    tokenizer = read_tokenizer(trunk, base, encoder)
+    answers: tuple[int, ...] = ()
+    if is_causal:
+        own = _template_files(trunk, base)[0]
+        answers = read_answers(modules[1][1]) if modules else usual_answers(own)
+    encoder, params = read_encoder(trunk, base, num_labels, answers)
+    tokenizer = read_tokenizer(trunk, base, encoder, takes_messages=True)
+    tokenizer = with_template(tokenizer, *_template_files(trunk, base))
     file = folder / "config_sentence_transformers.json"
     settings = read_json_if_there(file)
     name = typed(settings, "activation_fn", str, None, where=file)
@@ -90,12 +107,21 @@ def read_cross_encoder(folder: pathlib.Path) -> CrossEncoderParts:
         activation = _trunk_activation(values, base / "config.json", num_labels)
     else:
         activation = _activation(name, file)
-    if settings.get("default_prompt_name") is not None:
-        raise ValueError(
-            f"{file}: default_prompt_name would stand before each pair; prompts of cross-encoders "
-            "are not supported"
-        )
-    return CrossEncoderParts(CrossConfig(encoder, num_labels, activation), params, tokenizer, names)
+    config = CrossConfig(encoder, num_labels, activation, answers)
+    labels = () if is_causal else names
+    return CrossEncoderParts(config, params, tokenizer, labels, read_prompts(settings, file))
+
+
+def _is_language_model(values, base):
+    architectures = typed(values, "architectures", list[str], [], where=base / "config.json")
+    return any(name.endswith("ForCausalLM") for name in architectures[:1])
+
+
+def _template_files(trunk, base):
+    """(the folder of the tokenizer, the Transformer's config of sentence-transformers)."""
+    configs = [trunk / name for name in TRANSFORMER_CONFIGS if has_file(trunk / name)]
+    own = any(has_file(trunk / name) for name in FILES)
+    return trunk if own else base, configs[0] if configs else trunk / TRANSFORMER_CONFIGS[0]
 
 
 def new_cross_encoder(

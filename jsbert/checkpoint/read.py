@@ -9,6 +9,7 @@ from typing import Any
 
 from jsbert import encoders
 from jsbert.checkpoint.adapter import base_folder, is_adapter, merge_adapter
+from jsbert.checkpoint.answers import answers_of
 from jsbert.checkpoint.modules import (
     pooling_modes,
     read_layer_weights,
@@ -209,11 +210,12 @@ def read_config(folder):
     return read_json(folder / "config.json")
 
 
-def read_encoder(folder, base, num_labels=None):
+def read_encoder(folder, base, num_labels=None, answers=()):
     """(config, params) of a Transformer's folder. An adapter, if there is one, is merged.
 
     `base` is `base_folder(folder)`. With `num_labels` the folder holds a cross-encoder, and the
-    params are {"encoder": ..., "head": ...}.
+    params are {"encoder": ..., "head": ...}. With `answers` the cross-encoder is a causal language
+    model; see `CrossConfig.answers`.
     """
     file, values = base / "config.json", read_config(base)
     if not isinstance(values.get("model_type"), str):
@@ -234,7 +236,13 @@ def read_encoder(folder, base, num_labels=None):
     # Read the tensors and convert them to params, with those of the classifier if there is one.
     tensors, source = read_tensors(base, check=check)
     names, shapes = encoders.tensor_names(config), encoders.shapes(config)
-    if (
+    if answers:
+        if is_adapter(folder):
+            raise ValueError(
+                f"{folder}: an adapter of a causal language model; merge it into the model first"
+            )
+        head = answers_of(tensors, answers, config, values, where=source)
+    elif (
         num_labels is not None
     ):  # `module` is the folder's family, not the config's: "new" is read as "gte"
         head = module.head(config)
@@ -255,7 +263,7 @@ def read_encoder(folder, base, num_labels=None):
     )
     if is_adapter(folder):
         params = merge_adapter(config, params, folder, head=num_labels is not None)
-    return config, params
+    return config, {"encoder": params, "head": head} if answers else params
 
 
 def _check_sizes(config, module, shapes):
@@ -281,9 +289,10 @@ def _check_sizes(config, module, shapes):
             )
 
 
-def read_tokenizer(folder, base, encoder):
+def read_tokenizer(folder, base, encoder, *, takes_messages=False):
     """The tokenizer of a Transformer's folder, with its limit. An adapter's folder without
-    tokenizer files takes the tokenizer of the base model."""
+    tokenizer files takes the tokenizer of the base model. `takes_messages`: the caller handles a
+    chat template."""
     if encoder.max_tokens < SHORTEST:
         raise ValueError(
             f"{base / 'config.json'}: max_position_embeddings is {encoder.max_position_embeddings} "
@@ -296,7 +305,7 @@ def read_tokenizer(folder, base, encoder):
     configs = [folder / name for name in TRANSFORMER_CONFIGS if has_file(folder / name)]
     file = configs[0] if configs else folder / TRANSFORMER_CONFIGS[0]
     settings = read_json_if_there(file)
-    _refuse_other_input(settings, file)
+    _refuse_other_input(settings, file, takes_messages)
     lower_case = typed(settings, "do_lower_case", bool, False, where=file)
     limit = typed(settings, "max_seq_length", int, None, where=file, allowed=LIMIT)
     tokenizer = Tokenizer.from_folder(folder, lower_case=lower_case)
@@ -310,12 +319,13 @@ def read_tokenizer(folder, base, encoder):
     return tokenizer.with_max_length(min(limit, encoder.max_tokens))
 
 
-def _refuse_other_input(settings, file):
+def _refuse_other_input(settings, file, takes_messages):
     """Raise ValueError for settings with which sentence-transformers would change the tokens."""
     changed = [name for name in OTHER_INPUT if settings.get(name)]
     options = typed(settings, "processing_kwargs", dict, {}, where=file)
     changed += [name for name in ("text", "common") if options.get(name)]
-    if "message" in typed(settings, "modality_config", dict, {}, where=file):
+    modalities = typed(settings, "modality_config", dict, {}, where=file)
+    if "message" in modalities and not takes_messages:
         changed.append("the modality 'message' (a chat template around each text)")
     if changed:
         raise ValueError(
@@ -326,6 +336,18 @@ def _refuse_other_input(settings, file):
 def _read_settings(folder):
     file = folder / "config_sentence_transformers.json"
     values = read_json_if_there(file)
+    prompts = read_prompts(values, file)
+    similarity = typed(values, "similarity_fn_name", str, None, where=file)
+    if similarity not in (*SIMILARITIES, None):
+        raise ValueError(
+            f"{file}: similarity_fn_name is {similarity!r}; supported: {', '.join(SIMILARITIES)}"
+        )
+    dim = typed(values, "truncate_dim", int, None, where=file, allowed=SIZE)
+    return dataclasses.replace(prompts, similarity_fn_name=similarity, truncate_dim=dim)
+
+
+def read_prompts(values, file):
+    """The prompts in the content of `file`, config_sentence_transformers.json, as `Settings`."""
     prompts = typed(values, "prompts", dict, {}, where=file)
     prompts = {name: typed(prompts, name, str, "", where=f"{file}: prompts") for name in prompts}
     default = typed(values, "default_prompt_name", str, None, where=file)
@@ -333,10 +355,4 @@ def _read_settings(folder):
         raise ValueError(
             f"{file}: default_prompt_name is {default!r}, but the prompts are {sorted(prompts)}"
         )
-    similarity = typed(values, "similarity_fn_name", str, None, where=file)
-    if similarity not in (*SIMILARITIES, None):
-        raise ValueError(
-            f"{file}: similarity_fn_name is {similarity!r}; supported: {', '.join(SIMILARITIES)}"
-        )
-    dim = typed(values, "truncate_dim", int, None, where=file, allowed=SIZE)
-    return Settings(prompts, default, similarity, dim)
+    return Settings(prompts, default)

@@ -15,6 +15,9 @@ ROUTERS = ("Router", "Asym")
 TRUNK = ("Transformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling")
 """The modules in front of those in `modules.MODULES`."""
 
+SCORE = "LogitScore"
+"""The module behind the Transformer of a cross-encoder that is a causal language model."""
+
 Modules = list[tuple[str, pathlib.Path]]
 """[(the last segment of the type, the folder)], in the order of computation."""
 
@@ -157,7 +160,7 @@ def _tasks(mappings, file):
 
 def _kind(name, file):
     package, _, kind = name.rpartition(".")
-    supported = (*TRUNK, *MODULES, *ROUTERS)
+    supported = (*TRUNK, *MODULES, *ROUTERS, SCORE)
     if package.partition(".")[0] != "sentence_transformers" or kind not in supported:
         raise ValueError(
             f"{file}: unsupported module {name!r}; of sentence_transformers: {', '.join(supported)}"

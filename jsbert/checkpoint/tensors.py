@@ -1,12 +1,10 @@
 """Read tensors from disk as params, and write params as tensors. One table, `tensor_names` of the
 family, serves for both.
 
-safetensors is imported only here. A pickle is loaded only by torch with `weights_only=True`.
+safetensors is imported only here. The pickle of a `.bin` is not run; see `pickles.py`.
 """
 
 import collections
-import importlib
-import importlib.util
 import os
 import pathlib
 import re
@@ -21,11 +19,9 @@ import safetensors.numpy
 
 from jsbert.checkpoint.find import FLAX
 from jsbert.checkpoint.flax_files import torch_tensors
+from jsbert.checkpoint.torch_files import saved_tensors
 from jsbert.checks import typed
 from jsbert.json_files import has_file, inside, read_json
-
-SAFE_TORCH = (2, 6)
-"""The first torch whose `weights_only=True` keeps a pickle from running code (CVE-2025-32434)."""
 
 Named = list[tuple[str, np.ndarray]]
 """[(name, tensor)], in the order of the file. A name may occur twice."""
@@ -53,8 +49,7 @@ def read_tensors(
 
     Raises:
         FileNotFoundError: if there are no weights, or a shard is missing.
-        ValueError: for a file that cannot be read; and for `.bin` without a safe torch, with advice
-            on how to convert the file.
+        ValueError: for a file that cannot be read, such as a `.bin` of more than named tensors.
     """
     read, parts, source = _find_weights(folder, files)
     if read is _read_safetensors:
@@ -206,7 +201,7 @@ def _modern_name(name):
 
 def _find_weights(folder, files):
     """(the function that reads the weights, their files, the file that holds or lists them)."""
-    for stem, read in zip(files, (_read_safetensors, _read_pickle), strict=True):
+    for stem, read in zip(files, (_read_safetensors, _read_saved), strict=True):
         if has_file(folder / stem):
             return read, [folder / stem], folder / stem
         index = folder / f"{stem}.index.json"
@@ -256,25 +251,12 @@ def _open_safetensors(file, get):
         ) from None
 
 
-def _read_pickle(file):
-    # Imported by name: jsbert has no import of torch, because its core never needs torch.
-    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
-    if torch is None or tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
-        needed, found = (
-            ".".join(map(str, SAFE_TORCH)),
-            "none" if torch is None else torch.__version__,
-        )
-        raise ValueError(
-            f"{file}: only a pickled checkpoint here, for which jsbert needs torch {needed} or "
-            "newer beside it; there "
-            f"is {found}. Install it, or convert the checkpoint where it is installed: "
-            "AutoModel.from_pretrained(folder).save_pretrained(folder) writes model.safetensors"
-        )
+def _read_saved(file):
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        return [
-            (str(name), (t.float() if t.is_floating_point() else t).numpy())
-            for name, t in state.items()
-        ]
-    except Exception as error:
-        raise ValueError(f"{file}: torch cannot read it with weights_only=True ({error})") from None
+        return saved_tensors(file)
+    except ValueError as error:
+        raise ValueError(
+            f"{file}: not a readable checkpoint of torch.save ({error}); fetch it again, or "
+            "convert it where torch is: AutoModel.from_pretrained(folder).save_pretrained(folder) "
+            "writes model.safetensors"
+        ) from None

@@ -14,6 +14,7 @@ from jsbert.activations import torch_activation
 from jsbert.checkpoint import card
 from jsbert.checkpoint.adapter import PEFT_PREFIX, WEIGHTS, full_names
 from jsbert.checkpoint.adapter_config import CONFIG, AdapterConfig
+from jsbert.checkpoint.answers import FOLDER, lm_head, write_answers
 from jsbert.checkpoint.classifier import CrossEncoderParts
 from jsbert.checkpoint.modules import write_layer_weights, write_module, write_pooling
 from jsbert.checkpoint.read import BiEncoderParts
@@ -24,7 +25,7 @@ from jsbert.config import EncoderConfig
 from jsbert.encoders import class_name, family, static, tensor_names
 from jsbert.files import staged_folder
 from jsbert.json_files import read_json_if_there, write_json
-from jsbert.tokenizer import FILES, VOCABULARIES
+from jsbert.tokenizer import FILES, VOCABULARIES, ChatTokenizer
 from jsbert.version import VERSION
 
 
@@ -89,45 +90,62 @@ def write_cross_encoder(
     folder: str | os.PathLike, model: CrossEncoderParts, *, create_model_card: bool = True
 ) -> None:
     """Write a folder that sentence-transformers' CrossEncoder opens, and transformers' class for
-    sequence classification. Other files and README.md: as for `write_bi_encoder`.
+    sequence classification or, if the config has `answers`, for causal language models. Other files
+    and README.md: as for `write_bi_encoder`.
 
     Raises:
         OSError: if the folder cannot be written.
     """
     _refuse_adapter(folder)
     encoder, num_labels = model.config.encoder, model.config.num_labels
-    names = full_names(encoder, head=True)
     activation = torch_activation(model.config.activation)
-    labels = model.labels or tuple(f"LABEL_{i}" for i in range(num_labels))
-    values = encoder.to_json() | {
-        "architectures": [class_name(encoder) + "ForSequenceClassification"],
-        "id2label": {str(i): label for i, label in enumerate(labels)},
-        "label2id": {label: i for i, label in enumerate(labels)},
-        "sentence_transformers": {"activation_fn": activation},
+    answers = model.config.answers
+    task = "text-generation" if answers else "sequence-classification"
+    settings: dict[str, Any] = {
+        "transformer_task": task,
+        "max_seq_length": model.tokenizer.max_length,
+        "do_lower_case": model.tokenizer.lower_case,
     }
+    if answers:
+        values, tensors = _language_model(model)
+        settings |= _modalities(model, "causal_logits")
+    else:
+        labels = model.labels or tuple(f"LABEL_{i}" for i in range(num_labels))
+        values = encoder.to_json() | {
+            "architectures": [class_name(encoder) + "ForSequenceClassification"],
+            "id2label": {str(i): label for i, label in enumerate(labels)},
+            "label2id": {label: i for i, label in enumerate(labels)},
+        }
+        tensors = from_params(model.params, full_names(encoder, head=True))
+        if model.tokenizer.has_template:
+            settings |= _modalities(model, "scores")
+    values["sentence_transformers"] = {"activation_fn": activation}
     with _staged_model(folder) as staging:
         # What transformers reads: config, weights and tokenizer.
-        _write_trunk(staging, values, from_params(model.params, names))
+        _write_trunk(staging, values, tensors)
         model.tokenizer.save(staging)
         file = staging / "tokenizer_config.json"  # transformers looks for the limit only here
         write_json(
             file, read_json_if_there(file) | {"model_max_length": model.tokenizer.max_length}
         )
         # What sentence-transformers reads besides.
-        write_json(
-            staging / "sentence_bert_config.json",
-            {
-                "transformer_task": "sequence-classification",
-                "max_seq_length": model.tokenizer.max_length,
-                "do_lower_case": model.tokenizer.lower_case,
-            },
-        )
+        write_json(staging / "sentence_bert_config.json", settings)
+        prompts = {
+            "prompts": dict(model.settings.prompts),
+            "default_prompt_name": model.settings.default_prompt_name,
+        }
         write_json(
             staging / "config_sentence_transformers.json",
-            {"__version__": _version(), "model_type": "CrossEncoder", "activation_fn": activation},
+            {"__version__": _version(), "model_type": "CrossEncoder", "activation_fn": activation}
+            | (prompts if model.settings.prompts else {}),
         )
         kind = "sentence_transformers.base.modules.transformer.Transformer"
-        write_json(staging / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": kind}])
+        modules = [{"idx": 0, "name": "0", "path": "", "type": kind}]
+        if answers:
+            write_answers(staging, answers)
+            kind = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
+            modules.append({"idx": 1, "name": "1", "path": FOLDER, "type": kind})
+        write_json(staging / "modules.json", modules)
         if create_model_card:
             facts = {
                 "encoder": encoder.model_type,
@@ -136,6 +154,29 @@ def write_cross_encoder(
                 "activation": model.config.activation,
             }
             _write_card(folder, staging, facts, is_cross_encoder=True)
+
+
+def _language_model(model):
+    """(the config.json, the tensors) of a cross-encoder that is a causal language model."""
+    encoder = model.config.encoder
+    head, is_tied = lm_head(model.params, model.config.answers)
+    names = full_names(encoder, head=False)
+    values = {"architectures": [class_name(encoder) + "ForCausalLM"]}
+    values |= encoder.to_json() | {"tie_word_embeddings": is_tied}
+    return values, from_params(model.params["encoder"], names) | head
+
+
+def _modalities(model, output):
+    """The settings of sentence-transformers' Transformer that say whether pairs are messages."""
+    way = {"method": "forward", "method_output_name": "logits"}
+    ways: dict[str, Any] = {"text": way}
+    settings = {"modality_config": ways, "module_output_name": output}
+    if isinstance(model.tokenizer, ChatTokenizer):
+        template = model.tokenizer.template
+        ways["message"] = way | {"format": template.form}
+        if template.options:
+            settings["processing_kwargs"] = {"chat_template": dict(template.options)}
+    return settings
 
 
 def write_adapter(

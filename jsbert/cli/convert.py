@@ -45,7 +45,7 @@ def convert(
 
     The command opens the model, writes it, opens the written folder, and compares both models on a
     few texts. manifest.json lists each file with its size and sha256, and the largest difference
-    found. If the weights exist only as a pickle (.bin), torch must be installed.
+    found. Weights that exist only as a pickle (.bin) are read without torch.
     """
     import jax
 

@@ -23,11 +23,13 @@ from jsbert.config import EncoderConfig
 from jsbert.encoders import (
     albert,
     bert,
+    deberta,
     distilbert,
     electra,
     gemma3,
     gte,
     gte_alibaba,
+    llama,
     modernbert,
     mpnet,
     nomic_bert,
@@ -46,11 +48,15 @@ FAMILIES: Mapping[str, tuple[ModuleType, str]] = MappingProxyType(
         "xlm-roberta": (roberta, "XLMRoberta"),
         "camembert": (roberta, "Camembert"),
         "mpnet": (mpnet, "MPNet"),
+        "deberta-v2": (deberta, "DebertaV2"),
         "distilbert": (distilbert, "DistilBert"),
         "electra": (electra, "Electra"),
         "albert": (albert, "Albert"),
         "modernbert": (modernbert, "ModernBert"),
         "qwen3": (qwen3, "Qwen3"),
+        "llama": (llama, "Llama"),
+        "mistral": (llama, "Mistral"),
+        "qwen2": (llama, "Qwen2"),
         "gemma3_text": (gemma3, "Gemma3Text"),
         "nomic_bert": (nomic_bert, "NomicBert"),
         "gte": (gte, "Gte"),
@@ -198,7 +204,8 @@ def tensor_names(config: EncoderConfig) -> dict[tuple, str]:
     "kernel" is stored transposed."""
     names, leaves = (
         family(config).NAMES,
-        {"embedding": "weight", "kernel": "weight", "scale": "weight", "bias": "bias"},
+        {"embedding": "weight", "kernel": "weight", "filter": "weight"}
+        | {"scale": "weight", "bias": "bias"},
     )
 
     def name(keys):

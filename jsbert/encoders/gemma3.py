@@ -220,7 +220,9 @@ class Layer(nnx.Module):
         # The scores are divided by the square root of the scalar, not by that of a head's size.
         factor = (config.head_dim / config.query_pre_attn_scalar) ** 0.5
         theta = getattr(config, THETAS[kind])
-        self.attention = Attention(config, norm, rngs, theta=theta, factor=factor)
+        biases = (config.attention_bias, config.attention_bias)
+        rope = {"theta": theta}
+        self.attention = Attention(config, norm, rngs, rope=rope, factor=factor, biases=biases)
         self.mixed_norm = norm(config, width, rngs)
         self.inner_norm = norm(config, width, rngs)
         self.gate, self.inner = (

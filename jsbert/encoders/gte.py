@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jsbert.checks import COUNT, POSITIVE, Range, typed
+from jsbert.checks import COUNT, POSITIVE, typed
 from jsbert.config import EncoderConfig
 from jsbert.encoders import nomic_bert
 from jsbert.encoders.attention import Seen
 from jsbert.encoders.dropout import Dropout
 from jsbert.encoders.heads import Head
 from jsbert.encoders.layers import activated, added, layer_norm, linear
-from jsbert.encoders.rope import Attention, check_head_size, theta_of
+from jsbert.encoders.rope import FACTOR, Attention, check_head_size, theta_of
 
 PREFIX = "gte."
 DROPPED = (r"pooler\.dense\.(weight|bias)", r"(lm_head|classifier|qa_outputs)\..+")
@@ -35,9 +35,6 @@ NAMES = {
     "layers.{}.output": "encoder.layer.{}.mlp.down_proj",
     "layers.{}.output_norm": "encoder.layer.{}.mlp_ln",
 }
-
-FACTOR = Range(1, 1e6, "a number from 1 to 1e6")
-"""The allowed divisors of the rotary angles."""
 
 
 @dataclasses.dataclass(frozen=True)

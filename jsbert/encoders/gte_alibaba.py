@@ -12,6 +12,7 @@ from jsbert.checks import typed
 from jsbert.encoders import gte
 from jsbert.encoders.gte import DROPPED, NAMES, Encoder
 from jsbert.encoders.heads import Head
+from jsbert.encoders.rope import FACTOR
 
 __all__ = ["DROPPED", "NAMES", "PREFIX", "Config", "Encoder", "head"]
 
@@ -54,7 +55,7 @@ class Config(gte.Config):
                 "supported"
             )
         factor = float(
-            typed(scaling, "factor", float, where=f"{where}: rope_scaling", allowed=gte.FACTOR)
+            typed(scaling, "factor", float, where=f"{where}: rope_scaling", allowed=FACTOR)
         )
         values = DEFAULTS | dict(values)
         rope = {"rope_type": "linear", "rope_theta": values["rope_theta"], "factor": factor}

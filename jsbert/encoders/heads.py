@@ -31,6 +31,8 @@ class Head:
         pooling: a key of `pooling.POOLINGS`.
         biased: the layers that have a bias.
         dropped: the layers whose input has dropout, at the config's `classifier_rate`.
+        answers: for `answers_head`: the outputs of the classifier; with two, the score is their
+            difference. 0: the classifier has an output for each label.
     """
 
     classifier: str = "classifier"
@@ -40,6 +42,7 @@ class Head:
     pooling: str = "cls"
     biased: frozenset[str] = frozenset({"pooler", "norm", "classifier"})
     dropped: frozenset[str] = frozenset({"classifier"})
+    answers: int = 0
 
     def tensor_names(self) -> dict[tuple, str]:
         """For each path in the params, the HuggingFace name of the tensor."""
@@ -57,7 +60,7 @@ class Head:
     def shapes(self, config: EncoderConfig, num_labels: int) -> PyTree:
         """The tree of params with a `jax.ShapeDtypeStruct` for each."""
         width = config.hidden_size
-        outputs = {"pooler": width, "norm": width, "classifier": num_labels}
+        outputs = {"pooler": width, "norm": width, "classifier": self.answers or num_labels}
         tree: dict[str, Any] = {}
         for name, leaf in self.tensor_names():
             shape = (width, outputs[name]) if leaf == "kernel" else (outputs[name],)
@@ -88,4 +91,17 @@ class Head:
             vectors = dense(params["pooler"], into("pooler", vectors), self.activation)
         if self.norm:
             vectors = layer_norm(params["norm"], vectors, config.layer_norm_eps)
-        return dense(params["classifier"], into("classifier", vectors), "identity")
+        logits = dense(params["classifier"], into("classifier", vectors), "identity")
+        return logits[:, :1] - logits[:, 1:] if self.answers == 2 else logits
+
+
+def answers_head(count: int) -> Head:
+    """The head of a causal language model as a reranker: `count` rows of its `lm_head`, 1 or 2, at
+    the last token."""
+    return Head(
+        classifier="lm_head",
+        pooling="lasttoken",
+        biased=frozenset(),
+        dropped=frozenset(),
+        answers=count,
+    )

@@ -9,44 +9,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
-from flax import nnx
-from jaxtyping import Array, Float
-
 from jsbert.checks import POSITIVE, typed
 from jsbert.config import EncoderConfig
-from jsbert.encoders.attention import Seen
-from jsbert.encoders.dropout import Dropout
-from jsbert.encoders.grouped import Attention, check_heads
-from jsbert.encoders.grouped import head as head  # the classifier of the family
-from jsbert.encoders.layers import (
-    activated,
-    added,
-    embedding,
-    in_turn,
-    joined,
-    linear,
-    rms_norm,
-    vectors_of,
-)
+from jsbert.encoders import grouped
+from jsbert.encoders.grouped import DROPPED, PREFIX, Encoder, check_heads, head
 from jsbert.encoders.rope import theta_of
 
-PREFIX = "model."
-DROPPED = (r"(lm_head|score)\..+",)
+__all__ = ["DROPPED", "NAMES", "PREFIX", "Config", "Encoder", "head"]
+
 NAMES = {
-    "word": "embed_tokens",
-    "layers.{}.attention_norm": "layers.{}.input_layernorm",
-    "layers.{}.attention.query": "layers.{}.self_attn.q_proj",
+    **grouped.NAMES,
     "layers.{}.attention.query_norm": "layers.{}.self_attn.q_norm",
-    "layers.{}.attention.key": "layers.{}.self_attn.k_proj",
     "layers.{}.attention.key_norm": "layers.{}.self_attn.k_norm",
-    "layers.{}.attention.value": "layers.{}.self_attn.v_proj",
-    "layers.{}.attention.output": "layers.{}.self_attn.o_proj",
-    "layers.{}.inner_norm": "layers.{}.post_attention_layernorm",
-    "layers.{}.gate": "layers.{}.mlp.gate_proj",
-    "layers.{}.inner": "layers.{}.mlp.up_proj",
-    "layers.{}.output": "layers.{}.mlp.down_proj",
-    "norm": "norm",
 }
 
 
@@ -66,6 +40,10 @@ class Config(EncoderConfig):
     }
     ONLY: ClassVar = {"use_sliding_window": False, "is_causal": True}
     ALLOWED: ClassVar = {**EncoderConfig.ALLOWED, "rope_theta": POSITIVE}
+    HAS_NORMS: ClassVar = True
+    is_causal: ClassVar = True
+    mlp_bias: ClassVar = False
+    window: ClassVar = None
 
     model_type: str = "qwen3"
     vocab_size: int = 151936
@@ -116,53 +94,17 @@ class Config(EncoderConfig):
             "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta}
         }
 
+    @property
+    def is_bidirectional(self) -> bool:
+        """See `EncoderConfig.is_bidirectional`."""
+        return False
 
-class Layer(nnx.Module):
-    """Attention and a gated perceptron (SwiGLU). Each reads its input normalised, and is added to
-    the input."""
+    @property
+    def rope(self) -> Mapping[str, Any]:
+        """The keyword arguments of `rope.rotated`."""
+        return {"theta": self.rope_theta}
 
-    def __init__(self, config: Config, rngs: nnx.Rngs):
-        width, inner = config.hidden_size, config.intermediate_size
-        self.attention_norm = rms_norm(config, width, rngs)
-        self.attention = Attention(config, rms_norm, rngs, theta=config.rope_theta)
-        self.inner_norm = rms_norm(config, width, rngs)
-        self.gate, self.inner = (
-            linear(config, width, inner, rngs, use_bias=False) for _ in range(2)
-        )
-        self.output = linear(config, inner, width, rngs, use_bias=False)
-        self.config = config
-
-    def __call__(
-        self,
-        hidden: Float[Array, "batch length dim"],
-        *,
-        positions: Array,
-        seen: Seen,
-        dropout: Dropout,
-    ) -> Float[Array, "batch length dim"]:
-        config = self.config
-        mixed = self.attention(self.attention_norm(hidden), positions, seen, dropout)
-        hidden = added(config, hidden, mixed)
-        normed = self.inner_norm(hidden)
-        inner, gate = joined((self.inner, self.gate), normed)
-        inner = activated(config, gate) * inner
-        return added(config, hidden, self.output(inner))
-
-
-class Encoder(nnx.Module):
-    """The whole encoder: (B, L) ids to (B, L, D) token vectors."""
-
-    def __init__(self, config: Config, rngs: nnx.Rngs):
-        self.word = embedding(config, config.vocab_size, config.hidden_size, rngs)
-        self.layers = nnx.List([Layer(config, rngs) for _ in range(config.num_hidden_layers)])
-        self.norm = rms_norm(config, config.hidden_size, rngs)
-        self.config = config
-
-    def __call__(self, ids, mask, token_types, positions, dropout):
-        config = self.config
-        places = jnp.arange(ids.shape[1])[None] if positions is None else positions
-        seen = Seen.of(mask, positions, config.compute, causal=True)
-        hidden = vectors_of(self.word, ids)
-        context = {"positions": places, "seen": seen, "dropout": dropout}
-        *stages, last = in_turn(self.layers, hidden, compute=config.compute, **context)
-        return (*stages, self.norm(last))
+    @property
+    def biases(self) -> tuple[bool, bool]:
+        """Whether queries, keys and values have biases, and whether the output has one."""
+        return self.attention_bias, self.attention_bias

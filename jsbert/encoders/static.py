@@ -39,6 +39,11 @@ class Config(EncoderConfig):
     intermediate_size: int = 0
     max_position_embeddings: int = UNLIMITED
 
+    @property
+    def is_bidirectional(self) -> bool:
+        """See `EncoderConfig.is_bidirectional`: no token sees another."""
+        return False
+
 
 def head(config: Config) -> Head:
     """Raise ValueError: static embeddings have no cross-encoder."""

@@ -31,8 +31,9 @@ class Facts:
         max_seq_length, lower_case: of the tokenizer.
         inputs: the names of the graph's inputs.
         description: pooling and modules, or the number of labels, for people.
-        embedding_dimension, include_prompt, prompts, default_prompt_name, similarity_fn_name,
-            truncate_dim: of a bi-encoder.
+        embedding_dimension, include_prompt, similarity_fn_name, truncate_dim: of a bi-encoder.
+        prompts, default_prompt_name: of both.
+        chat_template: the fields of a cross-encoder's `Template`, if it has one.
         num_labels, activation: of a cross-encoder.
         dtype: of the matrix products; it is not part of the file.
     """
@@ -52,6 +53,7 @@ class Facts:
     default_prompt_name: str | None = None
     similarity_fn_name: str | None = None
     truncate_dim: int | None = None
+    chat_template: Mapping[str, Any] | None = None
     num_labels: int = 1
     activation: str = "identity"
     dtype: str = "float32"

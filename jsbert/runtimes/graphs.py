@@ -18,7 +18,7 @@ from jsbert.files import staged_folder, write_text
 from jsbert.json_files import read_json
 from jsbert.runtimes.engine import RuntimeEngine
 from jsbert.runtimes.facts import Facts
-from jsbert.tokenizer import Tokenizer
+from jsbert.tokenizer import ChatTokenizer, Template, Tokenizer
 from jsbert.version import VERSION
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ def open_graph(folder: pathlib.Path, backend: str, dtype: str) -> tuple[Facts, R
     tokenizer = Tokenizer.from_folder(
         folder, max_length=facts.max_seq_length, lower_case=facts.lower_case
     )
+    if facts.chat_template is not None:
+        plain, told = (tuple(facts.chat_template[name]) for name in ("plain", "told"))
+        tokenizer = ChatTokenizer.around(tokenizer, Template(plain, told))
     file = folder / GRAPH
     if dtype == "int8":
         file = folder / INT8
@@ -124,6 +127,9 @@ def _write(model: TextModel, folder: pathlib.Path) -> None:
     if isinstance(config, CrossConfig):
         own = {"num_labels": config.num_labels, "activation": config.activation}
         own["description"] = f"{config.num_labels} label{'s' * (config.num_labels > 1)}"
+        own |= {name: getattr(model, name) for name in ("prompts", "default_prompt_name")}
+        if isinstance(model.tokenizer, ChatTokenizer):
+            own["chat_template"] = dataclasses.asdict(model.tokenizer.template)
     else:
         names = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
         own = {name: getattr(model, name) for name in names}

@@ -46,7 +46,8 @@ class Served:
         Raises:
             ServeError: if a text is invalid Unicode, or token ids are out of range.
         """
-        if prompt and not isinstance(texts[0], str):
+        is_text = isinstance(texts[0], str) or (texts[0] and isinstance(texts[0][0], str))
+        if prompt and not is_text:
             raise ServeError(
                 "invalid", "a prompt cannot be put before token ids; put its ids there", field=field
             )
@@ -123,9 +124,14 @@ class Scorer(Served):
     def __init__(self, name: str, model: CrossEncoder):
         super().__init__(name, model)
         self.model: CrossEncoder = model
+        self._prompt = model.prompts.get(model.default_prompt_name or "", "")
         given = model.parts.labels
         count = model.num_labels
         self.labels = given if len(given) == count else [f"LABEL_{i}" for i in range(count)]
+
+    def tokenize(self, texts: Texts, *, field: str, prompt: str = "") -> Ragged:
+        """Tokenise pairs with the model's default prompt; see `Served.tokenize`."""
+        return super().tokenize(texts, field=field, prompt=prompt or self._prompt)
 
     @functools.cached_property
     def program(self) -> Program:

@@ -4,8 +4,12 @@ The library `tokenizers` reads `tokenizer.json` and `vocab.txt`. All other files
 `transformers.AutoTokenizer`, which is imported only then.
 """
 
+from jsbert.tokenizer.chat import ChatTokenizer, Template, read_template
 from jsbert.tokenizer.ragged import Ragged
-from jsbert.tokenizer.settings import FILES, VOCABULARIES
+from jsbert.tokenizer.settings import FILES, SETTINGS, VOCABULARIES
 from jsbert.tokenizer.tokenizer import SHORTEST, UNLIMITED, Tokenizer
 
-__all__ = ["FILES", "SHORTEST", "UNLIMITED", "VOCABULARIES", "Ragged", "Tokenizer"]
+__all__ = [
+    "FILES", "SETTINGS", "SHORTEST", "UNLIMITED", "VOCABULARIES", "ChatTokenizer", "Ragged",
+    "Template", "Tokenizer", "read_template",
+]  # fmt: skip

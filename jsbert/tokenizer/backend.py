@@ -3,12 +3,13 @@ tokenizer of transformers behind the same calls."""
 
 import base64
 import dataclasses
+import importlib.util
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import decoders, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram, WordPiece
 
 from jsbert.json_files import parse_json
@@ -35,11 +36,17 @@ def load_backend(
         # For these classes transformers takes only the vocabulary from the file.
         if kind == "Gemma":
             return _with_gemma_steps(backend, file)
+        if kind == "Llama" and isinstance(backend.model, BPE):
+            return _with_llama_steps(backend, settings)
+        if kind == "Qwen2" and isinstance(backend.model, BPE):
+            return _with_qwen_steps(backend, settings)
         is_rebuilt = kind in BERT_CLASSES | {"MPNet"} and isinstance(backend.model, WordPiece)
         if is_rebuilt:
             return _with_bert_steps(backend, settings, file)
         if kind == "T5" and isinstance(backend.model, Unigram):
             return _with_t5_steps(backend, files["tokenizer.json"], settings, file)
+        if kind == "DebertaV2" and isinstance(backend.model, Unigram):
+            return _with_deberta_steps(backend, files["tokenizer.json"], settings, file)
         return backend
     # Only transformers reads tokens that are added to a vocab.txt.
     plain = not {"added_tokens.json"} & set(files) and not settings.get("added_tokens_decoder")
@@ -114,6 +121,14 @@ def _auto_tokenizer(folder):
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
+        pieces = [name for name in FILES if name.endswith(".model") and (folder / name).is_file()]
+        if pieces and importlib.util.find_spec("sentencepiece") is None:
+            raise ValueError(
+                f"{folder}: no tokenizer.json; transformers.AutoTokenizer reads {pieces[0]} only "
+                "with the packages sentencepiece and protobuf; install them, or convert the "
+                "tokenizer where they are: AutoTokenizer.from_pretrained(folder)"
+                ".save_pretrained(folder) writes tokenizer.json"
+            ) from error
         raise ValueError(
             f"{folder}: transformers.AutoTokenizer cannot read the tokenizer files: {error}"
         ) from error
@@ -171,6 +186,82 @@ def _with_gemma_steps(backend, file):
     model.fuse_unk, model.byte_fallback, model.dropout = True, True, None
     backend.normalizer = normalizers.Replace(" ", "▁")
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    return backend
+
+
+def _with_llama_steps(backend, settings):
+    """Set the normaliser and the pre-tokeniser of `backend` as transformers does for Llama's
+    tokenizer class, and return `backend`. The post-processor stays."""
+    model = backend.model
+    model.fuse_unk, model.byte_fallback, model.dropout = True, True, None
+    model.continuing_subword_prefix = model.end_of_word_suffix = model.unk_token = None
+    backend.normalizer = None
+    scheme = "always" if settings.get("legacy", False) else "first"
+    scheme = "never" if settings.get("add_prefix_space") is False else scheme
+    backend.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
+    return backend
+
+
+QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Qwen's tokenizer cuts texts into words; the expression is the format's."""
+
+
+def _with_qwen_steps(backend, settings):
+    """Set the normaliser and the pre-tokeniser of `backend` as transformers does for Qwen's
+    tokenizer class, and return `backend`. The post-processor stays."""
+    model = backend.model
+    model.fuse_unk, model.byte_fallback, model.dropout, model.unk_token = False, False, None, None
+    model.continuing_subword_prefix = model.end_of_word_suffix = ""
+    backend.normalizer = normalizers.NFC()
+    spaced = settings.get("add_prefix_space") is True
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False),
+        ]
+    )
+    return backend
+
+
+def _with_deberta_steps(backend, content, settings, file):
+    """Set the steps of `backend` as transformers' DebertaV2Tokenizer does, and return `backend`.
+    `content` is that of `file`."""
+    special = special_tokens(settings, backend.get_vocab())
+    missing = [special_names(settings, k)[0] for k in ("unk", "sep", "cls") if k not in special]
+    if missing:
+        raise ValueError(f"{file}: lacks the special tokens {missing}")
+    # transformers takes the id of the unknown token from its place in the vocabulary.
+    model = parse_json(content, where=file)["model"]
+    pieces, usual = [tuple(piece) for piece in model["vocab"]], settings.get("unk_id", 1)
+    unknown = (special["unk"], 0.0)
+    wanted = pieces.index(unknown) if unknown in pieces else usual
+    found = {"unk_id": model.get("unk_id"), "byte_fallback": model.get("byte_fallback", False)}
+    if found != {"unk_id": wanted, "byte_fallback": False}:
+        raise ValueError(
+            f"{file}: model has {found}; DebertaV2Tokenizer has unk_id {wanted} here, and no "
+            "bytes. If the file is right, name the tokenizer_class PreTrainedTokenizerFast"
+        )
+    lower = [normalizers.Lowercase()] if settings.get("do_lower_case") is True else []
+    spaces = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
+    steps = [*lower, spaces, normalizers.NFC(), normalizers.Strip(left=False, right=True)]
+    backend.normalizer = normalizers.Sequence(steps)
+    splits = settings.get("split_by_punct") is True
+    scheme = "first" if settings.get("add_prefix_space") is False else "always"
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            *([pre_tokenizers.Punctuation(behavior="isolated")] if splits else []),
+            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme),
+        ]
+    )
+    cls, sep = special["cls"], special["sep"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
+    )
     return backend
 
 

@@ -13,7 +13,7 @@ SETTINGS = "tokenizer_config.json"
 
 VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model",
-    "tokenizer.model", "bpe.codes",
+    "spm.model", "tokenizer.model", "bpe.codes",
 )  # fmt: skip
 """The names of vocabulary files. They are not read if there is a `tokenizer.json`, which holds the
 vocabulary, too."""
@@ -30,13 +30,17 @@ CLASSES: Mapping[str, str] = MappingProxyType(
         "albert": "Albert",
         "bert": "Bert",
         "camembert": "Camembert",
+        "deberta-v2": "DebertaV2",
         "distilbert": "Bert",
         "electra": "Bert",
         "gemma3_text": "Gemma",
         "gte": "XLMRoberta",
         "modernbert": "PreTrained",
+        "llama": "PreTrained",
+        "mistral": "PreTrained",
         "mpnet": "MPNet",
         "nomic_bert": "Bert",
+        "qwen2": "Qwen2",
         "qwen3": "Qwen2",
         "roberta": "Roberta",
         "t5": "T5",
@@ -44,6 +48,10 @@ CLASSES: Mapping[str, str] = MappingProxyType(
     }
 )
 """{model_type: the tokenizer class}, for folders that name no class."""
+
+SET_CLASSES = frozenset({"mistral", "modernbert", "qwen2"})
+"""The model_types for which transformers ignores the class that a folder with a tokenizer.json
+names."""
 
 BERT_CLASSES = frozenset(
     {"Bert", "DistilBert", "Electra", "LayoutLM", "Lxmert", "MobileBert", "SqueezeBert"}
@@ -129,14 +137,13 @@ def special_names(settings: Mapping[str, Any], kind: str) -> tuple[str | None, .
         return (f"<{kind}>",)
     bracketed, angled = f"[{kind.upper()}]", ANGLED_NAMES[kind]
     # MPNet's vocabulary holds BERT's special tokens, too, but MPNet uses only "[UNK]" of them.
-    is_bracketed = settings["tokenizer_class"] in BERT_CLASSES or kind == "unk"
+    is_bracketed = settings["tokenizer_class"] in BERT_CLASSES | {"DebertaV2"} or kind == "unk"
     return (bracketed, angled) if is_bracketed else (angled, bracketed)
 
 
 def _tokenizer_class(settings, model_type, has_json):
     named = settings.get("tokenizer_class")
-    # For ModernBERT transformers uses tokenizer.json, and ignores the named class.
-    if named and not (has_json and model_type == "modernbert"):
+    if named and not (has_json and model_type in SET_CLASSES):
         return str(named).removesuffix("Fast").removesuffix("Tokenizer")
     return CLASSES.get(model_type, "" if has_json else "Bert")
 

@@ -131,6 +131,11 @@ class Tokenizer:
         """Return the fields, for pickle. Cached properties stay behind: not all can be pickled."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    @property
+    def has_template(self) -> bool:
+        """Whether the files hold a chat template."""
+        return "chat_template.jinja" in self.files or bool(self.settings.get("chat_template"))
+
     @functools.cached_property
     def largest_id(self) -> int:
         """The largest token id of the vocabulary."""
@@ -143,7 +148,7 @@ class Tokenizer:
 
         Args:
             texts: strings, or pairs of strings.
-            prompt: put in front of each text; only for texts, not for pairs.
+            prompt: put in front of each text; of a pair, in front of its first text.
             first: the position of texts[0] among all texts, for messages.
 
         Raises:
@@ -152,9 +157,7 @@ class Tokenizer:
         """
         try:
             encodings = self.backend.encode_batch_fast(
-                [prompt + text for text in texts]  # type: ignore[operator]  # no pairs
-                if prompt
-                else list(texts)
+                [_prompted(text, prompt) for text in texts] if prompt else list(texts)
             )
         except Exception:
             refuse_surrogates(texts, first)
@@ -251,6 +254,10 @@ class Tokenizer:
                     self.max_length, direction=self.settings.get("truncation_side") or "right"
                 )
             written.save(str(folder / "tokenizer.json"))
+
+
+def _prompted(text, prompt):
+    return prompt + text if isinstance(text, str) else (prompt + text[0], *text[1:])
 
 
 def refuse_surrogates(texts: Sequence, first: int = 0) -> None:

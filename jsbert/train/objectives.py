@@ -16,15 +16,11 @@ import jax.numpy as jnp
 from jsbert import encoders, losses, siamese
 from jsbert.config import Config, CrossConfig
 from jsbert.cross import classify
-from jsbert.encoders import static
 from jsbert.engine.packing import PACKED, is_packed
 from jsbert.inputs import check_choice
 from jsbert.losses.classification import CONCATENATION
 from jsbert.losses.in_batch import Loss
 from jsbert.train.spec import Init, Model, Objective, Spec
-
-CAUSAL = frozenset({"qwen3", static.MODEL_TYPE})
-"""The families whose tokens do not see the tokens after them."""
 
 
 def of_embeddings(
@@ -159,7 +155,7 @@ def _masked_lm(config, loss, *, name):
     The batch's `hidden_places`, `targets` and `weights` (B, K) say which tokens were masked.
     """
     encoder = config.encoder
-    if encoder.model_type in CAUSAL:
+    if not encoder.is_bidirectional:
         raise ValueError(
             f"{name}: masked-lm is for tokens that see those before and behind them, not for "
             f"{encoder.model_type!r}; "

@@ -3,7 +3,7 @@ and its folder."""
 
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +44,21 @@ T5_SIZES = {"vocab_size": SIZES["vocab_size"], "d_model": 24, "num_layers": 2, "
 }  # fmt: skip
 T5 = {"language_model": "ForConditionalGeneration", "trunk": "EncoderModel", "classifies": False}
 
+DEBERTA = SIZES | {
+    **{"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+    **{"share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False},
+    **{"max_relative_positions": -1, "type_vocab_size": 0, "layer_norm_eps": 1e-7},
+}
+DECODER = SIZES | {
+    **{"num_attention_heads": 6, "num_key_value_heads": 2},
+    **{"max_position_embeddings": 700, "pad_token_id": 0},
+}
+LAST = ({"attention_dropout": 0.1}, "ForCausalLM", "lasttoken")
+LLAMA3 = {
+    **{"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0},
+    **{"high_freq_factor": 4.0, "original_max_position_embeddings": 64},
+}
+
 FAMILIES = {
     "bert": Family("Bert", models.SIZES),
     "roberta": Family("Roberta", SIZES | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
@@ -54,6 +69,15 @@ FAMILIES = {
         "DistilBert",
         {"vocab_size": SIZES["vocab_size"], "dim": 24, "n_layers": 2, "n_heads": 3, "hidden_dim": 40}
         | {"max_position_embeddings": 32, "activation": "relu"},
+    ),
+    "deberta-v2": Family("DebertaV2", DEBERTA),
+    "deberta-v2, own": Family(
+        "DebertaV2",
+        DEBERTA | {"share_att_key": False, "position_buckets": -1, "max_relative_positions": 4}
+        | {"norm_rel_ebd": "none", "type_vocab_size": 2, "position_biased_input": True},
+    ),
+    "deberta-v2, convolution": Family(
+        "DebertaV2", DEBERTA | {"conv_kernel_size": 3, "conv_act": "gelu", "num_hidden_layers": 3}
     ),
     "electra": Family("Electra", models.SIZES | {"embedding_size": 14}),
     "electra, one width": Family("Electra", models.SIZES | {"embedding_size": 24}),
@@ -86,6 +110,14 @@ FAMILIES = {
         "ForCausalLM",
         "lasttoken",
     ),
+    "llama": Family(
+        "Llama",
+        DECODER | {"attention_bias": True, "mlp_bias": True, "rope_parameters": LLAMA3},
+        *LAST,
+    ),
+    "mistral": Family("Mistral", DECODER | {"head_dim": 10, "sliding_window": 6}, *LAST),
+    "qwen2": Family("Qwen2", DECODER, *LAST),
+    "qwen2, both ways": Family("Qwen2", DECODER | {"is_causal": False}, *LAST),
     "gemma3_text": Family(
         "Gemma3Text",
         SIZES | {"num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2}
@@ -124,8 +156,12 @@ def written(
     """Write the model's folder with a tokenizer of the family's kind; `tokenizer` changes
     tokenizer_config.json."""
     write = {
+        "deberta-v2": write_deberta,
         "gemma3_text": write_gemma,
+        "llama": write_decoder,
+        "mistral": write_decoder,
         "modernbert": _write_with_tokenizer_json,
+        "qwen2": write_qwen,
         "qwen3": write_decoder,
         "t5": write_t5,
     }.get(model.config.model_type)
@@ -154,12 +190,16 @@ DECODER_VOCABULARY = ["<pad>", "<unk>", "<end>", *models.WORDS]
 
 
 def write_decoder(
-    folder: pathlib.Path, model: transformers.PreTrainedModel, pad: str = "<pad>", **settings: Any
+    folder: pathlib.Path,
+    model: transformers.PreTrainedModel,
+    pad: str = "<pad>",
+    words: Sequence[str] = DECODER_VOCABULARY,
+    **settings: Any,
 ) -> pathlib.Path:
     """Write a tokenizer such as Qwen's: it pads on the left, has no class token, and appends an end
     token of its own."""
     model.save_pretrained(folder)
-    ids = {word: i for i, word in enumerate(DECODER_VOCABULARY)}
+    ids = {word: i for i, word in enumerate(words)}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, "<unk>"))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     backend.post_processor = tokenizers.processors.TemplateProcessing(
@@ -171,6 +211,40 @@ def write_decoder(
         **{"padding_side": "left", "model_input_names": ["input_ids", "attention_mask"]},
         **settings,
     ).save_pretrained(folder)
+    return folder
+
+
+def write_deberta(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **settings: Any
+) -> pathlib.Path:
+    """Write a tokenizer such as DeBERTa's: pieces with their log-probabilities."""
+    model.save_pretrained(folder)
+    pieces = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "▁", *(f"▁{w}" for w in models.WORDS[:20])]
+    pieces += models.LETTERS
+    transformers.DebertaV2Tokenizer(
+        [(piece, -2.0 - i / 7 if i > 3 else 0.0) for i, piece in enumerate(pieces)], **settings
+    ).save_pretrained(folder)
+    return folder
+
+
+def write_qwen(
+    folder: pathlib.Path, model: transformers.PreTrainedModel, **settings: Any
+) -> pathlib.Path:
+    """Write a tokenizer such as Qwen's: bytes and a few merges, and an end token."""
+    model.save_pretrained(folder)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.:,|ĠĊÃ©"
+    merges = [("Ġ", "c"), ("a", "t"), ("Ġc", "at"), ("t", "h"), ("r", "e")]
+    pieces = ["<pad>", "<end>", *sorted(letters), *("".join(pair) for pair in merges)]
+    tokenizer = transformers.Qwen2Tokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)},
+        merges=merges,
+        **{"pad_token": "<pad>", "unk_token": "<end>", "eos_token": "<end>"},
+        **{"padding_side": "left"} | settings,
+    )
+    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A <end>", pair="$A $B <end>", special_tokens=[("<end>", 1)]
+    )
+    tokenizer.save_pretrained(folder)
     return folder
 
 

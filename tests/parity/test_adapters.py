@@ -129,13 +129,26 @@ def test_every_option_of_peft(tmp_path, base, ours, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["roberta", "mpnet", "albert", "modernbert", "qwen3", "gemma3_text"]
+    "name",
+    [
+        "roberta",
+        "mpnet",
+        "deberta-v2, own",
+        "albert",
+        "modernbert",
+        "qwen3",
+        "qwen2",
+        "gemma3_text",
+    ],
 )
 def test_every_linear_layer_and_embedding_of_a_family(tmp_path, name):
     base = families.written(tmp_path / "base", families.build(name))
     kinds = (torch.nn.Linear, torch.nn.Embedding)
     targets = [
-        module for module, kind in torch_model(base).named_modules() if isinstance(kind, kinds)
+        module
+        for module, kind in torch_model(base).named_modules()
+        # DeBERTa reads the weight of this table, past what peft puts around it.
+        if isinstance(kind, kinds) and not module.endswith("rel_embeddings")
     ]
     adapted = trained(torch_model(base), target_modules=targets, rank_pattern={targets[-1]: 3})
     adapted.save_pretrained(tmp_path / "adapter")

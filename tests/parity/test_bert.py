@@ -90,30 +90,3 @@ def test_sharded_and_half_precision_checkpoints(tmp_path):
     )
     assert brain["layers"][1]["intermediate"]["kernel"].dtype == np.float32
     assert np.allclose(kernel, brain["layers"][1]["intermediate"]["kernel"], rtol=1e-2)
-
-
-def test_a_pickled_checkpoint_is_read_with_torch(tmp_path):
-    model = reference.bert()
-    _, whole = opened(reference.write_trunk(tmp_path, model))
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    _, pickled = opened(tmp_path)
-    assert np.array_equal(
-        whole["layers"][0]["output"]["kernel"], pickled["layers"][0]["output"]["kernel"]
-    )
-
-
-class Planted:
-    def __reduce__(self):
-        return (print, ("executed",))
-
-
-def test_a_pickle_that_would_run_code_is_refused(tmp_path, capsys):
-    reference.write_trunk(tmp_path, reference.bert())
-    (tmp_path / "model.safetensors").unlink()
-    torch.save({"embeddings": Planted()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(
-        ValueError, match=r"pytorch_model\.bin: torch cannot read it with weights_only=True"
-    ):
-        opened(tmp_path)
-    assert "executed" not in capsys.readouterr().out

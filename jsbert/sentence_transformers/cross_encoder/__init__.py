@@ -20,13 +20,7 @@ Activation = str | Callable[[jax.Array], jax.Array]
 """A name of `jsbert.activations.ACTIVATIONS`, a function of the logits, or an activation of torch,
 whose class counts."""
 
-_PROMPTS = "put the prompt in front of the texts"
-WAYS = {
-    "prompts": _PROMPTS,
-    "default_prompt_name": _PROMPTS,
-    "modules": "CrossEncoder.from_parts takes config and params",
-}
-_WAYS = {"prompt": _PROMPTS, "prompt_name": _PROMPTS}
+WAYS = {"modules": "CrossEncoder.from_parts takes config and params"}
 
 
 class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
@@ -67,8 +61,7 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
         """
         if model_name_or_path is None:
             raise ValueError("model_name_or_path is None; give a folder or a hub name")
-        given = {"prompts": prompts, "default_prompt_name": default_prompt_name, "modules": modules}
-        refuse("the model", given, WAYS)
+        refuse("the model", {"modules": modules}, WAYS)
         options, limit = constructor_options(
             model_kwargs,
             processor_kwargs,
@@ -88,6 +81,8 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
             num_labels=num_labels,
             max_length=max_length if max_length is not None else limit,
             activation_fn=_activation(activation_fn),
+            prompts=prompts,
+            default_prompt_name=default_prompt_name,
             **options,
         )
 
@@ -112,13 +107,11 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
 
         Args:
             **options: on_truncate, as in jsbert.
-
-        Raises:
-            ValueError: for `prompt` and `prompt_name`.
         """
-        refuse("predict", {"prompt": prompt, "prompt_name": prompt_name}, _WAYS)
         return super().predict(
             inputs,
+            prompt_name=prompt_name,
+            prompt=prompt,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
             activation_fn=_activation(activation_fn),
@@ -146,17 +139,14 @@ class CrossEncoder(DropIn, cross_encoder.CrossEncoder):
         pool: Pool | None = None,
         chunk_size: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Sort documents by their score with the query; see `jsbert.CrossEncoder.rank`.
-
-        Raises:
-            ValueError: for `prompt` and `prompt_name`.
-        """
-        refuse("rank", {"prompt": prompt, "prompt_name": prompt_name}, _WAYS)
+        """Sort documents by their score with the query; see `jsbert.CrossEncoder.rank`."""
         return super().rank(
             query,
             documents,
             top_k,
             return_documents,
+            prompt_name=prompt_name,
+            prompt=prompt,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
             activation_fn=_activation(activation_fn),
