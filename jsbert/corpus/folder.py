@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Num
 
 from jsbert.corpus.readers import Piece
-from jsbert.files import staged_file, sync
+from jsbert.files import leftovers, staged_file, sync
 from jsbert.json_files import read_json, read_json_if_there
 from jsbert.lazy import import_pyarrow
 
@@ -247,7 +247,9 @@ def claimed(
 
 def _open_run(folder, description, notes, plan, checksums):
     description = {"form": FORM} | description
-    for path in folder.glob(".shard-*"):  # what a killed run has left half-written
+    # Remove what a killed run has left half-written.
+    notes_left = [path for name in (MANIFEST, RUN) for path in leftovers(folder / name)]
+    for path in [*folder.glob(".shard-*"), *notes_left]:
         path.unlink()
     earlier = read_json_if_there(folder / MANIFEST)
     is_finished = bool(earlier)

@@ -4,6 +4,7 @@ An engine is a function of a job and shards. It yields each shard with its numbe
 order, as soon as its files are there.
 """
 
+import collections
 import multiprocessing
 import os
 import sys
@@ -93,7 +94,8 @@ def on_ray(
     job: Job, todo: Todo, workers: int | None, options: Mapping[str, Any] | None
 ) -> Computed:
     """Compute in actors of the Ray cluster that this process is connected to, or of a new one on
-    this machine. The shards of an actor that dies are computed again.
+    this machine. The shard of an actor that dies goes to another, and a new actor takes the place
+    of the dead one as soon as Ray has room for it.
 
     Args:
         workers: the number of actors; by default one for each GPU, else one for each node.
@@ -102,15 +104,57 @@ def on_ray(
 
     Raises:
         ImportError: if Ray is not installed.
-        RuntimeError: if a shard kills its worker again and again.
+        RuntimeError: if workers die with the same shard, or at their start, again and again.
     """
     try:
         import ray
-        from ray.util import ActorPool
     except ImportError:
         raise ImportError("engine 'ray' needs Ray: pip install 'jsbert[ray]'") from None
     if not ray.is_initialized():
         ray.init(logging_level="ERROR", log_to_driver=False)
+    actor, num_actors = _actor(ray, workers, options)
+    rest, failures = collections.deque(todo), collections.Counter[int]()
+    # What is awaited: of each actor either its start, which is number -1, or a shard.
+    awaited: dict[Any, tuple[Any, int, Sequence[Piece]]] = {}
+
+    def start() -> None:
+        one = actor.remote(job)
+        awaited[one.__ray_ready__.remote()] = one, -1, []
+
+    for _ in range(min(num_actors, len(todo))):
+        start()
+    try:
+        while rest or any(number >= 0 for _, number, _ in awaited.values()):
+            (ready,), _ = ray.wait(list(awaited), num_returns=1)
+            one, number, pieces = awaited.pop(ready)
+            try:
+                found = ray.get(ready)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause if isinstance(error.cause, Exception) else error from None
+            except ray.exceptions.RayError as error:  # the actor has died
+                failures[number] += 1
+                if failures[number] > RETRIES:
+                    doing = "at their start" if number < 0 else f"with shard {number}"
+                    raise RuntimeError(
+                        f"workers died {failures[number]} times {doing} ({error}); what is done "
+                        "is kept: run the same again"
+                    ) from None
+                if number >= 0:
+                    rest.appendleft((number, pieces))
+                start()
+                continue
+            if number >= 0:
+                yield found
+            if rest:
+                number, pieces = rest.popleft()
+                awaited[one.compute.remote(number, pieces)] = one, number, pieces
+    finally:
+        for one, _, _ in awaited.values():
+            ray.kill(one)
+
+
+def _actor(ray: Any, workers: int | None, options: Mapping[str, Any] | None) -> tuple[Any, int]:
+    """Return the class of the actors with their resources, and how many to start."""
     resources = ray.cluster_resources()
     num_gpus, num_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     workers = workers or num_gpus or len([node for node in ray.nodes() if node["Alive"]])
@@ -120,21 +164,7 @@ def on_ray(
     if not options.get("num_gpus"):
         variables = _limits(max(1, int(options.get("num_cpus", 1))))
         options = {"runtime_env": {"env_vars": variables}} | dict(options)
-    actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=RETRIES, **options)
-    actors = [actor.remote(job) for _ in range(min(workers, len(todo)))]
-    try:
-        yield from ActorPool(actors).map_unordered(lambda one, of: one.compute.remote(*of), todo)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        raise (cause if isinstance(cause, (OSError, ValueError, ImportError)) else error) from None
-    except ray.exceptions.RayActorError as error:
-        raise RuntimeError(
-            f"workers died {RETRIES + 1} times with the same shard ({error}); run the same again: "
-            "it goes on"
-        ) from None
-    finally:
-        for one in actors:
-            ray.kill(one)
+    return ray.remote(Worker).options(**options), workers
 
 
 _worker: Worker | None = None
