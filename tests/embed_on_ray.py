@@ -29,13 +29,11 @@ class Mortal(StandIn):
         self.note, self.case = note, case
 
     def encode_document(self, inputs, **options):
-        if DEADLY in inputs and self.case != "node":
-            if self.case == "always" or not self.note.exists():
-                self.note.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        if self.case == "node" and DEADLY in inputs and not self.note.exists():
+        if DEADLY in inputs and (self.case == "always" or not self.note.exists()):
             self.note.write_text(ray.get_runtime_context().get_node_id())
-            time.sleep(60)  # its end comes from outside
+            if self.case == "node":
+                time.sleep(60)  # its end comes from outside
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().encode_document(inputs, **options)
 
 
@@ -46,9 +44,7 @@ def main(corpus, folder, note, case):
     note = pathlib.Path(note)
     if case == "node":
         kill_the_node_that_waits(cluster, nodes, note)
-    found = embed_corpus(
-        corpus, folder, Mortal(note, case), shard_rows=20, engine="ray", workers=2
-    )
+    found = embed_corpus(corpus, folder, Mortal(note, case), shard_rows=20, engine="ray", workers=2)
     print(len(found), note.exists())
     ray.shutdown()
     cluster.shutdown()

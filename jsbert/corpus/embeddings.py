@@ -174,7 +174,8 @@ def _as_vectors(column):
     lists = column.combine_chunks()
     if hasattr(lists, "chunks"):
         lists = lists.chunk(0)
-    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+    numbers = lists.flatten().to_numpy(zero_copy_only=False)
+    return numbers.reshape(len(lists), column.type.list_size)
 
 
 def _mend(wrong):

@@ -47,8 +47,8 @@ def plan_shards(
     for index, source in enumerate(sources):
         with open_rows(source, columns) as rows:
             starts, count = rows.starts(room, shard_rows)
-        ends = [row for row, _, _ in starts[1:]] + [count]
-        for (row, offset, place), end in zip(starts, ends, strict=True):
+        ends = [*(row for row, _, _ in starts[1:]), count]
+        for (row, offset, place), end in zip(starts, ends, strict=False):  # an empty file: no start
             if not room:
                 shards.append([])
                 room = shard_rows

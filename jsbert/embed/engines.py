@@ -5,6 +5,7 @@ order, as soon as its files are there.
 """
 
 import collections
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -35,7 +36,7 @@ def in_this_process(job: Job, todo: Todo, progress: "tqdm") -> Computed:
     worker = Worker(job)
     writing: Future[Shard] | None = None
     num_tokens = 0
-    with ThreadPoolExecutor(2) as executor:
+    with contextlib.closing(worker), ThreadPoolExecutor(2) as executor:
         try:
             ahead = executor.submit(worker.read, todo[0][1])
             for place, (number, _) in enumerate(todo):

@@ -111,3 +111,7 @@ class Worker:
         width = self._model.get_embedding_dimension()
         dim = min(width, job.options.get("truncate_dim") or width)
         return Shard(number, len(rows.ids), rows.num_bad, rows.first_bad, dim, files)
+
+    def close(self) -> None:
+        """Close the file of the corpus that was read last."""
+        self._reader.close()
