@@ -18,11 +18,13 @@ import traceback
 
 # What a run imports is imported once, before the forks.
 import filelock  # noqa: F401
-import pyarrow.parquet  # noqa: F401
+import pyarrow.parquet
 import tqdm.auto  # noqa: F401
 
 from jsbert.embed.run import embed_corpus
 from tests.stand_in import StandIn
+
+pyarrow.array([0])  # imports pandas, if it is there
 
 
 def run(corpus, folder):
