@@ -75,6 +75,25 @@ def write_text(path: pathlib.Path, text: str) -> None:
         staging.write_text(text, encoding="utf8")
 
 
+def check_space(folder: pathlib.Path, num_bytes: int) -> None:
+    """Raise OSError unless the disk of `folder` has `num_bytes` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise OSError(
+            f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write "
+            "elsewhere"
+        )
+
+
+def sync(path: pathlib.Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def leftovers(path: pathlib.Path) -> list[pathlib.Path]:
     """The temporary files or folders for `path` that a killed process has left."""
     stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)

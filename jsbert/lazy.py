@@ -29,3 +29,17 @@ def lazy(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
         return found
 
     return getattr
+
+
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return the modules (pyarrow, pyarrow.parquet).
+
+    Raises:
+        ImportError: if pyarrow is not installed; the message names the extra that installs it.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError("parquet files need pyarrow: pip install 'jsbert[cli]'") from None
+    return pyarrow, pyarrow.parquet

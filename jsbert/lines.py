@@ -7,12 +7,19 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 LARGEST_FIELD = 1_000_000
 """The largest number of characters of a csv field. Without it, a quote that is not closed would be
 found only at the end of the file."""
+
+
+class Malformed(NamedTuple):
+    """A row that cannot be used: the problem, and the column if one column has it."""
+
+    problem: str
+    column: str | None = None
 
 
 def read_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
@@ -61,6 +68,14 @@ def without_end(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
 
 
+def is_text(text: str) -> bool:
+    """Whether a string was UTF-8: it has no lone surrogates."""
+    try:
+        return text.isascii() or bool(text.encode("utf8"))
+    except UnicodeEncodeError:
+        return False
+
+
 def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield (number of the row's last line, fields) of csv with the quoting of RFC 4180. A blank
     line has no fields.
@@ -81,6 +96,16 @@ def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         if row is None:
             return
         yield reader.line_num, row
+
+
+def require_columns(columns: Sequence[str], names: Collection[str], where: str) -> None:
+    """Raise ValueError if a column is not among `names`."""
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise ValueError(
+            f"{where}: no column {', '.join(map(repr, missing))}; there are "
+            f"{', '.join(names) or 'none'}"
+        )
 
 
 def _opened(path):

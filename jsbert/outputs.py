@@ -94,9 +94,12 @@ class Encoding:
 
 
 def progress_bar(
-    total: int, name: str, unit: str, shown: bool | None
+    total: int, name: str, unit: str, shown: bool | tqdm | None
 ) -> contextlib.AbstractContextManager[tqdm | None]:
-    """Return a progress bar for a `with` block; None in the block if it is not shown."""
+    """Return a progress bar for a `with` block; None in the block if it is not shown. A bar of the
+    caller goes on after the block."""
+    if not isinstance(shown, bool | None):
+        return contextlib.nullcontext(shown)
     if not shown:
         return contextlib.nullcontext()
     from tqdm.auto import tqdm  # takes time to import

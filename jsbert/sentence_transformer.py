@@ -41,6 +41,7 @@ from jsbert.text_model import DTYPES, Dtype, TextModel, resolve_compute
 if TYPE_CHECKING:
     import jax
     from jaxtyping import Array, Float, Int
+    from tqdm.auto import tqdm
 
     from jsbert.checkpoint import BiEncoderParts, Settings
     from jsbert.config import Config, Router
@@ -73,7 +74,7 @@ class SharedOptions(TypedDict, total=False):
     prompt_name: str | None
     prompt: str | None
     batch_size: int | None
-    show_progress_bar: bool | None
+    show_progress_bar: bool | tqdm | None
     precision: Precision
     ranges: Ranges | Literal["batch"] | None
     normalize_embeddings: bool
@@ -358,7 +359,7 @@ class SentenceTransformer(TextModel):
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
-        show_progress_bar: bool | None = None,
+        show_progress_bar: bool | tqdm | None = None,
         output_value: OutputValue = "sentence_embedding",
         precision: Precision = "float32",
         ranges: Ranges | Literal["batch"] | None = None,
@@ -381,7 +382,8 @@ class SentenceTransformer(TextModel):
             prompt_name: name of the prompt to put in front of each text.
             prompt: the prompt itself; overrides `prompt_name`.
             batch_size: cap on the rows of a batch; None leaves the size to a budget of tokens.
-            show_progress_bar: show the number of texts done and the time left.
+            show_progress_bar: show the number of texts done and the time left; or a bar of tqdm
+                that the call moves on.
             output_value: "sentence_embedding" for the sentence vectors; "token_embeddings" for the
                 token vectors; None for a dict of both, with token ids and mask.
             precision: "float32", or codes: "int8" and "uint8" take a byte for each dimension,

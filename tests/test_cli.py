@@ -33,6 +33,7 @@ LINES = [
 ]
 COMMANDS = (
     "encode",
+    "embed",
     "similarity",
     "search",
     "rank",

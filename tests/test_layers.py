@@ -16,12 +16,12 @@ ROWS = [
         "activations", "arrays", "checks", "compute", "config", "files", "json_files", "lazy", "lines",
         "modules", "pooling", "similarity", "metrics", "quantization", "version",
     },
-    {"encoders", "losses", "tokenizer", "data", "search"},
+    {"encoders", "losses", "tokenizer", "data", "corpus", "search"},
     {"siamese", "cross", "checkpoint", "inputs", "mining"},
     {"engine"},
     {
         "text_model", "pool", "outputs", "sentence_transformer", "cross_encoder", "shortcut", "train",
-        "evaluate", "adapters", "export", "runtimes",
+        "evaluate", "adapters", "export", "runtimes", "embed",
     },
     {"util", "cli", "serve"},
     {"sentence_transformers", "integrations"},
@@ -46,6 +46,9 @@ ONLY_IN = {
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
     "orjson": {"serve"},
+    "filelock": {"corpus"},
+    "fsspec": {"corpus"},
+    "ray": {"embed"},
 }
 """Libraries, and the rooms that may import them."""
 

@@ -1,10 +1,12 @@
 """Find the folder of a model by name: local, bundled, or from the Hugging Face Hub."""
 
+import hashlib
 import importlib.util
 import json
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from jsbert.tokenizer import FILES
@@ -230,3 +232,20 @@ def needed_files(files: list[str]) -> list[str]:
             if form is pattern:
                 chosen.append(file)
     return wanted + [file for _, chosen in weights.values() for file in chosen]
+
+
+def model_files(folder: pathlib.Path) -> list[str]:
+    """Return the files of a folder that a model is read from, sorted, as posix paths."""
+    files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    return sorted(needed_files(files))
+
+
+def hash_files(folder: pathlib.Path, files: Iterable[str]) -> str:
+    """Return the sha256 of the names, sizes and bytes of files in a folder."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file}\0{(folder / file).stat().st_size}\0".encode())
+        with (folder / file).open("rb") as stream:
+            while chunk := stream.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jsbert.cli.convert import convert
+from jsbert.cli.embed import embed
 from jsbert.cli.encode import encode
 from jsbert.cli.errors import (
     TRACEBACK,
@@ -45,7 +46,7 @@ def paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-COMMANDS = (encode, similarity, search, rank, serve, eval, train, info, convert, export)
+COMMANDS = (encode, embed, similarity, search, rank, serve, eval, train, info, convert, export)
 
 app = typer.Typer(
     name="jsbert", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None

@@ -50,8 +50,8 @@ def convert(
     import jax
 
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
-    from jsbert.cli.output import check_new, check_space
-    from jsbert.files import staged_folder
+    from jsbert.cli.output import check_new
+    from jsbert.files import check_space, staged_folder
 
     check_new(output)
     with staged_folder(output) as staging:

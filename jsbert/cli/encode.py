@@ -55,8 +55,8 @@ def encode(
     import numpy as np
 
     from jsbert.cli.models import open_bi_encoder
-    from jsbert.cli.output import WRITERS, check_space, write_vectors
-    from jsbert.files import staged_file
+    from jsbert.cli.output import WRITERS, write_vectors
+    from jsbert.files import check_space, staged_file
     from jsbert.quantization import calibration_ranges, code_dtype, code_width
 
     if output.suffix not in WRITERS:

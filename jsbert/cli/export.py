@@ -64,11 +64,11 @@ def export(
     model's. A result for other platforms than this one is not run.
     """
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
-    from jsbert.cli.output import check_new, check_space
+    from jsbert.cli.output import check_new
     from jsbert.cross_encoder import CrossEncoder
     from jsbert.export import to_onnx, to_stablehlo
     from jsbert.export.pipeline import pipeline
-    from jsbert.files import staged_folder
+    from jsbert.files import check_space, staged_folder
     from jsbert.sentence_transformer import SentenceTransformer
 
     if format == "onnx" and platform is not None:

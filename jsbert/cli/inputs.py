@@ -1,10 +1,11 @@
 """Read texts from files and stdin as a stream: each text is yielded before the next is read."""
 
 import csv
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jsbert.lines import csv_rows, read_lines, read_objects, without_end
+from jsbert.lazy import import_pyarrow
+from jsbert.lines import csv_rows, read_lines, read_objects, require_columns, without_end
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 """The file endings of the tables that can be read. All except .parquet can be followed by .gz."""
@@ -63,20 +64,6 @@ def read_columns(path: str, columns: Sequence[str]) -> Iterator[tuple[str, ...]]
         yield row
 
 
-def import_pyarrow() -> tuple[Any, Any]:
-    """Return the modules (pyarrow, pyarrow.parquet).
-
-    Raises:
-        ImportError: if pyarrow is not installed; the message names the extra that installs it.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportError("parquet files need pyarrow: pip install 'jsbert[cli]'") from None
-    return pyarrow, pyarrow.parquet
-
-
 def _tsv_rows(path: str, columns: Sequence[str]) -> Rows:
     lines = ((number, without_end(line)) for number, line in read_lines(path))
     return _chosen(path, columns, ((number, line.split("\t")) for number, line in lines if line))
@@ -102,7 +89,7 @@ def _chosen(path: str, columns: Sequence[str], rows: Iterator[tuple[int, Sequenc
     """Yield the chosen columns of rows of which the first names the columns."""
     header: Sequence[str]
     _, header = next(rows, (1, []))
-    _require(columns, header, f"{path}, line 1")
+    require_columns(columns, header, f"{path}, line 1")
     places = [header.index(column) for column in columns]
     for number, row in rows:
         if len(row) != len(header):
@@ -114,7 +101,7 @@ def _chosen(path: str, columns: Sequence[str], rows: Iterator[tuple[int, Sequenc
 
 def _jsonl_rows(path: str, columns: Sequence[str]) -> Rows:
     for number, row in read_objects(path):
-        _require(columns, row, f"{path}, line {number}")
+        require_columns(columns, row, f"{path}, line {number}")
         yield f"line {number}", tuple(row[column] for column in columns)
 
 
@@ -123,7 +110,7 @@ def _parquet_rows(path: str, columns: Sequence[str]) -> Rows:
     number = 0
     try:
         with open(path, "rb") as opened, parquet.ParquetFile(opened) as file:
-            _require(columns, file.schema_arrow.names, path)
+            require_columns(columns, file.schema_arrow.names, path)
             for batch in file.iter_batches(columns=list(columns)):
                 values = [batch.column(column).to_pylist() for column in columns]
                 for row in zip(*values, strict=True):
@@ -147,13 +134,3 @@ READERS: Mapping[str, Callable[[str, Sequence[str]], Rows]] = {
 def _kind(path: str) -> str | None:
     """Return the ending in `TABLES` that the path has, or None."""
     return next((kind for kind in TABLES if path.removesuffix(".gz").endswith(kind)), None)
-
-
-def _require(columns: Sequence[str], names: Collection[str], where: str) -> None:
-    """Raise ValueError if a column is not among `names`."""
-    missing = [column for column in columns if column not in names]
-    if missing:
-        raise ValueError(
-            f"{where}: no column {', '.join(map(repr, missing))}; there are "
-            f"{', '.join(names) or 'none'}"
-        )

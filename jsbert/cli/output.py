@@ -4,14 +4,13 @@ import contextlib
 import itertools
 import os
 import pathlib
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Num
 
-from jsbert.cli.inputs import import_pyarrow
+from jsbert.lazy import import_pyarrow
 
 ROWS = 8192
 """The number of rows written together."""
@@ -35,16 +34,6 @@ def prepare_folder(path: pathlib.Path) -> None:
         raise NotADirectoryError(f"{path} is a file; give a folder") from None
     except OSError as error:
         raise OSError(f"{path} cannot be written to: {error.strerror}") from None
-
-
-def check_space(folder: pathlib.Path, num_bytes: int) -> None:
-    """Raise OSError unless the disk of `folder` has `num_bytes` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise OSError(
-            f"{folder}: {num_bytes:,} bytes are needed and {free:,} are free; make room or write "
-            "elsewhere"
-        )
 
 
 def write_vectors(

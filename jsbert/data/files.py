@@ -11,20 +11,13 @@ import pathlib
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jsbert.data.examples import Examples
 from jsbert.data.labels import as_labels, choose_columns
-from jsbert.lines import csv_rows
-
-
-class Malformed(NamedTuple):
-    """A row that cannot be used: the problem, and the column if one column has it."""
-
-    problem: str
-    column: str | None = None
+from jsbert.lines import Malformed, csv_rows, is_text
 
 
 def read_examples(
@@ -189,11 +182,7 @@ def _lines(again, stream, row):
 def _table(rows, path):
     """Yield (line number, row as a dict or `Malformed`). The first of `rows` is the header."""
     place, names = next(rows, (1, []))
-    if (
-        isinstance(names, Malformed)
-        or len(set(names)) < len(names)
-        or not all(map(_is_text, names))
-    ):
+    if isinstance(names, Malformed) or len(set(names)) < len(names) or not all(map(is_text, names)):
         what = names.problem if isinstance(names, Malformed) else f"the columns are {names!a:.200}"
         raise ValueError(
             f"{path}, line {place}: {what}; the header must name different columns, in UTF-8"
@@ -267,25 +256,13 @@ def _problem(row, names, label_name):
             return Malformed("is missing", name)
         if not isinstance(row[name], str):
             return Malformed(f"{row[name]!r:.40} is not a string", name)
-        if not _is_text(row[name]):
+        if not is_text(row[name]):
             return Malformed("is not UTF-8", name)
     if label_name is not None and label_name not in row:
         return Malformed("is missing", label_name)
-    if (
-        label_name is not None
-        and isinstance(row[label_name], str)
-        and not _is_text(row[label_name])
-    ):
+    if label_name is not None and isinstance(row[label_name], str) and not is_text(row[label_name]):
         return Malformed("is not UTF-8", label_name)
     return None
-
-
-def _is_text(text):
-    """Whether a string was UTF-8: it has no lone surrogates."""
-    try:
-        return text.isascii() or bool(text.encode("utf8"))
-    except UnicodeEncodeError:
-        return False
 
 
 def _error(path, unit, place, problem, column=None):

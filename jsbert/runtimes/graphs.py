@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from jsbert.checkpoint.find import needed_files
+from jsbert.checkpoint.find import hash_files, model_files
 from jsbert.files import staged_folder, write_text
 from jsbert.json_files import read_json
 from jsbert.runtimes.engine import RuntimeEngine
@@ -29,8 +29,6 @@ GRAPH, FACTS, INT8 = "model.onnx", "facts.json", "int8/model.onnx"
 
 FORMAT = 1
 """Counts the forms that the folder has had. Another form is another folder."""
-
-STEP = 2**20
 
 
 def graph_folder(
@@ -88,10 +86,7 @@ def model_hash(folder: pathlib.Path, cache: pathlib.Path) -> str:
     The files are read once. After that a note in `cache` has the hash, as long as the files have
     the same sizes and times.
     """
-    files = [
-        str(file.relative_to(folder).as_posix()) for file in folder.rglob("*") if file.is_file()
-    ]
-    files = sorted(needed_files(files))
+    files = model_files(folder)
     if any(file.endswith("adapter_config.json") for file in files):
         raise ValueError(
             f"{folder} holds an adapter; open it with backend='jax', save it, and open what was "
@@ -103,15 +98,10 @@ def model_hash(folder: pathlib.Path, cache: pathlib.Path) -> str:
     note = cache / "notes" / key
     if note.is_file():
         return note.read_text(encoding="utf8")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file}\0{(folder / file).stat().st_size}\0".encode())
-        with (folder / file).open("rb") as stream:
-            while chunk := stream.read(STEP):
-                digest.update(chunk)
+    digest = hash_files(folder, files)
     note.parent.mkdir(parents=True, exist_ok=True)
-    write_text(note, digest.hexdigest())
-    return digest.hexdigest()
+    write_text(note, digest)
+    return digest
 
 
 def _write(model: TextModel, folder: pathlib.Path) -> None:

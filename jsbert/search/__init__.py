@@ -5,5 +5,15 @@ from jsbert.search.communities import communities
 from jsbert.search.nearest import top_k
 from jsbert.search.pairs import close_pairs, most_similar_pair
 from jsbert.search.quantized import top_k_quantized
+from jsbert.search.stored import StoredCorpus, merge_top_k, open_corpus
 
-__all__ = ["close_pairs", "communities", "most_similar_pair", "top_k", "top_k_quantized"]
+__all__ = [
+    "StoredCorpus",
+    "close_pairs",
+    "communities",
+    "merge_top_k",
+    "most_similar_pair",
+    "open_corpus",
+    "top_k",
+    "top_k_quantized",
+]

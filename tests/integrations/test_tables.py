@@ -82,3 +82,24 @@ def test_the_cache_of_datasets_knows_the_function_again(client, tiny_folder):
     coded = datasets.Dataset.from_dict({"text": TEXTS}).map(first, batched=True)
     assert (coded.column_names, len(coded[0]["code"])) == (["text", "code"], 1)
     assert fingerprint.Hasher.hash(first) == fingerprint.Hasher.hash(second) == before
+
+
+def test_the_same_function_embeds_data_sets_and_the_frames_of_spark(client, tiny, tiny_folder):
+    datasets, pandas = client("datasets"), client("pandas")
+    from jsbert.integrations.datasets import EncodeColumn
+
+    encode = EncodeColumn("text", str(tiny_folder), truncate_dim=8)
+    wanted = tiny.encode(TEXTS, truncate_dim=8)
+    mapped = datasets.Dataset.from_dict({"text": TEXTS}).map(encode, batched=True, batch_size=9)
+    vectors = mapped.with_format("numpy")["embedding"][:]
+    np.testing.assert_allclose(vectors, wanted, atol=1e-6)
+
+    # What mapInPandas takes: a function from an iterator of frames to one.
+    def frames(batches):
+        for frame in batches:
+            yield frame.assign(embedding=list(encode(frame)["embedding"]))
+
+    table = pandas.DataFrame({"id": range(40), "text": TEXTS})
+    found = pandas.concat(frames(table[start : start + 16] for start in (0, 16, 32)))
+    assert list(found.columns) == ["id", "text", "embedding"]
+    np.testing.assert_allclose(np.stack(found["embedding"]), wanted, atol=1e-6)
