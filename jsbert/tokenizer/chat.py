@@ -32,6 +32,11 @@ PROBES = (
 )
 """Pairs that must come through a template unchanged."""
 
+PADDING = frozenset(
+    {"center", "expandtabs", "format", "indent", "ljust", "rjust", "wordwrap", "zfill"}
+)
+"""Methods of strings, and filters, that can make a long text of a short one."""
+
 STRUCTURED = ("content[0]", ".type", "'type'", '"type"', "item.type", "message.content[")
 """A template with one of these gets the content of a message as a list of parts, else as a string:
 the rule of sentence-transformers (6.2)."""
@@ -241,8 +246,8 @@ def _rendered(source, values, form, where, pair, instruction=""):
 
 @functools.cache
 def _environment() -> Any:
-    """The sandbox, with the settings of transformers (5.23). What could make a template large or
-    different each day is left out."""
+    """The sandbox, with the settings of transformers (5.23). What makes a long text of a short one,
+    and what differs from day to day, is left out. Nothing bounds the time of loops in loops."""
     try:
         from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
     except ImportError:
@@ -258,6 +263,13 @@ def _environment() -> Any:
                 raise SecurityError(f"{operator} is not supported in a chat template")
             return super().call_binop(context, operator, left, right)
 
+        def wrap_str_format(self, value):
+            if super().wrap_str_format(value) is not None:
+                raise SecurityError("format is not supported in a chat template")
+
+        def is_safe_attribute(self, obj, attr, value):
+            return attr not in PADDING and super().is_safe_attribute(obj, attr, value)
+
     def raise_exception(message: str) -> NoReturn:
         raise ValueError(message)
 
@@ -266,5 +278,6 @@ def _environment() -> Any:
 
     sandbox = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     sandbox.globals = {"raise_exception": raise_exception}
+    sandbox.filters = {name: one for name, one in sandbox.filters.items() if name not in PADDING}
     sandbox.filters["tojson"] = to_json
     return sandbox
