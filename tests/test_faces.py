@@ -38,7 +38,6 @@ NAMES = {
     "AnyArray": AnyArray,
     "tqdm": tqdm.auto.tqdm,
 }
-    "tqdm": tqdm.auto.tqdm,"jax": jax, "Device": jsbert.engine.Device, "Float": Float, "AnyArray": AnyArray}
 """Names in annotations that are imported for type checkers alone."""
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 
