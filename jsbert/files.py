@@ -87,7 +87,9 @@ def check_space(folder: pathlib.Path, num_bytes: int) -> None:
 
 def sync(path: pathlib.Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    number = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():  # folders cannot be opened there
+        return
+    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

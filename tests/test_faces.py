@@ -13,6 +13,7 @@ import typing
 import jax
 import numpy as np
 import pytest
+import tqdm.auto
 from jaxtyping import Float
 
 import jsbert
@@ -30,7 +31,13 @@ from tests import models
 from tests.test_modules import two_encoders
 
 TEXTS = ["the red cat", "", "a dog sat under the house"]
-NAMES = {"jax": jax, "Device": jsbert.engine.Device, "Float": Float, "AnyArray": AnyArray}
+NAMES = {
+    "jax": jax,
+    "Device": jsbert.engine.Device,
+    "Float": Float,
+    "AnyArray": AnyArray,
+    "tqdm": tqdm.auto.tqdm,
+}
 """Names in annotations that are imported for type checkers alone."""
 PACKAGE = pathlib.Path(jsbert.__file__).parent
 

@@ -10,7 +10,6 @@ that was killed goes on.
 import contextlib
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -97,14 +96,25 @@ def write_shard(
 
 
 def _written(path: pathlib.Path, write: Callable[[Any], None]) -> dict[str, tuple[int, str]]:
-    with staged_file(path) as staging:
-        with staging.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        facts = staging.stat().st_size, sha256(staging)
-    sync(path.parent)
+    with _named(path):
+        with staged_file(path) as staging:
+            with staging.open("wb") as file:
+                write(file)
+            sync(staging)
+            facts = staging.stat().st_size, sha256(staging)
+        sync(path.parent)
     return {path.name: facts}
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Give an OSError that names no file, such as that of a full disk, the name of this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def sha256(path: pathlib.Path) -> str:
@@ -177,10 +187,10 @@ class Run:
     def add(self, shard: Shard) -> None:
         """Note a shard whose files are there."""
         line = json.dumps(shard._asdict(), ensure_ascii=False) + "\n"
-        with (self.folder / LOG).open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with _named(self.folder / LOG):
+            with (self.folder / LOG).open("ab") as file:
+                file.write(line.encode())
+            sync(self.folder / LOG)
         self.done[shard.number] = shard
 
     def finish(self) -> None:
@@ -241,8 +251,10 @@ def claimed(
         raise NotADirectoryError(f"{folder} is a file; give a folder") from None
     except OSError as error:
         raise OSError(f"{folder} cannot be written to: {error.strerror}") from None
-    with lock:
+    try:
         yield _open_run(folder, json.loads(json.dumps(description)), notes, plan, checksums)
+    finally:
+        lock.release()
 
 
 def _open_run(folder, description, notes, plan, checksums):
@@ -297,10 +309,11 @@ def _write_run(run):
 
 
 def _write_durably(path, text):
-    with staged_file(path) as staging:
-        staging.write_text(text, encoding="utf8")
-        sync(staging)
-    sync(path.parent)
+    with _named(path):
+        with staged_file(path) as staging:
+            staging.write_text(text, encoding="utf8")
+            sync(staging)
+        sync(path.parent)
 
 
 def _in_lines(values: dict[str, Any]) -> str:

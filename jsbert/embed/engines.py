@@ -68,21 +68,27 @@ def in_processes(job: Job, todo: Todo, workers: int) -> Computed:
     executor = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_open,
+        initializer=_take,
         initargs=(job, num_cores),
     )
-    problem: BaseException | None = None
-    with executor:
-        futures = [executor.submit(_compute, number, pieces) for number, pieces in todo]
-        for future in as_completed(futures):
-            if future.cancelled():
-                continue
-            if (error := future.exception()) is None:
-                yield future.result()
-            elif problem is None:
-                # Shards that are being computed are brought to their end.
-                problem = error
-                executor.shutdown(wait=False, cancel_futures=True)
+    problem: Exception | None = None
+    futures: list[Future[tuple[Shard, int]]] = []
+    given = set()
+    try:
+        try:
+            futures.extend(executor.submit(_compute, number, pieces) for number, pieces in todo)
+            for future in as_completed(futures):
+                found = future.result()
+                given.add(future)
+                yield found
+        except Exception as error:
+            problem = error
+    finally:  # shards that are being computed are brought to their end
+        executor.shutdown(cancel_futures=True)
+    for future in futures:
+        is_whole = future.done() and not future.cancelled() and future.exception() is None
+        if is_whole and future not in given:
+            yield future.result()
     if isinstance(problem, BrokenProcessPool):
         raise RuntimeError(
             "a worker process died; out of memory? Run the same again: it goes on"
@@ -168,20 +174,23 @@ def _actor(ray: Any, workers: int | None, options: Mapping[str, Any] | None) -> 
     return ray.remote(Worker).options(**options), workers
 
 
+_job: Job
 _worker: Worker | None = None
-"""The worker of a spawned process."""
+"""The job and the worker of a spawned process."""
 
 
-def _open(job: Job, num_cores: int) -> None:
-    global _worker
+def _take(job: Job, num_cores: int) -> None:
+    global _job
     os.environ.update(_limits(num_cores), JAX_PLATFORMS="cpu")
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")
-    _worker = Worker(job)
+    _job = job
 
 
 def _compute(number: int, pieces: Sequence[Piece]) -> tuple[Shard, int]:
-    assert _worker is not None
+    global _worker
+    if _worker is None:  # here, so that an error reaches the caller
+        _worker = Worker(_job)
     return _worker.compute(number, pieces)
 
 
