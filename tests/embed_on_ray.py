@@ -12,9 +12,6 @@ import signal
 import sys
 import time
 
-import ray
-from ray.cluster_utils import Cluster
-
 from jsbert.embed import embed_corpus
 from tests.stand_in import StandIn
 
@@ -29,6 +26,8 @@ class Mortal(StandIn):
         self.note, self.case = note, case
 
     def encode_document(self, inputs, **options):
+        import ray
+
         if DEADLY in inputs and (self.case == "always" or not self.note.exists()):
             self.note.write_text(ray.get_runtime_context().get_node_id())
             if self.case == "node":
@@ -38,6 +37,9 @@ class Mortal(StandIn):
 
 
 def main(corpus, folder, note, case):
+    import ray
+    from ray.cluster_utils import Cluster
+
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
     cluster.connect()
