@@ -21,7 +21,7 @@ PAGES = {
     page.name: page.read_text(encoding="utf8")
     for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 }
-WITHOUT_CODE = {"index.md", "measured.md", "integrations.md", "serving.md"}
+WITHOUT_CODE = {"index.md", "measured.md", "integrations.md", "scale.md", "serving.md"}
 """Pages without code that runs here; tests/integrations runs that of integrations.md."""
 
 each_page = pytest.mark.parametrize("name", PAGES)
