@@ -152,6 +152,8 @@ def on_ray(
                 continue
             if number >= 0:
                 yield found
+            else:
+                del failures[number]  # a good start: only failed starts in a row end the run
             if rest:
                 number, pieces = rest.popleft()
                 awaited[one.compute.remote(number, pieces)] = one, number, pieces
