@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -62,7 +63,7 @@ def in_processes(job: Job, todo: Todo, workers: int) -> Computed:
     """Compute in spawned processes on the CPU, which share its cores evenly.
 
     Raises:
-        RuntimeError: if a process dies.
+        RuntimeError: if a process dies, or cannot start.
     """
     num_cores = max(1, _num_cores() // workers)
     executor = ProcessPoolExecutor(
@@ -72,7 +73,7 @@ def in_processes(job: Job, todo: Todo, workers: int) -> Computed:
         initargs=(job, num_cores),
     )
     problem: BaseException | None = None
-    with executor:
+    try:
         futures = [executor.submit(_compute, number, pieces) for number, pieces in todo]
         for future in as_completed(futures):
             if future.cancelled():
@@ -83,6 +84,8 @@ def in_processes(job: Job, todo: Todo, workers: int) -> Computed:
                 # Shards that are being computed are brought to their end.
                 problem = error
                 executor.shutdown(wait=False, cancel_futures=True)
+    finally:  # if the caller stops, such as by Ctrl-C or a full disk, no further shard begins
+        executor.shutdown(cancel_futures=True)
     if isinstance(problem, BrokenProcessPool):
         raise RuntimeError(
             "a worker process died; out of memory? Run the same again: it goes on"
@@ -174,10 +177,20 @@ _worker: Worker | None = None
 
 def _open(job: Job, num_cores: int) -> None:
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(_limits(num_cores), JAX_PLATFORMS="cpu")
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")
     _worker = Worker(job)
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that started it is dead. The executor's processes would wait
+    for work forever if their parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _compute(number: int, pieces: Sequence[Piece]) -> tuple[Shard, int]:
