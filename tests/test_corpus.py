@@ -81,6 +81,16 @@ def test_a_line_of_tabs_is_a_row_of_empty_fields(tmp_path):
     assert (rows.ids, rows.texts) == (["1", "", "2"], ["a", "", " "])
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.ndjson.gz", "a.jsonl.zst", "a\udcff.txt"])
+def test_names_that_are_refused(tmp_path, name):
+    try:
+        (tmp_path / name).write_bytes(b"{}")
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    with pytest.raises(ValueError, match=r"is not supported; .*\.jsonl|is not UTF-8; rename"):
+        find_sources(tmp_path / name)
+
+
 def test_addresses_of_fsspec(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     files = fsspec.filesystem("memory")
