@@ -71,6 +71,26 @@ def test_each_line_of_a_text_file_is_a_row(tmp_path):
         assert found == ["one", "", "  two \r x", "last"]
 
 
+def test_a_line_of_tabs_is_a_row_of_empty_fields(tmp_path):
+    (tmp_path / "a.tsv").write_bytes(b"id\ttext\n1\ta\n\t\r\n\n\r\n2\t \n")
+    sources = find_sources(tmp_path / "a.tsv")
+    reader = Reader(sources, ["id", "text"])
+    (pieces,) = plan_shards(sources, 9, ["id", "text"])
+    rows = reader.read(pieces, str)
+    reader.close()
+    assert (rows.ids, rows.texts) == (["1", "", "2"], ["a", "", " "])
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.ndjson.gz", "a.jsonl.zst", "a\udcff.txt"])
+def test_names_that_are_refused(tmp_path, name):
+    try:
+        (tmp_path / name).write_bytes(b"{}")
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    with pytest.raises(ValueError, match=r"is not supported; .*\.jsonl|is not UTF-8; rename"):
+        find_sources(tmp_path / name)
+
+
 def test_addresses_of_fsspec(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     files = fsspec.filesystem("memory")

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 import tracemalloc
 
 import numpy as np
@@ -295,6 +296,13 @@ def test_other_options_are_refused(corpus, tmp_path, options, words, is_finished
     assert content(tmp_path / "out") == before
 
 
+def test_an_option_that_is_left_out_later_is_another_run(corpus, tiny_folder, tmp_path):
+    half, options = {"dtype": "bfloat16"}, {"shard_rows": 50}
+    embed_corpus(corpus, tmp_path / "out", tiny_folder, model_options=half, **options)
+    with pytest.raises(ValueError, match='options dtype was "bfloat16" and is null now'):
+        embed_corpus(corpus, tmp_path / "out", tiny_folder, **options)
+
+
 def test_changed_inputs_are_refused(corpus, tmp_path):
     other = write_corpus(tmp_path / "other.jsonl", 5)
     embed([corpus, other], tmp_path / "out")
@@ -492,6 +500,64 @@ def test_a_process_that_dies_or_fails_loses_its_shard_alone(corpus, whole, tmp_p
     embed(corpus, tmp_path / "out", model)
     assert 1 <= len(model.calls) <= 5
     assert content(tmp_path / "out") == whole
+
+
+class Slow(StandIn):
+    def encode_document(self, inputs, **options):
+        time.sleep(0.5)
+        return super().encode_document(inputs, **options)
+
+
+def test_no_process_begins_a_shard_after_an_error(corpus, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+    with pytest.raises(OSError, match="bytes are needed and 100 are free"):
+        embed(corpus, tmp_path / "out", Slow(), workers=2, shard_rows=2)
+    # Those that were computed, and those that the executor had handed out.
+    assert len(list((tmp_path / "out").glob("shard-*.parquet"))) < 15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    (tmp_path / "a.txt").write_text("a text\n" * 5000)
+    code = (
+        "import multiprocessing, os, sys, threading, time\n"
+        "from tests.test_embed import Slow\n"
+        "from jsbert.embed import embed_corpus\n"
+        "def die():\n"
+        "    while len(multiprocessing.active_children()) < 2 or not os.path.exists(first):\n"
+        "        time.sleep(0.05)\n"
+        "    print(*[one.pid for one in multiprocessing.active_children()], flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "corpus, out = sys.argv[1:]\n"
+        "first = out + '/shard-000000.parquet'\n"
+        "if __name__ == '__main__':\n"
+        "    threading.Thread(target=die, daemon=True).start()\n"
+        "    embed_corpus(corpus, out, Slow(), shard_rows=5, workers=2)\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    with (tmp_path / "pids").open("wb") as pids:
+        command = [sys.executable, tmp_path / "run.py", tmp_path / "a.txt", tmp_path / "out"]
+        root = str(ROOT)
+        environment = os.environ | {"PYTHONPATH": root}
+        done = subprocess.run(
+            command, stdout=pids, stderr=subprocess.DEVNULL, timeout=120, env=environment
+        )
+    assert done.returncode == -9
+    processes = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(processes) == 2
+    deadline = time.monotonic() + 20
+    while any(_is_running(pid) for pid in processes) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(_is_running(pid) for pid in processes)
+
+
+def _is_running(pid):
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def test_progress_says_rows_tokens_and_time_left(tiny, tmp_path, capfd):

@@ -105,3 +105,10 @@ def test_the_best_of_parts_are_the_best_of_the_whole():
     wanted = search.top_k(queries, corpus, 12)
     np.testing.assert_array_equal(found.scores, wanted.scores)
     np.testing.assert_array_equal(found.indices, wanted.indices)
+
+
+def test_scores_from_elsewhere_are_merged_and_nan_comes_last():
+    parts = [
+        search.TopK(np.float32([scores]), np.array([[0, 1]])) for scores in ([np.nan, 1], [2, 0])
+    ]
+    assert search.merge_top_k(parts, 4, firsts=[0, 10]).indices.tolist() == [[10, 1, 11, 0]]

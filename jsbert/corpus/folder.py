@@ -357,7 +357,8 @@ def _check_only_ours(folder):
 
 def _check_same(folder, earlier, description):
     """Raise ValueError if a folder's run is not the one that `description` describes."""
-    differing = list(_differences(earlier, description))
+    known = {key: earlier.get(key) for key in description}
+    differing = list(_differences(known, description))
     if differing:
         raise ValueError(
             f"{folder} holds another run: {'; '.join(differing[:5])}; give the same again, or "
@@ -366,10 +367,10 @@ def _check_same(folder, earlier, description):
 
 
 def _differences(earlier, now, name=""):
-    """Yield what differs between two descriptions; of `earlier`, only what `now` has counts."""
+    """Yield what differs between two descriptions. A key that one of them lacks is None there."""
     if isinstance(now, dict) and isinstance(earlier, dict):
-        for key, value in now.items():
-            yield from _differences(earlier.get(key), value, f"{name} {key}".strip())
+        for key in {**earlier, **now}:
+            yield from _differences(earlier.get(key), now.get(key), f"{name} {key}".strip())
     elif isinstance(now, list) and isinstance(earlier, list) and name == "inputs":
         before, after = ({one["name"]: one for one in side} for side in (earlier, now))
         for one in [*before, *(key for key in after if key not in before)]:

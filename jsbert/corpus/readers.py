@@ -12,6 +12,9 @@ from jsbert.corpus.sources import TEXT, Source
 from jsbert.lazy import import_pyarrow
 from jsbert.lines import Malformed, csv_rows, require_columns, without_end
 
+BATCH = 4096
+"""Rows of parquet that are unpacked together: few beside those of a shard."""
+
 Values = tuple[Any, ...] | Malformed
 """The values of the chosen columns of a row, or what is wrong with the row."""
 
@@ -106,6 +109,8 @@ class _Lines:
         lines = self._decoded(offset, line)
         if self._source.kind == TEXT:
             return lines
+        if self._source.kind == ".tsv":  # a row of tabs alone has fields: they are empty
+            return (found for found in lines if without_end(found[2]))
         return (found for found in lines if found[2].strip())
 
     def _csv_records(self, offset, line):
@@ -220,7 +225,8 @@ class _Parquet:
             groups += 1
         rest = list(range(groups, meta.num_row_groups))
         with self._checked():
-            for batch in self._table.iter_batches(row_groups=rest, columns=self._columns):
+            batches = self._table.iter_batches(BATCH, row_groups=rest, columns=self._columns)
+            for batch in batches:
                 skipped = min(row, len(batch))
                 row -= skipped
                 columns = [batch.column(name).slice(skipped) for name in self._columns]

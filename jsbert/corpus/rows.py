@@ -1,7 +1,8 @@
 """Cut the rows of a corpus into shards, and read the rows of a shard.
 
-A row is a line of a text file, a line of jsonl or tsv that is not blank, a record of csv, or a row
-of parquet. Rows that cannot be used count too: where a shard begins depends on the files alone.
+A row is a line of a text file, a line of jsonl that is not blank, a line of tsv that is not empty,
+a record of csv, or a row of parquet. Rows that cannot be used count too: where a shard begins
+depends on the files alone.
 """
 
 from collections.abc import Sequence

@@ -8,11 +8,18 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from jsbert.lines import is_text
+
 TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
 """The endings of tables. All except .parquet may be followed by .gz, and so may a text file."""
 
 TEXT = ".txt"
 """The kind of all other files: each line is a text."""
+
+NOT_LINES = (
+    ".json", ".ndjson", ".arrow", ".feather", ".avro", ".orc", ".zip", ".zst", ".bz2", ".xz",
+)  # fmt: skip
+"""Endings of other tables and archives. Their lines are no texts."""
 
 BUFFER = 2**20
 """Bytes that are asked of a distant file at least."""
@@ -63,7 +70,8 @@ def find_sources(inputs: str | os.PathLike | Sequence[str | os.PathLike]) -> tup
     Raises:
         FileNotFoundError: if a file does not exist, or a pattern fits none.
         OSError: if a name is that of a folder, or a file cannot be reached.
-        ValueError: if there are no inputs, or a file is named twice.
+        ValueError: if there are no inputs, a file is named twice, or its ending is that of a table
+            or archive that is not supported.
         ImportError: if an address needs fsspec, and it is not installed.
     """
     if isinstance(inputs, (str, os.PathLike)):
@@ -75,10 +83,23 @@ def find_sources(inputs: str | os.PathLike | Sequence[str | os.PathLike]) -> tup
                 raise ValueError(
                     f"{source.name} is named twice; its rows would be there twice: name it once"
                 )
+            _check_name(source.name)
             found[source.name] = source
     if not found:
         raise ValueError("no inputs; give files, patterns such as 'part-*.parquet', or addresses")
     return tuple(found.values())
+
+
+def _check_name(name):
+    plain = name.removesuffix(".gz")
+    ending = next((one for one in NOT_LINES if plain.endswith(one)), None)
+    if ending is not None:
+        raise ValueError(
+            f"{name}: {ending} is not supported; supported: {', '.join(TABLES)}, and files of "
+            "lines. If each line is a json object, name the file .jsonl"
+        )
+    if not is_text(name):  # the notes of a run are json in UTF-8
+        raise ValueError(f"{name!a}: the name is not UTF-8; rename the file")
 
 
 def is_address(name: str) -> bool:

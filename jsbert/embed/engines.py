@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -62,7 +63,7 @@ def in_processes(job: Job, todo: Todo, workers: int) -> Computed:
     """Compute in spawned processes on the CPU, which share its cores evenly.
 
     Raises:
-        RuntimeError: if a process dies.
+        RuntimeError: if a process dies, or cannot start.
     """
     num_cores = max(1, _num_cores() // workers)
     executor = ProcessPoolExecutor(
@@ -83,7 +84,7 @@ def in_processes(job: Job, todo: Todo, workers: int) -> Computed:
                 yield found
         except Exception as error:
             problem = error
-    finally:  # shards that are being computed are brought to their end
+    finally:  # no further shard begins; those that are being computed are brought to their end
         executor.shutdown(cancel_futures=True)
     for future in futures:
         is_whole = future.done() and not future.cancelled() and future.exception() is None
@@ -183,10 +184,20 @@ _worker: Worker | None = None
 
 def _take(job: Job, num_cores: int) -> None:
     global _job
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(_limits(num_cores), JAX_PLATFORMS="cpu")
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")
     _job = job
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that started it is dead. The executor's processes would wait
+    for work forever if their parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _compute(number: int, pieces: Sequence[Piece]) -> tuple[Shard, int]:

@@ -94,8 +94,9 @@ def embed_corpus(
         model_options: options of the constructor, such as {"device": "gpu", "dtype": "bfloat16"}.
         engine: "local" computes in this process, on all devices of the model; "ray" in the actors
             of a Ray cluster.
-        workers: for "local": more than one computes in that many processes on the CPU. For "ray":
-            the number of actors; by default one for each GPU, else one for each node.
+        workers: for "local": more than one computes in that many processes on the CPU, which are
+            spawned: a script needs `if __name__ == "__main__":`. For "ray": the number of actors;
+            by default one for each GPU, else one for each node.
         ray_options: Ray's options of an actor, such as {"num_gpus": 1}.
         verify: compare the checksums of all shards that are there, and compute wrong ones again.
             Without it only their sizes are compared.
