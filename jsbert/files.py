@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import os
 import pathlib
 import shutil
@@ -94,6 +95,12 @@ def sync(path: pathlib.Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def leftovers(path: pathlib.Path) -> list[pathlib.Path]:

@@ -1,6 +1,5 @@
 """`jsbert convert`: write a checkpoint from elsewhere as a jsbert folder, and check the folder."""
 
-import hashlib
 import json
 import pathlib
 from typing import Annotated, Any
@@ -51,7 +50,7 @@ def convert(
 
     from jsbert.cli.models import find_model, is_cross_encoder, open_bi_encoder, open_cross_encoder
     from jsbert.cli.output import check_new
-    from jsbert.files import check_space, staged_folder
+    from jsbert.files import check_space, sha256, staged_folder
 
     check_new(output)
     with staged_folder(output) as staging:
@@ -82,7 +81,7 @@ def convert(
             "files": {
                 path.relative_to(staging).as_posix(): {
                     "bytes": path.stat().st_size,
-                    "sha256": _sha256(path),
+                    "sha256": sha256(path),
                 }
                 for path in files
             },
@@ -129,8 +128,3 @@ def _difference(model: Any, again: Any, is_cross: bool) -> float:
     if outputs[0].shape != outputs[1].shape or not np.isfinite(outputs[0]).all():
         return float("nan")
     return float(np.abs(outputs[0] - outputs[1]).max())
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

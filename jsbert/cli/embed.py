@@ -44,18 +44,10 @@ def embed(
         Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"],
         typer.Option(help="How each dimension is stored: a float, a byte (int8, uint8) or a bit."),
     ] = "float32",
-    calibration: Annotated[
-        pathlib.Path | None,
-        typer.Option(
-            help="With int8 and uint8: a .npy file of similar float32 vectors; the bytes span the "
-            "range of their entries."
-        ),
-    ] = None,
+    calibration: options.Calibration = None,
     truncate_dim: options.TruncateDim = None,
-    normalize: Annotated[
-        bool, typer.Option("--normalize", help="Scale the vectors to length 1.")
-    ] = False,
-    prompt: Annotated[str | None, typer.Option(help="Text put in front of each text.")] = None,
+    normalize: options.Normalize = False,
+    prompt: options.Prompt = None,
     prompt_name: Annotated[
         str | None,
         typer.Option(help="The name of one of the model's prompts.", show_default="document"),

@@ -24,23 +24,15 @@ def encode(
         str | None, typer.Option(help="The column of a csv, tsv, jsonl or parquet file.")
     ] = None,
     batch_size: options.BatchSize = None,
-    normalize: Annotated[
-        bool, typer.Option("--normalize", help="Scale the vectors to length 1.")
-    ] = False,
-    prompt: Annotated[str | None, typer.Option(help="Text put in front of each text.")] = None,
+    normalize: options.Normalize = False,
+    prompt: options.Prompt = None,
     prompt_name: Annotated[
         str | None, typer.Option(help="The name of one of the model's prompts.")
     ] = None,
     truncate_dim: options.TruncateDim = None,
     pooling: options.Pooling = None,
     precision: options.Precision = "float32",
-    calibration: Annotated[
-        pathlib.Path | None,
-        typer.Option(
-            help="With int8 and uint8: a .npy file of similar float32 vectors; the bytes span the "
-            "range of their entries."
-        ),
-    ] = None,
+    calibration: options.Calibration = None,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     on_truncate: options.OnTruncate = "warn",

@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+import pathlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, overload
@@ -62,6 +63,15 @@ TruncateDim = Annotated[
     int | None,
     typer.Option(
         min=1, help="Keep this many dimensions of each vector.", show_default="the model's"
+    ),
+]
+Normalize = Annotated[bool, typer.Option("--normalize", help="Scale the vectors to length 1.")]
+Prompt = Annotated[str | None, typer.Option(help="Text put in front of each text.")]
+Calibration = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        help="With int8 and uint8: a .npy file of similar float32 vectors; the bytes span the "
+        "range of their entries."
     ),
 ]
 Columns = Annotated[

@@ -100,7 +100,9 @@ class Embeddings:
                         ids = rows["id"].to_pylist()
                         yield Block(first, ids, found, rows["text"].to_pylist() if texts else None)
                     first = end
-            assert first == self._firsts[number] + shard.rows
+            if first != self._firsts[number] + shard.rows:
+                path = self.folder / _file(shard, ".parquet")
+                raise ValueError(_mend(f"{path} has not {shard.rows:,} rows"))
 
     def ids(self, places: Int[np.ndarray, "..."]) -> list[Any]:
         """Return the ids at places among all rows, as a list, or lists for several axes."""

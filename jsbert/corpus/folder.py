@@ -8,7 +8,6 @@ that was killed goes on.
 """
 
 import contextlib
-import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from jaxtyping import Num
 
 from jsbert.corpus.readers import Piece
-from jsbert.files import leftovers, staged_file, sync
+from jsbert.files import leftovers, sha256, staged_file, sync
 from jsbert.json_files import read_json, read_json_if_there
 from jsbert.lazy import import_pyarrow
 
@@ -115,12 +114,6 @@ def _named(path: pathlib.Path) -> Iterator[None]:
         if error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def sha256(path: pathlib.Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def problem(folder: pathlib.Path, shard: Shard, *, checksums: bool) -> str | None:
